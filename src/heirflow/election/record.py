@@ -1,0 +1,135 @@
+"""What an election knows: the record that decides, the members in line, and what happened.
+
+The *record* is one row per election and the only thing that decides who leads. It is replaced by compare-and-swap on
+``version`` and never deleted: a release clears the leader and keeps the term. Member rows order who *tries*; events are
+for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+ANYONE = "*"
+"""The switchover target that means "whoever is next in line"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The row that decides. Two equal records are the same write, unless a backup was restored in between."""
+
+    version: int
+    """Grows by one with every write."""
+    term: int
+    """Number of this leadership; only grows; the fencing number."""
+    leader: str | None
+    """Member id of the leader; None when the record is vacant."""
+    ttl_s: float
+    """How long an heir watches this record stand still before it may take charge."""
+    because: str = ""
+    """Why the leadership last changed, as a plain sentence for people."""
+    paused: bool = False
+    """Order: nobody changes place."""
+    switchover_to: str | None = None
+    """Order: a member id, `ANYONE`, or None. The member that is named goes first in line until somebody takes charge."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One incarnation of a member, as the store shows it."""
+
+    id: str
+    seniority: int
+    """Place in the order of joining, handed out by the store; lower is older."""
+    host: str
+    pid: int
+    ready: bool
+    """Whether the member could take charge now."""
+    drained: bool = False
+    """Order to this member: stand aside."""
+    label: str = ""
+    note: str = ""
+    """What the member says about itself: a JSON object, empty when there is nothing to say."""
+    stamp: float = 0.0
+    """Its last check-in by the store's clock, seconds since 1970. For people; the rules only watch whether it changes."""
+    silent_s: float = 0.0
+    """Age of that check-in by the store's clock when it was read. May be wrong where that clock jumps."""
+    joined_at: float = 0.0
+
+
+class What(str, Enum):
+    """Kinds of event in an election's history."""
+
+    TOOK_CHARGE = "took charge"
+    RELEASED = "released"
+    LOST = "lost"
+    RESTARTED = "restarted"
+    ORDERED = "ordered"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the history."""
+
+    what: What
+    term: int
+    member: str
+    because: str
+    took_s: float | None = None
+    """How long it took; for a change of leadership, how long nobody led. None when it does not apply."""
+    at: float = 0.0
+    """By the store's clock, seconds since 1970; filled in by the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Replace the record if its version is still `expected`."""
+
+    expected: int | None
+    """The version that must stand there; None: no record exists yet."""
+    record: Record
+    event: Event | None = None
+    """Written to the history in the same transaction, only if the swap wins."""
+    news: bool = False
+    """Wake those who wait for news. Set for changes of leadership and orders, never for a mere renewal."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """What a member says about itself in each check-in."""
+
+    id: str
+    host: str
+    pid: int
+    ready: bool
+    label: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One transaction with the store; every part is optional and they are carried out in this order."""
+
+    check_in: CheckIn | None = None
+    """Touch this member's row."""
+    join: bool = False
+    """Give that row a new place at the end of the line (also when it is missing)."""
+    swap: Swap | None = None
+    leave: bool = False
+    """Delete that row."""
+    forget: tuple[str, ...] = ()
+    """Delete the rows of these members, who fell silent long ago."""
+    notes: tuple[Event, ...] = ()
+    """Events to write whatever the swap does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an exchange saw, after its own changes, in the same transaction."""
+
+    record: Record | None
+    members: tuple[MemberRow, ...] = ()
+    """Every row of the election in order of seniority."""
+    swapped: bool | None = None
+    """Whether the swap won; None when none was asked."""

@@ -1,0 +1,99 @@
+"""Every number of an election, and the sums that must hold between them.
+
+    |<------------------------------ ttl --------------------------------->|
+    asked_at        term_at          kill_at       trusted_until        heir moves
+       |---- trust, minus what dying takes ---|-------- margin -------------|
+
+A leader trusts itself until ``asked_at + ttl - margin``. Inside that trust the command first gets a TERM, then
+``loss_grace`` to finish, then a KILL early enough (``kill_lead``) that the last process is gone when trust ends. The
+margin pays for clocks that run at different rates. An heir moves no earlier than ``seen + ttl``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class UnsafeTimings(ValueError):
+    """These numbers cannot keep the promises; the message shows the sum."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """All in seconds. Build one with `Timings.of`, which fills in and checks."""
+
+    ttl_s: float = 10.0
+    check_in_s: float = 2.0
+    margin_s: float = 1.0
+    loss_grace_s: float = 1.0
+    """From TERM to KILL when the lease runs out."""
+    kill_lead_s: float = 0.2
+    """How long before the end of trust the KILL is sent."""
+    call_limit_s: float = 1.5
+    """Longest time a store call may take; always below `check_in_s`."""
+    stop_timeout_s: float = 30.0
+    """From TERM to KILL in an orderly stop; the lease is renewed meanwhile."""
+    guard_limit_s: float = 2.5
+    """A guard that has not answered for this long counts as frozen."""
+
+    @classmethod
+    def of(
+        cls,
+        ttl_s: float = 10.0,
+        *,
+        check_in_s: float | None = None,
+        margin_s: float | None = None,
+        stop_timeout_s: float = 30.0,
+    ) -> Timings:
+        """Fill in from the ttl what was not given, and check. Raises `UnsafeTimings`."""
+        check_in = ttl_s / 5 if check_in_s is None else check_in_s
+        margin = ttl_s / 10 if margin_s is None else margin_s
+        timings = cls(
+            ttl_s=ttl_s,
+            check_in_s=check_in,
+            margin_s=margin,
+            loss_grace_s=ttl_s / 10,
+            kill_lead_s=min(0.25, margin / 3),
+            call_limit_s=0.75 * check_in,
+            stop_timeout_s=stop_timeout_s,
+            guard_limit_s=ttl_s / 4,
+        )
+        timings.check()
+        return timings
+
+    @property
+    def trust_s(self) -> float:
+        """How long a confirmed renewal is believed, counted from before it was asked."""
+        return self.ttl_s - self.margin_s
+
+    @property
+    def turn_s(self) -> float:
+        """How long each more senior member is given before the next may try."""
+        return self.check_in_s
+
+    @property
+    def fresh_s(self) -> float:
+        """A member whose check-in is older than this does not count in the line."""
+        return 2 * self.check_in_s + self.call_limit_s
+
+    def check(self) -> None:
+        """Raise `UnsafeTimings` with the sum when one does not hold."""
+        for name, value in (("ttl", self.ttl_s), ("check-in", self.check_in_s), ("margin", self.margin_s)):
+            if not value > 0:
+                raise UnsafeTimings(f"{name} must be more than 0 s, not {value:g} s")
+        if not 1 <= self.ttl_s <= 3600:
+            raise UnsafeTimings(f"ttl must be between 1 s and 3600 s, not {self.ttl_s:g} s")
+        if not self.stop_timeout_s >= 0:
+            raise UnsafeTimings(f"stop timeout must not be negative, not {self.stop_timeout_s:g} s")
+        if self.margin_s < 0.02 * self.ttl_s:
+            raise UnsafeTimings(
+                f"margin {self.margin_s:g} s is below 2 % of ttl {self.ttl_s:g} s (= {0.02 * self.ttl_s:g} s): clocks of two "
+                "hosts may differ by more; raise --margin"
+            )
+        need = 2 * self.check_in_s + self.call_limit_s + self.loss_grace_s + self.kill_lead_s + self.margin_s
+        if need > self.ttl_s:
+            raise UnsafeTimings(
+                f"ttl {self.ttl_s:g} s is too short: 2 check-ins {2 * self.check_in_s:g} + one slow call "
+                f"{self.call_limit_s:g} + grace {self.loss_grace_s:g} + kill {self.kill_lead_s:.2g} + margin "
+                f"{self.margin_s:g} = {need:.4g} s; raise --ttl or lower --check-in"
+            )

@@ -1,0 +1,35 @@
+"""The errors of HeirFlow, each with the exit code that the command line ends with.
+
+    HeirflowError                1
+      ConfigError               78   bad configuration
+      CommandNotFound          127   the command does not exist
+      CommandNotRunnable       126   the command exists and cannot be executed
+      stores.StoreUnavailable   69   the store does not answer
+      stores.StoreMisfit        78   the store answers and cannot be used
+"""
+
+from __future__ import annotations
+
+
+class HeirflowError(Exception):
+    """Something that a person can act on: the message is one plain sentence without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(HeirflowError):
+    """A setting that cannot be right."""
+
+    exit_code = 78
+
+
+class CommandNotFound(HeirflowError):
+    """The command to run does not exist."""
+
+    exit_code = 127
+
+
+class CommandNotRunnable(HeirflowError):
+    """The command to run exists and cannot be executed."""
+
+    exit_code = 126

@@ -1,0 +1,1 @@
+"""Where the record lives: one module for each kind of store. No decisions here."""

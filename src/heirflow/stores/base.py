@@ -1,0 +1,92 @@
+"""What a store is: a register with two deciding verbs, *read* and *swap if unchanged*. It decides nothing itself.
+
+Both verbs, and everything a member writes about itself, travel in one `Exchange`: one transaction, carried out whole or not
+at all. Losing a swap is a value (``Reading.swapped is False``). Not knowing (time-out, broken connection) is the exception
+`StoreUnavailable`: the swap may or may not have happened, and the next read tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from heirflow.election.record import Event, Exchange, Reading
+from heirflow.errors import HeirflowError
+
+
+class StoreUnavailable(HeirflowError):
+    """The store did not answer as it should, in time. Whether a write happened is not known."""
+
+    exit_code = 69
+
+
+class StoreMisfit(HeirflowError):
+    """The store answers, but this HeirFlow cannot use it: tables missing and not allowed to make them, or of another version."""
+
+    exit_code = 78
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """Statements that release one member's term, ready for a helper process that has only the bare driver."""
+
+    module: str
+    """The DB-API driver to import."""
+    connect_args: list[Any]
+    connect_kwargs: dict[str, Any]
+    statements: list[tuple[str, Any]]
+    """SQL and its bound parameters. When the first one changes no row, nothing is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `heirflow doctor`."""
+
+    topic: str
+    level: str
+    """``ok``, ``note``, ``warning`` or ``problem``."""
+    sentence: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """One connection to the place where records live. Used by one thread at a time, except `sever`."""
+
+    news_poll_s: float | None
+    """How often `news` must be asked where there is no descriptor to wait on; None: there is no news here, or `news_fd` has it."""
+
+    def open(self, *, create: bool = True) -> None:
+        """Connect and see that the tables are there, making them when they are not and `create` allows it.
+
+        Raises `StoreUnavailable` (try again) or `StoreMisfit` (a person must act).
+        """
+
+    def exchange(self, election: str, request: Exchange) -> Reading:
+        """Carry out one transaction. Opens the connection again by itself after a failure. Raises like `open`."""
+
+    def news_fd(self) -> int | None:
+        """A descriptor that becomes readable when news may have come; None when there is none now."""
+
+    def news(self, election: str) -> bool:
+        """Take in what has come, without waiting; True when it concerns this election."""
+
+    def elections(self) -> tuple[str, ...]:
+        """The names of all elections that have a record or a member."""
+
+    def events(self, election: str, limit: int) -> tuple[Event, ...]:
+        """The newest events, oldest first."""
+
+    def drain(self, election: str, member: str, on: bool) -> bool:
+        """Order one member to stand aside, or take that back; False when there is no such member."""
+
+    def will(self, election: str, member: str, term: int, because: str) -> Will | None:
+        """What a helper must do to release exactly this member's term; None where that cannot be written down."""
+
+    def examine(self) -> tuple[Finding, ...]:
+        """What `heirflow doctor` tells about this store. Raises like `open`."""
+
+    def sever(self) -> None:
+        """Break the connection from another thread, so that a call that hangs there ends. Never raises."""
+
+    def close(self) -> None:
+        """Give the connection back. Never raises."""

@@ -1,0 +1,1 @@
+"""How one command lives and surely dies."""
