@@ -1,0 +1,101 @@
+"""The line of succession: who is in it, in which order, and when its turn comes.
+
+Seniority orders who *tries*. Only the swap decides who *wins*, so a line that two members see differently costs time, never
+safety.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from heirflow.election.record import ANYONE, MemberRow, Record
+from heirflow.election.state import Heard, State
+from heirflow.election.timings import Timings
+
+FOREVER = float("inf")
+
+
+def hear(heard: dict[str, Heard], members: tuple[MemberRow, ...], now: float) -> dict[str, Heard]:
+    """Note which check-ins are new. A row's age by the store's clock counts only when the row is first seen.
+
+    After that only our own clock does: a stamp in the future (a clock that jumped) must not keep a dead member alive.
+    """
+    result = {}
+    for row in members:
+        before = heard.get(row.id)
+        if before is None:
+            result[row.id] = Heard(row.stamp, now - max(0.0, row.silent_s))
+        elif before.stamp != row.stamp:
+            result[row.id] = Heard(row.stamp, now)
+        else:
+            result[row.id] = before
+    return result
+
+
+def silence_s(state: State, member: str, now: float) -> float:
+    """How long nothing new was heard from this member."""
+    heard = state.heard.get(member)
+    return FOREVER if heard is None else now - heard.since
+
+
+def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
+    """The members who could take charge, in the order in which they should try; without the one the record names.
+
+    A member that was named by a switchover goes first.
+    """
+    record = state.record
+    holder = record.leader if record else None
+    able = [
+        row
+        for row in (replace(row, ready=is_ready(state, now)) if row.id == state.me else row for row in state.members)
+        if row.ready
+        and not row.drained
+        and row.id != holder
+        and (row.id == state.me or silence_s(state, row.id, now) <= timings.fresh_s)
+    ]
+    chosen = record.switchover_to if record else None
+    return tuple(sorted(able, key=lambda row: (row.id != chosen, row.seniority)))
+
+
+def heirs(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
+    """The line without this member itself."""
+    return tuple(row for row in line(state, now, timings) if row.id != state.me)
+
+
+def is_ready(state: State, now: float) -> bool:
+    """Whether this member could start its command now."""
+    return (
+        state.guard_up
+        and state.standby_ready
+        and not state.drained
+        and state.leaving is None
+        and state.stop is None
+        and now >= state.restart_at
+    )
+
+
+def is_target(state: State, target: str, now: float, timings: Timings) -> bool:
+    """Whether a switchover to this target (a member id or `ANYONE`) can be obeyed."""
+    others = heirs(state, now, timings)
+    return bool(others) if target == ANYONE else any(row.id == target for row in others)
+
+
+def turn_at(state: State, now: float, timings: Timings) -> float:
+    """The moment from which this member may try to take charge, as far as it knows now; never when it may not.
+
+    A vacant record may be taken at once. A leader's record may be taken when it has stood still for *its* ttl while every
+    read succeeded. Each more senior ready member gets its turn first.
+    """
+    record: Record | None = state.record
+    if not state.known or (record is not None and record.paused):
+        return FOREVER
+    if record is None or record.leader is None:
+        vacant_since = state.record_since
+    elif state.watch_since is None:
+        return FOREVER
+    else:
+        vacant_since = state.watch_since + record.ttl_s
+    order = [row.id for row in line(state, now, timings)]
+    if state.me not in order:
+        return FOREVER
+    return vacant_since + order.index(state.me) * timings.turn_s

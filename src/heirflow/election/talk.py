@@ -1,0 +1,142 @@
+"""What a member says to the store next: the purpose of the exchange, the swap it tries, and whether it can wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from heirflow.election import line
+from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
+from heirflow.election.state import Ask, Command, Purpose, State, Then
+from heirflow.election.timings import Timings
+
+FORGET_AFTER_S = 3600.0
+"""The rows of members that were silent for this long are deleted, by the leader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The next exchange that this member would send."""
+
+    purpose: Purpose
+    swap: Swap | None = None
+    urgent: bool = False
+    """Whether it should not wait for the next check-in."""
+
+
+def holds(state: State) -> bool:
+    """Whether the record, as last read, names this member for the term that it leads."""
+    record = state.record
+    return record is not None and state.term is not None and record.leader == state.me and record.term == state.term
+
+
+def names_me(state: State) -> bool:
+    """Whether the record names this member, in a term that no restored backup brought back."""
+    record = state.record
+    return record is not None and record.leader == state.me and record.term >= state.highest_term
+
+
+def wish(state: State, now: float, timings: Timings) -> Wish:
+    """What to ask for, from the facts alone."""
+    if state.known and holds(state):
+        if state.command is Command.NONE and state.stop is not None and state.stop.then is not Then.LOST:
+            return _release(state, state.stop.because)
+        return _renew(state, timings)
+    if state.known and state.command is Command.NONE:
+        if names_me(state):
+            # A write of ours landed late, or our lease ran out and nobody else moved. Only we may run under this record, and
+            # nothing of ours runs: lead again in a new term, or let the next one.
+            if line.is_ready(state, now):
+                return _take(state, now, timings)
+            if state.leaving is not None or (not _paused(state) and line.heirs(state, now, timings)):
+                return _release(state, state.leaving or f"{state.me} is not ready")
+        elif now >= line.turn_at(state, now, timings) and now - state.read_at <= timings.fresh_s:
+            return _take(state, now, timings)
+    return Wish(Purpose.LOOK, urgent=state.leaving is not None and state.command is Command.NONE)
+
+
+def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
+    """The whole exchange around a wish: our check-in, our place in the line, and the swap."""
+    releasing = chosen.purpose is Purpose.RELEASE
+    free = state.command is Command.NONE and state.term is None and not names_me(state)
+    leave = state.leaving is not None and (releasing or free)
+    silent = now - state.checked_in_at > timings.ttl_s and state.term is None
+    leading = state.term is not None and not releasing
+    check_in = CheckIn(
+        id=state.me,
+        host=state.host,
+        pid=state.pid,
+        ready=state.guard_up and state.standby_ready and state.leaving is None and now >= state.restart_at,
+        label=state.label,
+        note=state.note,
+    )
+    exchange = Exchange(
+        check_in=check_in,
+        join=not leave and (not state.joined or releasing or silent),
+        swap=chosen.swap,
+        leave=leave,
+        forget=_forgettable(state, now) if leading else (),
+        notes=state.untold,
+    )
+    return Ask(state.serial + 1, now, chosen.purpose, exchange)
+
+
+def _take(state: State, now: float, timings: Timings) -> Wish:
+    record = state.record
+    if record is None:
+        because, empty_s = "it is the first of its line", None
+    elif record.leader is None:
+        because, empty_s = record.because or "nobody led", now - state.record_since
+    elif record.leader == state.me:
+        because, empty_s = f"{state.me} leads again: nobody else had taken charge", now - state.record_since
+    else:
+        since = state.watch_since if state.watch_since is not None else now
+        because, empty_s = f"{record.leader} was silent for {now - since:.1f} s", now - since
+    term = max(state.highest_term, record.term if record else 0) + 1
+    taken = Record(
+        version=(record.version if record else 0) + 1,
+        term=term,
+        leader=state.me,
+        ttl_s=timings.ttl_s,
+        because=because,
+        paused=_paused(state),
+    )
+    event = Event(What.TOOK_CHARGE, term, state.me, because, took_s=empty_s)
+    return Wish(Purpose.TAKE, Swap(record.version if record else None, taken, event, news=True), urgent=True)
+
+
+def _renew(state: State, timings: Timings) -> Wish:
+    record = state.record
+    assert record is not None
+    renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s)
+    if record.switchover_to is None or state.stop is not None:
+        return Wish(Purpose.RENEW, Swap(record.version, renewed))
+    # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.
+    refusal = "the election is paused" if record.paused else "no such member is ready in the line"
+    because = f"switchover to {record.switchover_to} refused: {refusal}"
+    event = Event(What.REFUSED, record.term, state.me, because)
+    return Wish(Purpose.RENEW, Swap(record.version, replace(renewed, switchover_to=None), event, news=True), urgent=True)
+
+
+def _release(state: State, because: str) -> Wish:
+    """The only place where a record becomes vacant: nothing of ours runs."""
+    record = state.record
+    assert record is not None and record.leader == state.me
+    assert state.command is Command.NONE, "release only when the command is proved gone"
+    switching = state.stop is not None and state.stop.then is Then.SWITCH_OVER
+    released = replace(
+        record,
+        version=record.version + 1,
+        leader=None,
+        because=because,
+        switchover_to=record.switchover_to if switching else None,
+    )
+    event = Event(What.RELEASED, record.term, state.me, because)
+    return Wish(Purpose.RELEASE, Swap(record.version, released, event, news=True), urgent=True)
+
+
+def _paused(state: State) -> bool:
+    return state.record is not None and state.record.paused
+
+
+def _forgettable(state: State, now: float) -> tuple[str, ...]:
+    return tuple(row.id for row in state.members if line.silence_s(state, row.id, now) > FORGET_AFTER_S)
