@@ -6,6 +6,8 @@
       CommandNotRunnable       126   the command exists and cannot be executed
       stores.StoreUnavailable   69   the store does not answer
       stores.StoreMisfit        78   the store answers and cannot be used
+
+Each message is one plain sentence that a person can act on.
 """
 
 from __future__ import annotations

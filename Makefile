@@ -1,0 +1,72 @@
+# Everything a person or a machine does here. On a fresh machine with python3, venv, pip and make, each target does
+# all it needs by itself: `make test` alone is enough.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+# Byte code is always written: without it every start of a member pays for compiling it again.
+unexport PYTHONDONTWRITEBYTECODE
+# What a person has set for other projects must not reach into this environment.
+unexport PYTHONPATH VIRTUAL_ENV
+
+.PHONY: help setup system check format unit test demo lock faults-process bench clean
+
+help: ## Show this list
+	@echo "make TARGET [ARGS='…']"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/.uv: locks/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "HeirFlow needs Python 3.10 or later; name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python lacks venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r locks/uv.txt
+	@touch $@
+
+$(READY): $(VENV)/.uv locks/dev.txt pyproject.toml
+	@echo "Installing what is pinned in locks/dev.txt (about 150 MB the first time, most of it a PostgreSQL for the tests)"
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r locks/dev.txt
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(READY) ## Make .venv with everything that is pinned, and HeirFlow itself
+
+system: ## Install the Debian packages that tests need (as root), or say what cannot run without them
+	@tools/system_packages.sh
+
+format: $(READY) ## Bring the code into the house's form
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+check: $(READY) ## Lint, form, types, and the house's own rules (which room may import which, …)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_house.py
+
+unit: $(READY) ## The quick tests only; ARGS are pytest's
+	@$(BIN)/python -m pytest tests/unit tests/cli $(ARGS)
+
+test: $(READY) system check ## Everything: check, then all tests; ARGS are pytest's
+	@$(BIN)/python -m pytest $(ARGS)
+
+demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
+	@$(BIN)/python -m heirflow demo $(ARGS)
+
+faults-process: $(READY) ## Kill and freeze every process of a member, 20 times each
+	@$(BIN)/python -m pytest tests/process --repeat 20 $(ARGS)
+
+bench: $(READY) ## How long a failover takes and what an heir costs; prints distributions
+	@for program in bench/*.py; do echo "== $$program"; $(BIN)/python "$$program" $(ARGS) || exit; done
+
+lock: $(VENV)/.uv ## Write locks/*.txt anew; ARGS=--upgrade takes newer versions
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(ARGS)
+
+clean: ## Remove what make and the tools made
+	@rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,153 @@
+"""The rules of the house that no linter knows: which room may know which, and what must stand in no file."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "heirflow"
+LINES_AT_MOST = 400
+
+# Room -> what of ours it may import, besides itself. A room is a folder or a module right below heirflow/.
+# "*" is everything below the doors that people come in by (cli, web, airflow).
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "clock": {"errors"},
+    "journal": {"errors", "clock"},
+    "local": {"errors"},
+    "options": {"errors"},
+    "config": {"errors", "options", "election.timings"},
+    "election": {"errors"},
+    "stores": {"errors", "clock", "election.record"},
+    "supervise": {"errors", "clock", "journal"},
+    "member": {"errors", "clock", "journal", "local", "election", "stores", "supervise"},
+    "status": {"errors", "clock", "member", "election", "stores"},
+    "testing": {"*"},
+    "cli": {"*"},
+    "web": {"*"},
+    "airflow": {"*"},
+    "__main__": {"cli"},
+    "__init__": {"*"},
+    # The Python API: the same line in a program of one's own.
+    "embedded": {"errors", "clock", "journal", "config", "options", "election", "stores", "member"},
+}
+DOORS = {"cli", "web", "airflow"}
+DOORS_MAY_KNOW = {"cli": {"web", "airflow", "testing"}}
+
+ALONE = ["supervise/guard.py", "supervise/will.py"]
+"""Started as `python -I file`: they import nothing of ours, so that they are small and start at once."""
+
+DECIDING_MAY_IMPORT = {
+    "__future__", "abc", "collections", "collections.abc", "dataclasses", "enum", "functools", "itertools", "math", "typing",
+}  # fmt: skip
+"""`decide` has no clock, store, thread, log or random in it."""
+
+modules = sorted(SOURCE.rglob("*.py"))
+names = [str(path.relative_to(SOURCE)) for path in modules]
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it, by its full name."""
+    package = ["heirflow", *path.relative_to(SOURCE).parent.parts]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, node.module] if node.module else start)
+            # `from heirflow import config` imports a room, not a name.
+            below = {f"{module}.{alias.name}" for alias in node.names}
+            rooms = {name for name in below if (SOURCE.parent / name.replace(".", "/")).with_suffix(".py").exists()}
+            found |= rooms or {module}
+    return found
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def may_know(room: str, other: str) -> bool:
+    """Whether `room` may import `other` (a name below heirflow, like ``election.record``)."""
+    head = other.split(".", maxsplit=1)[0]
+    if head == room:
+        return True
+    if head in DOORS and room != "__main__":
+        return head in DOORS_MAY_KNOW.get(room, set())
+    return bool({"*", head, other} & ARROWS[room])
+
+
+@pytest.mark.parametrize("path", modules, ids=names)
+def test_arrows_between_rooms_point_down(path: Path) -> None:
+    room = room_of(path)
+    assert room in ARROWS, f"{room} is a new room: give it a line in ARROWS"
+    ours = {name.removeprefix("heirflow.") for name in imported(path) if name.startswith("heirflow.")}
+    wrong = sorted(other for other in ours if not may_know(room, other))
+    assert not wrong, f"{room} may not know {', '.join(wrong)}"
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_what_runs_alone_imports_the_standard_library_only(name: str) -> None:
+    path = SOURCE / name
+    if not path.exists():
+        pytest.xfail(f"{name} is not written yet")
+    foreign = {other for other in imported(path) if other.split(".")[0] not in sys.stdlib_module_names}
+    assert not foreign
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "election").glob("*.py")), ids=lambda path: path.name)
+def test_the_deciding_room_has_no_clock_store_thread_log_or_random(path: Path) -> None:
+    foreign = {name for name in imported(path) if not name.startswith("heirflow")} - DECIDING_MAY_IMPORT
+    assert not foreign
+
+
+@pytest.mark.parametrize("path", modules, ids=names)
+def test_no_module_is_too_long_to_read(path: Path) -> None:
+    lines = len(path.read_text("utf-8").splitlines())
+    assert lines <= LINES_AT_MOST, f"{lines} lines: split it"
+
+
+def files() -> list[Path]:
+    """Every file under version control; in an unpacked archive every file that is no one's by-product."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode == 0:
+        return [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for folder in ("src", "tests", "docs", "locks") for path in (ROOT / folder).rglob("*.*")]
+
+
+def test_no_file_names_a_registry_host_or_a_path_of_this_machine() -> None:
+    # Put together here, so that this file does not name them either.
+    hosts = [f"{name}.{end}" for name, end in (("pypi", "org"), ("pythonhosted", "org"), ("test.pypi", "org"))]
+    hosts += ["registry." + end for end in ("npmjs.org", "yarnpkg.com", "hub.docker.com")]
+    patterns = [re.escape(host) for host in hosts] + [r"/home/[a-z]\w+/", "/ro" + r"ot/\w", r"/work/(main|shared)\b"]
+    own_root = str(ROOT) if len(ROOT.parts) > 2 else "\0"
+    pattern = re.compile("|".join([*patterns, re.escape(own_root)]))
+    found = []
+    for path in files():
+        if path.suffix in {".png", ".gif", ".svg", ".whl"} or path == Path(__file__).resolve() or not path.is_file():
+            continue
+        text = path.read_text("utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            if match := pattern.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {match[0]}")
+    assert not found, "\n".join(found)
+
+
+def test_the_words_of_the_house() -> None:
+    """One word per idea (DESIGN §3): these never name an idea of ours in code or messages."""
+    banned = re.compile(r"\b(heart_?beat|failover_?node|candidates?|epoch|mutex)\b", re.IGNORECASE)
+    # Airflow's own columns and settings keep their names.
+    checked = [path for path in modules if room_of(path) != "airflow"]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {match[0]}"
+        for path in checked
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if (match := banned.search(line))
+    ]
+    assert not found, "\n".join(found)

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that tests need and a wheel cannot bring. Without root or apt it says what cannot run.
+# In CI that is for the tests to judge: there a skipped test fails.
+set -euo pipefail
+
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+missing=()
+why=()
+
+need() { # need PROGRAM PACKAGE WHY
+    command -v "$1" >/dev/null && return
+    missing+=("$2")
+    why+=("$2: $3")
+}
+
+# Tests may use servers that stand elsewhere.
+[ -n "${HEIRFLOW_TEST_MYSQL_URL:-}" ] || need mariadbd mariadb-server "the store's contract on MariaDB"
+
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    printf 'Not installed, and only root may install it; these tests cannot run: %s\n' "${why[@]}"
+elif ! command -v apt-get >/dev/null; then
+    printf 'Not installed, and there is no apt-get here; these tests cannot run: %s\n' "${why[@]}"
+else
+    printf 'Installing from Debian: %s\n' "${why[@]}"
+    # Nothing needs the system's own service: the tests start a server of their own, on a private port and folder.
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    log=$(mktemp)
+    if apt-get update -qq >"$log" 2>&1 && apt-get install -y -qq --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+        rm -f "$log"
+    else
+        tail -n 15 "$log"
+        printf 'apt-get failed (above); these tests cannot run: %s\n' "${why[@]}"
+        rm -f "$log"
+    fi
+fi
