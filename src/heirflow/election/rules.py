@@ -180,6 +180,10 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
                 because = (f"took charge for term {swap.record.term}: {swap.record.because}",)
             if state.command is not Command.NONE:
                 acts = (ExtendLease(*_moments(trusted_until, timings)),)
+    released = record is not None and record.leader is None and record.term == state.term
+    if released and state.command is Command.NONE and (state.stop is not None or state.leaving is not None):
+        # Our release, confirmed only now: its own answer never came.
+        state = replace(state, term=None, trusted_until=NEVER, stop=None)
     if state.term is not None and not talk.holds(state):
         holder = (record.leader if record else None) or "nobody"
         sentence = f"lost term {state.term}: the record names {holder}, term {record.term if record else 0}"

@@ -38,8 +38,9 @@ def names_me(state: State) -> bool:
 def wish(state: State, now: float, timings: Timings) -> Wish:
     """What to ask for, from the facts alone."""
     if state.known and holds(state):
-        if state.command is Command.NONE and state.stop is not None and state.stop.then is not Then.LOST:
-            return _release(state, state.stop.because)
+        done_leading = state.leaving or (state.stop.because if state.stop and state.stop.then is not Then.LOST else None)
+        if state.command is Command.NONE and done_leading is not None:
+            return _release(state, done_leading)
         return _renew(state, timings)
     if state.known and state.command is Command.NONE:
         if names_me(state):
