@@ -18,24 +18,26 @@ LINES_AT_MOST = 400
 # "*" is everything below the doors that people come in by (cli, web, airflow).
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
+    "text": set(),
     "clock": {"errors"},
-    "journal": {"errors", "clock"},
+    "journal": {"errors", "clock", "text"},
     "local": {"errors"},
     "options": {"errors"},
-    "config": {"errors", "options", "election.timings"},
+    "config": {"errors", "options", "text", "election.timings"},
     "election": {"errors"},
-    "stores": {"errors", "clock", "election.record"},
+    "stores": {"errors", "clock", "text", "election.record"},
     "supervise": {"errors", "clock", "journal"},
-    "member": {"errors", "clock", "journal", "local", "election", "stores", "supervise"},
-    "status": {"errors", "clock", "member", "election", "stores"},
+    "worker": {"errors", "election", "stores"},
+    "member": {"errors", "clock", "journal", "local", "worker", "election", "stores", "supervise"},
+    "status": {"errors", "clock", "text", "member", "election", "stores"},
+    # The Python API: the same line in a program of one's own.
+    "embed": {"errors", "clock", "journal", "config", "options", "election", "stores", "supervise", "member", "local"},
     "testing": {"*"},
     "cli": {"*"},
     "web": {"*"},
     "airflow": {"*"},
     "__main__": {"cli"},
     "__init__": {"*"},
-    # The Python API: the same line in a program of one's own.
-    "embedded": {"errors", "clock", "journal", "config", "options", "election", "stores", "member"},
 }
 DOORS = {"cli", "web", "airflow"}
 DOORS_MAY_KNOW = {"cli": {"web", "airflow", "testing"}}

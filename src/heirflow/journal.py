@@ -1,0 +1,167 @@
+"""What a member tells: one line per event on standard error, as text for people or as JSON for machines.
+
+A journal never stops the program that speaks, not even for a moment: a leader that waited for somebody to read its standard
+error would let its lease run out. A closed or full standard error loses lines, nothing else, and the next line that gets
+through tells how many. Nothing in a line can forge another line or speak to a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from heirflow.text import masked, printable
+
+LINE_LIMIT = 4000
+"""Bytes; up to 4,096 a pipe takes a line whole, not mixed with what others write there."""
+REPEAT_EVERY_S = 60.0
+"""A sentence that would repeat itself is told at most this often."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Something that was told once and still holds."""
+
+    sentence: str
+    since: float
+    told_at: float
+    untold: int = 0
+
+
+class _Outlet:
+    """Standard error, written without ever waiting, and without changing it for the command that shares it."""
+
+    def __init__(self, fd: int = 2) -> None:
+        self._fd = fd
+        self._socket: socket.socket | None = None
+        try:
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+                # O_NONBLOCK belongs to the open description, which the command shares; so open one of our own.
+                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            elif stat.S_ISSOCK(mode):
+                self._socket = socket.socket(fileno=os.dup(fd))
+        except OSError:
+            return  # no /proc, or not ours to open: then as it is
+
+    def write(self, line: bytes) -> bool:
+        """Whether the line was taken."""
+        try:
+            if self._socket is not None:
+                return self._socket.send(line, socket.MSG_DONTWAIT) > 0
+            return os.write(self._fd, line) > 0
+        except OSError:
+            return False
+
+
+class Journal:
+    """Writes lines. Safe to use from several threads.
+
+    `subject` (the election) and `member` stand in each line. `clock` is for tests; it counts seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        subject: str = "",
+        member: str = "",
+        *,
+        form: str = "text",
+        quiet: bool = False,
+        verbose: bool = False,
+        out: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.subject = subject
+        self.member = member
+        self._form = form
+        self._quiet = quiet
+        self._verbose = verbose
+        self._out = out
+        self._outlet = _Outlet() if out is None else None
+        self._lost = 0
+        self._clock = clock
+        self._troubles: dict[str, _Trouble] = {}
+        self._turn = threading.Lock()
+
+    def say(self, sentence: str, **facts: Any) -> None:
+        """Tell what happened. `facts` go into the JSON form only, so the sentence must stand alone."""
+        if not self._quiet:
+            self._write("info", sentence, facts)
+
+    def detail(self, sentence: str, **facts: Any) -> None:
+        """Tell it to those who asked for more."""
+        if self._verbose:
+            self._write("detail", sentence, facts)
+
+    def warn(self, sentence: str, **facts: Any) -> None:
+        """Tell what a person should look at, even when only warnings are wanted."""
+        self._write("warning", sentence, facts)
+
+    def once(self, key: str, sentence: str, **facts: Any) -> None:
+        """Warn of a state that lasts: now, and then at most once a minute with the number of times, until it is `over`."""
+        now = self._clock()
+        with self._turn:
+            trouble = self._troubles.get(key)
+            if trouble is None:
+                self._troubles[key] = _Trouble(sentence, now, now)
+            elif now - trouble.told_at < REPEAT_EVERY_S:
+                trouble.untold += 1
+                trouble.sentence = sentence
+                return
+            else:
+                times, lasted = trouble.untold + 1, now - trouble.since
+                trouble.told_at, trouble.untold = now, 0
+                sentence = f"{sentence} (still so after {lasted:.0f} s, {times} more times)"
+        self._write("warning", sentence, facts)
+
+    def over(self, key: str, sentence: str, **facts: Any) -> None:
+        """Tell that such a state has ended, with how long it lasted; silent when it was never told."""
+        with self._turn:
+            trouble = self._troubles.pop(key, None)
+        if trouble is not None:
+            self.say(f"{sentence} (after {self._clock() - trouble.since:.1f} s)", **facts)
+
+    def _write(self, level: str, sentence: str, facts: dict[str, Any]) -> None:
+        with self._turn:
+            if self._lost:
+                sentence = f"{sentence} ({self._lost} lines before this one could not be written)"
+            if self._put(self._json(level, sentence, facts) if self._form == "json" else self._text(level, sentence)):
+                self._lost = 0
+            else:
+                self._lost += 1
+
+    def _put(self, line: str) -> bool:
+        """Whether the line could be written."""
+        if self._outlet is not None:
+            return self._outlet.write(line.encode("utf-8", "backslashreplace")[:LINE_LIMIT] + b"\n")
+        assert self._out is not None
+        try:
+            self._out.write(line + "\n")
+            self._out.flush()
+        except (OSError, ValueError):  # closed, full, or not able to take a character
+            return False
+        return True
+
+    def _text(self, level: str, sentence: str) -> str:
+        who = " ".join(part for part in (self.subject, self.member[-4:]) if part)
+        mark = "warning: " if level == "warning" else ""
+        return f"{time.strftime('%H:%M:%S')} heirflow {printable(who)}: {mark}{printable(masked(sentence))}"
+
+    def _json(self, level: str, sentence: str, facts: dict[str, Any]) -> str:
+        entry = {
+            "at": time.time(),
+            "level": level,
+            "election": self.subject,
+            "member": self.member,
+            "pid": os.getpid(),
+            "sentence": masked(sentence)[: LINE_LIMIT // 10],
+        }
+        line = json.dumps({**facts, **entry}, default=str)
+        return line if len(line) <= LINE_LIMIT else json.dumps(entry)

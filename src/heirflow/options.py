@@ -1,0 +1,242 @@
+"""The one table of settings. Flags, environment variables, ``heirflow.toml``, defaults and docs/configuration.md come from it.
+
+Values arrive as text (flags, environment) or as TOML values, and leave `Option.read` typed and checked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from heirflow.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "HEIRFLOW_"
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|min|h|)\s*", re.IGNORECASE)
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting, in all its forms."""
+
+    name: str
+    """As in ``--name`` and in heirflow.toml."""
+    reads: Callable[[Any], Any]
+    """From text or a TOML value to the typed value. Raises `ValueError` with the end of a sentence: "must be …"."""
+    help: str
+    shown_default: str
+    """The default as a person reads it."""
+    default: Any = None
+    metavar: str = "TEXT"
+    short: str = ""
+    in_file: bool = True
+    """Whether it may stand in heirflow.toml."""
+    secret: bool = False
+    """Whether the value may hold a password: masked wherever it is shown."""
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name}"
+
+    @property
+    def environment(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.upper().replace("-", "_")
+
+    @property
+    def key(self) -> str:
+        """The name that Python gives it."""
+        return self.name.replace("-", "_")
+
+    @property
+    def is_switch(self) -> bool:
+        return self.reads is read_switch
+
+    def read(self, raw: object, origin: str) -> Any:
+        """The typed value. Raises `ConfigError` that names the origin."""
+        try:
+            return self.reads(raw)
+        except ValueError as error:
+            shown = "the value given" if self.secret else repr(raw)
+            raise ConfigError(f"{self.name} {error}, not {shown} ({origin})") from None
+
+
+def read_duration(raw: object) -> float:
+    """Seconds from ``10``, ``10s``, ``500ms``, ``1.5m`` or ``1h``; also from a TOML number."""
+    if isinstance(raw, (int, float)) and not isinstance(raw, bool):
+        if not math.isfinite(raw) or raw < 0:
+            raise ValueError("must be a duration like 10s, 500ms or 1m")
+        return float(raw)
+    match = _DURATION.fullmatch(raw) if isinstance(raw, str) else None
+    if not match:
+        raise ValueError("must be a duration like 10s, 500ms or 1m")
+    return round(float(match[1]) * _UNITS[match[2].lower()], 6)
+
+
+def read_text(raw: object) -> str:
+    """Text that is not empty and holds no NUL or line break."""
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError("must be text that is not empty")
+    if any(character in raw for character in "\0\n\r"):
+        raise ValueError("must be one line")
+    return raw.strip()
+
+
+def read_name(raw: object) -> str:
+    """The name of an election: at most 100 characters, because it is a key in the store's tables."""
+    text = read_text(raw)
+    if len(text) > 100:
+        raise ValueError("must be at most 100 characters")
+    if not text.isprintable():
+        raise ValueError("must be printable")
+    return text
+
+
+def read_label(raw: object) -> str:
+    """What others see beside a member: at most 200 characters."""
+    text = read_text(raw)
+    if len(text) > 200:
+        raise ValueError("must be at most 200 characters")
+    return text
+
+
+def read_switch(raw: object) -> bool:
+    """True or false, in the usual spellings."""
+    if isinstance(raw, bool):
+        return raw
+    word = raw.strip().lower() if isinstance(raw, str) else None
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("must be true or false")
+
+
+def one_of(*words: str) -> Callable[[Any], str]:
+    """A reader that takes one of these words."""
+
+    def read_word(raw: object) -> str:
+        if isinstance(raw, str) and raw.strip().lower() in words:
+            return raw.strip().lower()
+        raise ValueError(f"must be {' or '.join(words)}")
+
+    return read_word
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "config",
+        read_text,
+        "The configuration file.",
+        "the first of `./heirflow.toml`, `~/.config/heirflow/heirflow.toml`, `/etc/heirflow/heirflow.toml`",
+        metavar="FILE",
+        in_file=False,
+    ),
+    Option(
+        "name",
+        read_name,
+        "The election to stand for, or to speak of.",
+        "`run`: the command's own name; elsewhere: the only election in the store",
+        metavar="NAME",
+    ),
+    Option(
+        "db-url",
+        read_text,
+        "Where the record lives, as a SQLAlchemy URL. A password in it is better given by --db-url-file or the environment: "
+        "flags can be read by everybody with ps.",
+        "an SQLite file in `$XDG_STATE_HOME/heirflow` (`~/.local/state/heirflow`), for members on one host",
+        metavar="URL",
+        secret=True,
+    ),
+    Option(
+        "db-url-file",
+        read_text,
+        "A file that holds the URL, readable by its owner only.",
+        "none",
+        metavar="FILE",
+    ),
+    Option(
+        "ttl",
+        read_duration,
+        "The lease: an heir takes charge when the leader was silent this long.",
+        "10s",
+        default=10.0,
+        metavar="DURATION",
+    ),
+    Option(
+        "check-in", read_duration, "How often a member checks in with the store.", "a fifth of ttl", metavar="DURATION"
+    ),
+    Option(
+        "margin",
+        read_duration,
+        "By how much the leader's trust ends before its lease; pays for clocks that run at different rates.",
+        "a tenth of ttl",
+        metavar="DURATION",
+    ),
+    Option(
+        "stop-timeout",
+        read_duration,
+        "From TERM to KILL in an orderly stop; the lease is renewed meanwhile.",
+        "30s",
+        default=30.0,
+        metavar="DURATION",
+    ),
+    Option("host", read_label, "The host's name that others see.", "the host's name", metavar="NAME"),
+    Option("label", read_label, "A word of your own that others see beside this member.", "none", metavar="TEXT"),
+    Option(
+        "on-exit",
+        one_of("handover", "exit"),
+        "When the command ends by itself: hand over to a ready heir, or leave with the command's exit code.",
+        "handover",
+        default="handover",
+        metavar="handover|exit",
+    ),
+    Option(
+        "on-loss",
+        one_of("rejoin", "exit"),
+        "When the lead is lost: join the line again, or leave with exit code 75.",
+        "rejoin",
+        default="rejoin",
+        metavar="rejoin|exit",
+    ),
+    Option(
+        "run-dir",
+        read_text,
+        "The folder of the sockets that `heirflow probe` asks; only its owner may enter.",
+        "`$XDG_RUNTIME_DIR/heirflow`, or `heirflow-<uid>` in the folder for temporary files",
+        metavar="FOLDER",
+    ),
+    Option(
+        "log-format",
+        one_of("text", "json"),
+        "The form of the lines that a member writes to standard error.",
+        "text",
+        default="text",
+        metavar="text|json",
+    ),
+    Option("quiet", read_switch, "Tell warnings only.", "false", default=False, metavar="", short="-q"),
+    Option("verbose", read_switch, "Tell more.", "false", default=False, metavar="", short="-v"),
+)
+BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
+
+NOT_SETTINGS = frozenset({"HEIRFLOW_ELECTION", "HEIRFLOW_MEMBER", "HEIRFLOW_TERM", "HEIRFLOW_GATE"})
+"""Variables that HeirFlow gives to the command; a command that calls heirflow hands them on."""
+
+
+def reference() -> str:
+    """The table of docs/configuration.md."""
+    rows = ["| flag | environment | heirflow.toml | meaning | default |", "|---|---|---|---|---|"]
+    for option in OPTIONS:
+        value = f" {option.metavar}" if option.metavar else ""
+        flag = f"`{option.flag}{value}`".replace("|", "\\|")
+        short = f", `{option.short}`" if option.short else ""
+        key = f"`{option.name}`" if option.in_file else "–"
+        rows.append(f"| {flag}{short} | `{option.environment}` | {key} | {option.help} | {option.shown_default} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(reference())  # noqa: T201  this is what it is for

@@ -1,0 +1,55 @@
+"""What text must go through before people see it: passwords masked, control characters made visible.
+
+Names, labels and foreign sentences come from other hosts and other people. Printed as they are, an escape sequence in one
+of them could clear a terminal, forge a line of a log or turn text around.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_SECRET_KEY = re.compile(r"([?&;](?:[\w.-]*(?:pass|pwd|secret|token)[\w.-]*)=)[^&;#\s]*", re.IGNORECASE)
+_DANGEROUS = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}
+"""Unicode's control, format (turns text around), surrogate, line and paragraph separator, private and unassigned."""
+_JOINERS = {"\u200c", "\u200d"}
+"""Format characters that ordinary words and emoji need."""
+
+
+def masked_url(url: str) -> str:
+    """The URL with ``***`` in place of a password, in front of the host or among the parameters."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    head, question, query = rest.partition("?")
+    if "@" not in head and "@" in query:
+        # A password with a bare question mark in it.
+        head, question, query = rest, "", ""
+    user, at, place = head.rpartition("@")
+    if at and ":" in user:
+        user = user.partition(":")[0] + ":***"
+    return scheme + separator + user + at + place + _SECRET_KEY.sub(r"\1***", question + query)
+
+
+def masked(text: str) -> str:
+    """Any sentence, with the passwords of all URLs in it masked."""
+    return _URL.sub(lambda match: masked_url(match[0]), text)
+
+
+def printable(text: str, limit: int = 1000) -> str:
+    """The text on one line with nothing in it that a terminal would obey; what is longer than `limit` is cut off."""
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in _DANGEROUS or character in _JOINERS:
+        return character
+    if character in "\n\r\t":
+        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
