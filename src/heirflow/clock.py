@@ -1,0 +1,26 @@
+"""The one clock that decides: it counts the time a machine is suspended, and nobody can set it.
+
+A lease that was asked for before a laptop lid or a virtual machine was closed is over when it opens again. Clocks that
+stand still meanwhile (Python's `time.monotonic` on Linux) would trust it for hours; clocks that people set (`time.time`)
+would trust it for as long as somebody likes. Linux: CLOCK_BOOTTIME. Elsewhere: CLOCK_MONOTONIC_RAW, which on macOS is
+`mach_continuous_time`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+_CLOCK = int(getattr(time, "CLOCK_BOOTTIME", 0) or getattr(time, "CLOCK_MONOTONIC_RAW", time.CLOCK_MONOTONIC))
+
+
+class Clock(Protocol):
+    """Anything that tells the seconds since some moment; the same moment for every process of one machine."""
+
+    def __call__(self) -> float:
+        """The time now, in seconds."""
+
+
+def boottime() -> float:
+    """Seconds since the machine started, suspended time included. Comparable between processes, not between machines."""
+    return time.clock_gettime(_CLOCK)

@@ -1,0 +1,103 @@
+"""Nasty programs in one file, so that each is a few lines. All write `<CLOCK_BOOTTIME ns> <pid>` every few ms.
+
+python -S ticker.py BEHAVIOUR TICKS MARKER [number]
+"""
+
+import os
+import signal
+import sys
+import time
+
+behaviour, ticks, marker = sys.argv[1:4]
+fd = os.open(ticks, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+LIMIT_S = 60  # whatever a test forgets ends by itself
+BORN = time.monotonic()
+
+
+def tick_for_ever(pause_s=0.004):
+    while time.monotonic() < BORN + LIMIT_S:
+        os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+        time.sleep(pause_s)
+    os._exit(0)
+
+
+def ignore_everything():
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+        signal.signal(number, signal.SIG_IGN)
+
+
+if behaviour == "ordinary":  # ends on TERM
+    tick_for_ever()
+elif behaviour == "ignores-term":
+    ignore_everything()
+    tick_for_ever()
+elif behaviour == "daemon":  # double-forks into sessions of their own, clears the environment, grandchildren tick
+    ignore_everything()
+    for generation in range(3):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            os.setsid if generation else os.setpgid(0, 0)
+            for other in range(3):
+                os.close(other)
+            os.execve(sys.executable, [sys.executable, "-S", __file__, "ignores-term", ticks, marker], {})
+        os.wait()
+    tick_for_ever()
+elif behaviour == "daemon-and-exit":  # as above, and the main process ends at once
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.execve(sys.executable, [sys.executable, "-S", __file__, "ignores-term", ticks, marker], {})
+    os.wait()
+    until = time.monotonic() + 10
+    while os.fstat(fd).st_size == 0 and time.monotonic() < until:
+        time.sleep(0.005)
+    os._exit(7)
+elif behaviour == "stops-itself":
+    if os.fork() == 0:
+        os.setsid()
+        os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        tick_for_ever()
+    os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+    tick_for_ever()
+elif behaviour == "floods":  # invalid UTF-8 on both outputs
+    while time.monotonic() < BORN + LIMIT_S:
+        os.write(1, b"\xff\xfe\x00\x80 no text \xc3\x28\n" * 200)
+        os.write(2, b"\xf0\x28\x8c\x28")
+        os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+elif behaviour == "exits":
+    os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+    os._exit(int(sys.argv[4]))
+elif behaviour == "fork-storm":  # every process forks into a new session and ends; at most 40 lines, and a limit in time
+    ignore_everything()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for _ in range(int(sys.argv[4])):
+        if os.fork() == 0:
+            while time.monotonic() < BORN + 20:
+                os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+                if os.fork():
+                    os._exit(0)
+                os.setsid()
+            os._exit(0)
+    tick_for_ever()
+elif behaviour == "reports":  # what it was given
+    import json
+
+    with open(f"/proc/{os.getpid()}/status") as status:
+        masks = {line.split(":")[0]: int(line.split()[1], 16) for line in status if line.startswith("Sig")}
+    facts = {
+        "env": {os.fsencode(k).decode("latin-1"): os.fsencode(v).decode("latin-1") for k, v in os.environ.items()},
+        "argv": [os.fsencode(word).decode("latin-1") for word in sys.argv],
+        "cwd": os.getcwd(),
+        "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+        "sid": os.getsid(0) == os.getpid(),
+        "masks": masks,
+    }
+    os.write(1, json.dumps(facts).encode())
+    os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+else:
+    sys.exit(f"no such behaviour: {behaviour}")
