@@ -1,0 +1,398 @@
+"""The member: the one loop in which rules, store, guard and clock meet.
+
+The loop waits in one place, on one selector: the guard's socket, the store worker's answers, signals, and whoever asks at the
+local door. It never waits on the store. After each wake-up it looks at the guard first, because what the guard says about
+the command must be known before anything is said to the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from heirflow.clock import boottime
+from heirflow.election import line, talk
+from heirflow.election.rules import decide, wake_at
+from heirflow.election.state import (
+    Abandon,
+    Act,
+    Answered,
+    Command,
+    CommandEnding,
+    CommandGone,
+    CommandStarted,
+    Exit,
+    ExtendLease,
+    Failed,
+    GuardDown,
+    GuardUp,
+    KillCommand,
+    News,
+    Policy,
+    Send,
+    StartCommand,
+    State,
+    StateEvent,
+    StopAsked,
+    StopCommand,
+    Tick,
+)
+from heirflow.election.timings import Timings
+from heirflow.errors import HeirflowError
+from heirflow.journal import Journal
+from heirflow.local import LocalDoor
+from heirflow.stores.base import Store, Will
+from heirflow.supervise.commands import command_environment
+from heirflow.supervise.launcher import Ending, Gone, Guard, GuardEvent, Lost, Started, Stuck
+from heirflow.worker import Outcome, Worker
+
+RESPAWN_AFTER_S = 1.0
+"""Pause before a new guard, when the one before did not last longer than this."""
+ENDED_BY_ITSELF = "it ended by itself"
+FORWARDED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this incarnation is."""
+
+    id: str
+    """Host and a random part: a restart is a new member."""
+    host: str
+    pid: int
+    label: str = ""
+
+    @classmethod
+    def new(cls, host: str, label: str = "") -> Identity:
+        return cls(f"{host}-{os.urandom(3).hex()}", host, os.getpid(), label)
+
+
+class Keeper(Protocol):
+    """What keeps the command: `supervise.launcher.Guard` for a program, `embed.Thread` for a Python callable."""
+
+    def spawn(self) -> None: ...
+    def fileno(self) -> int: ...
+    def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None: ...
+    def lease(self, *, term_at: float, kill_at: float) -> None: ...
+    def stop(self, *, grace_s: float, again_s: float | None = None) -> None: ...
+    def kill(self) -> None: ...
+    def signal(self, number: int) -> None: ...
+    def will(self, payload: dict[str, Any] | None) -> None: ...
+    def poll(self, now: float) -> list[GuardEvent]: ...
+    def wake_at(self) -> float: ...
+    def close(self) -> None: ...
+
+
+class Telling(Protocol):
+    """Where a member's sentences go."""
+
+    def say(self, sentence: str, **facts: Any) -> None: ...
+
+
+class Member:
+    """One incarnation, from joining to leaving. `run` returns its exit code."""
+
+    def __init__(
+        self,
+        *,
+        election: str,
+        identity: Identity,
+        keeper_factory: Callable[[], Keeper],
+        store_factory: Callable[[], Store],
+        timings: Timings,
+        policy: Policy,
+        journal: Telling,
+        again_s: float | None = None,
+        door: LocalDoor | None = None,
+    ) -> None:
+        self._election = election
+        self._identity = identity
+        self._keeper_factory = keeper_factory
+        self._store_factory = store_factory
+        self._timings = timings
+        self._journal = journal
+        self._again_s = again_s
+        self._door = door
+        self._exit_code: int | None = None
+        self._pids: dict[str, int | None] = {"guard": None, "command": None}
+        self._state = State(
+            me=identity.id,
+            host=identity.host,
+            pid=identity.pid,
+            label=identity.label,
+            born_at=boottime(),
+            policy=policy,
+        )
+        self._nudge_reader, self._nudge_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._stop_because: list[str] = []
+
+    @property
+    def state(self) -> State:
+        """What this member knows now. Immutable; safe to read from any thread."""
+        return self._state
+
+    def stop(self, because: str) -> None:
+        """Ask for an orderly stop, from a signal handler or another thread. Asked twice, the command is killed."""
+        self._stop_because.append(because)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._nudge_writer, b".")
+
+    def forward(self, number: int) -> None:
+        """Pass a signal on to the command."""
+        if self._state.command is not Command.NONE:
+            self._keeper.signal(number)
+
+    def run(self) -> int:
+        """Stay in the line until told to leave. The exit order can be read off the nesting: the command first, the store last."""
+        worker = Worker(self._store_factory, self._election)
+        will_store = self._store_factory()
+        try:
+            self._will_store = will_store
+            self._worker = worker
+            self._keeper = self._keeper_factory()
+            self._keeper.spawn()
+            self._guard_since = boottime()
+            try:
+                self._loop()
+            finally:
+                self._keeper.close()
+        finally:
+            worker.close()
+            if self._door is not None:
+                self._door.close()
+        assert self._exit_code is not None
+        return self._exit_code
+
+    # ---- the loop -------------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        self._guard_wanted_at: float | None = None
+        self._happen(GuardUp())
+        while self._exit_code is None:
+            self._wait()
+            for event in self._look():
+                self._happen(event)
+                if self._exit_code is not None:
+                    return
+
+    def _wait(self) -> None:
+        now = boottime()
+        moments = [wake_at(self._state, now, self._timings)]
+        moments.append(self._keeper.wake_at() if self._guard_wanted_at is None else self._guard_wanted_at)
+        # The selector's clock does not count suspended time: never trust it for longer than a check-in.
+        timeout_s = min(max(0.0, min(moments) - now), self._timings.check_in_s)
+        with selectors.DefaultSelector() as selector:
+            for source in (self._nudge_reader, self._worker, self._door):
+                if source is not None:
+                    selector.register(source, selectors.EVENT_READ)
+            if self._guard_wanted_at is None:
+                selector.register(self._keeper, selectors.EVENT_READ)
+            selector.select(timeout_s)
+
+    def _look(self) -> Iterator[StateEvent]:
+        """What has happened, the guard's word first; at the end always a `Tick`."""
+        yield from self._look_at_guard()
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._nudge_reader, 4096)
+        while self._stop_because:
+            yield StopAsked(self._stop_because.pop(0))
+        outcomes, news = self._worker.take()
+        for outcome in outcomes:
+            yield _event_of(outcome)
+        if news:
+            yield News()
+        if self._door is not None:
+            self._door.answer(self.tell())
+        yield Tick()
+
+    def _look_at_guard(self) -> Iterator[StateEvent]:
+        now = boottime()
+        if self._guard_wanted_at is not None:
+            if now < self._guard_wanted_at:
+                return
+            self._keeper = self._keeper_factory()
+            self._keeper.spawn()
+            self._guard_wanted_at, self._guard_since = None, now
+            yield GuardUp()
+        for event in self._keeper.poll(now):
+            match event:
+                case Started(pid):
+                    self._pids["command"] = pid
+                    self._journal.say("the command has started", pid=pid, term=self._state.term)
+                    yield CommandStarted()
+                case Ending(because):
+                    yield CommandEnding(because)
+                case Stuck(pids):
+                    self._journal.say("the command was killed and does not end; waiting for the kernel", pids=pids)
+                case Gone(status, because, _):
+                    self._pids["command"] = None
+                    yield CommandGone(status, _end_of(status, because))
+                case Lost(because):
+                    self._keeper.close()
+                    lasted_s = now - self._guard_since
+                    self._guard_wanted_at = now + (RESPAWN_AFTER_S if lasted_s < RESPAWN_AFTER_S else 0.0)
+                    yield GuardDown(because)
+
+    def _happen(self, event: StateEvent) -> None:
+        step = decide(self._state, event, boottime(), self._timings)
+        self._state = step.state
+        for sentence in step.because:
+            self._journal.say(sentence, term=step.state.term)
+        for act in step.acts:
+            self._do(act)
+
+    def _do(self, act: Act) -> None:
+        match act:
+            case Send(ask):
+                failed = self._worker.submit(ask.serial, ask.exchange)
+                if failed is not None:
+                    self._happen(_event_of(failed))
+            case Abandon():
+                self._worker.abandon()
+            case StartCommand(term, term_at, kill_at):
+                self._keeper.will(self._will(term))
+                self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
+            case ExtendLease(term_at, kill_at):
+                self._keeper.lease(term_at=term_at, kill_at=kill_at)
+            case StopCommand(grace_s):
+                self._keeper.stop(grace_s=grace_s, again_s=self._again_s)
+            case KillCommand():
+                self._keeper.kill()
+            case Exit(code):
+                self._exit_code = code
+
+    # ---- what others need to know -------------------------------------------------------------------------------------
+
+    def _environment(self, term: int) -> dict[str, str]:
+        ours = {
+            "HEIRFLOW_ELECTION": self._election,
+            "HEIRFLOW_MEMBER": self._identity.id,
+            "HEIRFLOW_TERM": str(term),
+            # Drivers built on libpq name their sessions after this, so that a later leader can tell and end them.
+            "PGAPPNAME": f"heirflow/{self._identity.id}",
+        }
+        return command_environment(os.environ, ours)
+
+    def _will(self, term: int) -> dict[str, Any] | None:
+        because = f"{self._identity.id} was killed, and its guard proved that the command is gone"
+        will: Will | None = self._will_store.will(self._election, self._identity.id, term, because)
+        if will is None:
+            return None
+        return {
+            "module": will.module,
+            "connect_args": will.connect_args,
+            "connect_kwargs": will.connect_kwargs,
+            "statements": will.statements,
+        }
+
+    def tell(self) -> dict[str, Any]:
+        """What the local door answers: facts about this member for probes and people."""
+        state, now = self._state, boottime()
+        leads = talk.holds(state) and now < state.trusted_until
+        order = [row.id for row in line.line(state, now, self._timings)]
+        place = order.index(state.me) + (0 if leads else 1) if state.me in order else None
+        if state.leaving is not None:
+            name, sentence = "stopping", state.leaving
+        elif leads:
+            name, sentence = "leader", f"leads term {state.term}"
+        elif place == 1 and state.record is not None:
+            name, sentence = "heir", "next in line"
+        elif place is not None:
+            name, sentence = "in line", f"place {place} in the line"
+        else:
+            name, sentence = "not ready", "joined, and not ready to take charge" if state.joined else "has not joined the line yet"
+        return {
+            "election": self._election,
+            "member": state.me,
+            "host": state.host,
+            "pid": state.pid,
+            "state": name,
+            "live": True,
+            "ready": state.joined and state.failed_calls == 0 and state.leaving is None,
+            "leader": leads,
+            "term": state.term,
+            "place": place,
+            "trusted_for_s": round(state.trusted_until - now, 3) if leads else None,
+            "guard_pid": getattr(self._keeper, "pid", None),
+            "command_pid": self._pids["command"],
+            "sentence": sentence,
+        }
+
+
+def run_member(
+    *,
+    election: str,
+    argv: list[str],
+    store_factory: Callable[[], Store],
+    timings: Timings,
+    identity: Identity,
+    on_exit: str = "handover",
+    on_loss: str = "rejoin",
+    run_dir: Path | None = None,
+    journal: Journal,
+    again_s: float | None = None,
+    start_timeout_s: float = 30.0,
+) -> int:
+    """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
+
+    `argv[0]` is the path that was checked to be runnable. `again_s`: in an orderly stop, when to send a second SIGTERM.
+    """
+    door = None
+    if run_dir is not None:
+        try:
+            door = LocalDoor(run_dir, election)
+        except HeirflowError as error:
+            journal.warn(f"{error}; probes will not find this member")
+    member = Member(
+        election=election,
+        identity=identity,
+        keeper_factory=lambda: Guard(argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s),
+        store_factory=store_factory,
+        timings=timings,
+        policy=Policy(
+            exit_with_command=on_exit == "exit",
+            exit_on_loss=on_loss == "exit",
+            start_timeout_s=start_timeout_s,
+        ),
+        journal=journal,
+        again_s=again_s,
+        door=door,
+    )
+    handle_signals(member)
+    return member.run()
+
+
+def _event_of(outcome: Outcome) -> StateEvent:
+    if outcome.reading is not None:
+        return Answered(outcome.serial, outcome.reading)
+    return Failed(outcome.serial, outcome.error, outcome.fatal_code)
+
+
+def _end_of(status: int | None, because: str) -> str:
+    """How the command ended, in words. `because` is why the guard saw to its end."""
+    if status is None or because != ENDED_BY_ITSELF:
+        return f"the command is gone: {because}"
+    if status < 0:
+        return f"the command was killed by {signal.Signals(-status).name}"
+    return f"the command exited with {status}"
+
+
+def handle_signals(member: Member) -> None:
+    """SIGTERM and SIGINT mean an orderly stop; the others are passed on to the command."""
+
+    def stop(number: int, _frame: object) -> None:
+        member.stop(signal.Signals(number).name)
+
+    def forward(number: int, _frame: object) -> None:
+        member.forward(number)
+
+    for name in ("SIGTERM", "SIGINT"):
+        signal.signal(getattr(signal, name), stop)
+    for name in FORWARDED:
+        signal.signal(getattr(signal, name), forward)

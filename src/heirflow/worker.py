@@ -1,0 +1,174 @@
+"""One thread that talks to the store, so that the member's loop never waits.
+
+A call that hangs is given up by replacing the whole worker: its connection is severed, its thread ends when the driver
+notices, and its answer, should one come, goes nowhere. Between calls the thread waits for news, holding no transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from heirflow.election.record import Exchange, Reading
+from heirflow.errors import HeirflowError
+from heirflow.stores.base import Store, StoreMisfit
+
+STUCK_LIMIT = 4
+"""Hung calls that may be left behind; with more, new calls fail at once until one of them ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one call."""
+
+    serial: int
+    reading: Reading | None = None
+    error: str = ""
+    fatal_code: int | None = None
+
+
+class Worker:
+    """Runs exchanges one at a time. `fileno` becomes readable when `take` has something."""
+
+    def __init__(self, store_factory: Callable[[], Store], election: str) -> None:
+        self._store_factory = store_factory
+        self._election = election
+        self._inner = _Thread(store_factory(), election)
+        self._left_behind: list[_Thread] = []
+
+    def fileno(self) -> int:
+        """The descriptor to wait on. It changes with `abandon`."""
+        return self._inner.outbox.fileno()
+
+    def submit(self, serial: int, exchange: Exchange) -> Outcome | None:
+        """Begin a call; an outcome is returned only when it failed without having been tried."""
+        if not self._inner.busy:
+            self._inner.submit(serial, exchange)
+            return None
+        return Outcome(serial, error=f"{STUCK_LIMIT} earlier calls still hang")
+
+    def abandon(self) -> None:
+        """Give up the call that is under way."""
+        if not self._inner.busy:
+            return
+        self._left_behind = [thread for thread in self._left_behind if thread.alive]
+        self._inner.sever()
+        if len(self._left_behind) < STUCK_LIMIT:
+            self._left_behind.append(self._inner)
+            self._inner = _Thread(self._store_factory(), self._election)
+
+    def take(self) -> tuple[list[Outcome], bool]:
+        """The outcomes that have come, and whether there is news."""
+        return self._inner.take()
+
+    def close(self) -> None:
+        """End the thread and give the connection back, without waiting for a call that hangs."""
+        for thread in (self._inner, *self._left_behind):
+            thread.end()
+
+
+class _Thread:
+    """The thread itself, its store and its two pipes. It owns all of them and closes them when it ends."""
+
+    def __init__(self, store: Store, election: str) -> None:
+        self._store = store
+        self._election = election
+        self._job: tuple[int, Exchange] | None = None
+        self._outcomes: deque[Outcome] = deque()
+        self._news = False
+        self._ending = False
+        self.busy = False
+        # Sockets rather than pipes: they close by themselves when both sides have let go of this thread.
+        self._inbox, self._wake = socket.socketpair()
+        self.outbox, self._told = socket.socketpair()
+        for end in (self._inbox, self._wake, self.outbox, self._told):
+            end.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="heirflow-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    # The member's side.
+
+    def submit(self, serial: int, exchange: Exchange) -> None:
+        self._job = (serial, exchange)
+        self.busy = True
+        _nudge(self._wake)
+
+    def take(self) -> tuple[list[Outcome], bool]:
+        _drain(self.outbox)
+        outcomes = []
+        while self._outcomes:
+            outcomes.append(self._outcomes.popleft())
+            self.busy = False
+        news, self._news = self._news, False
+        return outcomes, news
+
+    def sever(self) -> None:
+        self._ending = True
+        self._store.sever()
+        _nudge(self._wake)
+
+    def end(self) -> None:
+        self._ending = True
+        _nudge(self._wake)
+        if not self.busy:
+            self._thread.join(timeout=0.5)
+
+    # The thread's side.
+
+    def _run(self) -> None:
+        while not self._ending:
+            waiting = select.poll()
+            waiting.register(self._inbox, select.POLLIN)
+            news_fd = self._store.news_fd()
+            if news_fd is not None:
+                waiting.register(news_fd, select.POLLIN)
+            poll_s = self._store.news_poll_s
+            ready = {fd for fd, _ in waiting.poll(None if poll_s is None else poll_s * 1000)}
+            if self._inbox.fileno() in ready:
+                _drain(self._inbox)
+                job, self._job = self._job, None
+                if job is not None and not self._ending:
+                    self._outcomes.append(self._call(*job))
+                    # What came in during the exchange may be newer than its answer, and wakes no descriptor any more.
+                    self._news = self._heard_news()
+                    _nudge(self._told)
+            elif not self._ending and self._heard_news():
+                self._news = True
+                _nudge(self._told)
+        self._store.close()
+
+    def _call(self, serial: int, exchange: Exchange) -> Outcome:
+        try:
+            return Outcome(serial, reading=self._store.exchange(self._election, exchange))
+        except StoreMisfit as error:
+            return Outcome(serial, error=str(error), fatal_code=error.exit_code)
+        except HeirflowError as error:
+            return Outcome(serial, error=str(error))
+        except Exception as error:  # a store must not end the member: what it did not foresee counts as "did not answer"
+            return Outcome(serial, error=f"{type(error).__name__}: {error}")
+
+    def _heard_news(self) -> bool:
+        try:
+            return self._store.news(self._election)
+        except Exception:
+            return False  # the next exchange tells what is wrong with the connection
+
+
+def _nudge(end: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        end.send(b".")
+
+
+def _drain(end: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while end.recv(4096):
+            pass
