@@ -1,0 +1,1 @@
+"""Airflow: what it is told by, never imported into a member."""

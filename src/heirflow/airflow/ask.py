@@ -1,0 +1,110 @@
+"""One question to Airflow's configuration, in one short process of Airflow's own interpreter.
+
+Airflow is never imported into the member: it would cost every heir 100 MB, and it may live in an environment of its own.
+Whatever the imports print goes by; the answer is one marked line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_MARK = "heirflow-answer:"
+
+_QUESTION = """\
+import json, os, sys
+sys.path[:] = [place for place in sys.path if place]
+answer = {}
+try:
+    import airflow
+    from airflow.configuration import AIRFLOW_HOME, conf
+    answer["version"] = airflow.__version__
+    answer["url"] = conf.get("database", "sql_alchemy_conn")
+    answer["schema"] = conf.get("database", "sql_alchemy_schema", fallback="") or ""
+    for place in (os.path.join(AIRFLOW_HOME, "config"), conf.get("core", "plugins_folder", fallback="")):
+        if place and place not in sys.path:
+            sys.path.append(place)
+    named = conf.get("database", "sql_alchemy_connect_args", fallback="") or ""
+    if named:
+        arguments = conf.getimport("database", "sql_alchemy_connect_args")
+        try:
+            answer["connect_args"] = json.loads(json.dumps(dict(arguments)))
+        except (TypeError, ValueError):
+            answer["problem"] = "Airflow's sql_alchemy_connect_args (%s) holds objects that only Airflow can use" % named
+except BaseException as error:
+    answer["problem"] = "Airflow's configuration cannot be read: %s: %s" % (type(error).__name__, error)
+sys.stdout.write("\\n%s%s\\n" % (sys.argv[1], json.dumps(answer)))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Airflow said, or why it did not."""
+
+    url: str = ""
+    schema: str = ""
+    connect_args: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    problem: str = ""
+    """Half a sentence, empty when all is well."""
+
+
+def ask(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s: float) -> Answer:
+    """Start `interpreter`, ask, and wait at most `limit_s`. Never raises for what goes wrong on the other side.
+
+    The current folder is not looked at, so that a folder named airflow beside the DAGs is not taken for Airflow.
+    """
+    python = interpreter[0]
+    command = [*interpreter, "-c", _QUESTION, _MARK]
+    own = {**environ, "_AIRFLOW__AS_LIBRARY": "1", "PYTHONWARNINGS": "ignore"}
+    try:
+        process = subprocess.Popen(
+            command,
+            env=own,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Answer(problem=f"Airflow cannot be asked with {python}: {error.strerror}")
+    try:
+        out, err = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return Answer(problem=f"Airflow's configuration did not come within {limit_s:g} s from {python}")
+    finally:
+        _end(process)
+    return _read(out, err, process.returncode, python)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Also when all went well: a command of the configuration (``_CMD``) may have left something behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=2.0)
+
+
+def _read(out: str, err: str, code: int, python: str) -> Answer:
+    marked = [line.removeprefix(_MARK) for line in out.splitlines() if line.startswith(_MARK)]
+    if not marked:
+        said = (err.strip().splitlines() or [f"exit code {code}"])[-1]
+        return Answer(problem=f"Airflow's configuration cannot be read with {python}: {said}")
+    answer: dict[str, Any] = json.loads(marked[-1])
+    if answer.get("problem"):
+        return Answer(problem=" ".join(str(answer["problem"]).split()))
+    url = str(answer["url"]).strip()  # what a command prints ends with a line break, and Airflow keeps it
+    if not url:
+        return Answer(problem="Airflow's configuration names no database")
+    arguments = answer.get("connect_args") or {}
+    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]))

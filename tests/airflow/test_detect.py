@@ -1,0 +1,184 @@
+"""Which command lines are Airflow's, and what comes of asking an Airflow that behaves badly.
+
+The Airflow here is a package of a few lines in a folder of the test; the real ones are asked in test_real_airflow.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from heirflow.airflow import detect
+from heirflow.errors import ConfigError
+
+CONFIGURATION = """
+import os
+AIRFLOW_HOME = os.environ["AIRFLOW_HOME"]
+VALUES = {("database", "sql_alchemy_conn"): os.environ.get("FAKE_URL", "postgresql://u:p@h/d"),
+          ("database", "sql_alchemy_schema"): os.environ.get("FAKE_SCHEMA", ""),
+          ("database", "sql_alchemy_connect_args"): os.environ.get("FAKE_CONNECT_ARGS", "")}
+class conf:
+    @staticmethod
+    def get(section, key, fallback=None):
+        return VALUES.get((section, key), fallback)
+    @staticmethod
+    def getimport(section, key):
+        module, name = VALUES[section, key].rsplit(".", 1)
+        return getattr(__import__(module), name)
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> dict[str, str]:
+    """An environment in which ``airflow`` is a script of this Python and of a package beside it."""
+    package = tmp_path / "lib" / "airflow"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("__version__ = '9.9'\nprint('noise before the answer')\n")
+    (package / "configuration.py").write_text(CONFIGURATION)
+    home = tmp_path / "home"
+    (home / "config").mkdir(parents=True)
+    (home / "config" / "own_settings.py").write_text("plain = {'sslmode': 'require'}\nodd = {'ssl': object()}\n")
+    script(tmp_path / "bin" / "airflow", f"#!{sys.executable}\n")
+    return {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(tmp_path / "lib"),
+        "AIRFLOW_HOME": str(home),
+    }
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def database(argv: list[str], environ: dict[str, str], **limit: float) -> detect.Database:
+    component = detect.recognise(argv, environ)
+    assert component is not None
+    return detect.find_database(component, environ, **limit)
+
+
+@pytest.mark.parametrize("component", detect.COMPONENTS)
+@pytest.mark.parametrize(
+    "start",
+    [["airflow"], ["{bin}/airflow"], ["python3", "-m", "airflow"], ["python3.11", "-u", "-X", "dev", "-m", "airflow"],
+     [sys.executable, "-Wignore", "-mairflow"], [sys.executable, "{bin}/airflow"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_every_way_to_write_a_component(fake: dict[str, str], start: list[str], component: str) -> None:
+    folder = fake["PATH"].split(":")[0]
+    argv = [word.format(bin=folder) for word in start] + [component, "--pid", "x"]
+    found = detect.recognise(argv, fake)
+    assert found is not None
+    assert found.election == f"airflow-{component}"
+    assert found.interpreter
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["airflow"], ["airflow", "celery", "worker"], ["airflow", "api-server"], ["airflow", "version"], ["celery", "beat"],
+     ["python3", "airflow_like.py", "scheduler"], ["python3", "-c", "pass", "-m", "airflow", "scheduler"],
+     ["python3", "-m", "other", "-m", "airflow", "scheduler"], ["python3", "-m"], ["sh", "-c", "airflow scheduler"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_is_none_of_them(argv: list[str]) -> None:
+    assert detect.recognise(argv, os.environ) is None
+
+
+@pytest.mark.parametrize("flag", ["-D", "--daemon", "-vD"])
+def test_a_component_that_would_leave_its_wrapper_is_refused(flag: str) -> None:
+    with pytest.raises(ConfigError, match="without --daemon"):
+        detect.recognise(["airflow", "scheduler", flag], os.environ)
+    assert detect.recognise(["airflow", "scheduler", "--skip-serve-logs"], os.environ)
+
+
+def test_the_database_and_all_that_belongs_to_it(fake: dict[str, str]) -> None:
+    own = {"FAKE_URL": "postgresql://u:p@h/d\n", "FAKE_SCHEMA": "flow", "FAKE_CONNECT_ARGS": "own_settings.plain"}
+    answer = database(["airflow", "scheduler"], fake | own)
+    assert answer == detect.Database("postgresql://u:p@h/d", "flow", {"sslmode": "require"}, "9.9")
+
+
+def test_a_folder_named_airflow_beside_the_dags_is_not_airflow(
+    fake: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dags" / "airflow").mkdir(parents=True)
+    (tmp_path / "dags" / "airflow" / "__init__.py").write_text("raise RuntimeError('not me')")
+    monkeypatch.chdir(tmp_path / "dags")
+    assert database(["airflow", "scheduler"], fake).version == "9.9"
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [({"FAKE_CONNECT_ARGS": "own_settings.odd"}, "own_settings.odd.*only Airflow can use"),
+     ({"FAKE_CONNECT_ARGS": "absent.args"}, "No module named 'absent'"),
+     ({"FAKE_URL": " \n"}, "names no database"),
+     ({"PYTHONPATH": ""}, "No module named 'airflow'|cannot be read")],
+)  # fmt: skip
+def test_what_cannot_be_used_is_told_with_what_to_do(fake: dict[str, str], own: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        database(["airflow", "scheduler"], fake | own)
+    assert "--db-url" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_interpreter_that_dies_at_once(fake: dict[str, str], tmp_path: Path) -> None:
+    script(tmp_path / "odd" / "python3", "#!/bin/sh\necho 'cannot open shared object' >&2; exit 3\n")
+    script(tmp_path / "bin" / "airflow", f"#!{tmp_path / 'odd' / 'python3'}\n")
+    with pytest.raises(ConfigError, match="cannot open shared object"):
+        database(["airflow", "scheduler"], fake)
+
+
+def test_an_interpreter_that_is_not_there(fake: dict[str, str], tmp_path: Path) -> None:
+    script(tmp_path / "bin" / "airflow", "#!/nowhere/python3\n")
+    with pytest.raises(ConfigError, match="/nowhere/python3: No such file"):
+        database(["airflow", "scheduler"], fake)
+
+
+def test_an_airflow_that_hangs_is_given_up_with_all_it_started(fake: dict[str, str], tmp_path: Path) -> None:
+    mark = tmp_path / "still-here"
+    hang = f"import subprocess, time\nsubprocess.Popen(['sh', '-c', 'sleep 1.5; touch {mark}'])\ntime.sleep(60)\n"
+    (Path(fake["PYTHONPATH"]) / "airflow" / "configuration.py").write_text(hang)
+    asked_at = time.monotonic()
+    with pytest.raises(ConfigError, match=r"did not come within 0\.7 s"):
+        database(["airflow", "scheduler"], fake, limit_s=0.7)
+    assert time.monotonic() - asked_at < 5
+    while time.monotonic() - asked_at < 2.5:
+        time.sleep(0.1)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["#!/usr/bin/env python3\n", "#!{python} -s\n", "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n",
+     "#!/bin/sh\n'''exec' {python} \"$0\" \"$@\"\n' '''\n"],
+)  # fmt: skip
+def test_the_first_lines_that_installers_write(fake: dict[str, str], tmp_path: Path, head: str) -> None:
+    script(tmp_path / "bin" / "airflow", head.format(python=sys.executable))
+    assert database(["airflow", "triggerer"], fake).version == "9.9"
+
+
+def test_a_program_that_hides_its_python(fake: dict[str, str], tmp_path: Path) -> None:
+    script(tmp_path / "bin" / "airflow", "#!/bin/sh\nexec something-else\n")
+    with pytest.raises(ConfigError, match="cannot tell which Python runs airflow"):
+        database(["airflow", "scheduler"], fake)
+
+
+def test_those_who_only_ask_about_an_election_find_the_airflow_on_the_path(fake: dict[str, str]) -> None:
+    found = detect.find_for_election("airflow-triggerer", fake)
+    assert found is not None
+    assert found.url == "postgresql://u:p@h/d"
+    assert detect.find_for_election(None, fake) == found
+    assert detect.find_for_election("billing-bot", fake) is None
+    assert detect.find_for_election("airflow-scheduler", fake | {"PATH": "/usr/bin:/bin"}) is None
+
+
+def test_the_second_term_leaves_airflow_time_to_write_down_how_it_ended() -> None:
+    component = detect.Component("scheduler", ("python",), "airflow")
+    assert component.again_s(30.0) == 25.0
+    assert component.again_s(600.0) == 595.0
+    assert component.again_s(3.0) == 2.0
