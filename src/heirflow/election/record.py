@@ -133,3 +133,9 @@ class Reading:
     """Every row of the election in order of seniority."""
     swapped: bool | None = None
     """Whether the swap won; None when none was asked."""
+    written_at: float = 0.0
+    """When the record was last written, by the store's clock, seconds since 1970. This and the next two are for people."""
+    since: float = 0.0
+    """When the leader last changed, by the store's clock."""
+    db_now: float = 0.0
+    """The store's clock when it was read."""

@@ -1,1 +1,116 @@
 """Where the record lives: one module for each kind of store. No decisions here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from heirflow.errors import ConfigError
+from heirflow.stores.base import Finding, Store, StoreMisfit, StoreUnavailable, Will
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+__all__ = ["Finding", "Store", "StoreMisfit", "StoreUnavailable", "Will", "open_store"]
+
+DRIVERS = {
+    "sqlite": {"pysqlite": "sqlite3"},
+    "postgresql": {"psycopg": "psycopg", "psycopg2": "psycopg2"},
+    "mysql": {"pymysql": "pymysql", "mysqldb": "MySQLdb"},
+}
+"""Kinds of database, and the drivers for each, the best first: SQLAlchemy's name for it and the module."""
+ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
+EXTRAS = {"postgresql": "heirflow[postgres]", "mysql": "heirflow[mysql]"}
+
+
+def open_store(
+    url: str,
+    *,
+    call_limit_s: float,
+    connect_args: Mapping[str, Any] | None = None,
+    schema: str | None = None,
+    application_name: str = "member",
+) -> Store:
+    """Choose the store for a database URL as SQLAlchemy writes them. Does not connect: `Store.open` does.
+
+    `call_limit_s`: longest time an exchange may take; the driver's and the server's own limits are put below it.
+    `connect_args`: for the driver, beside what the URL says. `schema`: where the tables are, if not where the connection looks.
+    `application_name`: PostgreSQL shows the session as ``heirflow/<this>``.
+
+    An absent driver is replaced by another one for the same database. Raises `ConfigError`, or `StoreMisfit` when there is none.
+    """
+    import sqlalchemy as sa
+
+    if not call_limit_s > 0:
+        raise ConfigError(f"the limit of a store call must be more than 0 s, not {call_limit_s:g} s")
+    parsed = _parsed(url)
+    kind = parsed.get_backend_name()
+    chosen = _with_driver(parsed, kind)
+    arguments = dict(connect_args or {})
+    if schema is not None and not _is_word(schema):
+        raise ConfigError(f"not the name of a schema: {schema!r}")
+
+    from heirflow.stores.sql import SqlStore
+
+    if kind == "sqlite":
+        from heirflow.stores.sqlite import Sqlite
+
+        if schema is not None:
+            raise ConfigError("SQLite has no schemas; name another file instead")
+        return SqlStore(chosen, Sqlite(chosen, call_limit_s=call_limit_s, connect_args=arguments))
+    try:
+        if kind == "postgresql":
+            from heirflow.stores.postgres import Postgres
+
+            postgres = Postgres(
+                chosen, call_limit_s=call_limit_s, connect_args=arguments, application_name=application_name
+            )
+            return SqlStore(chosen, postgres, schema=schema)
+        from heirflow.stores.mysql import Mysql
+
+        mysql = Mysql(chosen, call_limit_s=call_limit_s, connect_args=arguments)
+        return SqlStore(chosen, mysql, schema=schema)
+    except (ImportError, sa.exc.ArgumentError) as error:
+        raise StoreMisfit(f"the driver for {kind} cannot be used: {error}; install {EXTRAS[kind]}") from error
+
+
+def _parsed(url: str) -> sa.engine.URL:
+    import sqlalchemy as sa
+
+    name, colon, rest = url.partition(":")
+    kind, plus, driver = name.partition("+")
+    kind = ALIASES.get(kind, kind)
+    if kind not in DRIVERS:
+        shown = kind if colon and kind.isidentifier() else "this"
+        raise ConfigError(f"{shown!r} is no kind of database that HeirFlow knows; it knows {', '.join(DRIVERS)}")
+    try:
+        return sa.engine.make_url(f"{kind}{plus}{driver}:{rest}")
+    except (sa.exc.ArgumentError, ValueError):
+        # Neither the URL nor what is said about it is shown: a password may stand in it.
+        raise ConfigError(
+            f"the {kind} URL cannot be understood; are special characters in it percent-encoded?"
+        ) from None
+
+
+def _with_driver(url: sa.engine.URL, kind: str) -> sa.engine.URL:
+    """The URL with a driver that is there, the one that it names if possible."""
+    from importlib.util import find_spec
+
+    import sqlalchemy as sa
+
+    drivers = DRIVERS[kind]
+    named = url.drivername.partition("+")[2]
+    for name in sorted(drivers, key=lambda driver: driver != named):
+        if find_spec(drivers[name]) is None:
+            continue
+        chosen = url.set(drivername=f"{kind}+{name}")
+        try:
+            chosen.get_dialect()
+        except sa.exc.NoSuchModuleError:
+            continue  # SQLAlchemy 1.4 knows psycopg2 only
+        return chosen
+    raise StoreMisfit(f"no driver for {kind} is installed here; install {EXTRAS.get(kind, kind)}")
+
+
+def _is_word(name: str) -> bool:
+    return bool(name) and "\0" not in name and len(name) <= 63

@@ -1,0 +1,1 @@
+"""What `heirflow doctor` asks a database."""

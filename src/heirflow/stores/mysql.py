@@ -1,0 +1,123 @@
+"""MySQL and MariaDB. There is no news here: members look at every check-in.
+
+A frozen member must not keep the record's row. MariaDB ends a transaction that stands idle; MySQL can only end a session
+that does, so there an idle session ends after a few check-ins, and the store connects again without anybody noticing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from heirflow.election.record import Exchange, Reading
+from heirflow.stores.base import Finding
+from heirflow.stores.schema import Tables
+
+NO_RIGHT = {1044, 1142, 1227, 1290, 1792, 1836, 3261}
+"""Errors for: no access to the database, command denied, privilege needed, read-only server (three kinds), the same again."""
+
+
+class Mysql:
+    """The `Flavour` of MySQL and MariaDB, with PyMySQL or mysqlclient."""
+
+    title = "MySQL"
+    news_poll_s: float | None = None
+    # UNIX_TIMESTAMP() would go through the session's time zone, and back by an hour every autumn.
+    now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
+        "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) / 1000000.0)", sa.Float(53)
+    )
+    notify = None
+
+    def __init__(self, url: sa.engine.URL, *, call_limit_s: float, connect_args: dict[str, Any]) -> None:
+        self._pymysql = url.get_driver_name() == "pymysql"
+        self._limit_s = call_limit_s
+        # PyMySQL takes fractions of seconds, mysqlclient does not.
+        limit = call_limit_s if self._pymysql else max(1, math.ceil(call_limit_s))
+        wanted = {"connect_timeout": limit, "read_timeout": limit, "write_timeout": limit}
+        # The character set is ours to choose: labels may hold anything.
+        self._connect_args = {
+            **{key: value for key, value in wanted.items() if key not in url.query},
+            **connect_args,
+            "charset": "utf8mb4",
+        }
+
+    def engine_options(self) -> dict[str, Any]:
+        return {"connect_args": self._connect_args, "isolation_level": "READ COMMITTED"}
+
+    def prepare(self, *, create: bool) -> bool:  # noqa: ARG002
+        return True
+
+    def set_up(self, conn: sa.engine.Connection) -> None:
+        seconds = max(1, math.ceil(self._limit_s))
+        settings = ["innodb_lock_wait_timeout = 1"]
+        if getattr(conn.dialect, "is_mariadb", False):
+            self.title = "MariaDB"
+            settings += [
+                f"idle_transaction_timeout = {seconds}",
+                f"idle_write_transaction_timeout = {seconds}",
+                f"max_statement_time = {0.8 * self._limit_s:.3f}",
+            ]
+        else:
+            settings.append(f"wait_timeout = {idle_limit(self._limit_s)}")
+        conn.exec_driver_sql("SET SESSION " + ", ".join(settings))
+        conn.commit()
+
+    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
+        pass  # the driver begins with the first statement
+
+    def patient(self, conn: sa.engine.Connection) -> None:
+        pass
+
+    def try_lock(self, conn: sa.engine.Connection) -> bool:
+        return conn.execute(sa.select(sa.func.get_lock("heirflow tables", 0))).scalar() == 1
+
+    def unlock(self, conn: sa.engine.Connection) -> None:
+        conn.execute(sa.select(sa.func.release_lock("heirflow tables")))
+
+    def insert_if_absent(self, table: sa.Table) -> Any:
+        return mysql.insert(table).inline().prefix_with("IGNORE")
+
+    def fileno(self, driver: Any) -> int | None:
+        link = getattr(driver, "_sock", None) if self._pymysql else driver
+        fileno = getattr(link, "fileno", None)
+        return None if fileno is None else int(fileno())
+
+    def interrupt(self, driver: Any) -> None:
+        pass
+
+    def stale(self) -> bool:
+        return False
+
+    def news_fd(self, driver: Any) -> int | None:  # noqa: ARG002
+        return None
+
+    def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:  # noqa: ARG002
+        return False
+
+    def saw(self, election: str, request: Exchange, reading: Reading) -> None:
+        pass
+
+    def may_not_create(self, error: BaseException) -> bool:
+        return bool(error.args) and error.args[0] in NO_RIGHT
+
+    def will_guard(self) -> None:
+        return None
+
+    def will_options(self) -> dict[str, Any]:
+        # The helper's session, too, must not keep the record's row when its host freezes between two statements.
+        return {
+            "init_command": f"SET SESSION innodb_lock_wait_timeout = 1, wait_timeout = {max(1, math.ceil(self._limit_s))}"
+        }
+
+    def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:  # noqa: ARG002
+        from heirflow.stores.examine import examine_mysql
+
+        return examine_mysql(conn)
+
+
+def idle_limit(call_limit_s: float) -> int:
+    """After how many seconds MySQL ends an idle session: some check-ins, as a check-in is longer than the limit of a call."""
+    return max(2, math.ceil(4 * call_limit_s))

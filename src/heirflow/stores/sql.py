@@ -1,0 +1,383 @@
+"""The store that all SQL databases share: one connection, one transaction per exchange, nothing left open in between.
+
+Losing a swap is told by the number of rows that an UPDATE or INSERT changed. Whatever else goes wrong ends the connection:
+a transaction that we know nothing about is then rolled back by the server, or was committed, and the next read tells.
+A connection that the server has closed while it was idle is replaced before anything is asked on it, because that is the
+one case in which nothing can have happened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, What
+from heirflow.errors import ConfigError, HeirflowError
+from heirflow.stores import schema as schemas
+from heirflow.stores.base import Finding, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.flavour import Flavour
+from heirflow.stores.statements import Statements, member_of, record_of
+
+TEXT_LIMIT = 10_000
+"""Longest free text (a reason, a note) that is kept, in characters."""
+HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+def checked_name(name: str, what: str) -> str:
+    """A name as it may stand in the tables. Raises `ConfigError`."""
+    if not 0 < len(name) <= schemas.NAME_LENGTH:
+        raise ConfigError(f"the name of {what} must have 1 to {schemas.NAME_LENGTH} characters, not {len(name)}")
+    if "\0" in name:
+        raise ConfigError(f"the name of {what} must not contain a NUL character")
+    # MySQL takes `web` and `web ` for the same; so such names are refused everywhere.
+    if name != name.strip():
+        raise ConfigError(f"the name of {what} must not begin or end with white space: {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the name of {what} is not valid text: {name!r}") from None
+    return name
+
+
+def cleaned(text: str) -> str:
+    """Free text as every database takes it: a reason must never be why an exchange fails."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:TEXT_LIMIT]
+
+
+class SqlStore:
+    """A `Store` in a SQL database."""
+
+    def __init__(self, url: sa.engine.URL, flavour: Flavour, *, schema: str | None = None) -> None:
+        self.news_poll_s = flavour.news_poll_s
+        self._url = url
+        self._flavour = flavour
+        self._options = flavour.engine_options()
+        self._engine = sa.create_engine(
+            url,
+            future=True,
+            poolclass=NullPool,
+            pool_reset_on_return=None,
+            hide_parameters=True,
+            enable_from_linting=False,  # the one read joins on bound values, which looks like a mistake to it
+            **self._options,
+        )
+        self._here = schemas.tables(schema)
+        self._sql = Statements(self._here, flavour)
+        self._conn: sa.engine.Connection | None = None
+        self._driver: Any = None
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()  # between `sever` and whoever replaces the connection; never held while waiting
+        self._severed = False
+        self._fits = False
+        self._create = True
+
+    # What a member calls
+
+    def open(self, *, create: bool = True) -> None:
+        self._create = create
+        self._fits = False
+        with self._asking():
+            self._connected()
+
+    def exchange(self, election: str, request: Exchange) -> Reading:
+        checked_name(election, "the election")
+        if request.check_in is not None:
+            checked_name(request.check_in.id, "the member")
+        elif request.join or request.leave:
+            raise ValueError("who joins or leaves must say who it is: give a check_in")
+        with self._asking(), self._transaction(writes=request != Exchange()) as conn:
+            if (who := request.check_in) is not None:
+                self._check_in(conn, election, who, request)
+            swapped = None if request.swap is None else self._swap(conn, election, request.swap)
+            gone = (who.id,) if request.leave and who is not None else ()
+            for member in (*gone, *request.forget):
+                conn.execute(self._sql.delete, {"p_election": election, "p_id": member})
+            for event in request.notes:
+                self._write(conn, election, event)
+            rows = conn.execute(self._sql.read, {"p_election": election}).all()
+        reading = Reading(
+            record_of(rows[0]),
+            tuple(member_of(row) for row in rows if row.m_id is not None),
+            swapped,
+            written_at=float(rows[0].e_written_at or 0),
+            since=float(rows[0].e_since or 0),
+            db_now=float(rows[0].db_now),
+        )
+        self._flavour.saw(election, request, reading)
+        return reading
+
+    def news_fd(self) -> int | None:
+        return None if self._conn is None else self._flavour.news_fd(self._driver)
+
+    def news(self, election: str) -> bool:
+        """True also when the connection turns out to be gone: whoever waits must look, and an exchange connects again."""
+        if self._conn is None:
+            return False
+        try:
+            with self._asking():
+                return self._flavour.news(self._conn, election, self._here)
+        except StoreUnavailable:
+            return True
+
+    # What people ask
+
+    def elections(self) -> tuple[str, ...]:
+        with self._asking(), self._transaction(writes=False) as conn:
+            return tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
+
+    def events(self, election: str, limit: int) -> tuple[Event, ...]:
+        with self._asking(), self._transaction(writes=False) as conn:
+            rows = conn.execute(self._sql.events, {"p_election": election, "p_limit": limit}).all()
+        return tuple(
+            Event(What(row.what), int(row.term), row.member, row.because, row.took_s, float(row.at))
+            for row in reversed(rows)
+        )
+
+    def drain(self, election: str, member: str, on: bool) -> bool:  # noqa: FBT001
+        with self._asking(), self._transaction(writes=True) as conn:
+            values = {"p_election": election, "p_id": member, "drained": on}
+            known = conn.execute(self._sql.drain, values).rowcount == 1
+            if known:
+                self._tell(conn, election)
+        return known
+
+    def will(self, election: str, member: str, term: int, because: str) -> Will | None:
+        because = cleaned(because)
+        release = {"p_name": election, "p_leader": member, "p_term": term, "p_because": because}
+        note = {"p_election": election, "p_member": member, "p_term": term, "p_because": because}
+        steps: list[tuple[Any, dict[str, Any]]] = [
+            (self._sql.release, release),
+            (self._sql.note, {**note, "p_what": What.RELEASED.value, "p_took_s": None}),
+            (self._sql.delete, {"p_election": election, "p_id": member}),
+        ]
+        if self._flavour.notify is not None:
+            steps.append((self._flavour.notify, {"p_election": election}))
+        args, kwargs = self._engine.dialect.create_connect_args(self._url)
+        kwargs.pop("context", None)  # SQLAlchemy's type adapters for psycopg; the bare driver has its own
+        will = Will(
+            module=self._dbapi().__name__,
+            connect_args=list(args),
+            connect_kwargs={**kwargs, **self._options.get("connect_args", {}), **self._flavour.will_options()},
+            statements=[self._plain(statement, values) for statement, values in steps],
+        )
+        try:
+            json.dumps([will.connect_args, will.connect_kwargs, will.statements])
+        except (TypeError, ValueError):
+            return None  # something that lives only in this process, like a TLS context
+        return will
+
+    def examine(self) -> tuple[Finding, ...]:
+        from heirflow.stores.examine import examine
+
+        with self._asking():
+            conn = self._connected()
+            found = examine(conn, self._flavour, self._here, self.where)
+            conn.rollback()
+            return tuple(found)
+
+    # How it ends
+
+    def sever(self) -> None:
+        with self._lock:
+            self._severed = True
+            with suppress(Exception):
+                if self._socket is not None:
+                    self._socket.shutdown(socket.SHUT_RDWR)
+                elif self._driver is not None:
+                    self._flavour.interrupt(self._driver)
+
+    def close(self) -> None:
+        self._drop()
+
+    # The connection
+
+    @property
+    def where(self) -> str:
+        """Which database this is, for people: never the password."""
+        url = self._url
+        if url.host is None and not url.drivername.startswith("sqlite"):
+            return f"{self._flavour.title} at {dict(url.query).get('host', 'the local socket')}/{url.database or ''}"
+        place = url.host or ""
+        port = "" if url.port is None else f":{url.port}"
+        return f"{self._flavour.title} at {place}{port}{'/' if place else ''}{url.database or ''}"
+
+    def _dbapi(self) -> Any:
+        # SQLAlchemy 1.4 calls it `dbapi` too; some of its own adapters wrap the module, ours are plain.
+        return self._engine.dialect.dbapi
+
+    def _connected(self) -> sa.engine.Connection:
+        """The connection, new if need be, to tables that fit."""
+        if self._conn is not None and self._hung_up():
+            self._drop()
+        if self._conn is None:
+            self._severed = False
+            # Once there were tables, an empty database is never made again behind the back of a leader that still
+            # trusts the old one: whoever found it empty would take charge at once.
+            if not self._flavour.prepare(create=self._create and not self._fits):
+                gone = f"{self.where} does not exist"
+                raise (
+                    StoreUnavailable(f"{gone} any more") if self._fits else StoreMisfit(f"{gone}; run `heirflow init`")
+                )
+            conn = self._engine.connect()
+            driver = conn.connection.dbapi_connection
+            number = self._flavour.fileno(driver)
+            with self._lock:
+                self._conn, self._driver = conn, driver
+                # A descriptor of our own, so that `sever` can never hit a number that the driver has closed.
+                self._socket = None if number is None else socket.socket(fileno=os.dup(number))
+            if self._severed:
+                raise StoreUnavailable(f"{self.where} took too long to connect")
+            self._flavour.set_up(conn)
+        if not self._fits:
+            self._fit(self._conn)
+            self._fits = True
+        return self._conn
+
+    def _fit(self, conn: sa.engine.Connection) -> None:
+        self._flavour.begin(conn, writes=False)
+        ready = schemas.check(schemas.version_of(conn, self._here), create=self._create)
+        conn.rollback()
+        if ready:
+            return
+        try:
+            self._flavour.begin(conn, writes=True)
+            self._flavour.patient(conn)
+            schemas.make(conn, self._here, self._flavour.try_lock)
+            self._flavour.unlock(conn)
+            conn.commit()
+        except sa.exc.DBAPIError as error:
+            if not self._flavour.may_not_create(error.orig or error):
+                raise
+            raise StoreMisfit(
+                f"HeirFlow's tables are not in {self.where} and this role may not make them; run `heirflow init` "
+                "as a role that may"
+            ) from error.orig
+
+    def _hung_up(self) -> bool:
+        if self._flavour.stale():
+            return True
+        if self._socket is None:
+            return False
+        watch = select.poll()
+        watch.register(self._socket, HUNG_UP)
+        return bool(watch.poll(0))
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[sa.engine.Connection]:
+        conn = self._connected()
+        self._flavour.begin(conn, writes=writes)
+        yield conn
+        conn.commit()
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Whatever fails in here ends the connection; what the database or the network did becomes `StoreUnavailable`."""
+        try:
+            yield
+        except HeirflowError:
+            self._drop()
+            raise
+        except BaseException as error:
+            self._drop()
+            if isinstance(error, (sa.exc.SQLAlchemyError, OSError, self._dbapi().Error)):
+                cause = getattr(error, "orig", None) or error
+                raise StoreUnavailable(self._sentence(cause)) from cause
+            raise
+
+    def _sentence(self, cause: BaseException) -> str:
+        said = " ".join(str(arg) for arg in cause.args if not isinstance(arg, (int, dict))).strip()
+        first = said.splitlines()[0].strip() if said else type(cause).__name__
+        if self._url.password:
+            first = first.replace(str(self._url.password), "***")
+        return f"{self.where} did not answer as it should: {first}"
+
+    def _drop(self) -> None:
+        """Forget the connection without a word to the server, which might hang."""
+        with self._lock:
+            conn, link, self._conn, self._driver, self._socket = self._conn, self._socket, None, None, None
+        if link is not None:
+            with suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
+            link.close()
+        if conn is not None:
+            with suppress(Exception):
+                conn.invalidate()
+            with suppress(Exception):
+                conn.close()
+
+    # The parts of an exchange
+
+    def _check_in(self, conn: sa.engine.Connection, election: str, who: CheckIn, request: Exchange) -> None:
+        key = {"p_election": election, "p_id": who.id}
+        said = {
+            "host": cleaned(who.host),
+            "pid": who.pid,
+            "ready": who.ready,
+            "label": cleaned(who.label),
+            "note": cleaned(who.note),
+        }
+        if not request.join:
+            if not request.leave:
+                conn.execute(self._sql.touch, {**key, **said})
+            return
+        old = conn.execute(self._sql.kept, key).first()
+        if old is not None:
+            conn.execute(self._sql.delete, key)
+        kept = {"drained": False, "p_joined_at": None} if old is None else {"drained": old[0], "p_joined_at": old[1]}
+        conn.execute(self._sql.join, {**key, **said, **kept})
+
+    def _swap(self, conn: sa.engine.Connection, election: str, swap: Swap) -> bool:
+        wanted = swap.record
+        values: dict[str, Any] = {
+            "p_name": election,
+            "p_version": wanted.version,
+            "p_term": wanted.term,
+            "p_leader": wanted.leader,
+            "p_ttl_s": wanted.ttl_s,
+            "p_because": cleaned(wanted.because),
+            "p_paused": wanted.paused,
+            "p_switchover_to": wanted.switchover_to,
+        }
+        if swap.expected is None:
+            changed = conn.execute(self._sql.first, values).rowcount
+        else:
+            statement = self._sql.swap_vacant if wanted.leader is None else self._sql.swap_led
+            changed = conn.execute(statement, {**values, "p_expected": swap.expected}).rowcount
+        if changed != 1:
+            return False
+        if swap.event is not None:
+            self._write(conn, election, swap.event)
+        if swap.news:
+            self._tell(conn, election)
+        return True
+
+    def _tell(self, conn: sa.engine.Connection, election: str) -> None:
+        if self._flavour.notify is not None:
+            conn.execute(self._flavour.notify, {"p_election": election})
+
+    def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
+        values: Mapping[str, Any] = {
+            "p_election": election,
+            "p_term": event.term,
+            "p_member": event.member,
+            "p_what": event.what.value,
+            "p_because": cleaned(event.because),
+            "p_took_s": event.took_s,
+        }
+        conn.execute(self._sql.note, values)
+
+    def _plain(self, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:
+        """A statement as the bare driver takes it."""
+        compiled = statement.compile(dialect=self._engine.dialect)
+        params = compiled.construct_params(values)
+        order = compiled.positiontup
+        return str(compiled), [params[name] for name in order] if compiled.positional and order else params

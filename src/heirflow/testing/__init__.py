@@ -1,0 +1,1 @@
+"""For tests of HeirFlow and of what is built on it."""

