@@ -47,9 +47,9 @@ sys.stdout.write("\\n%s%s\\n" % (sys.argv[1], json.dumps(answer)))
 class Answer:
     """What Airflow said, or why it did not."""
 
-    url: str = ""
+    url: str = field(default="", repr=False)
     schema: str = ""
-    connect_args: Mapping[str, Any] = field(default_factory=dict)
+    connect_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
     version: str = ""
     problem: str = ""
     """Half a sentence, empty when all is well."""

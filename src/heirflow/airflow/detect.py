@@ -13,7 +13,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,9 @@ class Component:
 class Database:
     """Where Airflow keeps its tables."""
 
-    url: str
+    url: str = field(repr=False)
     schema: str | None
-    connect_args: Mapping[str, Any]
+    connect_args: Mapping[str, Any] = field(repr=False)
     version: str
     """Of Airflow."""
     origin: str = ORIGIN
