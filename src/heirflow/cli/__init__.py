@@ -1,8 +1,117 @@
-"""The command line."""
+"""The command line.
+
+Each command is a module of its own that is imported only when it is asked for: a probe that Kubernetes runs every few
+seconds must not pay for tables and databases.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 
-def main() -> int:
-    """Answer one command and return its exit code."""
-    raise NotImplementedError
+import click
+
+from heirflow import __version__
+from heirflow.errors import HeirflowError
+from heirflow.text import masked
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Stand in line, and run a command while leading."),
+    "status": ("status", "Who leads, who is heir, and how fast it would take charge."),
+    "history": ("history", "Every change of leadership, with its cause and duration."),
+    "switchover": ("orders", "Let another member take charge."),
+    "pause": ("orders", "Let nobody change place until `resume`."),
+    "resume": ("orders", "Take back `pause`."),
+    "drain": ("orders", "Let one member stand aside, or take that back."),
+    "probe": ("probe", "Ask the member on this host: is it live, ready, leader?"),
+    "doctor": ("doctor", "Look for what could keep an election from its promises."),
+    "init": ("doctor", "Make HeirFlow's tables, for roles that may not."),
+    "config": ("settings", "Show every setting and where it comes from."),
+}
+"""Name -> the module in this folder that has it, and what it does in one sentence."""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and sentence, and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"heirflow.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name not in COMMANDS and not name.startswith("-"):
+            from heirflow.config import nearest
+
+            close = nearest(name, COMMANDS)
+            ctx.fail(f"there is no command {name!r}{f'; did you mean {close!r}?' if close else ''}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Settings: flag, then HEIRFLOW_* in the environment, then heirflow.toml; see `heirflow config`.",
+)
+@click.version_option(__version__, message="heirflow %(version)s")
+def group() -> None:
+    """A line of succession for programs of which exactly one copy may run.
+
+    \b
+    heirflow run -- airflow scheduler     on two or more hosts: one leads, the others stand in line
+    heirflow status                       who leads, who is heir, and how fast it would take charge
+    heirflow switchover                   let the heir take charge now
+    """
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Answer one command line and return the exit code. What a person can act on is one sentence on standard error."""
+    given = sys.argv[1:] if args is None else list(args)
+    try:
+        result = group.main(args=given or ["--help"], prog_name="heirflow", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        where = f" (see `{context.command_path} --help`)" if context else ""
+        return complain(f"{error.format_message()}{where}", error.exit_code)
+    except HeirflowError as error:
+        return complain(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        with suppress(OSError):
+            sys.stderr.write("\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough; Python must not complain about that when it exits.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def complain(sentence: str, code: int) -> int:
+    """Tell one sentence on standard error and return the code."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"heirflow: {masked(sentence)}\n")
+        sys.stderr.flush()
+    return code

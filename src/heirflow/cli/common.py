@@ -1,0 +1,120 @@
+"""What several commands share: their options, their store, their election, and how they write."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from heirflow.config import Config, nearest, resolve
+from heirflow.errors import HeirflowError
+from heirflow.options import BY_NAME
+from heirflow.text import masked
+
+if TYPE_CHECKING:
+    from heirflow.stores.base import Store
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+WHERE = ("config", "db-url", "db-url-file")
+"""Options of every command that speaks to the store."""
+CALL_LIMIT_S = 5.0
+"""A person waits longer than a member may."""
+
+
+class NoSuchElection(HeirflowError):
+    """The store does not know the election that is meant."""
+
+
+def settings(*names: str) -> Callable[[Function], Function]:
+    """Give a command these options of the table. Their values come as texts; `resolve` reads them."""
+
+    def decorate(function: Function) -> Function:
+        for name in reversed(names):
+            option = BY_NAME[name]
+            flags = [option.flag, *([option.short] if option.short else [])]
+            shown = option.shown_default.replace("`", "")
+            more = f"  [{option.environment}; default: {shown}]"
+            if option.is_switch:
+                function = click.option(*flags, option.key, is_flag=True, default=None, help=option.help)(function)
+            else:
+                function = click.option(
+                    *flags, option.key, metavar=option.metavar, default=None, help=option.help + more
+                )(function)
+        return function
+
+    return decorate
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+name_argument = click.argument("name", required=False, metavar="[NAME]")
+
+
+def settled(flags: dict[str, Any], *, fallback_name: str | None = None) -> Config:
+    """Resolve the settings and warn once of what a person should see."""
+    config = resolve({key.replace("_", "-"): value for key, value in flags.items()}, fallback_name=fallback_name)
+    for warning in config.warnings:
+        warn(warning)
+    return config
+
+
+@contextmanager
+def opened(config: Config, *, create: bool = False) -> Iterator[Store]:
+    """The store, open. Raises `StoreUnavailable` or `StoreMisfit`."""
+    from heirflow.stores import open_store
+
+    store = open_store(config.db_url, call_limit_s=CALL_LIMIT_S, application_name="cli")
+    try:
+        store.open(create=create)
+        yield store
+    finally:
+        store.close()
+
+
+def chosen_election(store: Store, config: Config) -> str:
+    """The election that is meant: the one that was named, or the only one there is."""
+    known = store.elections()
+    name: str | None = config["name"]
+    if name is not None:
+        if name in known:
+            return name
+        close = nearest(name, known)
+        raise NoSuchElection(
+            f"there is no election {name!r}{f'; did you mean {close!r}?' if close else _listed(known)}"
+        )
+    if len(known) == 1:
+        return known[0]
+    if not known:
+        raise NoSuchElection("there is no election in this store yet; `heirflow run -- COMMAND` makes one")
+    raise NoSuchElection(f"there are several elections, name one: {', '.join(known)}")
+
+
+def _listed(known: tuple[str, ...]) -> str:
+    return f"; there are: {', '.join(known)}" if known else "; this store holds none yet"
+
+
+def somebody() -> str:
+    """Who gives an order, for the history."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def write_json(value: object) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str))
+
+
+def warn(sentence: str) -> None:
+    """One sentence on standard error."""
+    with suppress(OSError):
+        click.echo(f"heirflow: warning: {masked(sentence)}", err=True)

@@ -1,0 +1,104 @@
+"""`heirflow doctor` and `heirflow init`: what a person does before the first election."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heirflow.cli import tables
+from heirflow.cli.common import CALL_LIMIT_S, WHERE, json_option, opened, settings, settled, write_json
+from heirflow.config import Config
+from heirflow.errors import HeirflowError
+from heirflow.local import prepare
+from heirflow.stores import Finding
+from heirflow.text import masked
+
+STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
+
+
+@click.command()
+@json_option
+@settings(*WHERE, "ttl", "check-in", "margin", "run-dir")
+def doctor(*, as_json: bool, **flags: Any) -> int:
+    """Look for what could keep an election from its promises. Exit code 1 when there is a problem.
+
+    Changes nothing. Looks at the settings, the folder for probes and the store: is it reached directly or through a pooler,
+    how do its clock and ours differ, what may we do there, could a failover of the database forget writes.
+    """
+    findings = list(examined(settled(flags)))
+    if as_json:
+        write_json(
+            {
+                "findings": [
+                    {"topic": each.topic, "level": each.level, "sentence": masked(each.sentence), "facts": each.facts}
+                    for each in findings
+                ]
+            }
+        )
+    else:
+        rows = [[each.level, each.topic, masked(each.sentence)] for each in findings]
+        if tables.on_terminal():
+            head = ("", "topic", "finding")
+            tables.show(tables.rich_table(head, rows, [STYLES.get(each.level, "") for each in findings]))
+        else:
+            click.echo(tables.plain_table(("level", "topic", "finding"), rows))
+    return int(any(each.level == "problem" for each in findings))
+
+
+def examined(config: Config) -> list[Finding]:
+    """Settings, host and store, each with what there is to say."""
+    return [_settings(config), _run_dir(config), *_store(config)]
+
+
+def _settings(config: Config) -> Finding:
+    try:
+        timings = config.timings()
+    except HeirflowError as error:
+        return Finding("settings", "problem", str(error))
+    sentence = (
+        f"ttl {timings.ttl_s:g} s, check-in every {timings.check_in_s:g} s, margin {timings.margin_s:g} s: "
+        f"clocks may differ in rate by {100 * timings.margin_s / timings.ttl_s:.0f} %"
+    )
+    return Finding("settings", "ok", sentence)
+
+
+def _run_dir(config: Config) -> Finding:
+    folder = Path(config["run-dir"])
+    try:
+        prepare(folder)
+    except HeirflowError as error:
+        return Finding("probes", "warning", f"{error}; without it `heirflow probe` gets no answer")
+    return Finding("probes", "ok", f"members on this host can be asked in {folder}")
+
+
+def _store(config: Config) -> list[Finding]:
+    from heirflow.stores import open_store
+
+    shown = config.settings["db-url"].shown
+    try:
+        store = open_store(config.db_url, call_limit_s=CALL_LIMIT_S, application_name="doctor")
+        try:
+            return list(store.examine())
+        finally:
+            store.close()
+    except HeirflowError as error:
+        return [Finding("store", "problem", f"{error} ({shown})")]
+
+
+@click.command()
+@settings(*WHERE)
+def init(**flags: Any) -> int:
+    """Make HeirFlow's tables. Members do that themselves where they may; this is for roles that may not.
+
+    Run it once with a role that may create tables. Safe to run again.
+
+    \b
+    HEIRFLOW_DB_URL_FILE=owner-url heirflow init
+    """
+    config = settled(flags)
+    with opened(config, create=True):
+        pass
+    click.echo(f"HeirFlow's tables are in {config.settings['db-url'].shown}")
+    return 0

@@ -1,0 +1,77 @@
+"""`heirflow history`: what happened, and why."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from heirflow.cli import tables
+from heirflow.cli.common import (
+    WHERE,
+    chosen_election,
+    json_option,
+    name_argument,
+    opened,
+    settings,
+    settled,
+    write_json,
+)
+from heirflow.status import duration
+
+HEAD = ("when", "term", "what", "member", "took", "because")
+
+
+@click.command()
+@name_argument
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, the newest.")
+@json_option
+@settings(*WHERE)
+def history(name: str | None, *, limit: int, as_json: bool, **flags: Any) -> int:
+    """Every change of leadership, with its cause and how long nobody led. The newest stands last.
+
+    \b
+    heirflow history
+    heirflow history airflow-scheduler --limit 100 --json
+    """
+    config = settled({"name": name, **flags})
+    with opened(config) as store:
+        election = chosen_election(store, config)
+        events = store.events(election, limit)
+    if as_json:
+        write_json(
+            {
+                "election": election,
+                "events": [
+                    {
+                        "at": event.at,
+                        "term": event.term,
+                        "what": event.what.value,
+                        "member": event.member,
+                        "took_s": event.took_s,
+                        "because": event.because,
+                    }
+                    for event in events
+                ],
+            }
+        )
+        return 0
+    rows = [
+        [
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at)),
+            str(event.term),
+            event.what.value,
+            event.member,
+            "" if event.took_s is None else duration(event.took_s),
+            event.because,
+        ]
+        for event in events
+    ]
+    if not rows:
+        click.echo(f"Nothing has happened in {election} yet.")
+    elif tables.on_terminal():
+        tables.show(tables.rich_table(HEAD, rows))
+    else:
+        click.echo(tables.plain_table(HEAD, rows))
+    return 0

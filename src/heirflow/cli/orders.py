@@ -1,0 +1,248 @@
+"""`heirflow switchover`, `pause`, `resume` and `drain`: orders, which the leader obeys at its next check-in.
+
+An order is written into the record by the same swap that leaders use: it can lose to a renewal, and is then tried again
+on what stands there now. It never changes who leads by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from heirflow.cli.common import (
+    WHERE,
+    chosen_election,
+    json_option,
+    name_argument,
+    opened,
+    settings,
+    settled,
+    somebody,
+    write_json,
+)
+from heirflow.election.record import ANYONE, Event, Exchange, MemberRow, Reading, Record, Swap, What
+from heirflow.errors import HeirflowError
+from heirflow.options import read_duration
+from heirflow.status import Snapshot, duration
+from heirflow.stores import Store
+from heirflow.text import printable
+
+TRIES = 10
+LOOK_EVERY_S = 0.1
+
+
+class Refused(HeirflowError):
+    """The order makes no sense now; the sentence says why."""
+
+
+class NotInTime(HeirflowError):
+    """The order was written, and was not carried out in time."""
+
+
+@click.command()
+@name_argument
+@click.option(
+    "--to", "target", metavar="MEMBER", help="The member that shall lead: its id, the beginning of it, or its host."
+)
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the other leads.")
+@click.option("--limit", default="2m", show_default=True, metavar="DURATION", help="How long to wait.")
+@json_option
+@settings(*WHERE)
+def switchover(name: str | None, *, target: str | None, wait: bool, limit: str, as_json: bool, **flags: Any) -> int:
+    """Let another member take charge: the heir, or the one that you name.
+
+    The leader stops its command in order, proves it gone, and joins again at the end of the line.
+
+    \b
+    heirflow switchover
+    heirflow switchover airflow-scheduler --to host-b
+    """
+    config = settled({"name": name, **flags})
+    limit_s = _limit(limit)
+    with opened(config) as store:
+        election = chosen_election(store, config)
+        began = time.monotonic()
+        before, to = _order_switchover(store, election, target)
+        result: dict[str, Any] = {"election": election, "from": before.leader, "to": to, "waited": wait}
+        whom = "the next in line" if to == ANYONE else to
+        if not wait:
+            return _told(f"{election}: switchover from {before.leader} to {whom} is ordered.", result, as_json=as_json)
+        if not as_json:
+            click.echo(printable(f"{election}: {before.leader} hands over to {whom} …"), err=True)
+        after = _await_switchover(store, election, before, to, began + limit_s)
+    took_s = time.monotonic() - began
+    result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
+    sentence = f"{election}: {after.leader} leads term {after.term}, {duration(took_s)} after the order."
+    return _told(sentence, result, as_json=as_json)
+
+
+def _limit(text: str) -> float:
+    try:
+        return read_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--limit") from None
+
+
+def _order_switchover(store: Store, election: str, target: str | None) -> tuple[Record, str]:
+    """Write the order; returns the record on which it rests and whom it names."""
+    chosen = ANYONE
+
+    def ordered(record: Record, reading: Reading) -> tuple[Record, str]:
+        nonlocal chosen
+        chosen = _checked_target(record, reading, election, target)
+        whom = "the next in line" if chosen == ANYONE else chosen
+        return replace(record, switchover_to=chosen), f"switchover from {record.leader} to {whom}"
+
+    before = order(store, election, ordered)
+    return before, chosen
+
+
+def _checked_target(record: Record, reading: Reading, election: str, target: str | None) -> str:
+    if record.leader is None:
+        raise Refused("nobody leads now, so there is nobody to hand over")
+    if record.paused:
+        raise Refused(f"{election} is paused: `heirflow resume` first")
+    if record.switchover_to is not None:
+        raise Refused("a switchover is already under way")
+    snapshot = Snapshot.of(election, reading)
+    if target is None:
+        if snapshot.heir is None:
+            raise Refused("no other member is ready to take charge")
+        return ANYONE
+    row = find_member(reading.members, target)
+    if row.id == record.leader:
+        raise Refused(f"{row.id} leads already")
+    standing = next(each for each in snapshot.succession if each.member == row.id)
+    if standing.rank is None:
+        raise Refused(f"{row.id} cannot take charge: it is {standing.place}")
+    return row.id
+
+
+def find_member(members: tuple[MemberRow, ...], target: str) -> MemberRow:
+    """The member that is meant: by id, by host, or by the beginning of its id. Raises `Refused`."""
+    for matches in (
+        [row for row in members if row.id == target],
+        [row for row in members if row.host == target],
+        [row for row in members if row.id.startswith(target)],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise Refused(f"{target!r} may mean {' or '.join(row.id for row in matches)}; give more of it")
+    known = ", ".join(row.id for row in members) or "nobody"
+    raise Refused(f"no member {target!r} stands in the line; there is {known}")
+
+
+def _await_switchover(store: Store, election: str, before: Record, to: str, ends_at: float) -> Record:
+    released = False
+    while time.monotonic() < ends_at:
+        record = store.exchange(election, Exchange()).record
+        if record is not None:
+            if record.leader not in (None, before.leader):
+                if to not in (ANYONE, record.leader):
+                    raise NotInTime(f"{record.leader} took charge instead of {to}: {record.because}")
+                return record
+            if record.leader == before.leader and record.term > before.term:
+                raise NotInTime(f"{record.leader} leads again: {record.because}")
+            if record.leader == before.leader and record.switchover_to is None:
+                raise Refused(_why_refused(store, election) or f"{record.leader} did not obey: {record.because}")
+            released = released or record.leader is None
+        time.sleep(LOOK_EVERY_S)
+    where = "nobody leads yet" if released else f"{before.leader} has not handed over yet"
+    raise NotInTime(f"{where}; the order stands, see `heirflow status`")
+
+
+def _why_refused(store: Store, election: str) -> str | None:
+    newest = store.events(election, 3)
+    return next((event.because for event in reversed(newest) if event.what is What.REFUSED), None)
+
+
+@click.command()
+@name_argument
+@json_option
+@settings(*WHERE)
+def pause(name: str | None, *, as_json: bool, **flags: Any) -> int:
+    """Let nobody change place until `resume`: for work on the hosts or the database.
+
+    A leader goes on leading. When it ends, nobody takes charge.
+    """
+    return _set_paused(name, flags, on=True, as_json=as_json)
+
+
+@click.command()
+@name_argument
+@json_option
+@settings(*WHERE)
+def resume(name: str | None, *, as_json: bool, **flags: Any) -> int:
+    """Take back `pause`."""
+    return _set_paused(name, flags, on=False, as_json=as_json)
+
+
+def _set_paused(name: str | None, flags: dict[str, Any], *, on: bool, as_json: bool) -> int:
+    config = settled({"name": name, **flags})
+    state = "paused" if on else "not paused"
+    with opened(config) as store:
+        election = chosen_election(store, config)
+        found = store.exchange(election, Exchange()).record
+        result = {"election": election, "paused": on}
+        if (found.paused if found else False) == on:
+            return _told(f"{election} is {state} already.", result, as_json=as_json)
+        order(store, election, lambda record, _: (replace(record, paused=on), "pause" if on else "resume"))
+    return _told(f"{election} is {state}.", result, as_json=as_json)
+
+
+@click.command()
+@click.argument("member", required=False, metavar="[MEMBER]")
+@click.option("--undo", is_flag=True, help="Let it take part again.")
+@json_option
+@settings("name", *WHERE)
+def drain(member: str | None, *, undo: bool, as_json: bool, **flags: Any) -> int:
+    """Let one member stand aside: it hands over if it leads, and does not take charge.
+
+    Without MEMBER: the one on this host.
+
+    \b
+    heirflow drain host-a            before work on host-a
+    heirflow drain host-a --undo     afterwards
+    """
+    config = settled(flags)
+    with opened(config) as store:
+        election = chosen_election(store, config)
+        members = store.exchange(election, Exchange()).members
+        row = find_member(members, member or config["host"])
+        if not store.drain(election, row.id, not undo):
+            raise Refused(f"{row.id} has left the line")
+    result = {"election": election, "member": row.id, "drained": not undo}
+    return _told(f"{election}: {row.id} {'takes part again' if undo else 'stands aside'}.", result, as_json=as_json)
+
+
+def order(store: Store, election: str, change: Callable[[Record, Reading], tuple[Record, str]]) -> Record:
+    """Replace the record by what `change` makes of it; returns what stood there before.
+
+    `change` also says what is ordered, and raises `Refused` when it makes no sense. Losing the swap to a renewal is
+    usual, so it is tried again.
+    """
+    for _ in range(TRIES):
+        reading = store.exchange(election, Exchange())
+        record = reading.record
+        if record is None:
+            raise Refused(f"nobody has led {election} yet, so there is nobody to obey")
+        changed, what = change(record, reading)
+        because = f"{what}, ordered by {somebody()}"
+        event = Event(What.ORDERED, record.term, somebody(), because)
+        swap = Swap(record.version, replace(changed, version=record.version + 1), event, news=True)
+        if store.exchange(election, Exchange(swap=swap)).swapped:
+            return record
+    raise NotInTime(f"the record changed {TRIES} times while the order was written; try again")
+
+
+def _told(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        write_json(result)
+    else:
+        click.echo(printable(sentence))
+    return 0

@@ -1,0 +1,57 @@
+"""`heirflow probe`: ask the member on this host, without database, tables or Airflow, in a fraction of a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heirflow.cli.common import settings, settled
+from heirflow.errors import HeirflowError
+from heirflow.local import ask
+from heirflow.options import read_duration
+from heirflow.text import printable
+
+QUESTIONS = ("live", "ready", "leader")
+
+
+@click.command()
+@click.argument("question", type=click.Choice(QUESTIONS))
+@click.option("--pid", type=click.IntRange(1), help="The member with this process id, where several run on this host.")
+@click.option("--timeout", default="1s", show_default=True, metavar="DURATION", help="How long to wait for its answer.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON: all that the member says about itself.")
+@settings("name", "run-dir", "config")
+def probe(question: str, *, pid: int | None, timeout: str, as_json: bool, **flags: Any) -> int:
+    """Ask the member on this host. Exit code 0 means yes, 1 no, 2 that it is not clear which member is meant.
+
+    \b
+    live     its loop answers: a frozen or hanging member does not
+    ready    it stands in the line and reaches the store; an heir is ready too
+    leader   it leads now, and its lease is not over
+
+    \b
+    heirflow probe live
+    heirflow probe ready --name airflow-scheduler
+    heirflow probe leader --json
+    """
+    try:
+        timeout_s = read_duration(timeout)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--timeout") from None
+    config = settled(flags)
+    try:
+        facts = ask(Path(config["run-dir"]), config["name"], timeout_s, pid=pid)
+    except HeirflowError as error:
+        if as_json:
+            click.echo(json.dumps({question: False, "sentence": str(error)}))
+            return error.exit_code
+        raise
+    yes = bool(facts.get(question))
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        who = f"{facts.get('election')}: {facts.get('member')} {facts.get('sentence') or facts.get('state')}"
+        click.echo(printable(f"{'yes' if yes else 'no'}, {who}"))
+    return 0 if yes else 1

@@ -1,0 +1,62 @@
+"""`heirflow run`: the member. Imports no tables and no Rich: what it imports, it pays for in every heir."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heirflow.cli.common import settings, settled
+from heirflow.options import OPTIONS
+
+ALL = tuple(option.name for option in OPTIONS)
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]…")
+@settings(*ALL)
+def run(*, command: tuple[str, ...], **flags: Any) -> int:
+    """Stand in line, and run COMMAND while leading.
+
+    Start it on two or more hosts. The oldest healthy member runs the command; when it ends, the heir runs it. The command is
+    started as it stands, without a shell, and its input and output pass through untouched. TERM means an orderly stop.
+
+    \b
+    heirflow run -- airflow scheduler
+    heirflow run --name nightly --ttl 5s -- python poller.py --fast
+    heirflow run --db-url-file /etc/heirflow/db-url -- celery -A app beat
+    """
+    config = settled(flags, fallback_name=Path(command[0]).name)
+    timings = config.timings()
+
+    from heirflow.supervise.commands import check_runnable
+
+    check_runnable(command, os.getcwd(), os.environ)  # noqa: PTH109  a text is what is wanted
+
+    from heirflow.journal import Journal
+    from heirflow.member import Identity, run_member
+    from heirflow.stores import open_store
+
+    identity = Identity.new(config["host"], config["label"] or "")
+    journal = Journal(
+        config["name"],
+        identity.id,
+        form=config["log-format"],
+        quiet=config["quiet"],
+        verbose=config["verbose"],
+    )
+    return run_member(
+        election=config["name"],
+        argv=list(command),
+        store_factory=lambda: open_store(
+            config.db_url, call_limit_s=timings.call_limit_s, application_name=identity.id
+        ),
+        timings=timings,
+        identity=identity,
+        on_exit=config["on-exit"],
+        on_loss=config["on-loss"],
+        run_dir=Path(config["run-dir"]),
+        journal=journal,
+    )

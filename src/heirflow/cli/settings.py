@@ -1,0 +1,58 @@
+"""`heirflow config`: every setting and where it comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from heirflow.cli import tables
+from heirflow.cli.common import json_option, settings, settled, write_json
+from heirflow.options import OPTIONS
+
+HEAD = ("setting", "value", "from")
+ALL = tuple(option.name for option in OPTIONS)
+
+
+@click.command()
+@json_option
+@settings(*ALL)
+def config(*, as_json: bool, **flags: Any) -> int:
+    """Show every setting and where it comes from. Passwords are masked.
+
+    \b
+    heirflow config
+    HEIRFLOW_TTL=5s heirflow config --json
+    """
+    found = settled(flags)
+    timings = found.timings()
+    derived = {"check-in": timings.check_in_s, "margin": timings.margin_s}
+    values = {
+        name: (derived[name], f"{setting.origin}, from ttl")
+        if setting.value is None and name in derived
+        else (setting.shown, setting.origin)
+        for name, setting in found.settings.items()
+    }
+    if as_json:
+        write_json(
+            {
+                "file": str(found.file) if found.file else None,
+                "settings": {name: {"value": value, "origin": origin} for name, (value, origin) in values.items()},
+            }
+        )
+        return 0
+    rows = [[name, _shown(value), origin] for name, (value, origin) in values.items()]
+    if tables.on_terminal():
+        styles = ["dim" if origin.startswith("default") else "" for _, origin in values.values()]
+        tables.show(tables.rich_table(HEAD, rows, styles))
+    else:
+        click.echo(tables.plain_table(HEAD, rows))
+    return 0
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}s" if isinstance(value, float) else str(value)

@@ -1,0 +1,161 @@
+"""`heirflow status`: the line of succession."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+from rich.console import Group, RenderableType
+
+from heirflow.cli import tables
+from heirflow.cli.common import (
+    WHERE,
+    chosen_election,
+    json_option,
+    name_argument,
+    opened,
+    settings,
+    settled,
+    write_json,
+)
+from heirflow.config import Config
+from heirflow.election.record import Exchange
+from heirflow.errors import HeirflowError
+from heirflow.status import HEIR, LEADER, Snapshot, Standing, duration
+from heirflow.stores import Store
+from heirflow.text import masked, printable
+
+HEAD = ("place", "member", "host", "since", "ready", "last check-in", "label")
+STYLES = {LEADER: "bold green", HEIR: "green"}
+REDRAW_EVERY_S = 1.0
+
+
+@click.command()
+@name_argument
+@click.option("--watch", is_flag=True, help="Show it anew every second until Ctrl-C.")
+@json_option
+@settings(*WHERE)
+def status(name: str | None, *, watch: bool, as_json: bool, **flags: Any) -> int:
+    """Who leads, who is heir, and how fast it would take charge.
+
+    Without NAME: all elections in the store.
+
+    \b
+    heirflow status
+    heirflow status airflow-scheduler --watch
+    heirflow status --json | jq '.elections[0].leader'
+    """
+    config = settled({"name": name, **flags})
+    if watch:
+        return _watch(config, as_json=as_json)
+    with opened(config) as store:
+        snapshots = take(store, config)
+    if as_json:
+        write_json({"elections": [snapshot.to_json() for snapshot in snapshots]})
+    elif tables.on_terminal():
+        tables.show(drawn(snapshots))
+    else:
+        click.echo(plain(snapshots))
+    return 0
+
+
+def take(store: Store, config: Config) -> list[Snapshot]:
+    """The election that was named, or all."""
+    names = [chosen_election(store, config)] if config["name"] else list(store.elections())
+    return [Snapshot.of(name, store.exchange(name, Exchange())) for name in names]
+
+
+def _watch(config: Config, *, as_json: bool) -> int:
+    """Show it until Ctrl-C. A store that does not answer is told, and asked again."""
+    if as_json or not tables.on_terminal():
+        while True:
+            snapshots, trouble = _try(config)
+            if as_json:
+                write_json({"elections": [snapshot.to_json() for snapshot in snapshots], "trouble": trouble})
+            else:
+                click.echo(trouble or plain(snapshots))
+            sys.stdout.flush()
+            time.sleep(REDRAW_EVERY_S)
+    from rich.live import Live
+
+    last: list[Snapshot] = []
+    with Live(console=tables.console(), auto_refresh=False, transient=False) as live:
+        while True:
+            snapshots, trouble = _try(config)
+            last = snapshots or last
+            picture: RenderableType = drawn(last)
+            if trouble:
+                picture = Group(picture, tables.styled(f"{trouble}; what stands above is old", "bold red"))
+            live.update(picture, refresh=True)
+            time.sleep(REDRAW_EVERY_S)
+
+
+def _try(config: Config) -> tuple[list[Snapshot], str | None]:
+    try:
+        with opened(config) as store:
+            return take(store, config), None
+    except HeirflowError as error:
+        return [], masked(str(error))
+
+
+def cells(standing: Standing) -> list[str]:
+    """One row of the table."""
+    ready = "drained" if standing.drained else "yes" if standing.ready else "no"
+    word = f"{duration(standing.last_check_in_s)} ago" if standing.last_check_in_s is not None else "–"
+    return [
+        standing.place,
+        standing.member,
+        standing.host,
+        duration(standing.since_s),
+        ready,
+        f"{word} (silent)" if standing.silent else word,
+        standing.label,
+    ]
+
+
+def headline(snapshot: Snapshot) -> str:
+    """The election and its state in one line."""
+    led = f"led by {snapshot.leader}" if snapshot.leader else "vacant"
+    return f"{snapshot.election}   term {snapshot.term}   {led}{'   PAUSED' if snapshot.paused else ''}"
+
+
+def plain(snapshots: list[Snapshot]) -> str:
+    """As text for a pipe or a file."""
+    if not snapshots:
+        return "There is no election in this store yet; `heirflow run -- COMMAND` makes one."
+    blocks = []
+    for snapshot in snapshots:
+        lines = [printable(headline(snapshot))]
+        if snapshot.succession:
+            lines.append(tables.plain_table(HEAD, [cells(standing) for standing in snapshot.succession]))
+        lines.append(printable(snapshot.promise))
+        if snapshot.because:
+            lines.append(printable(f"because: {snapshot.because}"))
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def drawn(snapshots: list[Snapshot]) -> RenderableType:
+    """With colours, for a terminal."""
+    if not snapshots:
+        return tables.styled(plain([]), "dim")
+    parts: list[RenderableType] = []
+    for number, snapshot in enumerate(snapshots):
+        if number:
+            parts.append("")
+        parts.append(tables.styled(headline(snapshot), "bold"))
+        if snapshot.succession:
+            rows = [cells(standing) for standing in snapshot.succession]
+            parts.append(tables.rich_table(HEAD, rows, [_style(standing) for standing in snapshot.succession]))
+        parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
+        if snapshot.because:
+            parts.append(tables.styled(f"because: {snapshot.because}", "dim"))
+    return Group(*parts)
+
+
+def _style(standing: Standing) -> str:
+    if standing.silent:
+        return "red"
+    return STYLES.get(standing.place, "" if standing.rank else "dim")

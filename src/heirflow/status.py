@@ -1,0 +1,200 @@
+"""The line of succession as people see it: a `Snapshot` made from one `Reading`.
+
+Everything here is for people, and rests on the store's clock only. The rules never look at it. Pages, metrics and
+`heirflow status` read a snapshot and nothing else, so that they all tell the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from heirflow.election.record import ANYONE, MemberRow, Reading, Record
+from heirflow.election.timings import Timings
+
+LEADER, HEIR = "leader", "heir"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One member, and where it stands."""
+
+    member: str
+    place: str
+    """``leader``, ``heir``, ``3rd`` and so on, or why it has no place: ``drained``, ``not ready``, ``silent``."""
+    rank: int | None
+    """1 for the leader, 2 for the heir; None without a place."""
+    host: str
+    pid: int | None
+    ready: bool
+    drained: bool
+    silent: bool
+    """Its last check-in is older than a healthy member's can be."""
+    last_check_in_s: float | None
+    """Age of its last check-in, seconds."""
+    since: float | None
+    """Seconds since 1970 by the store's clock: since when it leads, or stands in the line."""
+    since_s: float | None
+    """The same as an age."""
+    label: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One election at one moment."""
+
+    election: str
+    term: int
+    leader: str | None
+    leader_since: float | None
+    """When the leadership last changed, seconds since 1970 by the store's clock."""
+    because: str
+    """Why it last changed."""
+    heir: str | None
+    ttl_s: float
+    renewed_s: float | None
+    """Age of the record; a leader's never grows beyond ttl."""
+    paused: bool
+    switchover_to: str | None
+    succession: tuple[Standing, ...]
+    """Leader, heir and the rest of the line, then those without a place."""
+    promise: str
+    """What happens next when the leader ends, and how fast."""
+    at: float
+    """By the store's clock."""
+
+    @classmethod
+    def of(cls, election: str, reading: Reading) -> Snapshot:
+        """What one reading says."""
+        record = reading.record or Record(version=0, term=0, leader=None, ttl_s=Timings().ttl_s)
+        stood_s = max(0.0, reading.db_now - reading.written_at) if reading.record and reading.written_at else None
+        succession = _succession(record, reading)
+        heir = next((standing.member for standing in succession if standing.rank == 2), None)
+        return cls(
+            election=election,
+            term=record.term,
+            leader=record.leader,
+            leader_since=reading.since or None,
+            because=record.because,
+            heir=heir,
+            ttl_s=record.ttl_s,
+            renewed_s=_rounded(stood_s),
+            paused=record.paused,
+            switchover_to=record.switchover_to,
+            succession=succession,
+            promise=_promise(record, heir, stood_s, followed=record.version > 0),
+            at=reading.db_now,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values only."""
+        return asdict(self)
+
+
+def fresh_s(ttl_s: float) -> float:
+    """The oldest check-in that a healthy member of an election with this ttl has, judged by the default timings."""
+    usual = Timings(ttl_s=ttl_s, check_in_s=ttl_s / 5, call_limit_s=0.15 * ttl_s)
+    return usual.fresh_s
+
+
+def _succession(record: Record, reading: Reading) -> tuple[Standing, ...]:
+    limit_s = fresh_s(record.ttl_s)
+    in_line = sorted(
+        (row for row in reading.members if _may_lead(row, limit_s) and row.id != record.leader),
+        key=lambda row: (row.id != record.switchover_to, row.seniority),
+    )
+    result = [_leader(record, reading, limit_s)] if record.leader is not None else []
+    for rank, row in enumerate(in_line, start=2):
+        result.append(_standing(row, HEIR if rank == 2 else ordinal(rank), rank, reading, limit_s))
+    placed = {standing.member for standing in result}
+    for row in reading.members:
+        if row.id not in placed:
+            why = "silent" if row.silent_s > limit_s else "drained" if row.drained else "not ready"
+            result.append(_standing(row, why, None, reading, limit_s))
+    return tuple(result)
+
+
+def _may_lead(row: MemberRow, limit_s: float) -> bool:
+    return row.ready and not row.drained and row.silent_s <= limit_s
+
+
+def _leader(record: Record, reading: Reading, limit_s: float) -> Standing:
+    row = next((row for row in reading.members if row.id == record.leader), None)
+    since = reading.since or None
+    since_s = _age(reading.db_now, since)
+    if row is not None:
+        standing = _standing(row, LEADER, 1, reading, limit_s)
+        return Standing(**{**asdict(standing), "since": since, "since_s": since_s})
+    # The record decides, whether the leader has a row or not.
+    return Standing(str(record.leader), LEADER, 1, "", None, False, False, True, None, since, since_s)
+
+
+def _standing(row: MemberRow, place: str, rank: int | None, reading: Reading, limit_s: float) -> Standing:
+    return Standing(
+        member=row.id,
+        place=place,
+        rank=rank,
+        host=row.host,
+        pid=row.pid,
+        ready=row.ready,
+        drained=row.drained,
+        silent=row.silent_s > limit_s,
+        last_check_in_s=_rounded(max(0.0, row.silent_s)),
+        since=row.joined_at or None,
+        since_s=_age(reading.db_now, row.joined_at or None),
+        label=row.label,
+        note=row.note,
+    )
+
+
+def _age(now: float, since: float | None) -> float | None:
+    return _rounded(max(0.0, now - since)) if since and now else None
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _promise(record: Record, heir: str | None, stood_s: float | None, *, followed: bool) -> str:
+    within_s = record.ttl_s + record.ttl_s / 5  # the lease, and the check-in in which an heir first sees the record
+    if not followed:
+        return f"nobody has led yet; {heir} takes charge next" if heir else "nobody has led yet and nobody is ready"
+    if record.paused:
+        return "paused: nobody changes place until `heirflow resume`"
+    if record.leader is None:
+        return f"nobody leads; {heir} takes charge at once" if heir else "nobody leads and nobody is ready to"
+    if stood_s is not None and stood_s > record.ttl_s:
+        silent = f"{record.leader} has been silent for {duration(stood_s)}"
+        return f"{silent}; {heir} takes charge now" if heir else f"{silent} and nobody is ready to take charge"
+    if record.switchover_to is not None:
+        to = "the next in line" if record.switchover_to == ANYONE else record.switchover_to
+        return f"switchover to {to} under way"
+    if heir is None:
+        return f"no heir is ready: when {record.leader} ends, nobody takes charge"
+    return f"heir {heir} takes charge within {within_s:g} s; at once on a clean end"
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def duration(seconds: float | None) -> str:
+    """An age that a person reads at a glance: 0.4 s, 12 s, 3 min 20 s, 5 h 02 min, 3 d 4 h."""
+    if seconds is None:
+        return "–"
+    if seconds < 0.0995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if not minutes:
+        return f"{whole} s"
+    if not hours:
+        return f"{minutes} min {whole % 60:02} s"
+    if not days:
+        return f"{hours} h {minutes % 60:02} min"
+    return f"{days} d {hours % 24} h"
