@@ -26,7 +26,7 @@ from heirflow.clock import boottime
 from heirflow.errors import HeirflowError
 from heirflow.local import ask
 from heirflow.supervise.guard import descendants
-from heirflow.testing import judge, servers, ticker
+from heirflow.testing import reigns, servers, ticker
 
 T = TypeVar("T")
 PARTS = ("member", "backstop", "guard", "command")
@@ -184,11 +184,11 @@ class Rig:
                 raise RigError(f"waited {limit_s:g} s for {what}\n{self.story()}")
             time.sleep(0.02)
 
-    def wait_for_reign(self, after_s: float, limit_s: float, *, other_than: str | None = None) -> judge.Reign:
+    def wait_for_reign(self, after_s: float, limit_s: float, *, other_than: str | None = None) -> reigns.Reign:
         """The first reign that began after this moment (CLOCK_BOOTTIME), by the commands' own lines."""
 
-        def found() -> judge.Reign | None:
-            fresh = (reign for reign in judge.reigns(self.ticks) if reign.first_s > after_s and reign.member != other_than)
+        def found() -> reigns.Reign | None:
+            fresh = (reign for reign in reigns.reigns(self.ticks) if reign.first_s > after_s and reign.member != other_than)
             return next(fresh, None)
 
         return self.wait_for(found, "a new command's first line", limit_s)
