@@ -1,263 +1,63 @@
-"""The judge of a simulated world: sees true time and every process, and raises `Red` at the instant a promise breaks."""
+"""Reads what the commands themselves wrote down, and counts overlaps and gaps. It asks nobody else.
+
+A *reign* is the time from the first to the last line of one member's command in one term. Two reigns that intersect are an
+overlap. Only what was written is known here: a command that runs and writes nothing is found by looking for its process.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
-
-from heirflow.election.record import Exchange, Record
-from heirflow.election.state import (
-    Answered,
-    Ask,
-    ExtendLease,
-    Purpose,
-    Send,
-    StartCommand,
-    Step,
-    StopCommand,
-    Then,
-)
-from heirflow.testing.supervision import CommandProcess
-
-if TYPE_CHECKING:
-    from heirflow.testing.process import MemberProcess
-    from heirflow.testing.world import World
-
-ROUNDING_S = 1e-5
-SENDS_PER_CHECK_IN = 25
-"""More exchanges than this within one check-in is a hot loop: changes of leadership bring some, mere waiting one."""
-TURNS_PER_INSTANT = 200
-"""More decisions than this within a millisecond is a spin."""
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 
-class Red(Exception):
-    """A promise is broken: which one, and how."""
+@dataclass(frozen=True, slots=True)
+class Reign:
+    """One member's command in one term. Seconds of CLOCK_BOOTTIME."""
 
-    def __init__(self, promise: str, sentence: str) -> None:
-        super().__init__(f"{promise}: {sentence}")
-        self.promise, self.sentence = promise, sentence
+    term: int
+    member: str
+    first_s: float
+    last_s: float
 
 
-class Judge:
-    """Every invariant of the safety act."""
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Two commands at once."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.running: dict[CommandProcess, None] = {}
-        """Commands that are alive and whose host is not frozen; in order of starting."""
-        self.thaw_overlaps = 0
-        """Instants in which a command thawed with its whole host after its lease met its successor: fencing's business."""
-        self.void_until_s = -1.0
-        """Until then a store that forgot confirmed writes excuses what no lease can promise."""
-        self.highest_term = 0
-        self.written_at_s = 0.0
-        self.changes = 0
-        """How often the leadership changed."""
-        self.switchovers = 0
-        self.drained: set[str] = set()
-        self.lease_end: dict[str, float] = {}
-        """Until when, on its host's clock, each member's last *confirmed* renewal lets its command live."""
-        self.seen_term: dict[str, int] = {}
-        self.sends: dict[str, deque[float]] = {}
-        self.sent: dict[str, int] = {}
-        self._turns: dict[str, tuple[float, int]] = {}
-        self._speaker: Ask | None = None
+    earlier: Reign
+    later: Reign
 
     @property
-    def void(self) -> bool:
-        """Whether the argument's ground, a store that forgets nothing, is missing just now."""
-        return self.world.agenda.now <= self.void_until_s
+    def lasted_s(self) -> float:
+        return min(self.earlier.last_s, self.later.last_s) - self.later.first_s
 
-    def broken(self, promise: str, sentence: str) -> None:
-        """Say that a promise is broken, and end the world."""
-        self.world.say("judge", f"{promise}: {sentence}")
-        raise Red(promise, sentence)
 
-    # ---- commands ----
+def reigns(path: Path) -> list[Reign]:
+    """All reigns in a ticker's file, by their beginning. A half-written last line is left out."""
+    found: dict[tuple[int, str], Reign] = {}
+    text = path.read_text(errors="replace") if path.exists() else ""
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) != 4 or not words[0].isdigit():
+            continue
+        at_s, key = int(words[0]) / 1e9, (int(words[2]), words[3])
+        known = found.get(key) or Reign(*key, at_s, at_s)
+        found[key] = Reign(*key, min(known.first_s, at_s), max(known.last_s, at_s))
+    return sorted(found.values(), key=lambda reign: reign.first_s)
 
-    def command_started(self, command: CommandProcess) -> None:
-        """A command begins to run."""
-        self.world.say(command.member.id, f"its command runs for term {command.term}")
-        if command.term < self.seen_term.get(command.member.id, 0):
-            self.broken("terms only grow", f"{command.member.id} starts for term {command.term} and has seen a higher one")
-        self._begin(command)
 
-    def command_gone(self, command: CommandProcess) -> None:
-        """A command and all its descendants are gone."""
-        self.world.say(command.member.id, f"its command of term {command.term} is gone")
-        self.running.pop(command, None)
-        self._in_time(command)
+def overlaps(path: Path) -> list[Overlap]:
+    """Every pair of reigns that intersect."""
+    ordered = reigns(path)
+    return [
+        Overlap(earlier, later)
+        for index, earlier in enumerate(ordered)
+        for later in ordered[index + 1 :]
+        if later.first_s <= earlier.last_s
+    ]
 
-    def host_frozen(self, command: CommandProcess) -> None:
-        """A command stands still with its whole machine."""
-        command.suspended = True
-        self.running.pop(command, None)
 
-    def host_thawed(self, command: CommandProcess) -> None:
-        """It goes on: within its lease as any command, later in the instant that only fencing closes."""
-        command.suspended = False
-        guard = command.guard
-        if command.host.local(self.world.agenda.now) >= guard.kill_at or not guard.alive or guard.orphaned:
-            command.late = True
-            self.thaw_overlaps += bool(self.running)
-        else:
-            self._begin(command)
-
-    def _begin(self, command: CommandProcess) -> None:
-        others = [other for other in self.running if not other.dying or not self.void]
-        if others and not self.void:
-            other = others[0]
-            sentence = f"{command.member.id} (term {command.term}) and {other.member.id} (term {other.term}) both run"
-            self.broken("never two", sentence)
-        self.running[command] = None
-
-    def _in_time(self, command: CommandProcess) -> None:
-        if command.late or command.suspended:
-            return
-        now = command.host.local(self.world.agenda.now)
-        end = self.lease_end.get(command.member.id, float("-inf"))
-        if now > end + ROUNDING_S:
-            self.broken("dead by the end of trust", f"the command of {command.member.id} lived {now - end:.3f} s longer")
-
-    def sweep(self) -> None:
-        """Look at everything that still runs."""
-        for command in self.running:
-            self._in_time(command)
-        if len(self.running) > 1 and not self.void:
-            self.broken("never two", " and ".join(command.member.id for command in self.running))
-
-    # ---- the store ----
-
-    def speaking(self, member: MemberProcess, ask: Ask) -> None:
-        """The next write belongs to this question."""
-        self._speaker = ask
-
-    def written(self, before: Record | None, after: Record, writer: str) -> None:
-        """A record is replaced."""
-        world, now = self.world, self.world.agenda.now
-        if after.version != (before.version if before else 0) + 1:
-            self.broken("legal records", f"version {after.version} follows {before}")
-        holder, term = (before.leader, before.term) if before else (None, 0)
-        taken = after.leader is not None and (after.leader != holder or after.term != term)
-        if taken and after.term <= max(term, 0 if self.void_until_s >= 0 else self.highest_term):
-            self.broken("terms only grow", f"{writer} takes charge with term {after.term} after {term}")
-        if taken and after.term <= self.seen_term.get(writer, 0) and self._speaker_is_taking():
-            self.broken("terms only grow", f"{writer} takes term {after.term} and had seen {self.seen_term[writer]}")
-        if not taken and after.term != term:
-            self.broken("terms only grow", f"{writer} changed term {term} to {after.term} without taking charge")
-        if taken and after.leader != writer:
-            self.broken("legal records", f"{writer} made {after.leader} leader")
-        if taken and before is not None:
-            self._moved(before, after, now)
-        if after.leader is None and before is not None and before.leader is not None:
-            self._released(before, writer)
-        if taken or (before and before.leader and after.leader is None):
-            self.changes += 1
-            if not after.because:
-                self.broken("explains itself", f"{writer} changed the leadership without a word")
-            world.leadership_changed(after)
-        self.highest_term = max(self.highest_term, after.term)
-        self.written_at_s = now
-
-    def _speaker_is_taking(self) -> bool:
-        # A take that lands long after its question is judged by what its member knew when it asked.
-        return self._speaker is not None and self._speaker.purpose is Purpose.TAKE and self._fresh(self._speaker)
-
-    def _fresh(self, ask: Ask) -> bool:
-        members = self.world.members
-        who = ask.exchange.check_in
-        return who is not None and who.id in members and members[who.id].state.ask is ask
-
-    def _moved(self, before: Record, after: Record, now: float) -> None:
-        self.sweep()
-        taker = self.world.everybody[after.leader or ""]
-        if before.paused and before.leader != after.leader:
-            self.broken("paused: nobody changes place", f"{after.leader} took charge")
-        if before.leader is None or self.void:
-            return
-        for command in self.running:
-            if command.member.id == before.leader:
-                self.broken("a leader's end comes first", f"{after.leader} moved while the command of {before.leader} lived")
-        if before.leader != after.leader:
-            waited = (now - self.written_at_s) * taker.host.rate
-            if waited < before.ttl_s - ROUNDING_S:
-                sentence = f"{after.leader} waited {waited:.3f} s of {before.ttl_s:g} s for {before.leader}"
-                self.broken("a silent leader has its whole lease", sentence)
-
-    def _released(self, before: Record, writer: str) -> None:
-        for command in (*self.running, *self.world.suspended()):
-            if command.member.id == before.leader:
-                self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
-        if before.paused and before.leader == writer and not self.world.everybody[writer].state.leaving:
-            self.broken("paused: nobody changes place", f"{writer} released")
-
-    def checked_in(self, member: str, silent_since_s: float, exchange: Exchange, asked_s: float) -> None:
-        """A member's check-in is applied, which was asked at a true time after a silence."""
-        who = self.world.everybody[member]
-        silent = (asked_s - silent_since_s) * who.host.rate
-        leads = self.world.store.record is not None and self.world.store.record.leader == member
-        if silent > who.timings.ttl_s + ROUNDING_S and who.state.term is None and not leads:
-            if not exchange.join and not exchange.leave:
-                self.broken("silence loses seniority", f"{member} was silent for {silent:.3f} s and keeps its place")
-
-    def restored(self, window_s: float) -> None:
-        """A backup was restored: for a while nothing that rests on confirmed writes is promised."""
-        self.void_until_s = self.world.agenda.now + window_s
-        self.world.say("judge", f"never two and terms only grow are void for {window_s:.1f} s: the store forgot confirmed writes")
-
-    # ---- members ----
-
-    def answered(self, member: MemberProcess, event: Answered) -> None:
-        """An answer reaches its member: the only thing that can lengthen a lease."""
-        ask, reading = member.state.ask, event.reading
-        if ask is None or ask.serial != event.serial:
-            return
-        if reading.record is not None:
-            self.seen_term[member.id] = max(self.seen_term.get(member.id, 0), reading.record.term)
-        swap = ask.exchange.swap
-        if reading.swapped and swap is not None and swap.record.leader == member.id:
-            end = ask.asked_at + swap.record.ttl_s - member.timings.margin_s
-            self.lease_end[member.id] = max(self.lease_end.get(member.id, end), end)
-
-    def decided(self, member: MemberProcess, step: Step) -> None:
-        """What a member is about to do."""
-        now = member.host.local(self.world.agenda.now)
-        for act in step.acts:
-            if isinstance(act, Send):
-                self._sent(member, now)
-            elif isinstance(act, StopCommand):
-                ordered = member.stop_asked or self.switchovers or member.id in self.drained
-                if not ordered and step.state.stop is not None and step.state.stop.then is not Then.LOST:
-                    self.broken("no preemption without an order", f"{member.id} stops: {step.state.stop.because}")
-            elif isinstance(act, (StartCommand, ExtendLease)):
-                end = self.lease_end.get(member.id, float("-inf"))
-                if act.kill_at > end + ROUNDING_S:
-                    self.broken("dead by the end of trust", f"{member.id} lets its command live {act.kill_at - end:.3f} s longer")
-
-    def _sent(self, member: MemberProcess, now: float) -> None:
-        self.sent[member.id] = self.sent.get(member.id, 0) + 1
-        recent = self.sends.setdefault(member.id, deque())
-        recent.append(now)
-        while recent[0] < now - member.timings.check_in_s:
-            recent.popleft()
-        if len(recent) > SENDS_PER_CHECK_IN:
-            self.broken("no hot loop", f"{member.id} sent {len(recent)} exchanges within one check-in")
-
-    def turned(self, member: MemberProcess) -> None:
-        """A member decides once more."""
-        now = self.world.agenda.now
-        since, count = self._turns.get(member.id, (now, 0))
-        self._turns[member.id] = (since, count + 1) if now - since < 0.001 else (now, 1)
-        if count > TURNS_PER_INSTANT:
-            self.broken("no hot loop", f"{member.id} decided {count} times within a millisecond")
-
-    def asked_to_wake(self, member: MemberProcess, at: float, now: float) -> None:
-        """A member wants its next tick."""
-        if at <= now:
-            self.broken("no hot loop", f"{member.id} wants to wake in the past")
-
-    def exited(self, member: MemberProcess) -> None:
-        """A member ends by itself: nothing of it may be left."""
-        for command in (*self.running, *self.world.suspended()):
-            if command.member is member:
-                self.broken("never an orphan", f"{member.id} left while its command lived")
+def gaps_s(path: Path) -> list[float]:
+    """How long nothing ran between one reign and the next."""
+    return [later.first_s - earlier.last_s for earlier, later in pairwise(reigns(path))]
