@@ -232,7 +232,9 @@ def _gone(state: State, event: CommandGone, now: float, timings: Timings) -> Ste
     if not _can_hand_over(state, now, timings):
         wait_s = max(0.0, state.restart_at - now)
         sentence = f"{event.because}; no heir is ready: it is started again here in {wait_s:g} s"
-        return Step(_tell(state, What.RESTARTED, sentence), because=(sentence,))
+        # What is known of the line is up to a check-in old: look at once, an heir may have come since.
+        look = replace(state, ask_at=now if state.failed_calls == 0 else state.ask_at)
+        return Step(_tell(look, What.RESTARTED, sentence), because=(sentence,))
     return Step(replace(state, stop=Stop(Then.HAND_OVER, event.because)), because=(event.because,))
 
 
