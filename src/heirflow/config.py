@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ class Config:
     """The heirflow.toml that was read."""
     warnings: tuple[str, ...] = ()
     """Sentences that a person should see once."""
+    connect_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """For the driver, beside what the URL says; only from who named the URL."""
+    schema: str | None = None
+    """Where the tables are, if not where a connection looks by itself."""
 
     def __getitem__(self, name: str) -> Any:
         return self.settings[name].value
@@ -55,6 +59,18 @@ class Config:
         """Where the record lives, with its password."""
         url: str = self["db-url"]
         return url
+
+    @property
+    def db_url_is_default(self) -> bool:
+        """Whether nobody said where the record lives."""
+        return self.settings["db-url"].origin == DEFAULT
+
+    def placed(
+        self, url: str, origin: str, *, connect_args: Mapping[str, Any] | None = None, schema: str | None = None
+    ) -> Config:
+        """The same with another place for the record, found by who knows the command."""
+        settings = {**self.settings, "db-url": Setting("db-url", url, origin)}
+        return replace(self, settings=settings, connect_args=connect_args or {}, schema=schema)
 
     def timings(self) -> Timings:
         """The numbers of the election, checked. Raises `ConfigError` that shows the sum."""

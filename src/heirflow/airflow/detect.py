@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heirflow.airflow.ask import Answer, ask
 from heirflow.errors import ConfigError
 
 COMPONENTS = ("scheduler", "dag-processor", "triggerer")
@@ -93,7 +92,7 @@ def find_database(component: Component, environ: Mapping[str, str], *, limit_s: 
     """Ask Airflow where its tables are. Raises `ConfigError` with a sentence that says what to do instead."""
     if not component.interpreter:
         raise ConfigError(f"cannot tell which Python runs {component.program}, so Airflow cannot be asked; {NAME_IT}")
-    return _database(ask(component.interpreter, environ, limit_s=limit_s))
+    return _ask(component.interpreter, environ, limit_s)
 
 
 def find_for_election(election: str | None, environ: Mapping[str, str], *, limit_s: float = 30.0) -> Database | None:
@@ -106,10 +105,13 @@ def find_for_election(election: str | None, environ: Mapping[str, str], *, limit
     if not shutil.which("airflow", path=environ.get("PATH", os.defpath)):
         return None
     interpreter = _interpreter_of("airflow", environ)
-    return _database(ask(interpreter, environ, limit_s=limit_s)) if interpreter else None
+    return _ask(interpreter, environ, limit_s) if interpreter else None
 
 
-def _database(answer: Answer) -> Database:
+def _ask(interpreter: tuple[str, ...], environ: Mapping[str, str], limit_s: float) -> Database:
+    from heirflow.airflow.ask import ask  # most members never ask
+
+    answer = ask(interpreter, environ, limit_s=limit_s)
     if answer.problem:
         raise ConfigError(f"{answer.problem}; {NAME_IT}")
     return Database(answer.url, answer.schema or None, answer.connect_args, answer.version)

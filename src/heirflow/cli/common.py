@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -57,20 +58,48 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON."
 name_argument = click.argument("name", required=False, metavar="[NAME]")
 
 
-def settled(flags: dict[str, Any], *, fallback_name: str | None = None) -> Config:
-    """Resolve the settings and warn once of what a person should see."""
+def settled(flags: dict[str, Any], *, fallback_name: str | None = None, ask_airflow: bool = True) -> Config:
+    """Resolve the settings and warn once of what a person should see.
+
+    `ask_airflow`: where nobody said where the record lives and there is an Airflow on this host, it is in Airflow's database.
+    """
     config = resolve({key.replace("_", "-"): value for key, value in flags.items()}, fallback_name=fallback_name)
     for warning in config.warnings:
         warn(warning)
-    return config
+    return _beside_airflow(config) if ask_airflow and config.db_url_is_default else config
+
+
+def _beside_airflow(config: Config) -> Config:
+    """For an election of Airflow's, or where no member ever used the default place."""
+    from heirflow.airflow.detect import find_for_election
+
+    name: str | None = config["name"]
+    default_file = Path(config.db_url.removeprefix("sqlite:///"))
+    if name is None and default_file.exists():
+        return config
+    found = find_for_election(name, os.environ)
+    if found is None:
+        return config
+    return config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
+
+
+def store_of(config: Config, *, call_limit_s: float, application_name: str) -> Store:
+    """The store that the settings name; not open yet."""
+    from heirflow.stores import open_store
+
+    return open_store(
+        config.db_url,
+        call_limit_s=call_limit_s,
+        connect_args=config.connect_args,
+        schema=config.schema,
+        application_name=application_name,
+    )
 
 
 @contextmanager
 def opened(config: Config, *, create: bool = False) -> Iterator[Store]:
     """The store, open. Raises `StoreUnavailable` or `StoreMisfit`."""
-    from heirflow.stores import open_store
-
-    store = open_store(config.db_url, call_limit_s=CALL_LIMIT_S, application_name="cli")
+    store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="cli")
     try:
         store.open(create=create)
         yield store

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from heirflow.cli import tables
-from heirflow.cli.common import CALL_LIMIT_S, WHERE, json_option, opened, settings, settled, write_json
+from heirflow.cli.common import CALL_LIMIT_S, WHERE, json_option, opened, settings, settled, store_of, write_json
 from heirflow.config import Config
 from heirflow.errors import HeirflowError
 from heirflow.local import prepare
@@ -74,11 +74,9 @@ def _run_dir(config: Config) -> Finding:
 
 
 def _store(config: Config) -> list[Finding]:
-    from heirflow.stores import open_store
-
     shown = config.settings["db-url"].shown
     try:
-        store = open_store(config.db_url, call_limit_s=CALL_LIMIT_S, application_name="doctor")
+        store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="doctor")
         try:
             return list(store.examine())
         finally:

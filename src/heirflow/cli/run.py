@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from heirflow.cli.common import settings, settled
+from heirflow.airflow.detect import find_database, recognise
+from heirflow.cli.common import settings, settled, store_of
 from heirflow.options import OPTIONS
 
 ALL = tuple(option.name for option in OPTIONS)
@@ -28,16 +29,20 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     heirflow run --name nightly --ttl 5s -- python poller.py --fast
     heirflow run --db-url-file /etc/heirflow/db-url -- celery -A app beat
     """
-    config = settled(flags, fallback_name=Path(command[0]).name)
+    component = recognise(command, os.environ)
+    name = component.election if component else Path(command[0]).name
+    config = settled(flags, fallback_name=name, ask_airflow=False)
     timings = config.timings()
 
     from heirflow.supervise.commands import check_runnable
 
     check_runnable(command, os.getcwd(), os.environ)  # noqa: PTH109  a text is what is wanted
+    if component and config.db_url_is_default:
+        found = find_database(component, os.environ)
+        config = config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
 
     from heirflow.journal import Journal
     from heirflow.member import Identity, run_member
-    from heirflow.stores import open_store
 
     identity = Identity.new(config["host"], config["label"] or "")
     journal = Journal(
@@ -50,13 +55,12 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     return run_member(
         election=config["name"],
         argv=list(command),
-        store_factory=lambda: open_store(
-            config.db_url, call_limit_s=timings.call_limit_s, application_name=identity.id
-        ),
+        store_factory=lambda: store_of(config, call_limit_s=timings.call_limit_s, application_name=identity.id),
         timings=timings,
         identity=identity,
         on_exit=config["on-exit"],
         on_loss=config["on-loss"],
         run_dir=Path(config["run-dir"]),
         journal=journal,
+        again_s=component.again_s(timings.stop_timeout_s) if component else None,
     )
