@@ -191,7 +191,7 @@ class Member:
             for source in (self._nudge_reader, self._worker, self._door):
                 if source is not None:
                     selector.register(source, selectors.EVENT_READ)
-            if self._guard_wanted_at is None:
+            if self._guard_wanted_at is None and self._keeper.fileno() >= 0:
                 selector.register(self._keeper, selectors.EVENT_READ)
             selector.select(timeout_s)
 
