@@ -70,7 +70,7 @@ class Flavour(Protocol):
     def will_guard(self) -> Any | None:
         """A condition that is always true and limits how long the will's transaction may stand open; None: not needed."""
 
-    def will_options(self) -> dict[str, Any]:
+    def will_options(self, dialect: Any) -> dict[str, Any]:
         """What else the driver must be told when a helper connects to carry out a will."""
 
     def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:

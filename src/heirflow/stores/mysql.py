@@ -29,7 +29,7 @@ class Mysql:
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
         "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) / 1000000.0)", sa.Float(53)
     )
-    notify = None
+    notify: sa.sql.expression.Executable | None = None
 
     def __init__(self, url: sa.engine.URL, *, call_limit_s: float, connect_args: dict[str, Any]) -> None:
         self._pymysql = url.get_driver_name() == "pymysql"
@@ -47,21 +47,14 @@ class Mysql:
     def engine_options(self) -> dict[str, Any]:
         return {"connect_args": self._connect_args, "isolation_level": "READ COMMITTED"}
 
-    def prepare(self, *, create: bool) -> bool:  # noqa: ARG002
+    def prepare(self, *, create: bool) -> bool:
         return True
 
     def set_up(self, conn: sa.engine.Connection) -> None:
-        seconds = max(1, math.ceil(self._limit_s))
-        settings = ["innodb_lock_wait_timeout = 1"]
+        settings = ["innodb_lock_wait_timeout = 1", self._idle_limit(conn.dialect)]
         if getattr(conn.dialect, "is_mariadb", False):
             self.title = "MariaDB"
-            settings += [
-                f"idle_transaction_timeout = {seconds}",
-                f"idle_write_transaction_timeout = {seconds}",
-                f"max_statement_time = {0.8 * self._limit_s:.3f}",
-            ]
-        else:
-            settings.append(f"wait_timeout = {idle_limit(self._limit_s)}")
+            settings.append(f"max_statement_time = {0.8 * self._limit_s:.3f}")
         conn.exec_driver_sql("SET SESSION " + ", ".join(settings))
         conn.commit()
 
@@ -91,10 +84,10 @@ class Mysql:
     def stale(self) -> bool:
         return False
 
-    def news_fd(self, driver: Any) -> int | None:  # noqa: ARG002
+    def news_fd(self, driver: Any) -> int | None:
         return None
 
-    def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:  # noqa: ARG002
+    def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:
         return False
 
     def saw(self, election: str, request: Exchange, reading: Reading) -> None:
@@ -106,18 +99,18 @@ class Mysql:
     def will_guard(self) -> None:
         return None
 
-    def will_options(self) -> dict[str, Any]:
+    def will_options(self, dialect: Any) -> dict[str, Any]:
         # The helper's session, too, must not keep the record's row when its host freezes between two statements.
-        return {
-            "init_command": f"SET SESSION innodb_lock_wait_timeout = 1, wait_timeout = {max(1, math.ceil(self._limit_s))}"
-        }
+        return {"init_command": f"SET SESSION innodb_lock_wait_timeout = 1, {self._idle_limit(dialect)}"}
 
-    def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:  # noqa: ARG002
+    def _idle_limit(self, dialect: Any) -> str:
+        if getattr(dialect, "is_mariadb", False):
+            seconds = max(1, math.ceil(self._limit_s))
+            return f"idle_transaction_timeout = {seconds}, idle_write_transaction_timeout = {seconds}"
+        # Some check-ins, as a check-in is longer than the limit of a call.
+        return f"wait_timeout = {max(2, math.ceil(4 * self._limit_s))}"
+
+    def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         from heirflow.stores.examine import examine_mysql
 
         return examine_mysql(conn)
-
-
-def idle_limit(call_limit_s: float) -> int:
-    """After how many seconds MySQL ends an idle session: some check-ins, as a check-in is longer than the limit of a call."""
-    return max(2, math.ceil(4 * call_limit_s))

@@ -70,7 +70,7 @@ class Postgres:
             "use_native_hstore": False,
         }
 
-    def prepare(self, *, create: bool) -> bool:  # noqa: ARG002
+    def prepare(self, *, create: bool) -> bool:
         return True
 
     def set_up(self, conn: sa.engine.Connection) -> None:
@@ -104,9 +104,9 @@ class Postgres:
     def _set(self, conn: sa.engine.Connection, settings: dict[str, str], *, local: bool) -> None:
         # Names and values are ours: words and digits.
         calls = ", ".join(f"set_config('{key}', '{value}', {local})" for key, value in settings.items())
-        conn.exec_driver_sql(f"SELECT {calls}")  # noqa: S608
+        conn.exec_driver_sql(f"SELECT {calls}")
 
-    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:  # noqa: ARG002
+    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
         if not self.direct:
             self._set(conn, self._settings, local=True)
 
@@ -135,7 +135,7 @@ class Postgres:
     def news_fd(self, driver: Any) -> int | None:
         return int(driver.fileno()) if self.direct and not self.standby and not driver.closed else None
 
-    def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:  # noqa: ARG002
+    def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:
         driver: Any = conn.connection.dbapi_connection
         if self._new_psycopg:
             driver.pgconn.consume_input()
@@ -169,17 +169,17 @@ class Postgres:
     def will_guard(self) -> Any:
         # The helper's session has no settings of ours. This sets them within its transaction before it takes the row lock,
         # so that a host that freezes between two statements does not keep the record from the heirs.
-        name = sa.literal_column("'idle_in_transaction_session_timeout'")
-        value = sa.literal_column(f"'{self._limit_ms}'")
+        name: Any = sa.literal_column("'idle_in_transaction_session_timeout'")
+        value: Any = sa.literal_column(f"'{self._limit_ms}'")
         return sa.func.set_config(name, value, sa.true()).is_not(None)
 
-    def will_options(self) -> dict[str, Any]:
+    def will_options(self, dialect: Any) -> dict[str, Any]:
         return {}
 
     def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         from heirflow.stores.examine import examine_postgres
 
-        return examine_postgres(conn, here, direct=self.direct)
+        return examine_postgres(conn, here, direct=self.direct, settings=self._settings)
 
 
 def backend_pid(driver: Any) -> int:

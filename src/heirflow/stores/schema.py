@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -61,7 +62,7 @@ def _instant() -> sa.types.TypeEngine[float]:
 def tables(schema: str | None = None) -> Tables:
     """Describe the tables for one schema."""
     metadata = sa.MetaData(schema=schema)
-    engine = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+    engine: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
     election = sa.Table(
         "heirflow_election",
         metadata,

@@ -9,27 +9,22 @@ one case in which nothing can have happened.
 from __future__ import annotations
 
 import json
-import os
-import select
-import socket
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
 from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, What
-from heirflow.errors import ConfigError, HeirflowError
+from heirflow.errors import ConfigError
 from heirflow.stores import schema as schemas
 from heirflow.stores.base import Finding, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.flavour import Flavour
+from heirflow.stores.link import Link
 from heirflow.stores.statements import Statements, member_of, record_of
 
 TEXT_LIMIT = 10_000
 """Longest free text (a reason, a note) that is kept, in characters."""
-HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 def checked_name(name: str, what: str) -> str:
@@ -58,25 +53,10 @@ class SqlStore:
 
     def __init__(self, url: sa.engine.URL, flavour: Flavour, *, schema: str | None = None) -> None:
         self.news_poll_s = flavour.news_poll_s
-        self._url = url
         self._flavour = flavour
-        self._options = flavour.engine_options()
-        self._engine = sa.create_engine(
-            url,
-            future=True,
-            poolclass=NullPool,
-            pool_reset_on_return=None,
-            hide_parameters=True,
-            enable_from_linting=False,  # the one read joins on bound values, which looks like a mistake to it
-            **self._options,
-        )
+        self._link = Link(url, flavour)
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
-        self._conn: sa.engine.Connection | None = None
-        self._driver: Any = None
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()  # between `sever` and whoever replaces the connection; never held while waiting
-        self._severed = False
         self._fits = False
         self._create = True
 
@@ -85,7 +65,7 @@ class SqlStore:
     def open(self, *, create: bool = True) -> None:
         self._create = create
         self._fits = False
-        with self._asking():
+        with self._link.asking():
             self._connected()
 
     def exchange(self, election: str, request: Exchange) -> Reading:
@@ -94,7 +74,7 @@ class SqlStore:
             checked_name(request.check_in.id, "the member")
         elif request.join or request.leave:
             raise ValueError("who joins or leaves must say who it is: give a check_in")
-        with self._asking(), self._transaction(writes=request != Exchange()) as conn:
+        with self._transaction(writes=request != Exchange()) as conn:
             if (who := request.check_in) is not None:
                 self._check_in(conn, election, who, request)
             swapped = None if request.swap is None else self._swap(conn, election, request.swap)
@@ -116,34 +96,34 @@ class SqlStore:
         return reading
 
     def news_fd(self) -> int | None:
-        return None if self._conn is None else self._flavour.news_fd(self._driver)
+        return None if self._link.conn is None else self._flavour.news_fd(self._link.driver)
 
     def news(self, election: str) -> bool:
         """True also when the connection turns out to be gone: whoever waits must look, and an exchange connects again."""
-        if self._conn is None:
+        if self._link.conn is None:
             return False
         try:
-            with self._asking():
-                return self._flavour.news(self._conn, election, self._here)
+            with self._link.asking():
+                return self._flavour.news(self._link.conn, election, self._here)
         except StoreUnavailable:
             return True
 
     # What people ask
 
     def elections(self) -> tuple[str, ...]:
-        with self._asking(), self._transaction(writes=False) as conn:
+        with self._transaction(writes=False) as conn:
             return tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
 
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
-        with self._asking(), self._transaction(writes=False) as conn:
+        with self._transaction(writes=False) as conn:
             rows = conn.execute(self._sql.events, {"p_election": election, "p_limit": limit}).all()
         return tuple(
             Event(What(row.what), int(row.term), row.member, row.because, row.took_s, float(row.at))
             for row in reversed(rows)
         )
 
-    def drain(self, election: str, member: str, on: bool) -> bool:  # noqa: FBT001
-        with self._asking(), self._transaction(writes=True) as conn:
+    def drain(self, election: str, member: str, on: bool) -> bool:
+        with self._transaction(writes=True) as conn:
             values = {"p_election": election, "p_id": member, "drained": on}
             known = conn.execute(self._sql.drain, values).rowcount == 1
             if known:
@@ -161,12 +141,16 @@ class SqlStore:
         ]
         if self._flavour.notify is not None:
             steps.append((self._flavour.notify, {"p_election": election}))
-        args, kwargs = self._engine.dialect.create_connect_args(self._url)
+        args, kwargs = self._link.engine.dialect.create_connect_args(self._link.url)
         kwargs.pop("context", None)  # SQLAlchemy's type adapters for psycopg; the bare driver has its own
         will = Will(
-            module=self._dbapi().__name__,
+            module=self._link.dbapi.__name__.partition(".")[0],
             connect_args=list(args),
-            connect_kwargs={**kwargs, **self._options.get("connect_args", {}), **self._flavour.will_options()},
+            connect_kwargs={
+                **kwargs,
+                **self._link.options.get("connect_args", {}),
+                **self._flavour.will_options(self._link.engine.dialect),
+            },
             statements=[self._plain(statement, values) for statement, values in steps],
         )
         try:
@@ -178,7 +162,7 @@ class SqlStore:
     def examine(self) -> tuple[Finding, ...]:
         from heirflow.stores.examine import examine
 
-        with self._asking():
+        with self._link.asking():
             conn = self._connected()
             found = examine(conn, self._flavour, self._here, self.where)
             conn.rollback()
@@ -187,39 +171,24 @@ class SqlStore:
     # How it ends
 
     def sever(self) -> None:
-        with self._lock:
-            self._severed = True
-            with suppress(Exception):
-                if self._socket is not None:
-                    self._socket.shutdown(socket.SHUT_RDWR)
-                elif self._driver is not None:
-                    self._flavour.interrupt(self._driver)
+        self._link.sever()
 
     def close(self) -> None:
-        self._drop()
+        self._link.drop()
 
-    # The connection
+    # The connection and the tables
 
     @property
     def where(self) -> str:
         """Which database this is, for people: never the password."""
-        url = self._url
-        if url.host is None and not url.drivername.startswith("sqlite"):
-            return f"{self._flavour.title} at {dict(url.query).get('host', 'the local socket')}/{url.database or ''}"
-        place = url.host or ""
-        port = "" if url.port is None else f":{url.port}"
-        return f"{self._flavour.title} at {place}{port}{'/' if place else ''}{url.database or ''}"
-
-    def _dbapi(self) -> Any:
-        # SQLAlchemy 1.4 calls it `dbapi` too; some of its own adapters wrap the module, ours are plain.
-        return self._engine.dialect.dbapi
+        return self._link.where
 
     def _connected(self) -> sa.engine.Connection:
         """The connection, new if need be, to tables that fit."""
-        if self._conn is not None and self._hung_up():
-            self._drop()
-        if self._conn is None:
-            self._severed = False
+        if self._link.hung_up():
+            self._link.drop()
+        conn = self._link.conn
+        if conn is None:
             # Once there were tables, an empty database is never made again behind the back of a leader that still
             # trusts the old one: whoever found it empty would take charge at once.
             if not self._flavour.prepare(create=self._create and not self._fits):
@@ -227,20 +196,11 @@ class SqlStore:
                 raise (
                     StoreUnavailable(f"{gone} any more") if self._fits else StoreMisfit(f"{gone}; run `heirflow init`")
                 )
-            conn = self._engine.connect()
-            driver = conn.connection.dbapi_connection
-            number = self._flavour.fileno(driver)
-            with self._lock:
-                self._conn, self._driver = conn, driver
-                # A descriptor of our own, so that `sever` can never hit a number that the driver has closed.
-                self._socket = None if number is None else socket.socket(fileno=os.dup(number))
-            if self._severed:
-                raise StoreUnavailable(f"{self.where} took too long to connect")
-            self._flavour.set_up(conn)
+            conn = self._link.connect()
         if not self._fits:
-            self._fit(self._conn)
+            self._fit(conn)
             self._fits = True
-        return self._conn
+        return conn
 
     def _fit(self, conn: sa.engine.Connection) -> None:
         self._flavour.begin(conn, writes=False)
@@ -262,57 +222,13 @@ class SqlStore:
                 "as a role that may"
             ) from error.orig
 
-    def _hung_up(self) -> bool:
-        if self._flavour.stale():
-            return True
-        if self._socket is None:
-            return False
-        watch = select.poll()
-        watch.register(self._socket, HUNG_UP)
-        return bool(watch.poll(0))
-
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[sa.engine.Connection]:
-        conn = self._connected()
-        self._flavour.begin(conn, writes=writes)
-        yield conn
-        conn.commit()
-
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Whatever fails in here ends the connection; what the database or the network did becomes `StoreUnavailable`."""
-        try:
-            yield
-        except HeirflowError:
-            self._drop()
-            raise
-        except BaseException as error:
-            self._drop()
-            if isinstance(error, (sa.exc.SQLAlchemyError, OSError, self._dbapi().Error)):
-                cause = getattr(error, "orig", None) or error
-                raise StoreUnavailable(self._sentence(cause)) from cause
-            raise
-
-    def _sentence(self, cause: BaseException) -> str:
-        said = " ".join(str(arg) for arg in cause.args if not isinstance(arg, (int, dict))).strip()
-        first = said.splitlines()[0].strip() if said else type(cause).__name__
-        if self._url.password:
-            first = first.replace(str(self._url.password), "***")
-        return f"{self.where} did not answer as it should: {first}"
-
-    def _drop(self) -> None:
-        """Forget the connection without a word to the server, which might hang."""
-        with self._lock:
-            conn, link, self._conn, self._driver, self._socket = self._conn, self._socket, None, None, None
-        if link is not None:
-            with suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
-            link.close()
-        if conn is not None:
-            with suppress(Exception):
-                conn.invalidate()
-            with suppress(Exception):
-                conn.close()
+        with self._link.asking():
+            conn = self._connected()
+            self._flavour.begin(conn, writes=writes)
+            yield conn
+            conn.commit()
 
     # The parts of an exchange
 
@@ -377,7 +293,7 @@ class SqlStore:
 
     def _plain(self, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:
         """A statement as the bare driver takes it."""
-        compiled = statement.compile(dialect=self._engine.dialect)
+        compiled = statement.compile(dialect=self._link.engine.dialect)
         params = compiled.construct_params(values)
         order = compiled.positiontup
         return str(compiled), [params[name] for name in order] if compiled.positional and order else params

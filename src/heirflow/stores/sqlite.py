@@ -32,7 +32,7 @@ class Sqlite:
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
         "((julianday('now') - 2440587.5) * 86400.0)", sa.Float(53)
     )
-    notify = None
+    notify: sa.sql.expression.Executable | None = None
 
     def __init__(self, url: sa.engine.URL, *, call_limit_s: float, connect_args: dict[str, Any]) -> None:
         name = url.database or ""
@@ -64,7 +64,7 @@ class Sqlite:
     def set_up(self, conn: sa.engine.Connection) -> None:
         # Our own BEGIN instead of the module's, which comes late and cannot be IMMEDIATE.
         conn.connection.dbapi_connection.isolation_level = None  # type: ignore[union-attr]
-        found = os.stat(self.path)
+        found = self.path.stat()
         self._inode, self._data_version = (found.st_dev, found.st_ino), None
         if conn.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             self._to_wal(conn)
@@ -79,7 +79,7 @@ class Sqlite:
             try:
                 conn.exec_driver_sql("PRAGMA journal_mode = WAL")
                 return
-            except sa.exc.OperationalError as error:
+            except sa.exc.OperationalError as error:  # noqa: PERF203
                 if "locked" not in str(error.orig) or time.monotonic() > limit:
                     raise
                 time.sleep(0.01)
@@ -90,7 +90,7 @@ class Sqlite:
     def patient(self, conn: sa.engine.Connection) -> None:
         pass
 
-    def try_lock(self, conn: sa.engine.Connection) -> bool:  # noqa: ARG002
+    def try_lock(self, conn: sa.engine.Connection) -> bool:
         return True  # BEGIN IMMEDIATE was the lock
 
     def unlock(self, conn: sa.engine.Connection) -> None:
@@ -99,7 +99,7 @@ class Sqlite:
     def insert_if_absent(self, table: sa.Table) -> Any:
         return sqlite.insert(table).on_conflict_do_nothing()
 
-    def fileno(self, driver: Any) -> int | None:  # noqa: ARG002
+    def fileno(self, driver: Any) -> int | None:
         return None
 
     def interrupt(self, driver: Any) -> None:
@@ -108,12 +108,12 @@ class Sqlite:
     def stale(self) -> bool:
         """Whether somebody has removed or replaced the file: what we would write then, nobody else would read."""
         try:
-            found = os.stat(self.path)
+            found = self.path.stat()
         except OSError:
             return True
         return self._inode != (found.st_dev, found.st_ino)
 
-    def news_fd(self, driver: Any) -> int | None:  # noqa: ARG002
+    def news_fd(self, driver: Any) -> int | None:
         return None
 
     def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:
@@ -127,7 +127,8 @@ class Sqlite:
         drained = conn.execute(sa.select(m.drained).where(mine)).scalar()
         conn.rollback()
         self._data_version = version
-        now = _known(*(record or (None, None, False, None)), drained)
+        term, leader, paused, to = (None, None, False, None) if record is None else record
+        now = _known(term, leader, paused, to, drained)
         changed = now != self._known.get(election)
         self._known[election] = now
         return changed
@@ -149,10 +150,10 @@ class Sqlite:
     def will_guard(self) -> None:
         return None
 
-    def will_options(self) -> dict[str, Any]:
+    def will_options(self, dialect: Any) -> dict[str, Any]:
         return {}
 
-    def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:  # noqa: ARG002
+    def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         from heirflow.stores.examine import examine_sqlite
 
         return examine_sqlite(conn, self.path)

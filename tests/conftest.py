@@ -1,0 +1,73 @@
+"""Real database servers, started once for the whole run and only when a test asks for them.
+
+``HEIRFLOW_TEST_POSTGRES_URL`` and ``HEIRFLOW_TEST_MYSQL_URL`` name servers to use for the contract instead of our own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from heirflow.testing.servers import NAME, Server, mariadb_missing, mariadb_server, postgres_server
+
+DatabaseUrl = Callable[[str], str]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL of ours that everybody uses and nobody stops, freezes or fills."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    """A MariaDB of ours that everybody uses and nobody stops, freezes or fills."""
+    if (missing := mariadb_missing()) is not None:
+        pytest.skip(missing)  # in CI a skip is a failure
+    with mariadb_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DatabaseUrl:
+    """The URL of one shared database for SQLAlchemy's name of a driver (``sqlite``, ``psycopg``, ``psycopg2``, ``pymysql``)."""
+    folder: Path = tmp_path_factory.mktemp("sqlite")
+
+    def url(driver: str) -> str:
+        if driver == "sqlite":
+            return f"sqlite:///{folder / 'line.db'}"
+        kind, variable = (
+            ("mysql", "HEIRFLOW_TEST_MYSQL_URL") if "mysql" in driver else ("postgresql", "HEIRFLOW_TEST_POSTGRES_URL")
+        )
+        if given := os.environ.get(variable):
+            return f"{kind}+{driver}:{given.partition(':')[2]}"
+        server: Server = request.getfixturevalue("mariadb" if kind == "mysql" else "postgres")
+        return server.url(driver)
+
+    return url
+
+
+@pytest.fixture(scope="session")
+def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DatabaseUrl:
+    """The URL of an empty database of its own, on our own server, each time it is asked."""
+
+    def url(driver: str) -> str:
+        number = next(_numbers)
+        if driver == "sqlite":
+            return f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'line.db'}"
+        name = f"empty_{number}"
+        if "mysql" in driver:
+            server: Server = request.getfixturevalue("mariadb")
+            server.sql(f"CREATE DATABASE {name}; GRANT ALL ON {name}.* TO {NAME}@'127.0.0.1'")
+        else:
+            server = request.getfixturevalue("postgres")
+            server.sql(f"CREATE DATABASE {name} OWNER {NAME}")
+        return server.url(driver, database=name)
+
+    return url
