@@ -5,6 +5,7 @@ python driver.py '{"argv": [...], "events": PATH, "ttl_s": 2.0, "renew_s": 0.2 |
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -73,10 +74,8 @@ def main() -> None:
         timeout = max(0.0, min(guard.wake_at(), renew_at) - now)
         selector.select(min(timeout, 5.0))
         now = boottime()
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(read, 4096)
-        except BlockingIOError:
-            pass
         while signals:
             number = signals.pop(0)
             if number == signal.SIGTERM:

@@ -16,7 +16,9 @@ PRIVATE_PREFIXES = ("WATCHDOG_",)
 
 def command_environment(base: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of the command: `base` without what is private to the member, then `extra`."""
-    kept = {name: value for name, value in base.items() if name not in PRIVATE and not name.startswith(PRIVATE_PREFIXES)}
+    kept = {
+        name: value for name, value in base.items() if name not in PRIVATE and not name.startswith(PRIVATE_PREFIXES)
+    }
     return {**kept, **extra}
 
 
@@ -71,5 +73,5 @@ def _check_interpreter(name: str, path: Path, cwd: str) -> None:
         raise CommandNotFound(f"{name} asks for the interpreter {words[0]}, which does not exist")
     if not os.access(interpreter, os.X_OK):
         raise CommandNotRunnable(f"{name} asks for the interpreter {words[0]}, which is not executable")
-    if interpreter.name == "env" and len(words) == 2 and "=" not in words[1] and shutil.which(words[1]) is None:  # noqa: PLR2004
+    if interpreter.name == "env" and len(words) == 2 and "=" not in words[1] and shutil.which(words[1]) is None:
         raise CommandNotFound(f"{name} asks for the interpreter {words[1]}, which was not found in PATH")

@@ -27,231 +27,47 @@ On macOS there is no subreaper, no parent-death signal and no /proc: the tree is
 its session's process group, and a descendant that left both is not found. docs/safety.md says so.
 """
 
+# ruff: noqa: PTH118, PTH120 -- pathlib would cost the guard memory
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import errno
+import importlib.util
 import json
 import os
 import select
 import signal
 import sys
-import time
-from collections.abc import Collection, Iterable
+from types import ModuleType
 from typing import Any, NoReturn
 
-LINUX = sys.platform == "linux"
-CLOCK = 7 if LINUX else time.CLOCK_MONOTONIC_RAW  # CLOCK_BOOTTIME: counts suspended time
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 STUCK_AFTER_S = 2.0
 WILL_LIMIT_S = 3.0
-libc = ctypes.CDLL(None, use_errno=True)
 
 
-def boottime() -> float:
-    return time.clock_gettime(CLOCK)
+def beside(name: str) -> ModuleType:
+    """Load a file from where this one lies: started alone, there is no package."""
+    spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), name + ".py"))
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
 
 
-def become_subreaper() -> bool:
-    """Let orphaned descendants become our children. False where the platform cannot."""
-    return LINUX and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-
-
-# ---- the tree ---------------------------------------------------------------------------------------------------------
-
-
-def process_table() -> dict[int, tuple[int, int, str]]:
-    """Every process: pid -> (parent, process group, state). Thorough and slow; `children` is the quick way."""
-    table: dict[int, tuple[int, int, str]] = {}
-    if not LINUX:
-        with os.popen("/bin/ps -A -o pid=,ppid=,pgid=,state=") as listing:
-            for pid, parent, group, state in (line.split(None, 3) for line in listing):
-                table[int(pid)] = int(parent), int(group), state[0]
-        return table
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()  # a name may contain spaces and parentheses
-                table[int(entry)] = int(fields[1]), int(fields[2]), fields[0].decode()
-            except (OSError, IndexError):  # it ended while we looked
-                pass
-    return table
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process, zombies included. May miss some while others end, so only ECHILD is a proof."""
-    found: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                found += map(int, file.read().split())
-    except OSError:  # it ended while we looked
-        pass
-    return found
-
-
-QUICK = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
-
-
-def descendants(root: int, spare: Collection[int] = (), *, group: int = 0, thorough: bool = False) -> list[int]:
-    """All below `root`, parents first, without `spare` and what is below those. `group`: this process group too."""
-    below: dict[int, list[int]] = {}
-    found: list[int] = []
-    if thorough or not QUICK:
-        for pid, (parent, process_group, _) in process_table().items():
-            below.setdefault(root if process_group == group and group else parent, []).append(pid)
-    todo, seen = [root], {root, os.getpid(), *spare}
-    while todo:
-        pid = todo.pop()
-        for child in below.get(pid, ()) if below else children(pid):
-            if child not in seen:
-                seen.add(child)
-                found.append(child)
-                todo.append(child)
-    return found
-
-
-def send(pids: Iterable[int], number: int) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except OSError:  # already gone; or not ours to kill (a set-user-id program): the proof will stay open
-            pass
-
-
-def strike(root: int, spare: Collection[int] = (), *, group: int = 0, thorough: bool = False) -> list[int]:
-    """Kill everything below `root` once; returns what was there. The caller reaps and repeats until none is left.
-
-    Stopping all before killing any keeps a fork storm from outrunning the walk: what is stopped neither forks nor ends.
-    """
-    stopped: dict[int, None] = {}
-    for _ in range(20):
-        fresh = [pid for pid in descendants(root, spare, group=group, thorough=thorough) if pid not in stopped]
-        if not fresh:
-            break
-        send(fresh, signal.SIGSTOP)
-        stopped.update(dict.fromkeys(fresh))
-    send(stopped, signal.SIGKILL)
-    return list(stopped)
-
-
-class Cgroup:
-    """A cgroup v2 of the command's own, where we may make one: its kill is one write and hits all at once."""
-
-    def __init__(self, name: str) -> None:
-        self.path = os.path.join(self._own(), name)
-        os.mkdir(self.path)
-        try:
-            self.kill_fd = os.open(f"{self.path}/cgroup.kill", os.O_WRONLY)  # Linux 5.14
-            self.procs_fd = os.open(f"{self.path}/cgroup.procs", os.O_WRONLY)
-        except OSError:
-            os.rmdir(self.path)
-            raise
-
-    @staticmethod
-    def _own() -> str:
-        """The directory of our own cgroup, and stale empty ones of ours in it removed. Raises OSError without one."""
-        with open("/proc/self/cgroup") as file:
-            inside = next((line.rstrip("\n")[3:] for line in file if line.startswith("0::")), None)
-        with open("/proc/self/mountinfo") as file:
-            for words in map(str.split, file):
-                if inside and words[words.index("-") + 1] == "cgroup2" and (inside + "/").startswith(words[3]):
-                    own = os.path.join(words[4], os.path.relpath(inside, words[3]))
-                    for entry in os.listdir(own):
-                        owner = entry.rpartition("-")[2]
-                        if entry.startswith("heirflow-") and not os.path.exists(f"/proc/{owner}"):
-                            Cgroup.remove(os.path.join(own, entry))
-                    return own
-        raise OSError(errno.ENOENT, "no cgroup v2 here")
-
-    @staticmethod
-    def remove(path: str) -> None:
-        try:
-            os.rmdir(path)
-        except OSError:  # not empty, or gone
-            pass
-
-    def kill(self) -> None:
-        try:
-            os.write(self.kill_fd, b"1")
-        except OSError:  # removed under us: the walk does the work
-            pass
-
-    def empty(self) -> bool:
-        try:
-            with open(f"{self.path}/cgroup.events") as file:
-                return "populated 0" in file.read()
-        except OSError:
-            return True
-
-
-class Timer:
-    """A descriptor that becomes readable at a moment of CLOCK_BOOTTIME, at once after a suspend; fd -1 where there is none."""
-
-    def __init__(self) -> None:
-        self.fd = libc.timerfd_create(CLOCK, TFD_FLAGS) if LINUX else -1
-
-    def set(self, at: float | None) -> None:
-        if self.fd >= 0:
-            whole = int(at or 0)
-            spec = (ctypes.c_long * 4)(0, 0, whole, max(1, int(((at or 0) - whole) * 1e9)) if at else 0)
-            libc.timerfd_settime(self.fd, 1, spec, None)  # 1: TFD_TIMER_ABSTIME
-
-
-# ---- the backstop -----------------------------------------------------------------------------------------------------
-
-
-def run_helper(argv: list[str], stdin: int, stdout: int) -> None:
-    """Fork and run the will's helper with these two descriptors."""
-    if os.fork() == 0:
-        try:
-            os.dup2(stdin, 0)
-            os.dup2(stdout, 1)
-            os.execv(argv[0], argv)
-        finally:
-            os._exit(127)
-
-
-def backstop(guard: int, request: int, helper_stdin: int, helper_stdout: int, cgroup: Cgroup | None) -> NoReturn:
-    """Wait for the guard's end, then kill whatever is left until none is. Starts the will's helper when asked."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):  # the command's own; a reader of its output must see its end when it ends
-        os.dup2(null, fd)
-    while line := os.read(request, 4096):
-        run_helper(json.loads(line), helper_stdin, helper_stdout)
-        os.close(helper_stdin)
-        os.close(helper_stdout)
-    pause_s = 0.0
-    while True:
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:  # a subreaper without children: nothing is left
-            break
-        if cgroup:
-            cgroup.kill()
-        strike(os.getpid())
-        time.sleep(pause_s)
-        pause_s = min(0.05, pause_s + 0.001)
-    if cgroup:
-        Cgroup.remove(cgroup.path)
-    os._exit(0)
-
-
-# ---- the guard --------------------------------------------------------------------------------------------------------
+processes, backstop = beside("processes"), beside("backstop")
+boottime, strike, descendants = processes.boottime, processes.strike, processes.descendants
 
 
 class Guard:
+    """Its events are read in `run`, its one command lives from `start` to `finish`, and its own end is `leave`."""
+
     def __init__(
-        self, channel: int, request: int, helper_stdin: int, helper_stdout: int, backstop_pid: int, cgroup: Cgroup | None
+        self, channel: int, request: int, helper_stdin: int, helper_stdout: int, backstop_pid: int, cgroup: Any
     ) -> None:
         self.channel, self.request, self.backstop_pid, self.cgroup = channel, request, backstop_pid, cgroup
         self.helper_stdin, self.helper_stdout = helper_stdin, helper_stdout
         self.inbox = self.outbox = b""
         self.member_gone = self.backstop_gone = self.leaving = False
-        self.command = self.group = 0  # pid of the main process while it is not reaped; its group where ps must find it
+        self.command = self.main_pid = self.group = 0  # `command`: the main process while it is not reaped
         self.running = False  # from fork until proved gone
         self.status: int | None = None
         self.failed_exec: int | None = None
@@ -259,7 +75,7 @@ class Guard:
         self.term_at: float | None = None
         self.kill_at = self.stop_at = 0.0
         self.again_at: float | None = None
-        self.because = ""  # why we are killing; empty while we are not
+        self.because = self.ending = ""  # why we are killing, empty while we are not; what an end of its own would mean
         self.struck_at = self.next_pass_s = 0.0
         self.told_stuck = False
         self.will: dict[str, Any] | None = None
@@ -267,7 +83,7 @@ class Guard:
         self.will_text = self.answer = b""
         self.helper = "none"  # none -> asked -> told (go was written) -> done; asked or told -> lost -> told
         self.give_up_at = 0.0
-        self.timer = Timer()
+        self.timer = processes.Timer()
         self.wake_r, wake_w = os.pipe()
         for fd in (channel, request, self.wake_r, wake_w, helper_stdout, helper_stdin):
             os.set_blocking(fd, False)
@@ -359,12 +175,13 @@ class Guard:
                 self.kill_at = message["kill_at"]
                 self.term_at = None if self.term_at is None else message["term_at"]
         elif what == "signal" and self.command:
-            send([self.command], message["n"])
+            processes.send([self.command], message["n"])
         elif what == "stop" and self.running:
             first = self.term_at is not None
             self.stop_at = min(self.stop_at, now + message["grace_s"])
             self.term_at = None
             if first:
+                self.ending = "it ended as it was told"
                 self.again_at = None if message["again_s"] is None else now + message["again_s"]
                 self.term()
         elif what == "kill":
@@ -381,13 +198,14 @@ class Guard:
         self.term_at, self.kill_at, self.again_at = term_at, kill_at, None
         self.stop_at = float("inf")
         self.status, self.failed_exec, self.because, self.told_stuck = None, None, "", False
+        self.ending = "it ended by itself"
         self.running = True
         self.exec_fd, report = os.pipe()
         me = os.getpid()
         self.command = os.fork()
         if self.command == 0:
-            become_command(me, argv, env, cwd, report, self.cgroup)
-        self.group = 0 if LINUX else self.command
+            processes.become_command(me, argv, env, cwd, report, self.cgroup)
+        self.main_pid, self.group = self.command, 0 if processes.LINUX else self.command
         os.close(report)
         os.set_blocking(self.exec_fd, False)
         self.poll.register(self.exec_fd, select.POLLIN)
@@ -407,7 +225,7 @@ class Guard:
                 self.failed_exec = 127 if int(number) == errno.ENOENT else 126
                 self.kill(f"it could not be started: {os.strerror(int(number))}: {path}")
             else:
-                self.say("started", pid=self.command)
+                self.say("started", pid=self.main_pid)
 
     def look_at_clock(self) -> None:
         now = boottime()
@@ -419,6 +237,7 @@ class Guard:
             self.kill("it did not stop in time")
         elif self.term_at is not None and now >= self.term_at:
             self.term_at = None
+            self.ending = "it ended because its lease was running out"
             self.term()
             self.say("ending", because="its lease is running out")
         elif self.again_at is not None and now >= self.again_at:
@@ -431,8 +250,8 @@ class Guard:
 
     def term(self) -> None:
         if self.command:  # a stopped process acts on TERM only after CONT
-            send([self.command], signal.SIGTERM)
-            send([self.command], signal.SIGCONT)
+            processes.send([self.command], signal.SIGTERM)
+            processes.send([self.command], signal.SIGCONT)
 
     def kill(self, because: str) -> None:
         """Begin to kill the whole tree; `finish` goes on until it is proved gone."""
@@ -449,7 +268,7 @@ class Guard:
             try:
                 os.killpg(self.command, signal.SIGKILL)
             except OSError:  # it has not made its session yet: the walk finds it
-                send([self.command], signal.SIGKILL)
+                processes.send([self.command], signal.SIGKILL)
 
     def reap(self) -> bool:
         """Collect the dead. True when no child is left at all, which for a subreaper means: no descendant."""
@@ -461,15 +280,15 @@ class Guard:
             if pid == 0:
                 return False
             if pid == self.command:
-                self.hear_exec()
                 self.command = 0
+                self.hear_exec()
                 self.status = os.waitstatus_to_exitcode(raw) if self.failed_exec is None else self.failed_exec
-                self.kill("it ended by itself")
+                self.kill(self.ending)
 
     def all_gone(self) -> bool:
         """The proof. Every release of a record rests on this one answer."""
         gone = self.reap() and (self.cgroup is None or self.cgroup.empty())
-        return gone and (LINUX or not descendants(os.getpid(), group=self.group))
+        return gone and (processes.LINUX or not descendants(os.getpid(), group=self.group))
 
     def finish(self) -> None:
         """While killing: is it proved gone? Otherwise strike again. Then what the end of the command was waited for."""
@@ -479,16 +298,16 @@ class Guard:
                 left = strike(os.getpid(), group=self.group)
                 if left and not self.told_stuck and boottime() > self.struck_at + STUCK_AFTER_S:
                     self.told_stuck = True
-                    table = process_table()
+                    table = processes.process_table()
                     stuck = [pid for pid in left if table.get(pid, (0, 0, ""))[2] == "D"]
                     self.say("stuck", pids=stuck or left)
                 return
             took_s = boottime() - self.struck_at
             self.say("gone", status=self.status, because=self.because, took_s=took_s)
             self.running, self.because = False, ""
-        if not self.running and self.leaving:
+        if self.leaving and not self.running:
             self.leave()
-        if not self.running and self.member_gone:
+        if self.member_gone and not self.running:
             self.carry_out_the_will()
 
     # the will
@@ -501,19 +320,15 @@ class Guard:
         self.will_text = json.dumps({**self.will, "give_up_at": self.give_up_at}).encode() + b"\n"
         self.helper = "asked"
         self.poll.register(self.helper_stdout, select.POLLIN)
-        try:
-            if os.getppid() == self.backstop_pid:
-                os.kill(self.backstop_pid, signal.SIGCONT)
+        if os.getppid() == self.backstop_pid:
+            processes.send([self.backstop_pid], signal.SIGCONT)
+        with contextlib.suppress(OSError):  # no backstop: its end of the helper's output closes, and `hear_helper` sees
             os.write(self.request, json.dumps(self.will_argv).encode() + b"\n")
-        except OSError:  # no backstop: its end of the helper's output closes, and `hear_helper` sees that
-            pass
         self.tell_helper()
 
     def tell_helper(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # full, or nobody there: its output tells
             self.will_text = self.will_text[os.write(self.helper_stdin, self.will_text) :]
-        except OSError:
-            pass
 
     def hear_helper(self) -> None:
         try:
@@ -535,7 +350,7 @@ class Guard:
             self.helper = "told"
             stdin, self.helper_stdin = os.pipe()
             self.helper_stdout, stdout = os.pipe()
-            run_helper(self.will_argv, stdin, stdout)
+            processes.run_helper(self.will_argv, stdin, stdout)
             os.close(stdin)
             os.close(stdout)
             self.poll.register(self.helper_stdout, select.POLLIN)
@@ -547,52 +362,24 @@ class Guard:
     def leave(self) -> NoReturn:
         self.flush()
         if self.cgroup:
-            Cgroup.remove(self.cgroup.path)
+            processes.Cgroup.remove(self.cgroup.path)
         os._exit(0)
 
 
-def become_command(
-    guard: int, argv: list[str], env: dict[str, str], cwd: str, report: int, cgroup: Cgroup | None
-) -> NoReturn:
-    """In the new child: the command's own session, default signals, a death tied to the guard's, and exec."""
-    try:
-        if LINUX:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != guard:  # it died before we asked to die with it
-            os._exit(126)
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if cgroup:
-            try:
-                os.write(cgroup.procs_fd, b"0")
-            except OSError:  # not allowed here: the walk finds it as well
-                pass
-        os.chdir(cwd.encode("latin-1"))
-        environment = {name.encode("latin-1"): value.encode("latin-1") for name, value in env.items()}
-        os.execvpe(argv[0].encode("latin-1"), [word.encode("latin-1") for word in argv], environment)
-    except OSError as error:
-        os.write(report, b"%d %s" % (error.errno or 0, os.fsencode(error.filename or argv[0])))
-    finally:
-        os._exit(126)
-
-
 def main() -> NoReturn:
-    channel, make_cgroup = int(sys.argv[1]), sys.argv[2] == "cgroup"
-    os.set_inheritable(channel, False)
+    """Become backstop and guard."""
+    os.set_inheritable(channel := int(sys.argv[1]), False)
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
     for number in signal.valid_signals() - faults - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-        signal.signal(number, signal.SIG_IGN)  # a terminal's Ctrl-C, a service manager's TERM to all: the member decides
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # a terminal's Ctrl-C, a service manager's TERM to all: the member decides
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    become_subreaper()
+    processes.become_subreaper()
     cgroup = None
-    if make_cgroup and LINUX:
-        try:
-            cgroup = Cgroup(f"heirflow-{os.getpid()}")
-        except OSError:  # none here, or not ours to use: the walk does without
-            pass
+    if sys.argv[2] == "cgroup" and processes.LINUX:
+        with contextlib.suppress(OSError):  # none here, or not ours to use: the walk does without
+            cgroup = processes.Cgroup(f"heirflow-{os.getpid()}")
     request_r, request_w = os.pipe()
     stdin_r, stdin_w = os.pipe()
     stdout_r, stdout_w = os.pipe()
@@ -601,9 +388,9 @@ def main() -> NoReturn:
     if guard:
         for fd in (channel, request_w, stdin_w, stdout_r):
             os.close(fd)
-        backstop(guard, request_r, stdin_r, stdout_w, cgroup)
+        backstop.stand_by(processes, request_r, stdin_r, stdout_w, cgroup)
     os.setsid()
-    become_subreaper()
+    processes.become_subreaper()
     for fd in (request_r, stdin_r, stdout_w):
         os.close(fd)
     Guard(channel, request_w, stdin_w, stdout_r, me, cgroup).run()

@@ -28,7 +28,7 @@ from typing import Any
 
 from heirflow.clock import Clock, boottime
 from heirflow.errors import HeirflowError
-from heirflow.supervise import guard as program
+from heirflow.supervise import processes
 
 GRACE_S = 1.0
 """How long the surviving half of a broken guard has to clean up before the member does it."""
@@ -118,13 +118,12 @@ class Guard:
 
     def spawn(self) -> None:
         """Start guard and backstop. This process becomes a child subreaper. Raises `HeirflowError`."""
-        program.become_subreaper()
+        processes.become_subreaper()
         ours, theirs = socket.socketpair()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # until it ignores them itself
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-E", program.__file__, str(theirs.fileno())]
-                + ["cgroup" if self.use_cgroup else "plain", *([self.name] if self.name else [])],
+                [*_alone("guard.py"), str(theirs.fileno()), "cgroup" if self.use_cgroup else "plain", self.name],
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 env={name: os.environ[name] for name in KEPT if name in os.environ},
@@ -189,8 +188,7 @@ class Guard:
         if payload is not None:
             environment = {name: value for name, value in os.environ.items() if name.startswith(FOR_DRIVERS)}
             payload = {"sys_path": [entry for entry in sys.path if entry], "environment": environment, **payload}
-        helper = str(Path(program.__file__).with_name("will.py"))
-        self._say("will", payload=payload, argv=[sys.executable, "-I", "-S", "-E", helper])
+        self._say("will", payload=payload, argv=_alone("will.py"))
 
     # news
 
@@ -293,22 +291,24 @@ class Guard:
             events.append(Stuck(tuple(message["pids"])))
         elif what == "gone" and self.running:
             self.running = False
-            events.append(Gone(message["status"], message["because"], message["took_s"]))
+            events.append(Gone(message["status"], self._broken or message["because"], message["took_s"]))
 
     def _reap(self) -> None:
-        """Collect dead children: the backstop, and orphans that came to us. Never a spared one."""
-        for pid in program.children(os.getpid()) if program.QUICK else [self.backstop_pid, self.pid]:
-            if pid and pid not in self.spare:
-                try:
-                    reaped, raw = os.waitpid(pid, os.WNOHANG)
-                except ChildProcessError:
-                    reaped, raw = (pid, 0) if pid == self.backstop_pid else (0, 0)
-                if reaped and pid == self.backstop_pid:
-                    self.backstop_pid = 0
-                    if self._process is not None:
-                        self._process.returncode = os.waitstatus_to_exitcode(raw)
-                    self._say("bye")  # its guard kills what is left and ends; we are alive, so no will
-                    self._break("its backstop was killed", self.clock())
+        """Collect the backstop when it is dead, and orphans once they can have come to us. Never a spared child."""
+        ours = {self.backstop_pid} - {0}
+        if self._broken or os.getpid() == 1:
+            ours |= set(processes.children(os.getpid())) - self.spare
+        for pid in ours:
+            try:
+                reaped, raw = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                reaped, raw = pid, 0
+            if reaped and pid == self.backstop_pid:
+                self.backstop_pid = 0
+                if self._process is not None:
+                    self._process.returncode = os.waitstatus_to_exitcode(raw)
+                self._say("bye")  # its guard kills what is left and ends; we are alive, so no will
+                self._break("its backstop was killed", self.clock())
 
     def _ping(self, now: float) -> None:
         self._asked += 1
@@ -330,9 +330,11 @@ class Guard:
         elif now >= self._pinged_at + self._ping_s:
             self._ping(now)
         if now >= self._kill_at + self._ping_s / 4 and not self._struck_late:
-            self._struck_late = True  # the guard should have said gone by now: strike as well, and leave the proof to it
+            self._struck_late = (
+                True  # the guard should have said gone by now: strike as well, and leave the proof to it
+            )
             if self.pid:
-                program.strike(self.pid, thorough=not program.QUICK)
+                processes.strike(self.pid, thorough=not processes.QUICK)
             else:
                 self._break("its guard never said hello", now, strike=True)
 
@@ -352,11 +354,11 @@ class Guard:
         me = os.getpid()
         if now >= self._broken_at + GRACE_S:
             self._struck_at = self._struck_at or time.monotonic()
-            program.strike(me, self.spare)
+            processes.strike(me, self.spare)
             self._reap()
-        left = self._children() or program.descendants(me, self.spare, thorough=True)
+        left = self._children() or processes.descendants(me, self.spare, thorough=True)
         self._clean = 0 if left else self._clean + 1
-        if self._clean < 2:  # noqa: PLR2004  # twice: a list of processes that is read while they fork may miss one
+        if self._clean < 2:  # twice: a list of processes that is read while they fork may miss one
             return
         self._hang_up()
         self._process = None
@@ -366,9 +368,14 @@ class Guard:
         events.append(Lost(self._broken))
 
     def _children(self) -> list[int]:
-        return [pid for pid in program.children(os.getpid()) if pid not in self.spare]
+        return [pid for pid in processes.children(os.getpid()) if pid not in self.spare]
 
 
 def _plain(text: str) -> str:
     """Any bytes as text that JSON carries unchanged: one character per byte."""
     return os.fsencode(text).decode("latin-1")
+
+
+def _alone(name: str) -> list[str]:
+    """How to run one of our files without the environment, the working directory and the installed packages."""
+    return [sys.executable, "-I", "-S", "-E", str(Path(__file__).with_name(name))]

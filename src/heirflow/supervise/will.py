@@ -9,6 +9,7 @@ All statements run in one transaction; when the first changes no row, the record
 database that does not answer is asked again until ``give_up_at`` (CLOCK_BOOTTIME).
 """
 
+# ruff: noqa: PERF203 -- trying again is what its loop is for
 from __future__ import annotations
 
 import os
@@ -39,6 +40,7 @@ class Lines:
 
 
 def connect(driver: Any, payload: dict[str, Any]) -> Any:
+    """A connection whose statements wait for `commit`, whatever the member's own connection was set to."""
     connection = driver.connect(*payload["connect_args"], **payload["connect_kwargs"])
     if payload["module"] == "sqlite3":
         connection.isolation_level = "IMMEDIATE"
@@ -63,6 +65,7 @@ def carry_out(connection: Any, statements: list[tuple[str, Any]]) -> bool:
 
 
 def main() -> int:
+    """Returns the exit code; 0 also when there was nothing to do."""
     import json
 
     lines = Lines(0)

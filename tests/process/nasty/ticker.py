@@ -72,7 +72,9 @@ elif behaviour == "floods":  # invalid UTF-8 on both outputs
 elif behaviour == "exits":
     os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
     os._exit(int(sys.argv[4]))
-elif behaviour == "fork-storm":  # every process forks into a new session and ends; at most 40 lines, and a limit in time
+elif (
+    behaviour == "fork-storm"
+):  # every process forks into a new session and ends; at most 40 lines, and a limit in time
     ignore_everything()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for _ in range(int(sys.argv[4])):
@@ -88,7 +90,7 @@ elif behaviour == "reports":  # what it was given
     import json
 
     with open(f"/proc/{os.getpid()}/status") as status:
-        masks = {line.split(":")[0]: int(line.split()[1], 16) for line in status if line.startswith("Sig")}
+        masks = {line.split(":")[0]: int(line.split()[1], 16) for line in status if line[:6] in ("SigIgn", "SigBlk")}
     facts = {
         "env": {os.fsencode(k).decode("latin-1"): os.fsencode(v).decode("latin-1") for k, v in os.environ.items()},
         "argv": [os.fsencode(word).decode("latin-1") for word in sys.argv],

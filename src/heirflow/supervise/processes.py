@@ -1,0 +1,210 @@
+"""Processes as the platform shows them: how one is born, how a tree of them is walked, and how it is killed.
+
+Standard library only, because the guard loads this file too, alone and without the package. On Linux through /proc and
+cgroup v2; elsewhere through `ps`.
+"""
+
+# pathlib would cost the guard memory; starting programs is its trade:
+# ruff: noqa: PTH102, PTH106, PTH110, PTH118, PTH123, PTH208, S605, S606
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterable
+from typing import NoReturn
+
+LINUX = sys.platform == "linux"
+CLOCK = 7 if LINUX else time.CLOCK_MONOTONIC_RAW  # CLOCK_BOOTTIME: counts suspended time
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def boottime() -> float:
+    """The clock of `heirflow.clock`, without importing it."""
+    return time.clock_gettime(CLOCK)
+
+
+def become_subreaper() -> bool:
+    """Let orphaned descendants become our children. False where the platform cannot."""
+    return LINUX and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def process_table() -> dict[int, tuple[int, int, str]]:
+    """Every process: pid -> (parent, process group, state). Thorough and slow; `children` is the quick way."""
+    table: dict[int, tuple[int, int, str]] = {}
+    if not LINUX:
+        with os.popen("/bin/ps -A -o pid=,ppid=,pgid=,state=") as listing:
+            for pid, parent, group, state in (line.split(None, 3) for line in listing):
+                table[int(pid)] = int(parent), int(group), state[0]
+        return table
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()  # a name may contain spaces and parentheses
+                table[int(entry)] = int(fields[1]), int(fields[2]), fields[0].decode()
+            except (OSError, IndexError):  # it ended while we looked
+                pass
+    return table
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process, zombies included. May miss some while others end, so only ECHILD is a proof."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    except OSError:  # it ended while we looked
+        pass
+    return found
+
+
+QUICK = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def descendants(root: int, spare: Collection[int] = (), *, group: int = 0, thorough: bool = False) -> list[int]:
+    """All below `root`, parents first, without `spare` and what is below those. `group`: this process group too."""
+    below: dict[int, list[int]] = {}
+    found: list[int] = []
+    if thorough or not QUICK:
+        for pid, (parent, process_group, _) in process_table().items():
+            below.setdefault(root if process_group == group and group else parent, []).append(pid)
+    todo, seen = [root], {root, os.getpid(), *spare}
+    while todo:
+        pid = todo.pop()
+        for child in below.get(pid, ()) if below else children(pid):
+            if child not in seen:
+                seen.add(child)
+                found.append(child)
+                todo.append(child)
+    return found
+
+
+def send(pids: Iterable[int], number: int) -> None:
+    """One signal to each. A pid from a walk that ends meanwhile is not given to another process so soon: pids go round."""
+    for pid in pids:
+        with contextlib.suppress(OSError):  # already gone; or not ours to kill (set-user-id): the proof stays open
+            os.kill(pid, number)
+
+
+def strike(root: int, spare: Collection[int] = (), *, group: int = 0, thorough: bool = False) -> list[int]:
+    """Kill everything below `root` once; returns what was there. The caller reaps and repeats until none is left.
+
+    Stopping all before killing any keeps a fork storm from outrunning the walk: what is stopped neither forks nor ends.
+    """
+    stopped: dict[int, None] = {}
+    for _ in range(20):
+        fresh = [pid for pid in descendants(root, spare, group=group, thorough=thorough) if pid not in stopped]
+        if not fresh:
+            break
+        send(fresh, signal.SIGSTOP)
+        stopped.update(dict.fromkeys(fresh))
+    send(stopped, signal.SIGKILL)
+    return list(stopped)
+
+
+class Cgroup:
+    """A cgroup v2 of the command's own, where we may make one: its kill is one write and hits all at once."""
+
+    def __init__(self, name: str) -> None:
+        self.path = os.path.join(self._own(), name)
+        os.mkdir(self.path)
+        try:
+            self.kill_fd = os.open(f"{self.path}/cgroup.kill", os.O_WRONLY)  # Linux 5.14
+            self.procs_fd = os.open(f"{self.path}/cgroup.procs", os.O_WRONLY)
+        except OSError:
+            os.rmdir(self.path)
+            raise
+
+    @staticmethod
+    def _own() -> str:
+        """The directory of our own cgroup, and stale empty ones of ours in it removed. Raises OSError without one."""
+        with open("/proc/self/cgroup") as file:
+            inside = next((line.rstrip("\n")[3:] for line in file if line.startswith("0::")), None)
+        with open("/proc/self/mountinfo") as file:
+            for words in map(str.split, file):
+                if inside and words[words.index("-") + 1] == "cgroup2" and (inside + "/").startswith(words[3]):
+                    own = os.path.join(words[4], os.path.relpath(inside, words[3]))
+                    for entry in os.listdir(own):
+                        owner = entry.rpartition("-")[2]
+                        if entry.startswith("heirflow-") and not os.path.exists(f"/proc/{owner}"):
+                            Cgroup.remove(os.path.join(own, entry))
+                    return own
+        raise OSError(errno.ENOENT, "no cgroup v2 here")
+
+    @staticmethod
+    def remove(path: str) -> None:
+        """Remove it if it is empty."""
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
+    def kill(self) -> None:
+        """Kill all in it at once, whatever they fork meanwhile."""
+        with contextlib.suppress(OSError):  # removed under us: the walk does the work
+            os.write(self.kill_fd, b"1")
+
+    def empty(self) -> bool:
+        """Whether no process, not even a zombie, is in it."""
+        try:
+            with open(f"{self.path}/cgroup.events") as file:
+                return "populated 0" in file.read()
+        except OSError:
+            return True
+
+
+class Timer:
+    """A descriptor that becomes readable at a moment of CLOCK_BOOTTIME, at once after a suspend; fd -1 where there is none."""
+
+    def __init__(self) -> None:
+        self.fd = libc.timerfd_create(CLOCK, TFD_FLAGS) if LINUX else -1
+
+    def set(self, at: float | None) -> None:
+        """Become readable at this moment, at once when it has passed; None: never."""
+        if self.fd >= 0:
+            whole = int(at or 0)
+            spec = (ctypes.c_long * 4)(0, 0, whole, max(1, int(((at or 0) - whole) * 1e9)) if at else 0)
+            libc.timerfd_settime(self.fd, 1, spec, None)  # 1: TFD_TIMER_ABSTIME
+
+
+def run_helper(argv: list[str], stdin: int, stdout: int) -> None:
+    """Fork and run the will's helper with these two descriptors as its input and output."""
+    if os.fork() == 0:
+        try:
+            os.dup2(stdin, 0)
+            os.dup2(stdout, 1)
+            os.execv(argv[0], argv)
+        finally:
+            os._exit(127)
+
+
+def become_command(
+    guard: int, argv: list[str], env: dict[str, str], cwd: str, report: int, cgroup: Cgroup | None
+) -> NoReturn:
+    """In the new child: the command's own session, default signals, a death tied to the guard's, and exec."""
+    try:
+        if LINUX:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != guard:  # it died before we asked to die with it
+            os._exit(126)
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if cgroup:
+            with contextlib.suppress(OSError):  # not allowed here: the walk finds it as well
+                os.write(cgroup.procs_fd, b"0")
+        os.chdir(cwd.encode("latin-1"))
+        environment = {name.encode("latin-1"): value.encode("latin-1") for name, value in env.items()}
+        os.execvpe(argv[0].encode("latin-1"), [word.encode("latin-1") for word in argv], environment)
+    except OSError as error:
+        os.write(report, b"%d %s" % (error.errno or 0, os.fsencode(error.filename or argv[0])))
+    finally:
+        os._exit(126)

@@ -1,0 +1,144 @@
+"""The will is carried out when the member is gone and its command proved gone; never before, never otherwise."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.process.stage import Stage, boottime, wait_until
+
+from heirflow.supervise import processes
+
+WILL = [sys.executable, "-I", "-S", "-E", str(Path(processes.__file__).with_name("will.py"))]
+
+
+def helper(stage: Stage, *lines: bytes, give_up_s: float = 5.0) -> subprocess.Popen[bytes]:
+    payload = {**stage.make_record(), "sys_path": sys.path, "give_up_at": boottime() + give_up_s}
+    process = subprocess.Popen(WILL, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin
+    process.stdin.write(json.dumps(payload).encode() + b"\n" + b"".join(lines))
+    process.stdin.flush()
+    return process
+
+
+def test_without_go_it_does_nothing(stage: Stage) -> None:
+    with helper(stage) as process:
+        answer, _ = process.communicate(timeout=10)
+    assert (answer, process.returncode) == (b"", 0)
+    assert stage.record()[0] == "me"
+
+
+def test_with_half_a_go_it_does_nothing(stage: Stage) -> None:
+    with helper(stage, b"go") as process:
+        answer, _ = process.communicate(timeout=10)
+    assert answer == b""
+    assert stage.record()[0] == "me"
+
+
+def test_with_go_it_releases(stage: Stage) -> None:
+    with helper(stage, b"go\n") as process:
+        answer, _ = process.communicate(timeout=10)
+    assert answer == b"released\n"
+    assert stage.record()[0] is None
+
+
+def test_a_record_that_moved_on_is_left_alone(stage: Stage) -> None:
+    with helper(stage) as process:
+        connection = sqlite3.connect(stage.database)
+        connection.execute("UPDATE record SET leader = 'heir', term = 8")
+        connection.commit()
+        connection.close()
+        answer, _ = process.communicate(b"go\n", timeout=10)
+    assert answer == b"nothing to release\n"
+    connection = sqlite3.connect(stage.database)
+    assert connection.execute("SELECT leader, (SELECT count(*) FROM event) FROM record").fetchone() == ("heir", 0)
+    connection.close()
+
+
+def test_a_database_that_does_not_answer_is_asked_again(stage: Stage) -> None:
+    with helper(stage) as process:
+        connection = sqlite3.connect(stage.database, isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        assert process.stdin
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        at = boottime()
+        wait_until(lambda: boottime() > at + 0.6, "longer than its time-out")
+        assert process.poll() is None
+        connection.execute("ROLLBACK")
+        connection.close()
+        answer, _ = process.communicate(timeout=10)
+    assert answer == b"released\n"
+    assert stage.record()[0] is None
+
+
+def test_it_gives_up_in_time(stage: Stage) -> None:
+    with helper(stage, give_up_s=1.0) as process:
+        connection = sqlite3.connect(stage.database, isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        answer, _ = process.communicate(b"go\n", timeout=10)
+        connection.execute("ROLLBACK")
+        connection.close()
+    assert (answer, process.returncode) == (b"gave up\n", 1)
+    assert stage.record()[0] == "me"
+
+
+def test_it_waits_for_the_last_process_of_the_command(stage: Stage) -> None:
+    """The member dies while its command cannot be killed yet: the guard is stopped before it can strike."""
+    will = stage.make_record()
+    stage.run(*stage.command("daemon"), ttl_s=30, will=will, cgroup=False)
+    stage.wait_for_ticks(4)
+    stage.send(signal.SIGSTOP, "guard")
+    at = stage.send(signal.SIGKILL, "member")
+    wait_until(lambda: boottime() > at + 1.0, "time for a wrong will")
+    assert stage.record()[0] == "me"
+    stage.send(signal.SIGCONT, "guard")
+    wait_until(lambda: stage.record()[0] is None, "the release")
+    stage.wait_for_nobody()
+    released_at = stage.record()[1]
+    assert released_at is not None
+    assert released_at > stage.ticks()[-1][0] > at + 0.9
+
+
+def test_a_guard_killed_before_its_proof_leaves_the_record_alone(stage: Stage) -> None:
+    will = stage.make_record()
+    stage.run(*stage.command("daemon"), ttl_s=30, will=will, cgroup=False)
+    stage.wait_for_ticks(4)
+    stage.send(signal.SIGSTOP, "guard")
+    stage.send(signal.SIGKILL, "member", "guard")
+    stage.wait_for_nobody()
+    assert stage.record()[0] == "me"
+
+
+def test_a_member_without_a_will_leaves_none(stage: Stage) -> None:
+    stage.make_record()
+    stage.run(*stage.command("ordinary"), ttl_s=30)
+    stage.wait_for_ticks()
+    stage.send(signal.SIGKILL, "member")
+    stage.wait_for_nobody()
+    assert stage.record()[0] == "me"
+
+
+def test_an_orderly_end_leaves_the_record_to_the_member(stage: Stage) -> None:
+    stage.run(*stage.command("ordinary"), ttl_s=30, will=stage.make_record())
+    stage.wait_for_ticks()
+    stage.send(signal.SIGTERM, "member")
+    stage.wait_for("closed")
+    stage.wait_for_nobody()
+    assert stage.record()[0] == "me"
+
+
+def test_from_the_members_death_to_the_release(stage: Stage) -> None:
+    stage.run(*stage.command("ignores-term"), ttl_s=30, will=stage.make_record())
+    stage.wait_for_ticks()
+    at = stage.send(signal.SIGKILL, "member")
+    wait_until(lambda: stage.record()[0] is None, "the release")
+    released_at = stage.record()[1]
+    assert released_at is not None
+    print(f"member killed -> released on SQLite: {(released_at - at) * 1000:.0f} ms")
+    assert released_at - at < 1.0
+    stage.wait_for_nobody()
