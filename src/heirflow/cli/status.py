@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 
 from heirflow.cli import tables
 from heirflow.cli.common import (
+    CALL_LIMIT_S,
     WHERE,
     chosen_election,
     json_option,
@@ -68,22 +69,36 @@ def take(store: Store, config: Config) -> list[Snapshot]:
 
 
 def _watch(config: Config, *, as_json: bool) -> int:
-    """Show it until Ctrl-C. A store that does not answer is told, and asked again."""
-    if as_json or not tables.on_terminal():
-        while True:
-            snapshots, trouble = _try(config)
-            if as_json:
-                write_json({"elections": [snapshot.to_json() for snapshot in snapshots], "trouble": trouble})
-            else:
-                click.echo(trouble or plain(snapshots))
-            sys.stdout.flush()
-            time.sleep(REDRAW_EVERY_S)
+    """Show it until Ctrl-C, over one connection. A store that does not answer is told, and asked again."""
+    from heirflow.stores import open_store
+
+    store = open_store(config.db_url, call_limit_s=CALL_LIMIT_S, application_name="cli")
+    try:
+        if as_json or not tables.on_terminal():
+            return _write_on(store, config, as_json=as_json)
+        return _draw_on(store, config)
+    finally:
+        store.close()
+
+
+def _write_on(store: Store, config: Config, *, as_json: bool) -> int:
+    while True:
+        snapshots, trouble = _try(store, config)
+        if as_json:
+            write_json({"elections": [snapshot.to_json() for snapshot in snapshots], "trouble": trouble})
+        else:
+            click.echo(trouble or plain(snapshots))
+        sys.stdout.flush()
+        time.sleep(REDRAW_EVERY_S)
+
+
+def _draw_on(store: Store, config: Config) -> int:
     from rich.live import Live
 
     last: list[Snapshot] = []
     with Live(console=tables.console(), auto_refresh=False, transient=False) as live:
         while True:
-            snapshots, trouble = _try(config)
+            snapshots, trouble = _try(store, config)
             last = snapshots or last
             picture: RenderableType = drawn(last)
             if trouble:
@@ -92,12 +107,20 @@ def _watch(config: Config, *, as_json: bool) -> int:
             time.sleep(REDRAW_EVERY_S)
 
 
-def _try(config: Config) -> tuple[list[Snapshot], str | None]:
+def _try(store: Store, config: Config) -> tuple[list[Snapshot], str | None]:
     try:
-        with opened(config) as store:
-            return take(store, config), None
+        store.open(create=False)
+        return take(store, config), None
     except HeirflowError as error:
         return [], masked(str(error))
+
+
+def rows_of(snapshot: Snapshot) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Head and rows of the table; without the labels when nobody has one."""
+    rows = [cells(standing) for standing in snapshot.succession]
+    if any(standing.label for standing in snapshot.succession):
+        return HEAD, rows
+    return HEAD[:-1], [row[:-1] for row in rows]
 
 
 def cells(standing: Standing) -> list[str]:
@@ -129,7 +152,7 @@ def plain(snapshots: list[Snapshot]) -> str:
     for snapshot in snapshots:
         lines = [printable(headline(snapshot))]
         if snapshot.succession:
-            lines.append(tables.plain_table(HEAD, [cells(standing) for standing in snapshot.succession]))
+            lines.append(tables.plain_table(*rows_of(snapshot)))
         lines.append(printable(snapshot.promise))
         if snapshot.because:
             lines.append(printable(f"because: {snapshot.because}"))
@@ -147,8 +170,8 @@ def drawn(snapshots: list[Snapshot]) -> RenderableType:
             parts.append("")
         parts.append(tables.styled(headline(snapshot), "bold"))
         if snapshot.succession:
-            rows = [cells(standing) for standing in snapshot.succession]
-            parts.append(tables.rich_table(HEAD, rows, [_style(standing) for standing in snapshot.succession]))
+            head, rows = rows_of(snapshot)
+            parts.append(tables.rich_table(head, rows, [_style(standing) for standing in snapshot.succession]))
         parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
         if snapshot.because:
             parts.append(tables.styled(f"because: {snapshot.because}", "dim"))

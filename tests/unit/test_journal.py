@@ -1,0 +1,145 @@
+"""The journal: one line each, no floods, nothing that a terminal obeys, and never the end of who speaks."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from heirflow.journal import Journal
+
+
+class Hands:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def clock() -> Hands:
+    return Hands()
+
+
+def test_text(out: io.StringIO) -> None:
+    journal = Journal("airflow-scheduler", "host-a-90b3f2", out=out)
+    journal.say("took charge", term=7)
+    journal.warn("the store is slow")
+    first, second = out.getvalue().splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d heirflow airflow-scheduler b3f2: took charge", first)
+    assert second.endswith(": warning: the store is slow")
+
+
+def test_json(out: io.StringIO) -> None:
+    Journal("beat", "a-1", form="json", out=out).say("took\ncharge", term=7, level="forged")
+    (line,) = out.getvalue().splitlines()
+    entry = json.loads(line)
+    assert (entry["sentence"], entry["term"], entry["level"], entry["member"]) == ("took\ncharge", 7, "info", "a-1")
+
+
+def test_quiet_and_verbose(out: io.StringIO) -> None:
+    quiet = Journal(quiet=True, out=out)
+    quiet.say("nothing")
+    quiet.detail("nothing")
+    quiet.warn("trouble")
+    Journal(verbose=True, out=out).detail("more")
+    assert [line.split(": ", 1)[1] for line in out.getvalue().splitlines()] == ["warning: trouble", "more"]
+
+
+def test_once_is_not_a_flood(out: io.StringIO, clock: Hands) -> None:
+    journal = Journal(out=out, clock=clock)
+    for _ in range(130):
+        journal.once("store", "the store does not answer")
+        clock.now += 1
+    journal.over("store", "the store answers again")
+    journal.over("store", "the store answers again")
+    sentences = [line.split(": ", 1)[1] for line in out.getvalue().splitlines()]
+    assert sentences == [
+        "warning: the store does not answer",
+        "warning: the store does not answer (still so after 60 s, 60 more times)",
+        "warning: the store does not answer (still so after 120 s, 60 more times)",
+        "the store answers again (after 130.0 s)",
+    ]
+
+
+def test_nothing_can_forge_a_line_or_show_a_password(out: io.StringIO) -> None:
+    Journal("a\nb", out=out).say("x\n12:00:00 heirflow: forged \x1b[2J mysql://me:pw@db/x")
+    assert out.getvalue().count("\n") == 1
+    assert "\x1b" not in out.getvalue()
+    assert "me:***@db" in out.getvalue()
+
+
+def test_a_closed_output_ends_nothing(out: io.StringIO) -> None:
+    journal = Journal(out=out)
+    out.close()
+    journal.say("nobody hears this")
+
+
+def speaks(code: str, stderr: int) -> subprocess.Popen[bytes]:
+    """A process of its own that speaks through a journal on a real standard error, and tells its end on standard output."""
+    program = f"import os; from heirflow.journal import Journal; j = Journal('x', 'y'); {code}; os.write(1, b'done')"
+    return subprocess.Popen([sys.executable, "-c", program], stderr=stderr, stdout=subprocess.PIPE)
+
+
+def test_a_pipe_that_nobody_reads_never_holds_up_the_speaker() -> None:
+    reader, writer = os.pipe()
+    with speaks("[j.say('z' * 500) for _ in range(1000)]", writer) as process:
+        os.close(writer)
+        assert process.communicate(timeout=20)[0] == b"done"
+    flags = os.get_blocking(reader)
+    os.close(reader)
+    assert flags, "the pipe that we share with the command is as it was"
+
+
+def test_lost_lines_are_counted() -> None:
+    reader, writer = os.pipe()
+    program = (
+        "import sys; from heirflow.journal import Journal; j = Journal('x', 'y');"
+        "[j.say('z' * 500) for _ in range(1000)]; print('full', flush=True); sys.stdin.readline(); j.say('again')"
+    )
+    pipes = {"stderr": writer, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+        os.close(writer)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"full\n"
+        heard = os.read(reader, 1_000_000)
+        process.communicate(b"\n", timeout=20)
+    while piece := os.read(reader, 100_000):
+        heard += piece
+    os.close(reader)
+    *told, last = heard.splitlines()
+    lost = re.search(rb"again \((\d+) lines before this one could not be written\)", last)
+    assert lost
+    assert len(told) + int(lost[1]) == 1000
+
+
+def test_a_reader_that_went_away_ends_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with speaks("j.say('nobody')", writer) as process:
+        os.close(writer)
+        assert process.communicate(timeout=20)[0] == b"done"
+
+
+def test_a_file_is_appended_to(tmp_path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"before\n")
+    with (
+        path.open("ab") as file,
+        speaks("j.say('one'); os.write(2, b'two\\n'); j.say('three')", file.fileno()) as process,
+    ):
+        process.communicate(timeout=20)
+    assert [line.split()[-1] for line in path.read_text().splitlines()] == ["before", "one", "two", "three"]

@@ -1,0 +1,160 @@
+"""The local door: who is asked, who answers, and what a frozen or absent member looks like."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from heirflow.errors import HeirflowError
+from heirflow.local import LocalDoor, NobodyAnswers, NotOneMember, ask, prepare, safe_name
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "r"
+
+
+@pytest.fixture
+def open_door(folder: Path):
+    """Doors with somebody behind each of them who answers."""
+    doors: list[LocalDoor] = []
+    ending = threading.Event()
+    threads = []
+
+    def open_door(election: str = "beat", pid: int | None = None, **facts: object) -> LocalDoor:
+        door = LocalDoor(folder, election, pid)
+        doors.append(door)
+
+        def answer() -> None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(door, selectors.EVENT_READ)
+                while not ending.is_set():
+                    if selector.select(0.05):
+                        door.answer({"election": election, "live": True, **facts})
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        threads.append(thread)
+        return door
+
+    yield open_door
+    ending.set()
+    for thread in threads:
+        thread.join()
+    for door in doors:
+        door.close()
+
+
+def test_whoever_asks_gets_the_facts(folder: Path, open_door) -> None:
+    open_door(term=7)
+    assert ask(folder)["term"] == 7
+    assert ask(folder, "beat")["live"] is True
+
+
+def test_nobody_there(folder: Path, open_door) -> None:
+    with pytest.raises(NobodyAnswers, match="no member runs on this host"):
+        ask(folder)
+    open_door("other")
+    with pytest.raises(NobodyAnswers, match="no member of beat runs"):
+        ask(folder, "beat")
+
+
+def test_several_members_must_be_told_apart(folder: Path, open_door) -> None:
+    open_door("beat", 11, who="first")
+    open_door("beat", 12, who="second")
+    open_door("other", 13, who="third")
+    with pytest.raises(NotOneMember, match=r"beat\.11, beat\.12, other\.13"):
+        ask(folder)
+    with pytest.raises(NotOneMember):
+        ask(folder, "beat")
+    assert ask(folder, "beat", pid=12)["who"] == "second"
+    assert ask(folder, "other")["who"] == "third"
+
+
+def test_a_member_that_does_not_answer_is_not_live(folder: Path) -> None:
+    door = LocalDoor(folder, "beat")
+    with pytest.raises(NobodyAnswers, match="does not answer in time"):
+        ask(folder, timeout_s=0.05)
+    door.close()
+
+
+def test_a_full_queue_is_no_reason_to_take_a_members_socket_away(folder: Path) -> None:
+    frozen = LocalDoor(folder, "beat", 11)
+    askers = []
+    for _ in range(40):
+        asker = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        asker.setblocking(False)
+        askers.append(asker)
+        asker.connect_ex(os.fspath(frozen.path))
+    LocalDoor(folder, "beat", 12).close()
+    assert frozen.path.exists()
+    for asker in askers:
+        asker.close()
+    frozen.close()
+
+
+def test_stale_sockets_are_taken_away(folder: Path, open_door) -> None:
+    prepare(folder)
+    stale = folder / "beat.4242.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
+        left.bind(os.fspath(stale))
+    (folder / "notes.txt").write_text("not ours")
+    open_door()
+    assert not stale.exists()
+    assert (folder / "notes.txt").exists()
+
+
+def test_a_closed_door_leaves_nothing(folder: Path) -> None:
+    door = LocalDoor(folder, "beat")
+    assert door.path.exists()
+    door.close()
+    door.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_only_its_owner_may_enter(folder: Path) -> None:
+    door = LocalDoor(folder, "beat")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert door.path.stat().st_mode & 0o777 == 0o600
+    door.close()
+
+
+def test_a_folder_that_others_may_write_to_is_closed(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    prepare(folder)
+    assert folder.stat().st_mode & 0o022 == 0
+
+
+def test_a_link_instead_of_a_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    folder.symlink_to(tmp_path)
+    with pytest.raises(HeirflowError, match="is not a folder"):
+        prepare(folder)
+
+
+def test_a_path_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(HeirflowError, match="too long for a socket; choose a shorter --run-dir"):
+        LocalDoor(tmp_path / ("x" * 100), "beat")
+
+
+def test_an_asker_that_went_away_harms_nobody(folder: Path) -> None:
+    door = LocalDoor(folder, "beat")
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+            asker.connect(os.fspath(door.path))
+    assert door.answer({"live": True}) == 3
+    assert door.answer({"live": True}) == 0
+    door.close()
+
+
+def test_names_become_file_names_and_stay_different() -> None:
+    assert safe_name("airflow-scheduler") == "airflow-scheduler"
+    hostile = ["../../etc/passwd", "a b", "a.b", "a/b", "a_b", "日本", "日木", "x" * 41, "x" * 42]
+    names = [safe_name(name) for name in hostile]
+    assert len(set(names)) == len(names)
+    assert all(len(name) <= 40 and "/" not in name and "." not in name for name in names)

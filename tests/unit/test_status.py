@@ -1,0 +1,148 @@
+"""The snapshot: places, ages and the promise, from one reading."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from heirflow.cli.status import headline, plain
+from heirflow.cli.tables import plain_table
+from heirflow.election.record import ANYONE, MemberRow, Reading, Record
+from heirflow.status import Snapshot, duration, fresh_s, ordinal
+
+NOW = 1_000_000.0
+RECORD = Record(version=5, term=7, leader="a", ttl_s=10, because="it is the first of its line")
+
+
+def row(name: str, seniority: int, **more: object) -> MemberRow:
+    fields = {"ready": True, "joined_at": NOW - 60, "silent_s": 1.0, **more}
+    return MemberRow(id=name, seniority=seniority, host=f"host-{name}", pid=seniority, **fields)  # type: ignore[arg-type]
+
+
+LINE = (row("a", 1), row("b", 2), row("c", 3), row("d", 4))
+
+
+def reading(record: Record | None = RECORD, members: tuple[MemberRow, ...] = LINE, renewed_s: float = 1.0) -> Reading:
+    return Reading(record, members, written_at=NOW - renewed_s, since=NOW - 300, db_now=NOW)
+
+
+def places(snapshot: Snapshot) -> dict[str, str]:
+    return {standing.member: standing.place for standing in snapshot.succession}
+
+
+def test_leader_heir_and_the_rest_of_the_line() -> None:
+    snapshot = Snapshot.of("beat", reading())
+    assert places(snapshot) == {"a": "leader", "b": "heir", "c": "3rd", "d": "4th"}
+    assert [standing.rank for standing in snapshot.succession] == [1, 2, 3, 4]
+    assert snapshot.promise == "heir b takes charge within 12 s; at once on a clean end"
+    assert snapshot.succession[0].since_s == 300
+    assert snapshot.succession[1].since_s == 60
+
+
+def test_the_leader_may_be_the_youngest() -> None:
+    snapshot = Snapshot.of("beat", reading(replace(RECORD, leader="d")))
+    assert list(places(snapshot).items()) == [("d", "leader"), ("a", "heir"), ("b", "3rd"), ("c", "4th")]
+
+
+def test_who_has_no_place() -> None:
+    members = (
+        row("a", 1),
+        row("b", 2, silent_s=60.0),
+        row("c", 3, drained=True),
+        row("d", 4, ready=False),
+        row("e", 5, drained=True, silent_s=99.0),
+    )
+    snapshot = Snapshot.of("beat", reading(members=members))
+    assert places(snapshot) == {"a": "leader", "b": "silent", "c": "drained", "d": "not ready", "e": "silent"}
+    assert snapshot.heir is None
+    assert snapshot.promise == "no heir is ready: when a ends, nobody takes charge"
+
+
+def test_the_chosen_one_goes_first() -> None:
+    snapshot = Snapshot.of("beat", reading(replace(RECORD, switchover_to="c")))
+    assert places(snapshot) == {"a": "leader", "c": "heir", "b": "3rd", "d": "4th"}
+    assert snapshot.promise == "switchover to c under way"
+
+
+@pytest.mark.parametrize(
+    ("changes", "members", "renewed_s", "promise"),
+    [
+        ({"paused": True}, LINE, 1, "paused: nobody changes place until `heirflow resume`"),
+        ({"leader": None}, LINE, 1, "nobody leads; a takes charge at once"),
+        ({"leader": None}, (), 1, "nobody leads and nobody is ready to"),
+        ({}, LINE, 14, "a has been silent for 14 s; b takes charge now"),
+        ({}, LINE[:1], 14, "a has been silent for 14 s and nobody is ready to take charge"),
+        ({"switchover_to": ANYONE}, LINE, 1, "switchover to the next in line under way"),
+        ({"ttl_s": 3.0}, LINE, 1, "heir b takes charge within 3.6 s; at once on a clean end"),
+    ],
+)
+def test_the_promise(
+    changes: dict[str, object], members: tuple[MemberRow, ...], renewed_s: float, promise: str
+) -> None:
+    record = replace(RECORD, **changes)  # type: ignore[arg-type]
+    assert Snapshot.of("beat", reading(record, members, renewed_s)).promise == promise
+
+
+def test_a_leader_without_a_row_leads_all_the_same() -> None:
+    snapshot = Snapshot.of("beat", reading(members=LINE[1:]))
+    assert snapshot.succession[0].member == "a"
+    assert snapshot.succession[0].silent
+
+
+def test_before_the_first_leader() -> None:
+    assert Snapshot.of("beat", reading(None, LINE[:1])).promise == "nobody has led yet; a takes charge next"
+    assert Snapshot.of("beat", reading(None, ())).promise == "nobody has led yet and nobody is ready"
+
+
+def test_a_clock_that_went_back_shows_no_negative_age() -> None:
+    snapshot = Snapshot.of("beat", replace(reading(members=(row("a", 1, silent_s=-5.0),)), db_now=NOW - 9999))
+    assert snapshot.succession[0].last_check_in_s == 0
+    assert snapshot.succession[0].since_s == 0
+
+
+def test_it_can_be_json() -> None:
+    data = json.loads(json.dumps(Snapshot.of("beat", reading()).to_json()))
+    assert data["succession"][1]["place"] == "heir"
+    assert data["leader"] == "a"
+
+
+def test_as_text() -> None:
+    text = plain([Snapshot.of("beat", reading(members=(LINE[0], row("b", 2, label="日本\x1b[2J"))))])
+    assert text.splitlines() == [
+        "beat   term 7   led by a",
+        "place   member  host    since       ready  last check-in  label",
+        "leader  a       host-a  5 min 00 s  yes    1.0 s ago",
+        "heir    b       host-b  1 min 00 s  yes    1.0 s ago      日本\\x1b[2J",
+        "heir b takes charge within 12 s; at once on a clean end",
+        "because: it is the first of its line",
+    ]
+    assert "label" not in plain([Snapshot.of("beat", reading())])
+    assert "PAUSED" in headline(Snapshot.of("beat", reading(replace(RECORD, paused=True))))
+
+
+def test_wide_characters_keep_the_columns() -> None:
+    assert plain_table(("a", "b"), [("日本", "x"), ("abcd", "y")]).splitlines() == ["a     b", "日本  x", "abcd  y"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"), (0, "0 ms"), (0.0421, "42 ms"), (0.42, "0.4 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"), (3599.7, "1 h 00 min"), (18_120, "5 h 02 min"), (273_600, "3 d 4 h"),
+    ],
+)  # fmt: skip
+def test_durations_that_a_person_reads(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_ordinals() -> None:
+    assert [ordinal(number) for number in (3, 4, 11, 12, 21, 22, 103, 111)] == [
+        "3rd", "4th", "11th", "12th", "21st", "22nd", "103rd", "111th",
+    ]  # fmt: skip
+
+
+def test_what_counts_as_silent_follows_the_ttl() -> None:
+    assert fresh_s(10) == 5.5
+    assert fresh_s(60) == 33
