@@ -16,7 +16,7 @@ import click
 
 from heirflow import __version__
 from heirflow.errors import HeirflowError
-from heirflow.text import masked
+from heirflow.text import masked, printable
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -112,6 +112,6 @@ def main(args: Sequence[str] | None = None) -> int:
 def complain(sentence: str, code: int) -> int:
     """Tell one sentence on standard error and return the code."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"heirflow: {masked(sentence)}\n")
+        sys.stderr.write(f"heirflow: {printable(masked(' '.join(sentence.split())))}\n")
         sys.stderr.flush()
     return code

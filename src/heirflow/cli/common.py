@@ -17,7 +17,7 @@ import click
 from heirflow.config import Config, nearest, resolve
 from heirflow.errors import HeirflowError
 from heirflow.options import BY_NAME
-from heirflow.text import masked
+from heirflow.text import masked, printable
 
 if TYPE_CHECKING:
     from heirflow.stores.base import Store
@@ -146,4 +146,4 @@ def write_json(value: object) -> None:
 def warn(sentence: str) -> None:
     """One sentence on standard error."""
     with suppress(OSError):
-        click.echo(f"heirflow: warning: {masked(sentence)}", err=True)
+        click.echo(f"heirflow: warning: {printable(masked(sentence))}", err=True)

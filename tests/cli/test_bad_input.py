@@ -1,0 +1,125 @@
+"""Whatever a person mistypes is answered with one sentence, the right exit code, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heirflow.stores import Store
+
+USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["stauts"], USAGE, "there is no command 'stauts'; did you mean 'status'?"),
+        (["zzz"], USAGE, "there is no command 'zzz'"),
+        (["--nope"], USAGE, "No such option"),
+        (["status", "--nope"], USAGE, "No such option"),
+        (["status", "a", "b"], USAGE, "unexpected extra argument"),
+        (["run"], USAGE, "Missing argument"),
+        (["run", "--"], USAGE, "Missing argument"),
+        (["run", "--ttl"], USAGE, "requires an argument"),
+        (["probe"], USAGE, "Missing argument"),
+        (["probe", "alive"], USAGE, "is not one of"),
+        (["probe", "live", "--timeout", "soon"], USAGE, "must be a duration"),
+        (["probe", "live", "--pid", "-4"], USAGE, "--pid"),
+        (["history", "--limit", "0"], USAGE, "--limit"),
+        (["history", "--limit", "many"], USAGE, "--limit"),
+        (["switchover", "--limit", "soon"], USAGE, "must be a duration"),
+        (
+            ["run", "--ttl", "3x", "--", "true"],
+            CONFIG,
+            "ttl must be a duration like 10s, 500ms or 1m, not '3x' (flag --ttl)",
+        ),
+        (["run", "--ttl", "0", "--", "true"], CONFIG, "ttl must be more than 0 s"),
+        (["run", "--ttl", "2h", "--", "true"], CONFIG, "ttl must be between 1 s and 3600 s"),
+        (["run", "--check-in", "5s", "--", "true"], CONFIG, "is too short: 2 check-ins 10"),
+        (["run", "--margin", "1ms", "--", "true"], CONFIG, "raise --margin"),
+        (["run", "--on-exit", "never", "--", "true"], CONFIG, "on-exit must be handover or exit, not 'never'"),
+        (["run", "--on-loss", "never", "--", "true"], CONFIG, "on-loss must be rejoin or exit"),
+        (["run", "--log-format", "xml", "--", "true"], CONFIG, "log-format must be text or json"),
+        (["run", "--name", "", "--", "true"], CONFIG, "name must be text that is not empty"),
+        (["run", "--name", "x" * 101, "--", "true"], CONFIG, "at most 100 characters"),
+        (["run", "--name", "a\x1b[2J", "--", "true"], CONFIG, "printable"),
+        (["run", "--", "no-such-program-here"], 127, "no-such-program-here was not found in PATH"),
+        (["run", "--", "./absent"], 127, "./absent does not exist"),
+        (["run", "--", "/"], 126, "is a directory, not a program"),
+        (["run", "--", "./plain"], 126, "chmod +x"),
+        (["run", "--config", "absent.toml", "--", "true"], CONFIG, "there is no configuration file absent.toml"),
+        (["config", "--config", "bad.toml"], CONFIG, "there is no setting 'tll'; did you mean 'ttl'?"),
+        (["status", "--db-url", "oracle://me:hunter2@db/x"], CONFIG, "'oracle' is no kind of database"),
+        (["status", "--db-url", "nothing"], CONFIG, "db-url must be a URL"),
+        (["status", "--db-url", "sqlite://"], CONFIG, "name a file"),
+        (["status", "--db-url", "postgresql://me:hunter2@127.0.0.1:1/x"], STORE, "127.0.0.1:1"),
+        (["status", "--db-url", "mysql://me:hunter2@127.0.0.1:1/x"], STORE, "127.0.0.1:1"),
+        (["status", "--db-url-file", "absent"], CONFIG, "cannot read absent"),
+        (["status", "--db-url", "sqlite:////dev/null/line.db"], None, "line.db"),
+        (["status", "--db-url", "sqlite:///plain"], None, "plain"),
+        (["init", "--db-url", "sqlite:////proc/line.db"], None, "line.db"),
+        (["status", "--db-url", "sqlite:///absent.db"], CONFIG, "run `heirflow init`"),
+        (["status", "nosuch"], REFUSED, "there is no election 'nosuch'"),
+        (["history"], REFUSED, "there is no election in this store yet"),
+        (["switchover"], REFUSED, "there is no election in this store yet"),
+        (["pause"], REFUSED, "there is no election in this store yet"),
+        (["drain"], REFUSED, "there is no election in this store yet"),
+        (["probe", "live"], REFUSED, "no member runs on this host"),
+    ],
+    ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else None,
+)
+def test_one_sentence_and_the_right_code(
+    heirflow: Callable, store: Store, home: Path, args: list[str], code: int | None, sentence: str
+) -> None:
+    (home / "plain").write_text("this is not a database, and long enough to be taken for one by nobody at all\n" * 20)
+    (home / "bad.toml").write_text("tll = 3")
+    answer = heirflow(*args)
+    assert answer.code == code if code is not None else answer.code in (STORE, CONFIG)
+    assert answer.out == ""
+    *warnings, said = answer.err.splitlines()
+    assert said.startswith("heirflow: ")
+    assert sentence in said
+    assert all(line.startswith("heirflow: warning: ") for line in warnings)
+    assert "hunter2" not in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_several_elections_are_listed(heirflow: Callable, line: Callable) -> None:
+    line("beat", "a")
+    line("poller", "b")
+    assert "there are several elections, name one: beat, poller" in heirflow("history").err
+    assert "did you mean 'poller'?" in heirflow("history", "pollen").err
+
+
+def test_no_command_at_all_shows_the_help(heirflow: Callable) -> None:
+    answer = heirflow()
+    assert answer.code == 0
+    assert "Commands:" in answer.out
+
+
+def test_ctrl_c_is_130_and_silent(home: Path, store: Store) -> None:
+    command = [sys.executable, "-m", "heirflow", "status", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(2)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip() == b""
+
+
+def test_a_reader_that_had_enough_is_no_error(home: Path, line: Callable) -> None:
+    line("beat", "a")
+    reader, writer = os.pipe()
+    os.close(reader)
+    answer = subprocess.run(
+        [sys.executable, "-m", "heirflow", "status"], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert answer.returncode in (1, 141)
+    assert answer.stderr == b""

@@ -1,0 +1,238 @@
+"""Each command on an election that stands in a store; nobody runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heirflow import __version__
+from heirflow.cli import COMMANDS
+from heirflow.election.record import ANYONE, CheckIn, Exchange, Swap, What
+from heirflow.stores import Store
+
+
+def on_a_terminal(*args: str, **env: str) -> str:
+    """What a person sees: the command's output on a terminal of 120 columns."""
+    primary, secondary = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", **env}
+    with subprocess.Popen([sys.executable, "-m", "heirflow", *args], stdout=secondary, env=environment) as process:
+        os.close(secondary)
+        seen = b""
+        try:
+            while piece := os.read(primary, 65536):
+                seen += piece
+        except OSError:  # how a terminal says that its other end is closed
+            pass
+    os.close(primary)
+    assert process.returncode == 0
+    return seen.decode()
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_help_in_the_words_of_the_house(heirflow: Callable, command: str) -> None:
+    answer = heirflow(command, "--help")
+    assert answer.code == 0
+    assert answer.out.startswith(f"Usage: heirflow {command}")
+    assert not re.search(r"\b(heartbeat|master|primary|candidate|epoch)\b", answer.out)
+
+
+def test_version(heirflow: Callable) -> None:
+    assert heirflow("--version").out == f"heirflow {__version__}\n"
+
+
+class TestStatus:
+    def test_all_elections(self, heirflow: Callable, line: Callable) -> None:
+        line("beat", "a", "b")
+        line("poller", "c")
+        answer = heirflow("status")
+        assert answer.code == 0
+        assert "heir b takes charge within 720 s; at once on a clean end" in answer.out
+        assert "no heir is ready: when c ends, nobody takes charge" in answer.out
+        assert "\x1b" not in answer.out
+
+    def test_one(self, heirflow: Callable, line: Callable) -> None:
+        line("beat", "a")
+        line("poller", "c")
+        assert "beat" not in heirflow("status", "poller").out
+
+    def test_json(self, heirflow: Callable, line: Callable) -> None:
+        line("beat", "a", "b", "c")
+        (snapshot,) = json.loads(heirflow("status", "--json").out)["elections"]
+        assert (snapshot["leader"], snapshot["heir"], snapshot["term"]) == ("a", "b", 1)
+        assert [standing["place"] for standing in snapshot["succession"]] == ["leader", "heir", "3rd"]
+
+    def test_nothing_yet(self, heirflow: Callable, store: Store) -> None:
+        assert "There is no election in this store yet" in heirflow("status").out
+        assert json.loads(heirflow("status", "--json").out) == {"elections": []}
+
+    def test_colours_only_where_they_are_wanted(self, line: Callable) -> None:
+        line("beat", "a", "b")
+        coloured = re.compile(r"\x1b\[[0-9;]*3[0-9]")
+        assert coloured.search(on_a_terminal("status"))
+        assert not coloured.search(on_a_terminal("status", NO_COLOR="1"))
+        assert "\x1b" not in on_a_terminal("status", TERM="dumb")
+
+    def test_a_name_cannot_speak_to_the_terminal(self, store: Store, line: Callable) -> None:
+        line("beat", "a")
+        who = CheckIn("b\x1b]0;owned\x07", "host\nb", 1, ready=True, label="[red]日本\x1b[2J")
+        store.exchange("beat", Exchange(check_in=who, join=True))
+        seen = on_a_terminal("status")
+        assert "\x1b]0" not in seen
+        assert "\x1b[2J" not in seen
+        assert "[red]日本\\x1b[2J" in seen
+
+
+def test_history(heirflow: Callable, line: Callable) -> None:
+    line("beat", "a")
+    heirflow("pause", "beat")
+    text = heirflow("history").out
+    assert "took charge" in text
+    assert "it is the first of its line" in text
+    events = json.loads(heirflow("history", "beat", "--json", "--limit", "1").out)["events"]
+    assert [event["what"] for event in events] == ["ordered"]
+
+
+class TestOrders:
+    def test_pause_and_resume(self, heirflow: Callable, line: Callable, store: Store) -> None:
+        line("beat", "a", "b")
+        assert heirflow("pause").out == "beat is paused.\n"
+        assert heirflow("pause").out == "beat is paused already.\n"
+        reading = store.exchange("beat", Exchange())
+        assert reading.record is not None
+        assert reading.record.paused
+        assert (reading.record.version, reading.record.leader, reading.record.term) == (2, "a", 1)
+        assert json.loads(heirflow("resume", "--json").out) == {"election": "beat", "paused": False}
+        event = store.events("beat", 1)[0]
+        assert event.what is What.ORDERED
+        assert re.fullmatch(r"resume, ordered by .+@.+", event.because)
+
+    def test_switchover_writes_the_order(self, heirflow: Callable, line: Callable, store: Store) -> None:
+        line("beat", "a", "b", "c")
+        assert heirflow("switchover", "--no-wait").code == 0
+        record = store.exchange("beat", Exchange()).record
+        assert record is not None
+        assert record.switchover_to == ANYONE
+        assert "already under way" in heirflow("switchover").err
+
+    @pytest.mark.parametrize("target", ["bert-01", "bert", "host-bert-01"])
+    def test_the_target_may_be_an_id_its_beginning_or_a_host(
+        self, heirflow: Callable, line: Callable, store: Store, target: str
+    ) -> None:
+        line("beat", "anna-01", "bert-01", "cleo-01")
+        result = json.loads(heirflow("switchover", "--to", target, "--no-wait", "--json").out)
+        assert (result["from"], result["to"]) == ("anna-01", "bert-01")
+
+    @pytest.mark.parametrize(
+        ("target", "sentence"),
+        [
+            ("anna-01", "anna-01 leads already"),
+            ("zoe", "no member 'zoe' stands in the line; there is anna-01, bert-01, bert-02"),
+            ("bert", "'bert' may mean bert-01 or bert-02; give more of it"),
+            ("bert-02", "bert-02 cannot take charge: it is drained"),
+        ],
+    )
+    def test_who_cannot_lead_is_refused(
+        self, heirflow: Callable, line: Callable, store: Store, target: str, sentence: str
+    ) -> None:
+        line("beat", "anna-01", "bert-01", "bert-02")
+        store.drain("beat", "bert-02", True)
+        answer = heirflow("switchover", "--to", target)
+        assert (answer.code, answer.err) == (1, f"heirflow: {sentence}\n")
+
+    def test_nobody_to_hand_over_to(self, heirflow: Callable, line: Callable) -> None:
+        line("beat", "a")
+        assert "no other member is ready to take charge" in heirflow("switchover").err
+
+    def test_nobody_to_hand_over(self, heirflow: Callable, line: Callable) -> None:
+        line("beat", "a", leads=False)
+        assert "nobody leads now" in heirflow("switchover").err
+
+    def test_paused(self, heirflow: Callable, line: Callable) -> None:
+        line("beat", "a", "b")
+        heirflow("pause")
+        assert "beat is paused: `heirflow resume` first" in heirflow("switchover").err
+
+    def test_waiting_has_a_limit(self, heirflow: Callable, line: Callable) -> None:
+        line("beat", "a", "b")
+        answer = heirflow("switchover", "--limit", "300ms")
+        assert answer.code == 1
+        assert "a has not handed over yet; the order stands" in answer.err
+
+    def test_an_order_that_loses_to_a_renewal_is_tried_again(
+        self, heirflow: Callable, line: Callable, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        line("beat", "a", "b")
+        from dataclasses import replace
+
+        from heirflow.stores.sql import SqlStore
+
+        ask, renewals = SqlStore.exchange, []
+
+        def exchange(self: SqlStore, election: str, request: Exchange):
+            if request.swap is not None and request.swap.event is not None and len(renewals) < 3:
+                record = ask(store, election, Exchange()).record
+                renewal = Swap(record.version, replace(record, version=record.version + 1))
+                renewals.append(ask(store, election, Exchange(swap=renewal)))
+            return ask(self, election, request)
+
+        monkeypatch.setattr(SqlStore, "exchange", exchange)
+        assert heirflow("pause").code == 0
+        monkeypatch.undo()
+        record = store.exchange("beat", Exchange()).record
+        assert record is not None
+        assert (record.paused, record.version) == (True, 5)
+
+    def test_drain_and_undo(self, heirflow: Callable, line: Callable, store: Store) -> None:
+        line("beat", "a", "b")
+        assert heirflow("drain", "host-b").out == "beat: b stands aside.\n"
+        assert store.exchange("beat", Exchange()).members[1].drained
+        assert heirflow("drain", "b", "--undo").out == "beat: b takes part again.\n"
+        assert not store.exchange("beat", Exchange()).members[1].drained
+
+
+class TestDoctor:
+    def test_findings(self, heirflow: Callable, store: Store) -> None:
+        answer = heirflow("doctor", "--json")
+        findings = json.loads(answer.out)["findings"]
+        assert {"settings", "probes"} < {finding["topic"] for finding in findings}
+        assert answer.code == int(any(finding["level"] == "problem" for finding in findings))
+        assert "settings" in heirflow("doctor").out
+
+    def test_a_problem_is_exit_code_1(self, heirflow: Callable) -> None:
+        answer = heirflow("doctor", "--db-url", "postgresql://me:hunter2@127.0.0.1:1/x")
+        assert answer.code == 1
+        assert "problem" in answer.out
+        assert "hunter2" not in answer.out + answer.err
+
+
+def test_init_makes_the_tables_twice(heirflow: Callable, home: Path) -> None:
+    for _ in range(2):
+        answer = heirflow("init")
+        assert answer.code == 0
+        assert "line.db" in answer.out
+    assert heirflow("status").code == 0
+
+
+class TestConfig:
+    def test_every_value_and_its_origin(self, heirflow: Callable, home: Path) -> None:
+        (home / "heirflow.toml").write_text('label = "rack 3"')
+        settings = json.loads(heirflow("config", "--ttl", "20s", "--json").out)["settings"]
+        assert settings["ttl"] == {"value": 20.0, "origin": "flag --ttl"}
+        assert settings["check-in"] == {"value": 4.0, "origin": "default, from ttl"}
+        assert settings["label"]["value"] == "rack 3"
+        assert settings["label"]["origin"] == "file heirflow.toml"
+        assert settings["db-url"]["origin"] == "environment HEIRFLOW_DB_URL"
+
+    def test_no_password_is_shown(self, heirflow: Callable) -> None:
+        for args in (["config"], ["config", "--json"]):
+            answer = heirflow(*args, "--db-url", "mysql://me:hunter2@db/x?password=hunter2")
+            assert "hunter2" not in answer.out + answer.err
+            assert "me:***@db" in answer.out

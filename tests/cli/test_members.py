@@ -1,0 +1,113 @@
+"""Real members on one host: what people see of them, and what they can order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from tests.cli.conftest import until
+
+from heirflow.errors import HeirflowError
+from heirflow.local import ask
+
+COMMAND = ("--name", "beat", "--", "sleep", "600")
+
+
+def state_of(pid: int) -> str | None:
+    from pathlib import Path
+
+    try:
+        return str(ask(Path(os.environ["HEIRFLOW_RUN_DIR"]), pid=pid)["state"])
+    except HeirflowError:
+        return None
+
+
+@pytest.fixture
+def pair(start: Callable) -> tuple:
+    """A leader and an heir."""
+    first = start("--host", "host-a", *COMMAND)
+    until(lambda: state_of(first.process.pid) == "leader", "the first leads")
+    second = start("--host", "host-b", "--label", "rack 3", *COMMAND)
+    until(lambda: state_of(second.process.pid) == "heir", "the second is heir")
+    return first, second
+
+
+def test_a_line_of_two(heirflow: Callable, pair: tuple) -> None:
+    first, second = pair
+    (snapshot,) = json.loads(heirflow("status", "--json").out)["elections"]
+    assert [standing["host"] for standing in snapshot["succession"]] == ["host-a", "host-b"]
+    assert "takes charge within 3.6 s; at once on a clean end" in snapshot["promise"]
+
+    assert heirflow("probe", "leader", "--pid", str(first.process.pid)).code == 0
+    assert heirflow("probe", "leader", "--pid", str(second.process.pid)).code == 1
+    for question in ("live", "ready"):
+        assert heirflow("probe", question, "--pid", str(second.process.pid)).code == 0
+    assert heirflow("probe", "live", "--name", "beat").code == 2
+    facts = json.loads(heirflow("probe", "leader", "--json", "--pid", str(first.process.pid)).out)
+    assert facts["leader"] is True
+    assert facts["election"] == "beat"
+    assert facts["command_pid"] > 0
+
+    result = json.loads(heirflow("switchover", "--to", "host-b", "--json").out)
+    assert result["to"].startswith("host-b")
+    assert result["took_s"] < 5
+    until(lambda: state_of(first.process.pid) == "heir", "the first joined again")
+    assert "ordered by" in heirflow("history").out
+
+    second.process.send_signal(signal.SIGTERM)
+    assert second.process.wait(20) == 0
+    until(lambda: state_of(first.process.pid) == "leader", "the first leads again")
+    assert "Traceback" not in first.told + second.told
+
+
+def test_a_frozen_member_is_not_live(heirflow: Callable, pair: tuple) -> None:
+    _, second = pair
+    pid = str(second.process.pid)
+    second.process.send_signal(signal.SIGSTOP)
+    answer = heirflow("probe", "live", "--pid", pid, "--timeout", "200ms")
+    assert answer.code == 1
+    assert "does not answer in time" in answer.err
+    assert json.loads(heirflow("probe", "live", "--json", "--pid", pid, "--timeout", "200ms").out)["live"] is False
+    second.process.send_signal(signal.SIGCONT)
+    until(lambda: heirflow("probe", "live", "--pid", pid).code == 0, "it answers again")
+
+
+def test_a_drained_leader_hands_over(heirflow: Callable, pair: tuple) -> None:
+    first, second = pair
+    assert heirflow("drain", "host-a").code == 0
+    until(lambda: state_of(second.process.pid) == "leader", "the second leads")
+    assert "drained" in heirflow("status").out
+    heirflow("drain", "host-a", "--undo")
+    until(lambda: state_of(first.process.pid) == "heir", "the first is heir again")
+
+
+def test_the_election_is_named_after_the_command(heirflow: Callable, start: Callable) -> None:
+    member = start("--", "sleep", "600")
+    until(lambda: state_of(member.process.pid) == "leader", "it leads")
+    assert heirflow("status").out.startswith("sleep ")
+
+
+def imported_by(*args: str) -> set[str]:
+    """The modules that a command line has imported when it is done."""
+    program = "import sys; from heirflow.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    answer = subprocess.run(
+        [sys.executable, "-c", program, *args], capture_output=True, text=True, timeout=60, check=True
+    )
+    return {name.split(".")[0] for name in answer.stderr.split()}
+
+
+def test_a_probe_imports_no_database_and_no_tables(home) -> None:
+    assert not imported_by("probe", "live", "--json") & {"sqlalchemy", "rich", "asyncio", "tomllib", "ssl"}
+
+
+def test_run_imports_no_tables(home) -> None:
+    assert "rich" not in imported_by("run", "--", "no-such-program")
+
+
+def test_help_imports_no_command(home) -> None:
+    assert not imported_by("--help") & {"sqlalchemy", "rich"}
