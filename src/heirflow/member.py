@@ -256,8 +256,9 @@ class Member:
             case Abandon():
                 self._worker.abandon()
             case StartCommand(term, term_at, kill_at):
-                self._keeper.will(self._will(term))
                 self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
+                # After the start, which people wait for; a member that dies in between leaves no will, only its lease.
+                self._keeper.will(self._will(term))
             case ExtendLease(term_at, kill_at):
                 self._keeper.lease(term_at=term_at, kill_at=kill_at)
             case StopCommand(grace_s):
