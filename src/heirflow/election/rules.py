@@ -115,8 +115,10 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
         case GuardUp():
             return Step(replace(state, guard_up=True, ask_at=now))
         case GuardDown():
-            assert state.command is Command.NONE, "a guard is given up only when its command is proved gone"
-            return Step(replace(state, guard_up=False), because=(event.because,))
+            down = replace(state, guard_up=False)
+            if state.command is not Command.NONE:  # started when the guard was dead already, and nobody knew
+                return _gone(down, CommandGone(None, event.because), now, timings)
+            return Step(down, because=(event.because,))
         case Readiness():
             ask_at = now if event.ready != state.standby_ready else state.ask_at
             return Step(replace(state, standby_ready=event.ready, note=event.note, ask_at=ask_at))
@@ -285,7 +287,14 @@ def _end_of_trust(state: State, now: float, timings: Timings) -> Step:
 def _obey(state: State, now: float, timings: Timings) -> Step:
     """Orders in the record, and the duty to let a ready heir lead where we cannot."""
     record = state.record
-    if record is None or not talk.holds(state) or state.stop is not None or state.leaving is not None or record.paused:
+    if record is None or not talk.holds(state) or state.leaving is not None:
+        return Step(state)
+    if record.paused and state.stop is not None and state.command is Command.NONE and state.stop.then is not Then.LOST:
+        # Paused while the command ended for somebody else, who may not take charge now. No release of ours is under way: one
+        # that was given up was for a version before the pause.
+        because = f"{state.stop.because}, but the election is paused: the command is started again here"
+        return Step(replace(state, stop=None), because=(because,))
+    if state.stop is not None or record.paused:
         return Step(state)
     target = record.switchover_to
     if target is not None and line.is_target(state, target, now, timings):

@@ -211,7 +211,7 @@ class GuardUp:
 
 @dataclass(frozen=True, slots=True)
 class GuardDown:
-    """There is no guard; nothing runs."""
+    """There is no guard, and what it ran, if anything, is proved gone."""
 
     because: str
 

@@ -60,7 +60,7 @@ def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
     releasing = chosen.purpose is Purpose.RELEASE
     free = state.command is Command.NONE and state.term is None and not names_me(state)
     leave = state.leaving is not None and (releasing or free)
-    silent = now - state.checked_in_at > timings.ttl_s and state.term is None
+    silent = now - state.checked_in_at > timings.ttl_s
     leading = state.term is not None and not releasing
     check_in = CheckIn(
         id=state.me,

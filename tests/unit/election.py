@@ -1,0 +1,142 @@
+"""One member's story for tests of the rules: what happens to it, when, and what it does, in the order of telling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from heirflow.election.record import MemberRow, Reading, Record
+from heirflow.election.rules import decide
+from heirflow.election.state import (
+    Act,
+    Answered,
+    Ask,
+    CommandGone,
+    CommandStarted,
+    Failed,
+    GuardUp,
+    Policy,
+    Send,
+    State,
+    StateEvent,
+    Tick,
+)
+from heirflow.election.timings import Timings
+
+AnyAct = TypeVar("AnyAct", bound=Act)
+
+
+class Story:
+    """Member b (ttl 10 s, check-in 2 s, margin 1 s), with a store that a test plays by hand."""
+
+    def __init__(self, *, policy: Policy | None = None, timings: Timings | None = None) -> None:
+        self.timings = timings or Timings.of(10.0)
+        self.now = 0.0
+        self.state = State(me="b", host="hb", pid=1, born_at=0.0, policy=policy or Policy())
+        self.acts: tuple[Act, ...] = ()
+        self.because: tuple[str, ...] = ()
+        self.record: Record | None = None
+        self.rows: dict[str, MemberRow] = {}
+
+    # ---- what happens ----
+
+    def at(self, now: float, event: StateEvent | None = None) -> tuple[str, ...]:
+        """Let an event happen; its acts and sentences are kept. Returns the sentences."""
+        self.now = now
+        step = decide(self.state, event or Tick(), now, self.timings)
+        self.state, self.acts, self.because = step.state, step.acts, step.because
+        return step.because
+
+    def answer(self, now: float, *, swapped: bool | None = None) -> tuple[str, ...]:
+        """The store carries out the exchange that is under way, and its answer comes at once."""
+        ask = self.asked
+        swap = ask.exchange.swap
+        if swap is not None and swapped is None:
+            swapped = swap.expected == (self.record.version if self.record else None)
+            if swapped:
+                self.record = swap.record
+        if ask.exchange.leave:
+            self.rows.pop("b", None)
+        elif ask.exchange.join or "b" in self.rows:
+            check_in = ask.exchange.check_in
+            assert check_in is not None
+            last = max((row.seniority for row in self.rows.values()), default=0)
+            mine = self.rows.get("b")
+            place = last + 1 if ask.exchange.join or mine is None else mine.seniority
+            self.rows["b"] = MemberRow(
+                "b", place, "hb", 1, check_in.ready, drained=bool(mine and mine.drained), stamp=now
+            )
+        return self.hear(now, swapped)
+
+    def hear(self, now: float, swapped: bool | None = None) -> tuple[str, ...]:
+        """The answer comes, with whatever stands in the store."""
+        rows = tuple(sorted(self.rows.values(), key=lambda row: row.seniority))
+        return self.at(now, Answered(self.asked.serial, Reading(self.record, rows, swapped)))
+
+    def fail(self, now: float, because: str = "connection refused") -> tuple[str, ...]:
+        return self.at(now, Failed(self.asked.serial, because))
+
+    def check_in(self, now: float) -> tuple[str, ...]:
+        """A whole check-in: the question goes out at `now` and is answered 10 ms later."""
+        told = self.at(now)
+        return told + self.answer(now + 0.01) if self.state.ask else told
+
+    # ---- what others do ----
+
+    def other(
+        self, name: str, seniority: int, *, ready: bool = True, stamp: float | None = None, drained: bool = False
+    ) -> None:
+        self.rows[name] = MemberRow(
+            name, seniority, name, 1, ready, drained, stamp=self.now if stamp is None else stamp
+        )
+
+    def write(self, **changes: object) -> None:
+        """Somebody else replaces the record."""
+        before = self.record or Record(0, 0, None, 10.0)
+        self.record = replace(before, version=before.version + 1, **changes)  # type: ignore[arg-type]
+
+    # ---- what it does ----
+
+    @property
+    def asked(self) -> Ask:
+        assert self.state.ask is not None, "nothing was asked"
+        return self.state.ask
+
+    def did(self, kind: type[AnyAct]) -> AnyAct:
+        found = [act for act in self.acts if isinstance(act, kind)]
+        assert len(found) == 1, f"{kind.__name__} once, not {self.acts}"
+        return found[0]
+
+    def did_not(self, kind: type[Act]) -> bool:
+        return not any(isinstance(act, kind) for act in self.acts)
+
+    def sent(self) -> Ask:
+        return self.did(Send).ask
+
+
+def newcomer(**options: object) -> Story:
+    """Joined nothing yet; its guard is there."""
+    story = Story(**options)  # type: ignore[arg-type]
+    story.at(0.0, GuardUp())
+    return story
+
+
+def heir(**options: object) -> Story:
+    """Member b behind the leader a of term 1; it has just read version 1."""
+    story = newcomer(**options)
+    story.other("a", 1)
+    story.write(term=1, leader="a")
+    story.answer(0.01)
+    return story
+
+
+def leader(**options: object) -> Story:
+    """Member b leads term 1 alone, and its command runs since 0.02."""
+    story = newcomer(**options)
+    story.answer(0.01)
+    story.answer(0.02)
+    story.at(0.03, CommandStarted())
+    return story
+
+
+GONE_BY_ITSELF = CommandGone(1, "the command exited with 1")

@@ -1,0 +1,80 @@
+"""What the simulation found in the rules, each as the shortest story that shows it."""
+
+from __future__ import annotations
+
+from heirflow.election.record import ANYONE
+from heirflow.election.state import (
+    Command,
+    CommandGone,
+    GuardDown,
+    KillCommand,
+    News,
+    Purpose,
+    StartCommand,
+    StopCommand,
+)
+from tests.unit.election import heir, leader, newcomer
+
+
+def test_a_command_started_at_a_guard_that_was_dead_already_counts_as_gone() -> None:
+    # Seed 15: the guard is killed; "gone" is told first, and with nobody to hand over to the command is started again, at
+    # the same dead guard. The rules asserted that nothing runs, and the member died of it.
+    b = leader()
+    b.at(3.0, CommandGone(None, "its guard was killed"))
+    b.did(StartCommand)
+    b.at(3.0, GuardDown("its guard was killed"))
+    assert b.state.command is Command.NONE
+    assert not b.state.guard_up
+
+
+def test_a_leader_that_was_frozen_past_its_lease_loses_its_seniority_too() -> None:
+    # Seed 7: the check-in at the thaw was sent while the old term was still held, and kept the place of the oldest.
+    b = leader()
+    b.at(15.0)
+    b.did(KillCommand)
+    assert b.sent().exchange.join
+
+
+def test_a_switchover_that_is_overtaken_by_a_pause_starts_again_in_place() -> None:
+    # Seed 133: it released, and while the election was paused nobody could take charge.
+    b = leader()
+    b.other("c", 2)
+    b.write(switchover_to=ANYONE)
+    b.at(2.0, News())
+    b.answer(2.01)  # the swap is lost to the order
+    b.did(StopCommand)
+    b.write(paused=True)
+    b.answer(2.02)
+    b.answer(2.03)
+    assert b.at(2.5, CommandGone(0, "the command ended after TERM"))[-1] == (
+        "switchover to c was ordered, but the election is paused: the command is started again here"
+    )
+    b.did(StartCommand)
+
+
+def test_the_only_member_leads_again_after_a_backup_that_names_it_was_restored() -> None:
+    # Seed 319: the restored record named the member with a term lower than it had seen. That gives it no right to lead, and
+    # it was not in its own line either: nobody ever led again.
+    b = newcomer()
+    b.write(term=5, leader="a")
+    b.answer(0.01)
+    b.write(term=4, leader="b")
+    b.at(2.0)
+    assert "the store went back from term 5 to 4: was a backup restored?" in b.answer(2.01)
+    for n in range(2, 7):
+        b.check_in(2.0 * n)
+        assert b.state.term is None
+    assert b.asked.purpose is Purpose.TAKE  # sent at 12.01, a ttl after it was first seen
+    b.answer(12.02)
+    assert b.state.term == 6
+
+
+def test_a_member_named_by_a_restored_backup_may_not_lead_at_once() -> None:
+    b = heir()
+    b.write(term=7)
+    b.check_in(2.0)
+    b.write(term=3, leader="b")
+    b.check_in(4.0)
+    assert b.state.ask is None
+    b.at(6.0)
+    assert b.sent().purpose is Purpose.LOOK
