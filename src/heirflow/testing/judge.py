@@ -79,7 +79,9 @@ class Judge:
         """A command begins to run."""
         self.world.say(command.member.id, f"its command runs for term {command.term}")
         if command.term < self.seen_term.get(command.member.id, 0):
-            self.broken("terms only grow", f"{command.member.id} starts for term {command.term} and has seen a higher one")
+            self.broken(
+                "terms only grow", f"{command.member.id} starts for term {command.term} and has seen a higher one"
+            )
         self._begin(command)
 
     def command_gone(self, command: CommandProcess) -> None:
@@ -117,7 +119,9 @@ class Judge:
         now = command.host.local(self.world.agenda.now)
         end = self.lease_end.get(command.member.id, float("-inf"))
         if now > end + ROUNDING_S:
-            self.broken("dead by the end of trust", f"the command of {command.member.id} lived {now - end:.3f} s longer")
+            self.broken(
+                "dead by the end of trust", f"the command of {command.member.id} lived {now - end:.3f} s longer"
+            )
 
     def sweep(self) -> None:
         """Look at everything that still runs."""
@@ -177,7 +181,9 @@ class Judge:
             return
         for command in self.running:
             if command.member.id == before.leader:
-                self.broken("a leader's end comes first", f"{after.leader} moved while the command of {before.leader} lived")
+                self.broken(
+                    "a leader's end comes first", f"{after.leader} moved while the command of {before.leader} lived"
+                )
         if before.leader != after.leader:
             waited = (now - self.written_at_s) * taker.host.rate
             if waited < before.ttl_s - ROUNDING_S:
@@ -196,14 +202,16 @@ class Judge:
         who = self.world.everybody[member]
         silent = (asked_s - silent_since_s) * who.host.rate
         leads = self.world.store.record is not None and self.world.store.record.leader == member
-        if silent > who.timings.ttl_s + ROUNDING_S and who.state.term is None and not leads:
-            if not exchange.join and not exchange.leave:
-                self.broken("silence loses seniority", f"{member} was silent for {silent:.3f} s and keeps its place")
+        lost = silent > who.timings.ttl_s + ROUNDING_S and who.state.term is None and not leads
+        if lost and not exchange.join and not exchange.leave:
+            self.broken("silence loses seniority", f"{member} was silent for {silent:.3f} s and keeps its place")
 
     def restored(self, window_s: float) -> None:
         """A backup was restored: for a while nothing that rests on confirmed writes is promised."""
         self.void_until_s = self.world.agenda.now + window_s
-        self.world.say("judge", f"never two and terms only grow are void for {window_s:.1f} s: the store forgot confirmed writes")
+        self.world.say(
+            "judge", f"never two and terms only grow are void for {window_s:.1f} s: the store forgot confirmed writes"
+        )
 
     # ---- members ----
 
@@ -232,7 +240,10 @@ class Judge:
             elif isinstance(act, (StartCommand, ExtendLease)):
                 end = self.lease_end.get(member.id, float("-inf"))
                 if act.kill_at > end + ROUNDING_S:
-                    self.broken("dead by the end of trust", f"{member.id} lets its command live {act.kill_at - end:.3f} s longer")
+                    self.broken(
+                        "dead by the end of trust",
+                        f"{member.id} lets its command live {act.kill_at - end:.3f} s longer",
+                    )
 
     def _sent(self, member: MemberProcess, now: float) -> None:
         self.sent[member.id] = self.sent.get(member.id, 0) + 1

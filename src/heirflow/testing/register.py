@@ -1,0 +1,145 @@
+"""The modelled store: a register with two deciding verbs, member rows in order of joining, and a clock of its own.
+
+Every write passes the judge, who sees true time and so knows what no member can know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from heirflow.election.record import CheckIn, Exchange, MemberRow, Reading, Record
+
+
+class WriteJudge(Protocol):
+    """Who looks at every write before it stands."""
+
+    def written(self, before: Record | None, after: Record, writer: str) -> None:
+        """See a record replaced. Raises when a promise is broken."""
+
+    def checked_in(self, member: str, silent_since_s: float, exchange: Exchange, asked_s: float) -> None:
+        """See a member come back. Raises when it keeps a place that it lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a store knew at one moment."""
+
+    record: Record | None
+    rows: dict[str, MemberRow]
+    next_seniority: int
+
+
+@dataclass(slots=True)
+class SimStore:
+    """One election's rows. Times are the store's own clock, which may jump."""
+
+    judge: WriteJudge
+    record: Record | None = None
+    rows: dict[str, MemberRow] = field(default_factory=dict)
+    next_seniority: int = 1
+    clock_ahead_s: float = 0.0
+    down: int = 0
+    read_only: int = 0
+    touched_s: dict[str, float] = field(default_factory=dict)
+    """When each member's check-in was last applied, in true time."""
+
+    def exchange(self, request: Exchange, now_s: float, asked_s: float) -> tuple[Reading, bool]:
+        """Carry out one transaction at a true time. Returns what it saw, and whether there is news for everybody."""
+        stamp = now_s + self.clock_ahead_s
+        if request.check_in is not None:
+            self._check_in(request.check_in, request, stamp, now_s, asked_s)
+        swapped: bool | None = None
+        swap = request.swap
+        if swap is not None:
+            swapped = swap.expected == (self.record.version if self.record else None)
+            if swapped:
+                who = request.check_in.id if request.check_in else ""
+                self.judge.written(self.record, swap.record, who)
+                self.record = swap.record
+        if request.leave and request.check_in is not None:
+            self.rows.pop(request.check_in.id, None)
+        for gone in request.forget:
+            self.rows.pop(gone, None)
+        return self.read(stamp, swapped), bool(swapped and swap is not None and swap.news)
+
+    def _check_in(self, who: CheckIn, request: Exchange, stamp: float, now_s: float, asked_s: float) -> None:
+        before = self.rows.get(who.id)
+        if before is None and not request.join:
+            return
+        if before is not None:
+            self.judge.checked_in(who.id, self.touched_s[who.id], request, asked_s)
+        seniority = before.seniority if before is not None else 0
+        if request.join:
+            seniority = self.next_seniority
+            self.next_seniority += 1
+        self.rows[who.id] = MemberRow(
+            who.id,
+            seniority,
+            who.host,
+            who.pid,
+            who.ready,
+            before.drained if before else False,
+            who.label,
+            who.note,
+            stamp,
+        )
+        self.touched_s[who.id] = now_s
+
+    def read(self, stamp: float, swapped: bool | None = None) -> Reading:
+        """Everything as it stands, the ages by the store's own clock."""
+        rows = [
+            MemberRow(
+                row.id,
+                row.seniority,
+                row.host,
+                row.pid,
+                row.ready,
+                row.drained,
+                row.label,
+                row.note,
+                row.stamp,
+                stamp - row.stamp,
+            )
+            for row in self.rows.values()
+        ]
+        rows.sort(key=lambda row: row.seniority)
+        return Reading(self.record, tuple(rows), swapped)
+
+    def order(self, *, paused: bool | None = None, switchover_to: str | None = None) -> bool:
+        """Write an operator's order into the record with the same swap as everybody; False when there is no record."""
+        if self.record is None:
+            return False
+        after = replace(
+            self.record,
+            version=self.record.version + 1,
+            paused=self.record.paused if paused is None else paused,
+            switchover_to=switchover_to or self.record.switchover_to,
+        )
+        self.judge.written(self.record, after, "operator")
+        self.record = after
+        return True
+
+    def drain(self, member: str, on: bool) -> None:
+        """Order one member to stand aside, or take that back."""
+        if member in self.rows:
+            self.rows[member] = replace(self.rows[member], drained=on)
+
+    def will(self, member: str, term: int) -> bool:
+        """Release exactly this member's term, as the helper does for a member that was killed."""
+        record = self.record
+        if record is None or record.leader != member or record.term != term:
+            return False
+        because = f"{member} ended without a word"
+        after = replace(record, version=record.version + 1, leader=None, because=because, switchover_to=None)
+        self.judge.written(record, after, f"will of {member}")
+        self.record = after
+        return True
+
+    def backup(self) -> Backup:
+        """A copy of everything."""
+        return Backup(self.record, dict(self.rows), self.next_seniority)
+
+    def restore(self, backup: Backup) -> None:
+        """Forget everything that was confirmed since. No lease can survive this; the judge knows."""
+        self.record, self.rows, self.next_seniority = backup.record, dict(backup.rows), backup.next_seniority
