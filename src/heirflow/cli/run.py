@@ -36,7 +36,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
 
     from heirflow.supervise.commands import check_runnable
 
-    check_runnable(command, os.getcwd(), os.environ)  # noqa: PTH109  a text is what is wanted
+    check_runnable(command, os.getcwd(), os.environ)
     if component and config.db_url_is_default:
         found = find_database(component, os.environ)
         config = config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)

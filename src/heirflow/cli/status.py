@@ -19,6 +19,7 @@ from heirflow.cli.common import (
     opened,
     settings,
     settled,
+    store_of,
     write_json,
 )
 from heirflow.config import Config
@@ -70,9 +71,7 @@ def take(store: Store, config: Config) -> list[Snapshot]:
 
 def _watch(config: Config, *, as_json: bool) -> int:
     """Show it until Ctrl-C, over one connection. A store that does not answer is told, and asked again."""
-    from heirflow.stores import open_store
-
-    store = open_store(config.db_url, call_limit_s=CALL_LIMIT_S, application_name="cli")
+    store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="cli")
     try:
         if as_json or not tables.on_terminal():
             return _write_on(store, config, as_json=as_json)
