@@ -35,7 +35,7 @@ def outcome(tmp_path: Path, text: str, *args: str, **env: str) -> tuple[int, str
 
 
 @pytest.mark.parametrize(
-    ("ci", "code", "line"), [("", 0, "1 passed, 1 skipped, 1 xfailed"), ("true", 1, "1 failed, 1 passed, 1 xfailed")]
+    ("ci", "code", "line"), [("", 0, "1 passed, 1 skipped, 1 xfailed"), ("true", 1, "1 passed, 1 xfailed, 1 error")]
 )
 def test_in_ci_nothing_may_be_skipped(tmp_path: Path, ci: str, code: int, line: str) -> None:
     found, out = outcome(tmp_path, CASES, CI=ci)
