@@ -1,0 +1,100 @@
+"""A Python callable in the line: led by one at a time, told to stop, and honest about threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from heirflow import Election, Lead, UnsafeTimings
+
+
+def wait_for(condition, limit_s=15.0):
+    ends_at = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < ends_at, "waited in vain"
+        time.sleep(0.01)
+
+
+class Work:
+    """Notes the terms in which it ran, and how many of its kind ran at once."""
+
+    running = 0
+    most = 0
+
+    def __init__(self) -> None:
+        self.terms: list[int] = []
+
+    def __call__(self, lead: Lead) -> None:
+        Work.running += 1
+        Work.most = max(Work.most, Work.running)
+        self.terms.append(lead.term)
+        assert lead.trusted_for_s() > 0
+        lead.stopping.wait(60)
+        Work.running -= 1
+
+
+def election(folder: Path, **options) -> Election:
+    return Election("embedded", db_url=f"sqlite:///{folder / 'line.db'}", ttl_s=2, **options)
+
+
+def test_the_second_takes_charge_when_the_first_leaves(tmp_path):
+    first, second = Work(), Work()
+    with election(tmp_path, host="a").member(first):
+        wait_for(lambda: first.terms)
+        with election(tmp_path, host="b").member(second) as heir:
+            wait_for(lambda: heir.state.joined)
+            assert second.terms == []
+    with election(tmp_path, host="c").member(second):
+        wait_for(lambda: second.terms)
+    assert (first.terms, second.terms, Work.most) == ([1], [2], 1)
+
+
+def test_a_callable_that_returns_ends_a_run_that_wants_it_once(tmp_path):
+    assert election(tmp_path).run(lambda _lead: None, once=True) == 0
+
+
+def test_an_exception_is_shown_and_counts_as_1(tmp_path, capsys):
+    def fails(_lead: Lead) -> None:
+        raise ValueError("no such report")
+
+    assert election(tmp_path).run(fails, once=True) == 1
+    assert "no such report" in capsys.readouterr().err
+
+
+def test_unsafe_numbers_are_refused_with_their_sum(tmp_path):
+    with pytest.raises(UnsafeTimings, match=r"2 check-ins 4 .* = "):
+        Election("x", db_url="sqlite://", ttl_s=3, check_in_s=2)
+
+
+STUBBORN = """
+import sys, time
+sys.path.insert(0, {path!r})
+from heirflow import Election
+def work(lead):
+    print("works", flush=True)
+    time.sleep(60)  # deaf to lead.stopping
+Election("embedded", db_url={url!r}, ttl_s=2, host="deaf").run(work)
+"""
+
+
+def test_a_deaf_callable_ends_its_process_before_its_lease_does(tmp_path):
+    """The store goes away under it: the only way left to keep "never two" is to end the process."""
+    path = tmp_path / "line.db"
+    source = str(Path(__file__).parents[2] / "src")
+    program = STUBBORN.format(path=source, url=f"sqlite:///{path}")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"works\n"
+        import sqlite3
+
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        assert process.wait(timeout=10) == 75
+        assert time.monotonic() - began < 2.0
+        assert b"did not return before its lease ended" in process.stderr.read()
+        blocker.close()
