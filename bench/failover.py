@@ -38,7 +38,9 @@ def measure(rig: Rig, fault: str, runs: int) -> list[float]:
         leader.ask()
         at_s = now_s()
         FAULTS[fault][1](leader)
-        me = next((line.split()[3] for line in reversed(rig.ticks.read_text().splitlines()) if line.count(" ") == 3), "")
+        me = next(
+            (line.split()[3] for line in reversed(rig.ticks.read_text().splitlines()) if line.count(" ") == 3), ""
+        )
         reign = rig.wait_for_reign(at_s, 40, other_than=me)
         if fault == "stop":
             at_s = max(float(line.split()[0]) / 1e9 for line in rig.ticks.read_text().splitlines() if me in line)

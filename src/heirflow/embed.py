@@ -110,7 +110,9 @@ class Election:
             election=self.name,
             identity=identity,
             keeper_factory=lambda: ThreadKeeper(work, self._overrun),
-            store_factory=lambda: open_store(self._db_url, call_limit_s=call_limit_s, application_name=application_name),
+            store_factory=lambda: open_store(
+                self._db_url, call_limit_s=call_limit_s, application_name=application_name
+            ),
             timings=self._timings,
             policy=Policy(exit_with_command=once),
             journal=LogJournal(self.name),
@@ -193,6 +195,8 @@ class ThreadKeeper:
 
     def close(self) -> None:
         self.stop(grace_s=0)
+        self._reader.close()
+        self._writer.close()
 
     def _watch(self, now: float) -> None:
         lead, thread = self._lead, self._thread
@@ -222,4 +226,5 @@ class ThreadKeeper:
             self._nudge()
 
     def _nudge(self) -> None:
-        self._writer.send(b".")
+        with contextlib.suppress(OSError):  # closed: nobody is there to look
+            self._writer.send(b".")

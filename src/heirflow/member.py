@@ -11,6 +11,7 @@ import contextlib
 import os
 import selectors
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,9 @@ class Member:
             born_at=boottime(),
             policy=policy,
         )
-        self._nudge_reader, self._nudge_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._nudge_reader, self._nudge_writer = socket.socketpair()
+        self._nudge_reader.setblocking(False)
+        self._nudge_writer.setblocking(False)
         self._stop_because: list[str] = []
 
     @property
@@ -140,8 +143,8 @@ class Member:
     def stop(self, because: str) -> None:
         """Ask for an orderly stop, from a signal handler or another thread. Asked twice, the command is killed."""
         self._stop_because.append(because)
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._nudge_writer, b".")
+        with contextlib.suppress(OSError):
+            self._nudge_writer.send(b".")
 
     def forward(self, number: int) -> None:
         """Pass a signal on to the command."""
@@ -164,6 +167,8 @@ class Member:
                 self._keeper.close()
         finally:
             worker.close()
+            self._nudge_reader.close()
+            self._nudge_writer.close()
             if self._door is not None:
                 self._door.close()
         assert self._exit_code is not None
@@ -174,12 +179,10 @@ class Member:
     def _loop(self) -> None:
         self._guard_wanted_at: float | None = None
         self._happen(GuardUp())
-        while self._exit_code is None:
+        while not self._state.done:
             self._wait()
             for event in self._look():
                 self._happen(event)
-                if self._exit_code is not None:
-                    return
 
     def _wait(self) -> None:
         now = boottime()
@@ -199,7 +202,7 @@ class Member:
         """What has happened, the guard's word first; at the end always a `Tick`."""
         yield from self._look_at_guard()
         with contextlib.suppress(BlockingIOError):
-            os.read(self._nudge_reader, 4096)
+            self._nudge_reader.recv(4096)
         while self._stop_because:
             yield StopAsked(self._stop_because.pop(0))
         outcomes, news = self._worker.take()
@@ -307,7 +310,10 @@ class Member:
         elif place is not None:
             name, sentence = "in line", f"place {place} in the line"
         else:
-            name, sentence = "not ready", "joined, and not ready to take charge" if state.joined else "has not joined the line yet"
+            name, sentence = (
+                "not ready",
+                "joined, and not ready to take charge" if state.joined else "has not joined the line yet",
+            )
         return {
             "election": self._election,
             "member": state.me,

@@ -81,9 +81,9 @@ class _Thread:
         self._job: tuple[int, Exchange] | None = None
         self._outcomes: deque[Outcome] = deque()
         self._news = False
-        self._ending = False
+        self._ending = threading.Event()
         self.busy = False
-        # Sockets rather than pipes: they close by themselves when both sides have let go of this thread.
+        # The first and the last belong to the thread, the middle two to the member; each side closes its own.
         self._inbox, self._wake = socket.socketpair()
         self.outbox, self._told = socket.socketpair()
         for end in (self._inbox, self._wake, self.outbox, self._told):
@@ -112,20 +112,24 @@ class _Thread:
         return outcomes, news
 
     def sever(self) -> None:
-        self._ending = True
+        self._ending.set()
         self._store.sever()
-        _nudge(self._wake)
+        self._let_go()
 
     def end(self) -> None:
-        self._ending = True
-        _nudge(self._wake)
+        self._ending.set()
+        self._let_go()
         if not self.busy:
             self._thread.join(timeout=0.5)
+
+    def _let_go(self) -> None:
+        self._wake.close()  # which wakes the thread
+        self.outbox.close()
 
     # The thread's side.
 
     def _run(self) -> None:
-        while not self._ending:
+        while not self._ending.is_set():
             waiting = select.poll()
             waiting.register(self._inbox, select.POLLIN)
             news_fd = self._store.news_fd()
@@ -136,15 +140,17 @@ class _Thread:
             if self._inbox.fileno() in ready:
                 _drain(self._inbox)
                 job, self._job = self._job, None
-                if job is not None and not self._ending:
+                if job is not None and not self._ending.is_set():
                     self._outcomes.append(self._call(*job))
                     # What came in during the exchange may be newer than its answer, and wakes no descriptor any more.
                     self._news = self._heard_news()
                     _nudge(self._told)
-            elif not self._ending and self._heard_news():
+            elif not self._ending.is_set() and self._heard_news():
                 self._news = True
                 _nudge(self._told)
         self._store.close()
+        self._inbox.close()
+        self._told.close()
 
     def _call(self, serial: int, exchange: Exchange) -> Outcome:
         try:
@@ -153,7 +159,9 @@ class _Thread:
             return Outcome(serial, error=str(error), fatal_code=error.exit_code)
         except HeirflowError as error:
             return Outcome(serial, error=str(error))
-        except Exception as error:  # a store must not end the member: what it did not foresee counts as "did not answer"
+        except (
+            Exception
+        ) as error:  # a store must not end the member: what it did not foresee counts as "did not answer"
             return Outcome(serial, error=f"{type(error).__name__}: {error}")
 
     def _heard_news(self) -> bool:
@@ -164,11 +172,11 @@ class _Thread:
 
 
 def _nudge(end: socket.socket) -> None:
-    with contextlib.suppress(BlockingIOError):
+    with contextlib.suppress(OSError):  # full: it will look anyway; closed: nobody is there to look
         end.send(b".")
 
 
 def _drain(end: socket.socket) -> None:
-    with contextlib.suppress(BlockingIOError):
+    with contextlib.suppress(OSError):
         while end.recv(4096):
             pass

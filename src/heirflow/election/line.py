@@ -41,11 +41,13 @@ def silence_s(state: State, member: str, now: float) -> float:
 def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
     """The members who could take charge, in the order in which they should try; without the one the record names.
 
-    A member that was named by a switchover goes first. One that is named by a record from a restored backup stands in line
-    like everybody: that record gives it no right to lead, and it may be the only one there.
+    A member that was named by a switchover goes first. One that finds itself named by a restored backup stands in line like
+    everybody: that record gives it no right to lead, and it may be the only one there.
     """
     record = state.record
-    holder = record.leader if record and record.term >= state.highest_term else None
+    holder = record.leader if record else None
+    if record is not None and holder == state.me and record.term < state.highest_term:
+        holder = None
     able = [
         row
         for row in (replace(row, ready=is_ready(state, now)) if row.id == state.me else row for row in state.members)

@@ -138,7 +138,8 @@ def _answered(state: State, event: Answered, now: float, timings: Timings) -> St
     because: tuple[str, ...] = ()
     if state.failed_calls and state.known:
         because += (f"the store answers again, after {now - state.read_at:.1f} s",)
-    if record is not None and record.term < state.highest_term and record != state.record:
+    told = state.record is not None and record is not None and record.term == state.record.term
+    if record is not None and record.term < state.highest_term and not told:
         because += (f"the store went back from term {state.highest_term} to {record.term}: was a backup restored?",)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
     again_at_once = state.news or 0 < lost_swaps < 3
@@ -203,7 +204,9 @@ def _not_answered(state: State, because: str, fatal_code: int | None, now: float
     """A failed or overdue exchange: wait again from the start, and try again with back-off, at least every check-in."""
     told = (f"cannot use the store: {because}",) if state.failed_calls == 0 else ()
     delay = min(timings.check_in_s, timings.check_in_s / 4 * 2 ** min(state.failed_calls, 8))
-    state = replace(state, ask=None, news=False, watch_since=None, failed_calls=state.failed_calls + 1, ask_at=now + delay)
+    state = replace(
+        state, ask=None, news=False, watch_since=None, failed_calls=state.failed_calls + 1, ask_at=now + delay
+    )
     late = now - state.born_at >= state.policy.start_timeout_s
     if not state.known and (fatal_code is not None or late or state.leaving is not None):
         code = EXIT_STORE_UNAVAILABLE if fatal_code is None else fatal_code
@@ -219,7 +222,9 @@ def _gone(state: State, event: CommandGone, now: float, timings: Timings) -> Ste
         sentence = stop.because if stop is not None else event.because
         if state.term is not None:
             state = _tell(state, What.LOST, sentence)
-        state = replace(state, term=None, trusted_until=NEVER, stop=None, ask_at=min(state.ask_at, now + timings.check_in_s / 4))
+        state = replace(
+            state, term=None, trusted_until=NEVER, stop=None, ask_at=min(state.ask_at, now + timings.check_in_s / 4)
+        )
         return Step(_loss(state, sentence), because=(event.because,))
     if stop is not None:
         return Step(state, because=(event.because,))
@@ -332,7 +337,7 @@ def _talk(state: State, now: float, timings: Timings) -> Step:
     if now < state.ask_at and not urgent:
         return Step(state)
     ask = talk.compose(state, wish, now, timings)
-    because = ()
+    because: tuple[str, ...] = ()
     if ask.exchange.join and state.joined and state.checked_in_at + timings.ttl_s < now:
         because = (f"was silent for {now - state.checked_in_at:.1f} s and joins again at the end of the line",)
     return Step(replace(state, ask=ask, serial=ask.serial), (Send(ask),), because)
@@ -346,7 +351,9 @@ def _end(state: State, now: float, timings: Timings) -> Step:
         return Step(replace(state, leave_by=now + timings.ttl_s / 2))
     if now < state.leave_by:
         return Step(state)
-    return Step(replace(state, done=True), (Exit(state.exit_code),), ("left without telling the store, which does not answer",))
+    return Step(
+        replace(state, done=True), (Exit(state.exit_code),), ("left without telling the store, which does not answer",)
+    )
 
 
 # ---- small things ---------------------------------------------------------------------------------------------------

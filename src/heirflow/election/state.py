@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Union
 
 from heirflow.election.record import Event, Exchange, MemberRow, Reading, Record
 
@@ -231,19 +230,19 @@ class StopAsked:
     because: str
 
 
-StateEvent = Union[
-    Tick,
-    Answered,
-    Failed,
-    News,
-    CommandStarted,
-    CommandEnding,
-    CommandGone,
-    GuardUp,
-    GuardDown,
-    Readiness,
-    StopAsked,
-]
+StateEvent = (
+    Tick
+    | Answered
+    | Failed
+    | News
+    | CommandStarted
+    | CommandEnding
+    | CommandGone
+    | GuardUp
+    | GuardDown
+    | Readiness
+    | StopAsked
+)
 
 
 # ---- what it may do -------------------------------------------------------------------------------------------------
@@ -299,7 +298,7 @@ class Exit:
     code: int
 
 
-Act = Union[Send, Abandon, StartCommand, ExtendLease, StopCommand, KillCommand, Exit]
+Act = Send | Abandon | StartCommand | ExtendLease | StopCommand | KillCommand | Exit
 
 
 @dataclass(frozen=True, slots=True)

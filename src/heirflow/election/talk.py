@@ -38,7 +38,9 @@ def names_me(state: State) -> bool:
 def wish(state: State, now: float, timings: Timings) -> Wish:
     """What to ask for, from the facts alone."""
     if state.known and holds(state):
-        done_leading = state.leaving or (state.stop.because if state.stop and state.stop.then is not Then.LOST else None)
+        done_leading = state.leaving or (
+            state.stop.because if state.stop and state.stop.then is not Then.LOST else None
+        )
         if state.command is Command.NONE and done_leading is not None:
             return _release(state, done_leading)
         return _renew(state, timings)
@@ -115,7 +117,9 @@ def _renew(state: State, timings: Timings) -> Wish:
     refusal = "the election is paused" if record.paused else "no such member is ready in the line"
     because = f"switchover to {record.switchover_to} refused: {refusal}"
     event = Event(What.REFUSED, record.term, state.me, because)
-    return Wish(Purpose.RENEW, Swap(record.version, replace(renewed, switchover_to=None), event, news=True), urgent=True)
+    return Wish(
+        Purpose.RENEW, Swap(record.version, replace(renewed, switchover_to=None), event, news=True), urgent=True
+    )
 
 
 def _release(state: State, because: str) -> Wish:

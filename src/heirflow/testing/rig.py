@@ -80,7 +80,8 @@ class Member:
 
     def tree(self) -> list[int]:
         """All processes below the member."""
-        return descendants(self.process.pid, thorough=True)
+        pids: list[int] = descendants(self.process.pid, thorough=True)
+        return pids
 
     def rss_kb(self) -> dict[str, int]:
         """Resident memory of each part in KiB."""
@@ -120,17 +121,29 @@ class Rig:
         self._options = list(options)
         self._env = {**os.environ, **(env or {}), "HEIRFLOW_DB_URL": url}
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Rig:  # noqa: PYI034  `Self` is not in Python 3.10
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.end()
 
     def add(self, host: str, *options: str) -> Member:
         """Start a member; the same name again is a new incarnation."""
         log = self.folder / f"{host}.log"
-        words = ["run", "--name", self.election, "--ttl", f"{self.ttl_s}s", "--host", host, "--run-dir", str(self._run_dir)]
+        words = [
+            "run",
+            "--name",
+            self.election,
+            "--ttl",
+            f"{self.ttl_s}s",
+            "--host",
+            host,
+            "--run-dir",
+            str(self._run_dir),
+        ]
         with log.open("ab") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "heirflow", *words, *self._options, *options, "--", *self._command],
@@ -188,14 +201,18 @@ class Rig:
         """The first reign that began after this moment (CLOCK_BOOTTIME), by the commands' own lines."""
 
         def found() -> reigns.Reign | None:
-            fresh = (reign for reign in reigns.reigns(self.ticks) if reign.first_s > after_s and reign.member != other_than)
+            fresh = (
+                reign for reign in reigns.reigns(self.ticks) if reign.first_s > after_s and reign.member != other_than
+            )
             return next(fresh, None)
 
         return self.wait_for(found, "a new command's first line", limit_s)
 
     def story(self) -> str:
         """The journals of all members."""
-        return "\n".join(f"--- {host}\n{member.log.read_text(errors='replace')}" for host, member in self.members.items())
+        return "\n".join(
+            f"--- {host}\n{member.log.read_text(errors='replace')}" for host, member in self.members.items()
+        )
 
     def journal(self) -> Iterator[dict[str, Any]]:
         """The lines of members that run with ``--log-format json``."""
