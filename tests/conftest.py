@@ -21,7 +21,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL of ours that everybody uses and nobody stops, freezes or fills."""
-    with postgres_server() as server:
+    # Without autovacuum every transaction in the server's statistics is one of a test.
+    with postgres_server(settings={"autovacuum": "off"}) as server:
         yield server
 
 

@@ -1,0 +1,77 @@
+"""Which store a URL means, and what is said when it means none."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+from tests.contract.drivers import POSTGRES
+
+from heirflow.errors import ConfigError
+from heirflow.stores import StoreMisfit, open_store
+
+PLACE = "//me:s3cret@db:1234/place"
+
+
+def drivername(url: str) -> str:
+    return open_store(url, call_limit_s=1.5)._link.url.drivername
+
+
+@pytest.mark.parametrize("name", ["postgresql", "postgres", "postgresql+asyncpg", "postgresql+nobody"])
+def test_any_postgres_url_finds_a_driver(name: str) -> None:
+    assert drivername(f"{name}:{PLACE}") == f"postgresql+{POSTGRES[0]}"
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_the_driver_that_is_named_is_taken(driver: str) -> None:
+    assert drivername(f"postgresql+{driver}:{PLACE}") == f"postgresql+{driver}"
+
+
+@pytest.mark.parametrize("name", ["mysql", "mariadb", "mysql+pymysql", "mysql+aiomysql", "mariadb+mariadbconnector"])
+def test_any_mysql_url_finds_a_driver(name: str) -> None:
+    assert drivername(f"{name}:{PLACE}") == "mysql+pymysql"
+
+
+@pytest.mark.parametrize("name", ["sqlite", "sqlite+aiosqlite"])
+def test_any_sqlite_url_finds_a_driver(name: str) -> None:
+    assert drivername(f"{name}:////tmp/x.db") == "sqlite+pysqlite"
+
+
+@pytest.mark.parametrize(("kind", "extra"), [("postgresql", "postgres"), ("mysql", "mysql")])
+def test_a_missing_driver_is_told_with_its_extra(kind: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(StoreMisfit, match=rf"no driver for {kind} .* install heirflow\[{extra}\]"):
+        open_store(f"{kind}:{PLACE}", call_limit_s=1.5)
+
+
+def test_an_absent_driver_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "psycopg" else real(name))
+    assert drivername(f"postgresql+psycopg:{PLACE}") == "postgresql+psycopg2"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "me", "oracle://me:s3cret@db/x", "postgresql:me:s3cret@db", "postgresql+psycopg", "mysql://me:s3cret@db:port/x",
+        "sqlite://", "sqlite:///:memory:", "s3cret", "etcd://me:s3cret@db",
+    ],
+)  # fmt: skip
+def test_what_is_no_database_is_told_without_the_password(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store(url, call_limit_s=1.5)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_unsafe_arguments_are_refused() -> None:
+    with pytest.raises(ConfigError, match="more than 0 s"):
+        open_store("sqlite:////tmp/x.db", call_limit_s=0)
+    with pytest.raises(ConfigError, match="SQLite has no schemas"):
+        open_store("sqlite:////tmp/x.db", call_limit_s=1, schema="x")
+
+
+def test_knowing_stores_does_not_load_them() -> None:
+    code = "import heirflow.stores, sys; print([name for name in sys.modules if name in ('sqlalchemy', 'sqlite3', 'psycopg')])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
