@@ -156,12 +156,15 @@ def test_everything_frozen_past_the_lease_and_thawed(stage: Stage, first: str) -
 
 def test_a_frozen_member_and_guard_answer_before_they_are_judged(stage: Stage) -> None:
     """A machine that stood still for longer than the guard's limit, and less than the lease, goes on as if nothing was."""
-    stage.run(*stage.command("ordinary"), ttl_s=20, renew_s=0.2, guard_limit_s=0.6)
+    stage.run(*stage.command("ordinary"), ttl_s=20, renew_s=0.2, guard_limit_s=1.0)
     stage.wait_for_ticks()
-    stage.send(signal.SIGSTOP, "member", "guard")
-    at = boottime()
-    stage.wait_until_past(at + 1.5)
-    stage.send(signal.SIGCONT, "member", "guard")
+    at = stage.send(signal.SIGSTOP, "guard")
+    stage.wait_until_past(at + 0.4)  # so that a ping is waiting for its answer
+    at = stage.send(signal.SIGSTOP, "member")
+    stage.wait_until_past(at + 2.0)
+    at = stage.send(signal.SIGCONT, "member")
+    stage.wait_until_past(at + 0.1)
+    stage.send(signal.SIGCONT, "guard")
     stage.wait_until_past(boottime() + 1.0)
     assert not stage.events("Gone")
     stage.send(signal.SIGTERM, "member")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.process.stage import Stage, boottime, wait_until
 
 from heirflow.supervise import processes
@@ -85,6 +88,42 @@ def test_it_gives_up_in_time(stage: Stage) -> None:
         connection.close()
     assert (answer, process.returncode) == (b"gave up\n", 1)
     assert stage.record()[0] == "me"
+
+
+def seize(pid: int) -> None:
+    """Trace it: killed, it stays a child of its parent until we have waited for it. A death that takes as long as we like."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    assert libc.ptrace(0x4206, pid, None, None) == 0, os.strerror(ctypes.get_errno())  # PTRACE_SEIZE
+
+
+@pytest.mark.parametrize("cgroup", [True, False], ids=["cgroup", "walk"])
+def test_it_waits_while_one_process_takes_long_to_die(stage: Stage, cgroup: bool) -> None:
+    stage.run(*stage.command("daemon"), ttl_s=30, will=stage.make_record(), cgroup=cgroup)
+    stage.wait_for_ticks(4)
+    slow = next(pid for _, pid in stage.ticks() if pid != stage.role("command"))
+    seize(slow)
+    at = stage.send(signal.SIGKILL, "member")
+    wait_until(lambda: stage.pids() == {stage.role("guard"), stage.role("backstop")}, "all else to end")
+    stage.wait_until_past(at + 1.0)
+    assert stage.record()[0] == "me", "not proved, and released"
+    assert os.waitpid(slow, 0x40000000) == (slow, signal.SIGKILL)  # __WALL
+    wait_until(lambda: stage.record()[0] is None, "the release")
+    stage.wait_for_nobody()
+
+
+def test_gone_is_not_told_and_the_stuck_one_is_named(stage: Stage) -> None:
+    stage.run(*stage.command("daemon"), ttl_s=30)
+    stage.wait_for_ticks(4)
+    slow = next(pid for _, pid in stage.ticks() if pid != stage.role("command"))
+    seize(slow)
+    stage.send(signal.SIGUSR2, "member")
+    assert stage.wait_for("Stuck")["pids"] == [slow]
+    assert not stage.events("Gone")
+    assert os.waitpid(slow, 0x40000000) == (slow, signal.SIGKILL)
+    assert stage.wait_for("Gone")["took_s"] > 1.5
+    assert len(stage.events("Stuck")) == 1
+    stage.wait_for_nobody()
 
 
 def test_it_waits_for_the_last_process_of_the_command(stage: Stage) -> None:
