@@ -139,7 +139,7 @@ OPTIONS: tuple[Option, ...] = (
         "name",
         read_name,
         "The election to stand for, or to speak of.",
-        "`run`: the command's own name; elsewhere: the only election in the store",
+        "`run`: the command's own name, for Airflow `airflow-<component>`; elsewhere: the only election in the store",
         metavar="NAME",
     ),
     Option(
@@ -147,7 +147,8 @@ OPTIONS: tuple[Option, ...] = (
         read_text,
         "Where the record lives, as a SQLAlchemy URL. A password in it is better given by --db-url-file or the environment: "
         "flags can be read by everybody with ps.",
-        "an SQLite file in `$XDG_STATE_HOME/heirflow` (`~/.local/state/heirflow`), for members on one host",
+        "for Airflow its own database; otherwise an SQLite file in `$XDG_STATE_HOME/heirflow` (`~/.local/state/heirflow`), for "
+        "members on one host",
         metavar="URL",
         secret=True,
     ),
