@@ -195,7 +195,6 @@ def test_every_exchange_is_one_transaction_by_the_servers_own_count(
             # Without news: PostgreSQL counts the delivery of a notification as a transaction too.
             swap = take("a", number + 1, number + 1, expected=number or None, news=False)
             store.exchange("e", Exchange(who("a"), join=True, swap=swap, forget=("b",), notes=(swap.event,)))
-        store._link.conn.close()  # in good order, so that the server counts at once
         store.close()
         return commits(server, driver, database) - before
 

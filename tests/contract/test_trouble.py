@@ -204,8 +204,10 @@ def test_a_server_that_turns_read_only_is_unavailable(driver: str, fragile: Call
         join(store, election, "a")
         server.read_only(True)
         try:
-            if driver in POSTGRES:
-                time.sleep(0.5)  # a session hears of it at its own pace
+            if driver in POSTGRES:  # a session hears of it at its own pace
+                limit = time.monotonic() + 10
+                while not any(f.topic == "server" and f.level == "problem" for f in store.examine()):
+                    assert time.monotonic() < limit
             with pytest.raises(StoreUnavailable, match=r"read.only"):
                 store.exchange(election, Exchange(who("a")))
             assert [f.level for f in store.examine() if f.topic == "server"][-1] == "problem"

@@ -68,7 +68,10 @@ class Store(Protocol):
         """A descriptor that becomes readable when news may have come; None when there is none now."""
 
     def news(self, election: str) -> bool:
-        """Take in what has come, without waiting; True when it concerns this election."""
+        """Take in what has come, without waiting; True when it concerns this election, or when nothing more can come.
+
+        Ask after every exchange too: word that came in during one makes no descriptor readable any more.
+        """
 
     def elections(self) -> tuple[str, ...]:
         """The names of all elections that have a record or a member."""

@@ -112,10 +112,13 @@ class Link:
                 elif self.driver is not None:
                     self._flavour.interrupt(self.driver)
 
-    def drop(self) -> None:
-        """Forget the connection without waiting for the server, which might hang."""
+    def drop(self, *, politely: bool = False) -> None:
+        """Forget the connection without waiting for the server, which might hang; politely: with the driver's word of farewell."""
         with self._lock:
             conn, link, self.conn, self.driver, self._socket = self.conn, self._socket, None, None, None
+        if conn is not None and politely:
+            with suppress(Exception):
+                conn.close()
         if link is not None:
             with suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)

@@ -174,7 +174,7 @@ class SqlStore:
         self._link.sever()
 
     def close(self) -> None:
-        self._link.drop()
+        self._link.drop(politely=True)
 
     # The connection and the tables
 
