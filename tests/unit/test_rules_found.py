@@ -78,3 +78,25 @@ def test_a_member_named_by_a_restored_backup_may_not_lead_at_once() -> None:
     assert b.state.ask is None
     b.at(6.0)
     assert b.sent().purpose is Purpose.LOOK
+
+
+def test_going_back_to_an_older_backup_and_being_silent_are_told_once_not_at_every_read() -> None:
+    # Seeds 150 and 5560: both sentences came with every check-in.
+    b = heir()
+    b.write(term=7)
+    b.check_in(2.0)
+    b.write(term=3)
+    assert "the store went back from term 7 to 3: was a backup restored?" in b.check_in(4.0)
+    b.write()
+    assert b.check_in(6.0) == ()
+    b.at(8.0)
+    told = b.fail(8.1)
+    now = 8.1
+    while now < 30.0 or b.state.ask is None:
+        now += 0.5
+        told += b.at(now)
+    assert told == ("cannot use the store: connection refused",)
+    because = b.answer(now + 0.01)
+    assert [sentence.split(",")[0] for sentence in because[:1]] == ["the store answers again"]
+    assert because[1].endswith("s and joins again at the end of the line")
+    assert len(because) == 2

@@ -138,6 +138,9 @@ def _answered(state: State, event: Answered, now: float, timings: Timings) -> St
     because: tuple[str, ...] = ()
     if state.failed_calls and state.known:
         because += (f"the store answers again, after {now - state.read_at:.1f} s",)
+    silent_s = ask.asked_at - state.checked_in_at
+    if ask.exchange.join and state.joined and mine is not None and silent_s > timings.ttl_s:
+        because += (f"was silent for {silent_s:.1f} s and joins again at the end of the line",)
     told = state.record is not None and record is not None and record.term == state.record.term
     if record is not None and record.term < state.highest_term and not told:
         because += (f"the store went back from term {state.highest_term} to {record.term}: was a backup restored?",)
@@ -337,10 +340,7 @@ def _talk(state: State, now: float, timings: Timings) -> Step:
     if now < state.ask_at and not urgent:
         return Step(state)
     ask = talk.compose(state, wish, now, timings)
-    because: tuple[str, ...] = ()
-    if ask.exchange.join and state.joined and state.checked_in_at + timings.ttl_s < now:
-        because = (f"was silent for {now - state.checked_in_at:.1f} s and joins again at the end of the line",)
-    return Step(replace(state, ask=ask, serial=ask.serial), (Send(ask),), because)
+    return Step(replace(state, ask=ask, serial=ask.serial), (Send(ask),))
 
 
 def _end(state: State, now: float, timings: Timings) -> Step:
