@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
@@ -46,11 +46,12 @@ RARE = ("backup restored",)
 KINDS = INSTANTS + LASTING + RARE
 
 
-def plan(rng: Random, act_s: float, ttl_s: float, hosts: int) -> tuple[Fault, ...]:
-    """The faults of one world: some kinds only, so that each kind meets quiet and wild company."""
+def plan(rng: Random, act_s: float, ttl_s: float, hosts: int, only: Collection[str] = ()) -> tuple[Fault, ...]:
+    """The faults of one world: some kinds only, so that each kind meets quiet and wild company; or those named."""
     share = rng.choice((0.15, 0.3, 0.6))
     kinds = [kind for kind in INSTANTS + LASTING if rng.random() < share]
     kinds += [kind for kind in RARE if rng.random() < share / 4]
+    kinds = list(only) or kinds
     faults = []
     for kind in kinds:
         for _ in range(1 + int(rng.random() * rng.choice((1, 3, 5)))):

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 
 from heirflow.election.record import Exchange, Record
 from heirflow.election.state import (
+    Abandon,
     Answered,
     Ask,
+    Command,
     ExtendLease,
+    Failed,
+    KillCommand,
     Purpose,
     Send,
     StartCommand,
+    State,
     Step,
     StopCommand,
     Then,
 )
-from heirflow.testing.supervision import CommandProcess
+from heirflow.testing.supervision import CommandProcess, Guard
 
 if TYPE_CHECKING:
     from heirflow.testing.process import MemberProcess
@@ -55,11 +60,18 @@ class Judge:
         """How often the leadership changed."""
         self.switchovers = 0
         self.drained: set[str] = set()
+        self.slack_s = 0.0
+        """How much later a command may be gone; only for worlds whose other layers are taken away on purpose."""
         self.lease_end: dict[str, float] = {}
         """Until when, on its host's clock, each member's last *confirmed* renewal lets its command live."""
         self.seen_term: dict[str, int] = {}
         self.sends: dict[str, deque[float]] = {}
         self.sent: dict[str, int] = {}
+        self.broken_watch: dict[str, float] = {}
+        """When, on its own clock, each member's reading was last interrupted."""
+        self.answered_at: dict[str, float] = {}
+        self.first_seen: dict[str, tuple[Record | None, float]] = {}
+        """What each member read last, and when that was new to it."""
         self._turns: dict[str, tuple[float, int]] = {}
         self._speaker: Ask | None = None
 
@@ -118,7 +130,7 @@ class Judge:
             return
         now = command.host.local(self.world.agenda.now)
         end = self.lease_end.get(command.member.id, float("-inf"))
-        if now > end + ROUNDING_S:
+        if now > end + ROUNDING_S + self.slack_s:
             self.broken(
                 "dead by the end of trust", f"the command of {command.member.id} lived {now - end:.3f} s longer"
             )
@@ -151,6 +163,7 @@ class Judge:
             self.broken("terms only grow", f"{writer} changed term {term} to {after.term} without taking charge")
         if taken and after.leader != writer:
             self.broken("legal records", f"{writer} made {after.leader} leader")
+        self._own_command(after, writer, taken)
         if taken and before is not None:
             self._moved(before, after, now)
         if after.leader is None and before is not None and before.leader is not None:
@@ -162,6 +175,17 @@ class Judge:
             world.leadership_changed(after)
         self.highest_term = max(self.highest_term, after.term)
         self.written_at_s = now
+
+    def _own_command(self, after: Record, writer: str, taken: bool) -> None:
+        for command in self.running:
+            if command.member.id == writer and taken:
+                self.broken(
+                    "take only when the own command is gone", f"{writer} takes term {after.term} and its command lives"
+                )
+            if command.member.id == writer == after.leader and command.term != after.term:
+                self.broken(
+                    "terms only grow", f"{writer} renews term {after.term} with a command of term {command.term}"
+                )
 
     def _speaker_is_taking(self) -> bool:
         # A take that lands long after its question is judged by what its member knew when it asked.
@@ -177,6 +201,19 @@ class Judge:
         taker = self.world.everybody[after.leader or ""]
         if before.paused and before.leader != after.leader:
             self.broken("paused: nobody changes place", f"{after.leader} took charge")
+        stale = before.leader == taker.id and before.term < self.seen_term.get(taker.id, 0)
+        asked_at = self._speaker.asked_at if self._speaker is not None else 0.0
+        if before.leader is not None and (before.leader != after.leader or stale):
+            waited = (now - self.written_at_s) * taker.host.rate
+            if stale:
+                waited = asked_at - self.first_seen[taker.id][1]
+            if waited < before.ttl_s - ROUNDING_S:
+                sentence = f"{after.leader} waited {waited:.3f} s of {before.ttl_s:g} s for {before.leader}"
+                self.broken("a silent leader has its whole lease", sentence)
+            watched = asked_at - self.broken_watch.get(taker.id, float("-inf"))
+            if watched < before.ttl_s - ROUNDING_S:
+                sentence = f"{after.leader} has read for {watched:.3f} s only since its reading was interrupted"
+                self.broken("after an outage the leader has its chance first", sentence)
         if before.leader is None or self.void:
             return
         for command in self.running:
@@ -184,11 +221,6 @@ class Judge:
                 self.broken(
                     "a leader's end comes first", f"{after.leader} moved while the command of {before.leader} lived"
                 )
-        if before.leader != after.leader:
-            waited = (now - self.written_at_s) * taker.host.rate
-            if waited < before.ttl_s - ROUNDING_S:
-                sentence = f"{after.leader} waited {waited:.3f} s of {before.ttl_s:g} s for {before.leader}"
-                self.broken("a silent leader has its whole lease", sentence)
 
     def _released(self, before: Record, writer: str) -> None:
         for command in (*self.running, *self.world.suspended()):
@@ -220,6 +252,12 @@ class Judge:
         ask, reading = member.state.ask, event.reading
         if ask is None or ask.serial != event.serial:
             return
+        now = member.host.local(self.world.agenda.now)
+        if now - self.answered_at.get(member.id, now) > member.timings.fresh_s + ROUNDING_S:
+            self.broken_watch[member.id] = now
+        self.answered_at[member.id] = now
+        if member.id not in self.first_seen or self.first_seen[member.id][0] != reading.record:
+            self.first_seen[member.id] = (reading.record, now)
         if reading.record is not None:
             self.seen_term[member.id] = max(self.seen_term.get(member.id, 0), reading.record.term)
         swap = ask.exchange.swap
@@ -227,9 +265,18 @@ class Judge:
             end = ask.asked_at + swap.record.ttl_s - member.timings.margin_s
             self.lease_end[member.id] = max(self.lease_end.get(member.id, end), end)
 
-    def decided(self, member: MemberProcess, step: Step) -> None:
+    def decided(self, member: MemberProcess, before: State, step: Step) -> None:
         """What a member is about to do."""
         now = member.host.local(self.world.agenda.now)
+        deposed = before.term is not None and step.state.term is None and before.command is Command.RUNNING
+        if (
+            deposed
+            and not any(isinstance(act, KillCommand) for act in step.acts)
+            and step.state.command is not Command.NONE
+        ):
+            self.broken(
+                "a deposed leader kills at once", f"{member.id} lost term {before.term} and its command goes on"
+            )
         for act in step.acts:
             if isinstance(act, Send):
                 self._sent(member, now)
@@ -237,7 +284,11 @@ class Judge:
                 ordered = member.stop_asked or self.switchovers or member.id in self.drained
                 if not ordered and step.state.stop is not None and step.state.stop.then is not Then.LOST:
                     self.broken("no preemption without an order", f"{member.id} stops: {step.state.stop.because}")
+            elif isinstance(act, Abandon):
+                self.broken_watch[member.id] = now
             elif isinstance(act, (StartCommand, ExtendLease)):
+                if isinstance(act, StartCommand) and act.term_at <= now:
+                    self.broken("dead by the end of trust", f"{member.id} starts its command when its lease is over")
                 end = self.lease_end.get(member.id, float("-inf"))
                 if act.kill_at > end + ROUNDING_S:
                     self.broken(
@@ -254,6 +305,11 @@ class Judge:
         if len(recent) > SENDS_PER_CHECK_IN:
             self.broken("no hot loop", f"{member.id} sent {len(recent)} exchanges within one check-in")
 
+    def failed(self, member: MemberProcess, event: Failed) -> None:
+        """A call of this member failed: its reading is interrupted."""
+        if member.state.ask is not None and member.state.ask.serial == event.serial:
+            self.broken_watch[member.id] = member.host.local(self.world.agenda.now)
+
     def turned(self, member: MemberProcess) -> None:
         """A member decides once more."""
         now = self.world.agenda.now
@@ -266,6 +322,12 @@ class Judge:
         """A member wants its next tick."""
         if at <= now:
             self.broken("no hot loop", f"{member.id} wants to wake in the past")
+
+    def left_behind(self, guard: Guard) -> None:
+        """A guard has seen that its member is gone."""
+        command = guard.command
+        if command is not None and command.alive and not command.dying:
+            self.broken("never an orphan", f"{guard.member.id} is gone and its command lives on")
 
     def exited(self, member: MemberProcess) -> None:
         """A member ends by itself: nothing of it may be left."""

@@ -16,6 +16,7 @@ from heirflow.election.state import (
     CommandGone,
     Exit,
     ExtendLease,
+    Failed,
     GuardDown,
     GuardUp,
     KillCommand,
@@ -98,13 +99,16 @@ class MemberProcess(Process):
         now = self.host.local(world.agenda.now)
         if isinstance(event, Answered):
             world.judge.answered(self, event)
+        elif isinstance(event, Failed):
+            world.judge.failed(self, event)
         world.judge.turned(self)
-        step = rules.decide(self.state, event, now, self.timings)
+        before = self.state
+        step = rules.decide(before, event, now, self.timings)
         self.state = step.state
         for sentence in step.because:
             world.say(self.id, sentence)
         if step.acts:
-            world.judge.decided(self, step)
+            world.judge.decided(self, before, step)
             if self.hold:
                 self.hold = False
                 self.held_acts.append(step.acts)
@@ -155,6 +159,8 @@ class MemberProcess(Process):
                 case Exit():
                     self.world.say(self.id, f"left with exit code {act.code}")
                     self.world.judge.exited(self)
+                    if self.guard is not None:
+                        self.guard.will_term = None  # an orderly end says its own last word
                     self.end()
                 case ExtendLease():
                     self.kill_at = act.kill_at

@@ -68,6 +68,11 @@ class CommandProcess(Process):
             self.dying = True
             self.member.world.agenda.after(self.manners.kill_takes_s, self, self.end, -9, because)
 
+    def end_by_itself(self, because: str) -> None:
+        """It exits, unless the faults are over by now."""
+        if not self.member.world.calm:
+            self.end(self.manners.exit_status, because)
+
     def end(self, status: int, because: str) -> None:
         """The last descendant is gone."""
         if not self.alive:
@@ -129,7 +134,7 @@ class Guard(Process):
         world.judge.command_started(command)
         if manners.exits_after_s < FOREVER:
             because = f"the command ended with status {manners.exit_status}"
-            world.agenda.after(manners.exits_after_s, command, command.end, manners.exit_status, because)
+            world.agenda.after(manners.exits_after_s, command, command.end_by_itself, because)
         self._tell(CommandStarted())
         self._look_again()
 
@@ -172,6 +177,7 @@ class Guard(Process):
             self.command.kill("the member is gone")
         elif self.command is None:
             self._carry_out_the_will()
+        self.member.world.judge.left_behind(self)
 
     def _carry_out_the_will(self) -> None:
         self.alive = False

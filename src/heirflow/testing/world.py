@@ -56,8 +56,12 @@ class World:
         hosts: int | None = None,
         drift: float = 1.0,
         quiet: bool = False,
+        only: Collection[str] = (),
     ) -> None:
-        """`keep` names the only faults to play, `hosts` limits the machines, `drift` scales the clocks' share of the budget."""
+        """`keep` names the only faults to play, `hosts` limits the machines, `drift` scales the clocks' share of the budget.
+
+        `only` names the kinds of fault that happen, each for sure; `quiet` leaves all of them out.
+        """
         self.seed = seed
         choose = Random(f"plan {seed}")
         self.rng = Random(f"luck {seed}")
@@ -81,7 +85,7 @@ class World:
         self.act_s = self.longest_ttl_s * choose.uniform(4, 9)
         self.restart_share = choose.choice((0.5, 0.9, 1.0))
         self.crashing_share = choose.choice((0.0, 0.0, 0.1, 0.4))
-        self.faults = () if quiet else faults.plan(choose, self.act_s, self.longest_ttl_s, count)
+        self.faults = () if quiet else faults.plan(choose, self.act_s, self.longest_ttl_s, count, only)
         self.starts = [self.rng.random() * self.longest_ttl_s * (0.0 if quiet else 1.0) + 0.1 * n for n in range(count)]
         self.network.late_limit_s = 0.0 if quiet else self.longest_ttl_s * choose.choice((0.2, 1.0, 2.0))
         self.network.news_lost = choose.choice((0.0, 0.1, 0.5))
