@@ -236,3 +236,18 @@ class TestConfig:
             answer = heirflow(*args, "--db-url", "mysql://me:hunter2@db/x?password=hunter2")
             assert "hunter2" not in answer.out + answer.err
             assert "me:***@db" in answer.out
+
+
+def test_watch_says_that_the_store_is_away_and_goes_on_when_it_is_back(heirflow: Callable, home: Path) -> None:
+    command = [sys.executable, "-m", "heirflow", "status", "--watch", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        away = json.loads(process.stdout.readline())
+        assert away["elections"] == []
+        assert "line.db does not exist" in away["trouble"]
+        assert heirflow("init").code == 0
+        back = (json.loads(line) for line in process.stdout)
+        assert any(seen["trouble"] is None for seen, _ in zip(back, range(20), strict=False))
+        process.send_signal(2)
+        process.stdout.read()
+    assert process.returncode == 130
