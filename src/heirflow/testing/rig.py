@@ -108,8 +108,9 @@ class Rig:
         tick_ms: float = 5,
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        stdout: int | None = None,
     ) -> None:
-        """`command`: what the members run; a `ticker` that writes to `ticks` unless given."""
+        """`command`: what the members run; a `ticker` that writes to `ticks` unless given. `stdout`: theirs; the log unless given."""
         self.url = url
         self.folder = folder
         self.ttl_s = ttl_s
@@ -119,6 +120,7 @@ class Rig:
         self._run_dir = folder / "run"
         self._command = list(command or [sys.executable, "-S", "-E", ticker.__file__, str(self.ticks), str(tick_ms)])
         self._options = list(options)
+        self._stdout = stdout
         self._env = {**os.environ, **(env or {}), "HEIRFLOW_DB_URL": url}
 
     def __enter__(self) -> Rig:  # noqa: PYI034  `Self` is not in Python 3.10
@@ -148,7 +150,7 @@ class Rig:
             process = subprocess.Popen(
                 [sys.executable, "-m", "heirflow", *words, *self._options, *options, "--", *self._command],
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=out if self._stdout is None else self._stdout,
                 stderr=out,
                 env=self._env,
                 cwd=self.folder,

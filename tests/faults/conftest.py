@@ -1,0 +1,36 @@
+"""The campaign of all selected cases, and the table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.faults.campaign import Campaign, Case
+
+CAMPAIGN = pytest.StashKey[Campaign]()
+SHARED: dict[str, str] = {}
+"""The URLs of the shared servers, and the folder of all scenes."""
+
+
+@pytest.fixture(scope="session")
+def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
+    """All selected cases, in lanes that run beside each other from the first test that asks."""
+    given = (getattr(item, "callspec", None) for item in request.session.items)
+    cases = [case for spec in given if spec and isinstance(case := spec.params.get("case"), Case)]
+    for name in ("postgres", "mariadb"):
+        if any(name in case.lane.split() for case in cases):
+            url = request.getfixturevalue(name).url
+            SHARED[name] = url("psycopg" if name == "postgres" else "pymysql")
+    SHARED["folder"] = str(request.getfixturevalue("tmp_path_factory").mktemp("faults"))
+    running = Campaign(cases, repeat=request.config.getoption("repeat"))
+    request.config.stash[CAMPAIGN] = running
+    yield running
+    running.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    running = config.stash.get(CAMPAIGN, None)
+    if running is not None and (lines := running.table()):
+        terminalreporter.section("faults of processes and databases")
+        for line in lines:
+            terminalreporter.line(line)

@@ -1,0 +1,161 @@
+"""Three members of one election on one store, a nasty program as their command, and a judge who reads what it wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from heirflow.election.timings import Timings
+from heirflow.testing.rig import Member, Rig, RigError, now_s
+from tests.faults import written
+from tests.faults.written import Start
+
+STARTER = Path(__file__).with_name("starter.py")
+HOSTS = ("ada", "ben", "cleo")
+PROCESSES = {"daemon": 4, "stops-itself": 2}
+"""How many processes a behaviour has when it is fully there; one where nothing is said."""
+NOISE_S = 1.5
+"""What a busy machine with two cores may add to any time."""
+SETTLE_LIMIT_S = 30.0
+
+
+class Scene:
+    """Members whose commands write into `ticks`, one file for each start."""
+
+    def __init__(
+        self, url: str, folder: Path, *, behaviour: str = "ordinary", ttl_s: float = 3.0, more: tuple[str, ...] = ()
+    ) -> None:
+        folder.mkdir(parents=True)
+        self.folder, self.ticks = folder, folder / "ticks"
+        self.ticks.mkdir()
+        self.behaviour = behaviour
+        self.timings = Timings.of(ttl_s)
+        self._sink = Sink()
+        self.rig = Rig(
+            url,
+            folder,
+            ttl_s=ttl_s,
+            election=folder.name,
+            command=[sys.executable, "-S", "-E", str(STARTER), behaviour, str(self.ticks), *more],
+            options=["--log-format", "json"],
+            stdout=self._sink.write_end,
+        )
+
+    def __enter__(self) -> Scene:
+        self.rig.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.rig.end()
+        finally:
+            for pid in written.processes(self.ticks):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._sink.close()
+
+    # who is there
+
+    def fill(self) -> None:
+        """Start a member on every host that has none."""
+        for host in HOSTS:
+            member = self.rig.members.get(host)
+            if member is None or member.process.poll() is not None:
+                self.rig.add(host)
+
+    def whole(self, limit_s: float = SETTLE_LIMIT_S, *, size: int = len(HOSTS)) -> tuple[Member, Start]:
+        """A leader whose command is fully there, and a line of `size` in all. Raises `RigError` after the limit."""
+
+        def found() -> tuple[Member, Start] | None:
+            facts = {host: member.ask() for host, member in self.rig.members.items() if member.process.poll() is None}
+            leading = [host for host, fact in facts.items() if fact and fact["leader"] and fact["command_pid"]]
+            standing = [host for host, fact in facts.items() if fact and (fact["leader"] or fact["place"])]
+            if len(leading) != 1 or len(standing) != size:
+                return None
+            fact = facts[leading[0]] or {}
+            name = f"{fact['term']}.{fact['member']}.{fact['command_pid']}.ticks"
+            start = written.start_of(self.ticks / name)
+            if start is None or len(self.processes(start)) < PROCESSES.get(self.behaviour, 1):
+                return None
+            return self.rig.members[leading[0]], start
+
+        return self.wait_for(found, f"a leader with its command, and a line of {size}", limit_s)
+
+    def processes(self, start: Start) -> list[int]:
+        """The living processes of one start."""
+        return [pid for pid, path in written.processes(self.ticks).items() if path == start.path]
+
+    def next_start(self, before: Start, limit_s: float) -> Start:
+        """The first start after that one. Raises `RigError` after the limit."""
+
+        def found() -> Start | None:
+            return next((start for start in written.starts(self.ticks) if start.first_s > before.first_s), None)
+
+        return self.wait_for(found, "the next command's first line", limit_s)
+
+    def wait_for(self, found, what: str, limit_s: float):  # type: ignore[no-untyped-def]
+        """Poll until `found` gives something. Raises `RigError` after the limit."""
+        until = time.monotonic() + limit_s
+        while not (value := found()):
+            if time.monotonic() > until:
+                raise RigError(f"waited {limit_s:g} s for {what}\n{self.story()}")
+            time.sleep(0.03)
+        return value
+
+    def wait_until(self, moment_s: float) -> None:
+        """Until a moment of CLOCK_BOOTTIME: where time itself is what a fault is made of."""
+        while (left_s := moment_s - now_s()) > 0:
+            time.sleep(min(left_s, 0.1))
+
+    # what they did
+
+    def orphans(self, current: Start) -> dict[int, Path]:
+        """Living processes of any start but the current one."""
+        return {pid: path for pid, path in written.processes(self.ticks).items() if path != current.path}
+
+    def tidy(self, current: Start) -> None:
+        """Forget what was judged."""
+        for path in self.ticks.glob("*.ticks"):
+            if path != current.path:
+                path.unlink()
+
+    def story(self) -> str:
+        """The end of every member's journal, and every start."""
+        lines = [f"{s.first_s:.3f} … {s.last_s:.3f}  {s.path.name}" for s in written.starts(self.ticks)]
+        for host, member in self.rig.members.items():
+            said = member.log.read_text(errors="replace").splitlines()
+            lines += [f"--- {host} (pid {member.process.pid}, exit {member.process.poll()})", *said[-25:]]
+        return "\n".join(lines)
+
+
+class Sink:
+    """Reads what the commands print, no faster than a slow terminal: a flood then waits instead of eating a core."""
+
+    def __init__(self) -> None:
+        self._read_end, self.write_end = os.pipe()
+        self._thread = threading.Thread(target=self._drain, name="sink", daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        while os.read(self._read_end, 4096):
+            time.sleep(0.02)
+        os.close(self._read_end)
+
+    def close(self) -> None:
+        os.close(self.write_end)
+        self._thread.join(5)
+
+
+@contextlib.contextmanager
+def scene(url: str, folder: Path, **options: object) -> Iterator[Scene]:
+    """A scene with its line already whole."""
+    with Scene(url, folder, **options) as play:  # type: ignore[arg-type]
+        play.fill()
+        play.whole()
+        yield play

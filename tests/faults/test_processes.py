@@ -1,0 +1,183 @@
+"""Kill and freeze every process of a leader, with nasty programs as its command, and judge from what these wrote down.
+
+For each fault: no overlap, no orphan, and the next command in time. `make faults-process` does each 20 times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from heirflow.testing.rig import Member, now_s
+from tests.faults import written
+from tests.faults.campaign import Campaign, Case, Run
+from tests.faults.conftest import SHARED
+from tests.faults.scene import NOISE_S, Scene, scene
+from tests.faults.written import Start
+
+INSTANT_LIMIT_S = 1.0
+"""What a command may still do between the thaw of a whole machine and its end. Only fencing closes this."""
+BEHAVIOURS = ("ordinary", "ignores-term", "daemon", "stops-itself", "floods")
+ALONE = ("ordinary", "ignores-term", "floods")
+"""Behaviours without descendants that leave their parents."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to the leader."""
+
+    parts: tuple[str, ...]
+    number: int = signal.SIGKILL
+    lease: bool = False
+    """Whether nobody can prove the command's end to the heirs, so that they wait for the lease."""
+
+    def __str__(self) -> str:
+        return f"{'+'.join(self.parts)} {'killed' if self.number == signal.SIGKILL else 'frozen'}"
+
+    def limit_s(self, play: Scene) -> float:
+        """From the fault to the next command's first line, as promised."""
+        timings = play.timings
+        if self.lease:
+            return timings.ttl_s + timings.check_in_s + 0.5
+        return timings.ttl_s - timings.check_in_s  # before any lease could have run out
+
+
+KILLED = [
+    Fault(("command",)),
+    Fault(("guard",)),
+    Fault(("backstop",)),
+    Fault(("guard", "backstop")),
+    Fault(("member",)),
+    Fault(("member", "backstop"), lease=True),  # the guard may have been told first that its member lives: then no will
+    Fault(("member", "guard"), lease=True),
+]
+ALL_KILLED = Fault(("member", "guard", "backstop"), lease=True)
+FROZEN = [
+    Fault(("guard",), signal.SIGSTOP),
+    Fault(("member",), signal.SIGSTOP, lease=True),
+    Fault(("tree",), signal.SIGSTOP, lease=True),
+]
+
+
+def carry_out(play: Scene, fault: Fault) -> Run:
+    """Do it to the leader of a whole line, and wait until the line is whole again."""
+    play.fill()
+    leader, before = play.whole()
+    run = Run()
+    at = strike(leader, fault)
+    after = play.next_start(before, fault.limit_s(play) + NOISE_S + play.timings.ttl_s)
+    run.gap_s = after.first_s - at
+    run.late = run.gap_s > fault.limit_s(play)
+    if run.gap_s > fault.limit_s(play) + NOISE_S:
+        run.wrong.append(f"the next command came after {run.gap_s:.2f} s, promised are {fault.limit_s(play):.2f} s")
+    judge_line(play, before, run)
+    if fault.number == signal.SIGSTOP:
+        play.wait_until(at + play.timings.ttl_s + play.timings.check_in_s)
+        thaw(play, leader, fault, before, run)
+    play.fill()
+    _, now = play.whole()
+    if fault.number == signal.SIGSTOP and leader.process.poll() is None:
+        places = {host: (member.ask() or {}).get("place") or 0 for host, member in play.rig.members.items()}
+        if max(places, key=lambda host: places[host]) != leader.host:
+            run.wrong.append(f"{leader.host} was silent and is not at the end of the line: {places}")
+    orphans = play.orphans(now)
+    run.orphans = len(orphans)
+    if orphans:
+        run.wrong.append(f"left behind: {orphans}")
+    if run.wrong:
+        run.wrong.append(play.story())
+    play.tidy(now)
+    return run
+
+
+def strike(leader: Member, fault: Fault) -> float:
+    """All parts of it before anything can react; returns the moment."""
+    leader.ask()
+    if fault.number == signal.SIGKILL:
+        at = now_s()
+        leader.kill(*fault.parts)
+    else:
+        leader.signal(fault.parts[0], fault.number)
+        at = now_s()
+    return at
+
+
+def judge_line(play: Scene, before: Start, run: Run) -> None:
+    """Overlaps of anything that was written until now."""
+    found = written.overlaps(play.ticks)
+    run.overlaps += len(found)
+    run.wrong += [f"{b.path.name} began {a.last_s - b.first_s:.3f} s before {a.path.name} ended" for a, b in found]
+
+
+def thaw(play: Scene, leader: Member, fault: Fault, before: Start, run: Run) -> None:
+    """Let the frozen go on. A whole tree may write for an instant: that is measured, and only that is forgiven."""
+    pids = play.processes(before)
+    if fault.parts != ("tree",):
+        if pids:
+            run.wrong.append(f"the command of a frozen {fault} still has processes: {pids}")
+        leader.signal(fault.parts[0], signal.SIGCONT)
+        return
+    ours = [leader.seen[part] for part in ("member", "backstop", "guard")]
+    order = [*pids, *ours]
+    random.shuffle(order)
+    thawed_at = now_s()
+    for pid in order:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    play.wait_for(lambda: not play.processes(before), "the end of the thawed command", 10)
+    old = written.start_of(before.path)
+    assert old is not None
+    run.instant_s = max(0.0, old.last_s - thawed_at)
+    if run.instant_s > INSTANT_LIMIT_S:
+        run.wrong.append(f"the thawed command wrote for {run.instant_s:.2f} s")
+    before.path.unlink()  # judged; what follows is judged without it
+
+
+_numbers = itertools.count()
+
+
+def opener(kind: str, behaviour: str, *more: str) -> Callable[[], AbstractContextManager[Scene]]:
+    """Makes the scene of a lane."""
+
+    def open_scene() -> AbstractContextManager[Scene]:
+        folder = Path(SHARED["folder"], f"{kind}-{behaviour}-{next(_numbers)}")
+        url = f"sqlite:///{folder / 'line.db'}" if kind == "sqlite" else SHARED[kind]
+        return scene(url, folder, behaviour=behaviour, more=more)
+
+    return open_scene
+
+
+def cases_of(kind: str, behaviour: str, faults: list[Fault]) -> Iterator[Case]:
+    """One lane."""
+    open_scene = opener(kind, behaviour)
+    for fault in faults:
+        yield Case(f"{kind} {behaviour}", str(fault), open_scene, lambda play, fault=fault: carry_out(play, fault))
+
+
+FAULTS = [*KILLED, *FROZEN]
+FEW = [FAULTS[0], FAULTS[1], FAULTS[4], FAULTS[6], *FROZEN[1:]]
+CASES = [
+    *(
+        case
+        for behaviour in BEHAVIOURS
+        for case in cases_of("postgres", behaviour, [*FAULTS, *([ALL_KILLED] if behaviour in ALONE else [])])
+    ),
+    *cases_of("sqlite", "ordinary", FEW),
+    *cases_of("mariadb", "daemon", FEW),
+]
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_fault_of_a_process(case: Case, campaign: Campaign) -> None:
+    for run in campaign.result(case, 7000):
+        if run.instant_s is not None:
+            print(f"from the thaw to the command's last line: {1000 * run.instant_s:.1f} ms")
