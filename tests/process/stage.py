@@ -146,8 +146,9 @@ class Stage:
     def record(self) -> tuple[str | None, float | None]:
         """(leader, when it was released in CLOCK_BOOTTIME)."""
         connection = sqlite3.connect(self.database)
-        leader, at = connection.execute("SELECT leader, at FROM record").fetchone()
-        events = connection.execute("SELECT count(*) FROM event").fetchone()[0]
+        leader, at, events = connection.execute(
+            "SELECT leader, at, (SELECT count(*) FROM event) FROM record"
+        ).fetchone()
         connection.close()
         assert events == (leader is None)
         return leader, None if at is None else at - time.time() + boottime()

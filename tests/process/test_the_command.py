@@ -185,7 +185,7 @@ def test_signals_to_guard_and_backstop_are_ignored(stage: Stage) -> None:
 # ---- the launcher in this process ----------------------------------------------------------------------------------
 
 
-def until(guard: Guard, kind: type[GuardEvent], limit_s: float = 5.0) -> list[GuardEvent]:
+def until(guard: Guard, kind: type[GuardEvent], limit_s: float = 15.0) -> list[GuardEvent]:
     """Poll until an event of this kind has come; all events so far."""
     seen: list[GuardEvent] = []
 

@@ -33,6 +33,8 @@ from heirflow.supervise import processes
 GRACE_S = 1.0
 """How long the surviving half of a broken guard has to clean up before the member does it."""
 CLOSE_LIMIT_S = 5.0
+HELLO_LIMIT_S = 5.0
+"""How long a new guard may take to say its first word: a busy host starts programs slowly."""
 SOON_S = 0.005
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """The whole environment of guard and helper: whatever else the member knows, such as a password, is not theirs."""
@@ -325,7 +327,7 @@ class Guard:
             return
         if self._answered != self._asked:
             self._silent_s += min(max(0.0, now - self._polled_at), self._ping_s)
-            if self._silent_s >= self.guard_limit_s:
+            if self._silent_s >= (self.guard_limit_s if self.pid else max(HELLO_LIMIT_S, self.guard_limit_s)):
                 self._break(f"its guard was frozen for {self._silent_s:.1f} s", now, strike=True)
         elif now >= self._pinged_at + self._ping_s:
             self._ping(now)

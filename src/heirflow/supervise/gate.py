@@ -1,0 +1,92 @@
+"""The gate: where a warm standby waits, fully imported, until its member takes charge.
+
+The guard starts a standby with one end of a socket and names it in the environment (``HEIRFLOW_GATE``). The standby says
+``ready`` and waits. The guard opens the gate with one line of JSON, at the word of a leader whose lease is confirmed, and with the
+same deadline that a command started afresh would get. Anything else at a gate ends the process: end of file (the guard died), a line that
+is not JSON, a descriptor that cannot be read. A gate that cannot be read never opens.
+
+Also a program, for any Python program whose imports take long (``--preload``)::
+
+    python gate.py MODULE[,MODULE…] -m PROGRAM ARGUMENT…
+
+imports the modules, waits at the gate, and then runs the program as ``python -m`` would. Standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import runpy
+import socket
+import sys
+from typing import Any
+
+VARIABLE = "HEIRFLOW_GATE"
+LINE_LIMIT = 65536
+
+
+class Gate:
+    """The standby's end. Take it once, before anything is begun; `stand` returns when the gate has opened."""
+
+    def __init__(self, number: int) -> None:
+        self._socket = socket.socket(fileno=number)
+        self._socket.set_inheritable(False)
+
+    @classmethod
+    def take(cls) -> Gate | None:
+        """The gate that the environment names, None without one. It is taken out of the environment: children have none.
+
+        Raises `SystemExit` when it is named and is not there.
+        """
+        named = os.environ.pop(VARIABLE, None)
+        if named is None:
+            return None
+        try:
+            return cls(int(named))
+        except (ValueError, OSError) as error:
+            raise SystemExit(f"heirflow: the gate {named!r} cannot be used: {error}") from error
+
+    def stand(self) -> dict[str, str]:
+        """Wait for the gate to open; returns the environment of the new lead, already set in `os.environ`.
+
+        Raises `SystemExit` when it will never open.
+        """
+        try:
+            self._socket.sendall(b"ready\n")
+            line = b""
+            while not line.endswith(b"\n"):
+                piece = self._socket.recv(4096)
+                if not piece or len(line) > LINE_LIMIT:
+                    raise SystemExit(0)  # the member is gone or wants no standby any more: nothing was begun
+                line += piece
+            environment: dict[str, str] = json.loads(line)
+            os.environ.update(environment)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise SystemExit(f"heirflow: the gate cannot be read, so it stays shut: {error}") from error
+        return environment
+
+    def note(self, **facts: Any) -> None:
+        """Tell the member something that others in the line should know. Never raises: it is not worth a command."""
+        try:
+            self._socket.sendall(json.dumps(facts).encode() + b"\n")
+        except (OSError, ValueError):
+            return
+
+
+def main() -> None:
+    modules, flag, program = sys.argv[1], sys.argv[2], sys.argv[3]
+    if flag != "-m":
+        raise SystemExit("heirflow: --preload works with `python -m PROGRAM`")
+    sys.path[0] = os.getcwd()  # noqa: PTH109  as `python -m` has it
+    gate = Gate.take()
+    for module in filter(None, modules.split(",")):
+        importlib.import_module(module)
+    if gate is not None:
+        gate.stand()
+    sys.argv[:] = [program, *sys.argv[4:]]
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
