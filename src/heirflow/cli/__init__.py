@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Look for what could keep an election from its promises."),
     "init": ("doctor", "Make HeirFlow's tables, for roles that may not."),
     "config": ("settings", "Show every setting and where it comes from."),
+    "demo": ("demo", "See it at work: three members, real Airflow, and the leader dies."),
 }
 """Name -> the module in this folder that has it, and what it does in one sentence."""
 

@@ -1,0 +1,50 @@
+"""`heirflow demo`: real Airflow, or a plain program, in a line of three whose leader dies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from heirflow.errors import HeirflowError
+from heirflow.options import read_duration
+
+
+class NotHere(HeirflowError):
+    """The demonstration cannot be given on this machine."""
+
+
+@click.command()
+@click.option(
+    "--airflow/--no-airflow", default=True, show_default=True, help="Real Airflow, or a plain program: no download."
+)
+@click.option("--keep", is_flag=True, help="Stay up until Ctrl-C, with Airflow's user interface; keep the logs.")
+@click.option(
+    "--dir", "folder", type=click.Path(file_okay=False, path_type=Path), help="Work in this folder, and leave it."
+)
+@click.option("--pause", metavar="DURATION", help="How long to look on between two acts.  [default: 15s, plain 1.5s]")
+@click.option("--kill", "victim", type=click.Choice(["member", "command", "all"]), default="member", show_default=True,
+              help="What of the leader dies: its wrapper, its command, or every process at once.")  # fmt: skip
+def demo(*, airflow: bool, keep: bool, folder: Path | None, pause: str | None, victim: str) -> int:
+    """See a line of three: the leader is killed with -9, the heir takes charge, then a switchover; times at the end.
+
+    The first time, Airflow is installed into a virtual environment of its own beside the sources. Everything else is in a
+    temporary folder, and nothing is left running or lying about, also after Ctrl-C.
+
+    \b
+    heirflow demo                 about two minutes, and as long as the download takes
+    heirflow demo --no-airflow    under 15 seconds
+    heirflow demo --keep          look at Airflow's user interface yourself
+    """
+    if sys.platform != "linux":
+        raise NotHere("the demonstration needs Linux: it watches processes in /proc")
+    try:
+        pause_s = None if pause is None else read_duration(pause)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--pause") from None
+
+    from heirflow.cli import tables
+    from heirflow.demo.story import Wishes, perform
+
+    return perform(Wishes(airflow, keep, folder, pause_s, victim), tables.console())

@@ -1,0 +1,130 @@
+"""How the demonstration is shown: a living picture below scrolling lines on a terminal, stamped lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.spinner import Spinner
+from rich.text import Text
+
+from heirflow.cli.status import drawn
+from heirflow.demo.watch import Watch
+from heirflow.status import duration
+
+TEMPO_S = 60
+"""How far back the picture of the task starts goes."""
+STILL_EVERY_S = 10.0
+"""How often a pipe is told that something long is still going on."""
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+class Screen:
+    """What the person sees. `say` a sentence, `working` on something long, `watch` the line."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.watch: Watch | None = None
+        self._began = time.monotonic()
+        self._busy: tuple[str, float] | None = None
+        self._spinner = Spinner("dots")
+        self._over = threading.Event()
+        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=8, transient=True)
+        self._thread = threading.Thread(target=self._tell_still, daemon=True)
+
+    @property
+    def on_terminal(self) -> bool:
+        return self.console.is_terminal
+
+    def __enter__(self) -> Screen:  # noqa: PYI034  (Self needs Python 3.11)
+        if self.on_terminal:
+            self._live.start()
+        else:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self.on_terminal:
+            self._live.stop()
+
+    def say(self, sentence: str, style: str = "") -> None:
+        """One line, with the time of day."""
+        text = Text(f"{time.strftime('%H:%M:%S')}  ", "dim").append_text(Text(sentence, style))
+        self.console.print(text, soft_wrap=not self.on_terminal)
+
+    def title(self, sentence: str) -> None:
+        """The beginning of an act."""
+        self.console.print()
+        self.say(sentence, "bold")
+
+    def show(self, part: RenderableType) -> None:
+        """A table or a text as it is."""
+        self.console.print(part, soft_wrap=not self.on_terminal)
+
+    @contextlib.contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """While something takes long: a spinner, or a line every ten seconds; at the end how long it took."""
+        began = time.monotonic()
+        self.now_working(what)
+        try:
+            yield
+            self.say(f"{what}: done in {time.monotonic() - began:.1f} s")
+        finally:
+            self._busy = None
+
+    def now_working(self, what: str) -> None:
+        """What the work has come to."""
+        self._busy = (what, time.monotonic())
+        if not self.on_terminal:
+            self.say(f"{what} …")
+
+    def _tell_still(self) -> None:
+        while not self._over.wait(STILL_EVERY_S):
+            if (busy := self._busy) and (for_s := time.monotonic() - busy[1]) >= STILL_EVERY_S * 0.9:
+                self.say(f"  still {busy[0]} ({for_s:.0f} s)")
+
+    def _picture(self) -> RenderableType:
+        parts: list[RenderableType] = []
+        if self.watch is not None and self.watch.snapshot is not None:
+            below = Group(drawn([self.watch.snapshot]), Text(""), tempo(self.watch))
+            seconds = time.monotonic() - self._began
+            parts.append(
+                Panel(below, title=f"the line, {duration(seconds)} in", title_align="left", border_style="dim")
+            )
+        if busy := self._busy:
+            self._spinner.update(text=Text(f" {busy[0]} … {time.monotonic() - busy[1]:.0f} s"))
+            parts.append(self._spinner)
+        return Group(*parts)
+
+
+def tempo(watch: Watch) -> Text:
+    """Starts in each of the last seconds, as bars, and in words."""
+    now = time.time()
+    counts = [0] * TEMPO_S
+    for start in watch.starts:
+        if 0 <= (age := now - start.at) < TEMPO_S:
+            counts[TEMPO_S - 1 - int(age)] += 1
+    most = max([*counts, watch.usual_per_s, 1])
+    bars = "".join(BARS[0 if not count else max(1, round(count / most * (len(BARS) - 1)))] for count in counts)
+    text = Text(f"{watch.noun} started  ")
+    text.append(bars, "green")
+    return text.append(f"  {tempo_words(watch)}")
+
+
+def tempo_words(watch: Watch) -> str:
+    """The same for a line of text."""
+    now = time.time()
+    if not watch.starts:
+        return f"no {watch.noun} yet"
+    recent = sum(1 for start in watch.starts if now - start.at < 10)
+    last = watch.starts[-1]
+    return f"{recent / 10:.1f}/s, {len(watch.starts)} in all, the last {duration(now - last.at)} ago by {last.host}"
