@@ -24,7 +24,7 @@ import sys
 from heirflow.election.record import CheckIn, Exchange
 from heirflow.stores import open_store
 url, me = sys.argv[1:]
-store = open_store(url, call_limit_s=5)
+store = open_store(url, call_limit_s=20)  # ten at once on a small machine, and nobody tries again here
 sys.stdin.read()
 store.open()
 store.exchange("e", Exchange(CheckIn(me, "h", 1, True), join=True))
@@ -147,15 +147,14 @@ def test_an_exchange_has_only_the_statements_it_needs(driver: str, database_url:
     store.exchange(election, Exchange(swap=take("a", 1, 1, expected=None)))
     told: list[str] = []
     sa.event.listen(store._link.engine, "before_cursor_execute", lambda *args: told.append(args[2].split()[0]))
-    begin = ["BEGIN"] if driver == "sqlite" else []
     store.exchange(election, Exchange(who("a")))
-    assert told == [*begin, "UPDATE", "SELECT"], "an heir"
+    assert told == ["UPDATE", "SELECT"], "an heir"
     told.clear()
     store.exchange(election, Exchange(who("a"), swap=replace(take("a", 1, 2, expected=1, news=False), event=None)))
-    assert told == [*begin, "UPDATE", "UPDATE", "SELECT"], "a leader that renews"
+    assert told == ["UPDATE", "UPDATE", "SELECT"], "a leader that renews"
     told.clear()
     store.exchange(election, Exchange())
-    assert told == [*begin, "SELECT"], "somebody who looks"
+    assert told == ["SELECT"], "somebody who looks"
     store.close()
 
 

@@ -8,7 +8,10 @@ other connection has written since, and only then a small read says whether that
 from __future__ import annotations
 
 import os
+import random
+import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,29 +66,38 @@ class Sqlite:
 
     def set_up(self, conn: sa.engine.Connection) -> None:
         # Our own BEGIN instead of the module's, which comes late and cannot be IMMEDIATE.
-        conn.connection.dbapi_connection.isolation_level = None  # type: ignore[union-attr]
+        driver: Any = conn.connection.dbapi_connection
+        driver.isolation_level = None
         found = self.path.stat()
         self._inode, self._data_version = (found.st_dev, found.st_ino), None
         if conn.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
-            self._to_wal(conn)
+            # SQLite does not wait here by itself when several do this at once.
+            self._patiently(lambda: driver.execute("PRAGMA journal_mode = WAL"))
         # A power cut must not take back a term that was confirmed.
         conn.exec_driver_sql("PRAGMA synchronous = FULL")
         conn.commit()
 
-    def _to_wal(self, conn: sa.engine.Connection) -> None:
-        # SQLite does not wait here by itself when several do this at once.
+    def _patiently(self, attempt: Callable[[], object]) -> None:
         limit = time.monotonic() + self._busy_s
         while True:
             try:
-                conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+                attempt()
                 return
-            except sa.exc.OperationalError as error:  # noqa: PERF203
-                if "locked" not in str(error.orig) or time.monotonic() > limit:
+            except sqlite3.OperationalError as error:  # noqa: PERF203
+                if "locked" not in str(error) or time.monotonic() > limit:
                     raise
-                time.sleep(0.01)
+                time.sleep(random.uniform(0.002, 0.008))  # noqa: S311
 
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
-        conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver: Any = conn.connection.dbapi_connection
+        if not writes:
+            driver.execute("BEGIN")
+            return
+        # SQLite's own waiting sleeps longer the longer it has waited, so that among many the last to come is served first
+        # and the first may starve. Asking at an even pace is fair.
+        driver.execute("PRAGMA busy_timeout = 0")
+        self._patiently(lambda: driver.execute("BEGIN IMMEDIATE"))
+        driver.execute(f"PRAGMA busy_timeout = {int(1000 * self._busy_s)}")
 
     def patient(self, conn: sa.engine.Connection) -> None:
         pass

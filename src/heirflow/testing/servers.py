@@ -126,13 +126,14 @@ def mariadb_server(*, fsync: bool = False, settings: Mapping[str, str] | None = 
         link = folder / "socket"
         _run(
             [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db",
-             "--auth-root-authentication-method=normal", "--skip-name-resolve"],
+             "--auth-root-authentication-method=normal", "--skip-name-resolve", f"--tmpdir={folder / 'temporary'}"],
             user, folder,
         )  # fmt: skip
         given = {
             "bind-address": "127.0.0.1", "port": str(port), "socket": str(link), "datadir": str(folder / "data"),
             "innodb-buffer-pool-size": "32M", "innodb-flush-log-at-trx-commit": "1" if fsync else "2",
             "innodb-flush-method": "O_DIRECT" if fsync else "nosync", "pid-file": str(folder / "pid"),
+            "tmpdir": str(folder / "temporary"),
             "max-connections": "100", **(settings or {}),
         }  # fmt: skip
 
@@ -193,9 +194,11 @@ def _folder(prefix: str) -> Iterator[tuple[Path, str | None]]:
         undo.callback(keeper.wait)
         assert keeper.stdin is not None
         undo.callback(keeper.stdin.close)
-        (folder / "data").mkdir(mode=0o700)
-        for path in (folder, folder / "data"):
+        # Temporary tables are named after the process id, and a shared folder can hold another server's of that number.
+        for path in (folder / "data", folder / "temporary"):
+            path.mkdir(mode=0o700)
             _own(path, user)
+        _own(folder, user)
         yield folder, user
 
 
