@@ -14,11 +14,9 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from heirflow.clock import boottime
-from heirflow.election import line, talk
 from heirflow.election.rules import decide, wake_at
 from heirflow.election.state import (
     Abandon,
@@ -45,18 +43,16 @@ from heirflow.election.state import (
     Tick,
 )
 from heirflow.election.timings import Timings
-from heirflow.errors import HeirflowError
-from heirflow.journal import Journal
 from heirflow.local import LocalDoor
+from heirflow.standing import facts_about
 from heirflow.stores.base import Store, Will
 from heirflow.supervise.commands import command_environment
-from heirflow.supervise.launcher import Ending, Gone, Guard, GuardEvent, Lost, Started, Stuck
+from heirflow.supervise.launcher import Ending, Gone, GuardEvent, Lost, Started, Stuck
 from heirflow.worker import Outcome, Worker
 
 RESPAWN_AFTER_S = 1.0
 """Pause before a new guard, when the one before did not last longer than this."""
 ENDED_BY_ITSELF = "it ended by itself"
-FORWARDED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +117,7 @@ class Member:
         self._again_s = again_s
         self._door = door
         self._exit_code: int | None = None
-        self._pids: dict[str, int | None] = {"guard": None, "command": None}
+        self._pids: dict[str, int | None] = {"command": None}
         self._state = State(
             me=identity.id,
             host=identity.host,
@@ -211,7 +207,8 @@ class Member:
         if news:
             yield News()
         if self._door is not None:
-            self._door.answer(self.tell())
+            pids = {**self._pids, "guard": getattr(self._keeper, "pid", None)}
+            self._door.answer(facts_about(self._election, self._state, pids, boottime(), self._timings))
         yield Tick()
 
     def _look_at_guard(self) -> Iterator[StateEvent]:
@@ -295,85 +292,6 @@ class Member:
             "statements": will.statements,
         }
 
-    def tell(self) -> dict[str, Any]:
-        """What the local door answers: facts about this member for probes and people."""
-        state, now = self._state, boottime()
-        leads = talk.holds(state) and now < state.trusted_until
-        order = [row.id for row in line.line(state, now, self._timings)]
-        place = order.index(state.me) + (0 if leads else 1) if state.me in order else None
-        if state.leaving is not None:
-            name, sentence = "stopping", state.leaving
-        elif leads:
-            name, sentence = "leader", f"leads term {state.term}"
-        elif place == 1 and state.record is not None:
-            name, sentence = "heir", "next in line"
-        elif place is not None:
-            name, sentence = "in line", f"place {place} in the line"
-        else:
-            name, sentence = (
-                "not ready",
-                "joined, and not ready to take charge" if state.joined else "has not joined the line yet",
-            )
-        return {
-            "election": self._election,
-            "member": state.me,
-            "host": state.host,
-            "pid": state.pid,
-            "state": name,
-            "live": True,
-            "ready": state.joined and state.failed_calls == 0 and state.leaving is None,
-            "leader": leads,
-            "term": state.term,
-            "place": place,
-            "trusted_for_s": round(state.trusted_until - now, 3) if leads else None,
-            "guard_pid": getattr(self._keeper, "pid", None),
-            "command_pid": self._pids["command"],
-            "sentence": sentence,
-        }
-
-
-def run_member(
-    *,
-    election: str,
-    argv: list[str],
-    store_factory: Callable[[], Store],
-    timings: Timings,
-    identity: Identity,
-    on_exit: str = "handover",
-    on_loss: str = "rejoin",
-    run_dir: Path | None = None,
-    journal: Journal,
-    again_s: float | None = None,
-    start_timeout_s: float = 30.0,
-) -> int:
-    """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
-
-    `argv[0]` is the path that was checked to be runnable. `again_s`: in an orderly stop, when to send a second SIGTERM.
-    """
-    door = None
-    if run_dir is not None:
-        try:
-            door = LocalDoor(run_dir, election)
-        except HeirflowError as error:
-            journal.warn(f"{error}; probes will not find this member")
-    member = Member(
-        election=election,
-        identity=identity,
-        keeper_factory=lambda: Guard(argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s),
-        store_factory=store_factory,
-        timings=timings,
-        policy=Policy(
-            exit_with_command=on_exit == "exit",
-            exit_on_loss=on_loss == "exit",
-            start_timeout_s=start_timeout_s,
-        ),
-        journal=journal,
-        again_s=again_s,
-        door=door,
-    )
-    handle_signals(member)
-    return member.run()
-
 
 def _event_of(outcome: Outcome) -> StateEvent:
     if outcome.reading is not None:
@@ -388,18 +306,3 @@ def _end_of(status: int | None, because: str) -> str:
     if status < 0:
         return f"the command was killed by {signal.Signals(-status).name}"
     return f"the command exited with {status}"
-
-
-def handle_signals(member: Member) -> None:
-    """SIGTERM and SIGINT mean an orderly stop; the others are passed on to the command."""
-
-    def stop(number: int, _frame: object) -> None:
-        member.stop(signal.Signals(number).name)
-
-    def forward(number: int, _frame: object) -> None:
-        member.forward(number)
-
-    for name in ("SIGTERM", "SIGINT"):
-        signal.signal(getattr(signal, name), stop)
-    for name in FORWARDED:
-        signal.signal(getattr(signal, name), forward)

@@ -28,7 +28,9 @@ ARROWS: dict[str, set[str]] = {
     "stores": {"errors", "clock", "text", "election.record"},
     "supervise": {"errors", "clock", "journal"},
     "worker": {"errors", "election", "stores"},
-    "member": {"errors", "clock", "journal", "local", "worker", "election", "stores", "supervise"},
+    "standing": {"election"},
+    "member": {"errors", "clock", "local", "standing", "worker", "election", "stores", "supervise"},
+    "run": {"errors", "journal", "local", "member", "election", "stores", "supervise"},
     "status": {"errors", "clock", "text", "member", "election", "stores"},
     # The Python API: the same line in a program of one's own.
     "embed": {"errors", "clock", "journal", "config", "options", "election", "stores", "supervise", "member", "local"},

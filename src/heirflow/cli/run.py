@@ -42,7 +42,8 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         config = config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
 
     from heirflow.journal import Journal
-    from heirflow.member import Identity, run_member
+    from heirflow.member import Identity
+    from heirflow.run import run_member
 
     identity = Identity.new(config["host"], config["label"] or "")
     journal = Journal(

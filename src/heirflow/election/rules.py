@@ -151,6 +151,7 @@ def _answered(state: State, event: Answered, now: float, timings: Timings) -> St
         known=True,
         record=record,
         record_since=state.record_since if same else now,
+        vacant_before_s=state.vacant_before_s if same else max(0.0, reading.db_now - reading.since),
         watch_since=state.watch_since if same and unbroken and state.watch_since is not None else now,
         read_at=now,
         highest_term=max(state.highest_term, record.term if record else 0),

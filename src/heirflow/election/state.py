@@ -102,6 +102,8 @@ class State:
     record: Record | None = None
     record_since: float = NEVER
     """When this version was first seen."""
+    vacant_before_s: float = 0.0
+    """For people: how long it had been vacant when this version was first seen, by the store's clock."""
     watch_since: float | None = None
     """Since when this version stands still while every read succeeded."""
     read_at: float = NEVER

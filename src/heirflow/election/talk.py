@@ -38,11 +38,9 @@ def names_me(state: State) -> bool:
 def wish(state: State, now: float, timings: Timings) -> Wish:
     """What to ask for, from the facts alone."""
     if state.known and holds(state):
-        done_leading = state.leaving or (
-            state.stop.because if state.stop and state.stop.then is not Then.LOST else None
-        )
-        if state.command is Command.NONE and done_leading is not None:
-            return _release(state, done_leading)
+        ending = state.stop is not None and state.stop.then is not Then.LOST
+        if state.command is Command.NONE and (ending or state.leaving is not None):
+            return _release(state)
         return _renew(state, timings)
     if state.known and state.command is Command.NONE:
         if names_me(state):
@@ -51,7 +49,7 @@ def wish(state: State, now: float, timings: Timings) -> Wish:
             if line.is_ready(state, now):
                 return _take(state, now, timings)
             if state.leaving is not None or (not _paused(state) and line.heirs(state, now, timings)):
-                return _release(state, state.leaving or f"{state.me} is not ready")
+                return _release(state)
         elif now >= line.turn_at(state, now, timings) and now - state.read_at <= timings.fresh_s:
             return _take(state, now, timings)
     return Wish(Purpose.LOOK, urgent=state.leaving is not None and state.command is Command.NONE)
@@ -88,7 +86,7 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
     if record is None:
         because, empty_s = "it is the first of its line", None
     elif record.leader is None:
-        because, empty_s = record.because or "nobody led", now - state.record_since
+        because, empty_s = record.because or "nobody led", now - state.record_since + state.vacant_before_s
     elif record.leader == state.me:
         because, empty_s = f"{state.me} leads again: nobody else had taken charge", now - state.record_since
     else:
@@ -122,8 +120,12 @@ def _renew(state: State, timings: Timings) -> Wish:
     )
 
 
-def _release(state: State, because: str) -> Wish:
+def _release(state: State) -> Wish:
     """The only place where a record becomes vacant: nothing of ours runs."""
+    if state.leaving is not None:
+        because = f"{state.me} left the line: {state.leaving}"
+    else:
+        because = state.stop.because if state.stop is not None else f"{state.me} is not ready"
     record = state.record
     assert record is not None and record.leader == state.me
     assert state.command is Command.NONE, "release only when the command is proved gone"

@@ -1,0 +1,77 @@
+"""`heirflow run` without its command line: a member that keeps a program, told what to do by signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from heirflow.election.state import Policy
+from heirflow.election.timings import Timings
+from heirflow.errors import HeirflowError
+from heirflow.journal import Journal
+from heirflow.local import LocalDoor
+from heirflow.member import Identity, Member
+from heirflow.stores.base import Store
+from heirflow.supervise.launcher import Guard
+
+FORWARDED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH")
+
+
+def run_member(
+    *,
+    election: str,
+    argv: list[str],
+    store_factory: Callable[[], Store],
+    timings: Timings,
+    identity: Identity,
+    on_exit: str = "handover",
+    on_loss: str = "rejoin",
+    run_dir: Path | None = None,
+    journal: Journal,
+    again_s: float | None = None,
+    start_timeout_s: float = 30.0,
+) -> int:
+    """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
+
+    `argv[0]` is the path that was checked to be runnable. `again_s`: in an orderly stop, when to send a second SIGTERM.
+    """
+    door = None
+    if run_dir is not None:
+        try:
+            door = LocalDoor(run_dir, election)
+        except HeirflowError as error:
+            journal.warn(f"{error}; probes will not find this member")
+    member = Member(
+        election=election,
+        identity=identity,
+        keeper_factory=lambda: Guard(argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s),
+        store_factory=store_factory,
+        timings=timings,
+        policy=Policy(
+            exit_with_command=on_exit == "exit",
+            exit_on_loss=on_loss == "exit",
+            start_timeout_s=start_timeout_s,
+        ),
+        journal=journal,
+        again_s=again_s,
+        door=door,
+    )
+    handle_signals(member)
+    return member.run()
+
+
+def handle_signals(member: Member) -> None:
+    """SIGTERM and SIGINT mean an orderly stop; the others are passed on to the command."""
+
+    def stop(number: int, _frame: object) -> None:
+        member.stop(f"stopped by {signal.Signals(number).name}")
+
+    def forward(number: int, _frame: object) -> None:
+        member.forward(number)
+
+    for name in ("SIGTERM", "SIGINT"):
+        signal.signal(getattr(signal, name), stop)
+    for name in FORWARDED:
+        signal.signal(getattr(signal, name), forward)
