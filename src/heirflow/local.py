@@ -73,14 +73,18 @@ class LocalDoor:
         self.path = run_dir / f"{safe_name(election)}.{pid or os.getpid()}.sock"
         if len(os.fsencode(self.path)) > PATH_LIMIT:
             raise HeirflowError(f"the path {self.path} is too long for a socket; choose a shorter --run-dir")
+        # A socket that is bound and does not listen yet looks stale to a member that starts at the same time: so it gets its
+        # name only when it listens. This also replaces what an earlier process with our number left.
+        unfinished = self.path.with_suffix(".new")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
         try:
             with suppress(FileNotFoundError):
-                self.path.unlink()  # left by an earlier process with our number
-            self._listener.bind(os.fspath(self.path))
-            self.path.chmod(0o600)
+                unfinished.unlink()
+            self._listener.bind(os.fspath(unfinished))
+            unfinished.chmod(0o600)
             self._listener.listen(BACKLOG)
+            unfinished.rename(self.path)
         except OSError as error:
             self._listener.close()
             raise HeirflowError(f"cannot listen on {self.path}: {error.strerror}") from None

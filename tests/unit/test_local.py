@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from heirflow.errors import HeirflowError
-from heirflow.local import LocalDoor, NobodyAnswers, NotOneMember, ask, prepare, safe_name
+from heirflow.local import LocalDoor, NobodyAnswers, NotOneMember, ask, prepare, remove_stale, safe_name
 
 
 @pytest.fixture
@@ -158,3 +158,23 @@ def test_names_become_file_names_and_stay_different() -> None:
     names = [safe_name(name) for name in hostile]
     assert len(set(names)) == len(names)
     assert all(len(name) <= 40 and "/" not in name and "." not in name for name in names)
+
+
+def test_members_that_start_at_once_leave_each_others_doors_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another member takes stale sockets away just when ours is bound and does not listen yet."""
+    bind = socket.socket.bind
+
+    class Bound(socket.socket):
+        def bind(self, address: str) -> None:
+            bind(self, address)
+            remove_stale(folder)
+
+    monkeypatch.setattr("heirflow.local.socket.socket", Bound)
+    door = LocalDoor(folder, "beat", 1)
+    try:
+        assert door.path.is_socket()
+        assert list(folder.iterdir()) == [door.path]
+    finally:
+        door.close()
