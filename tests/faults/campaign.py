@@ -84,12 +84,12 @@ class Campaign:
                         self.runs[case].append(run)
                         if run.wrong:
                             raise AssertionError("\n".join(run.wrong))
-                    except BaseException as error:  # noqa: BLE001 -- it is raised where somebody waits for it
+                    except BaseException as error:
                         failed = failed or error
                         stage = None
                         try:
                             stack.close()
-                        except Exception as trouble:  # noqa: BLE001
+                        except Exception as trouble:
                             failed.__context__ = failed.__context__ or trouble
                     if self._ending.is_set():
                         break
@@ -120,10 +120,4 @@ class Campaign:
                 f"at most {1000 * max(instants):.0f} ms" if instants else "",
             ))  # fmt: skip
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        return [
-            "  ".join(
-                word.ljust(width) if column == 0 else word.rjust(width)
-                for column, (word, width) in enumerate(zip(line, widths))
-            )
-            for line in lines
-        ]
+        return ["  ".join(f"{word:{'>' if n else '<'}{widths[n]}}" for n, word in enumerate(line)) for line in lines]

@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from heirflow.election.timings import Timings
-from heirflow.testing.rig import Member, Rig, RigError, now_s
 from tests.faults import written
 from tests.faults.written import Start
+
+from heirflow.election.timings import Timings
+from heirflow.testing.rig import Member, Rig, RigError, now_s
 
 STARTER = Path(__file__).with_name("starter.py")
 HOSTS = ("ada", "ben", "cleo")
@@ -47,7 +48,7 @@ class Scene:
             stdout=self._sink.write_end,
         )
 
-    def __enter__(self) -> Scene:
+    def __enter__(self) -> Scene:  # noqa: PYI034 -- typing.Self is newer than our oldest Python
         self.rig.__enter__()
         return self
 
@@ -75,7 +76,9 @@ class Scene:
         def found() -> tuple[Member, Start] | None:
             facts = {host: member.ask() for host, member in self.rig.members.items() if member.process.poll() is None}
             leading = [host for host, fact in facts.items() if fact and fact["leader"] and fact["command_pid"]]
-            standing = [host for host, fact in facts.items() if fact and (fact["leader"] or fact["place"])]
+            standing = [
+                host for host, fact in facts.items() if fact and fact["ready"] and (fact["leader"] or fact["place"])
+            ]
             if len(leading) != 1 or len(standing) != size:
                 return None
             fact = facts[leading[0]] or {}

@@ -110,7 +110,7 @@ class Rig:
         env: Mapping[str, str] | None = None,
         stdout: int | None = None,
     ) -> None:
-        """`command`: what the members run; a `ticker` that writes to `ticks` unless given. `stdout`: theirs; the log unless given."""
+        """`command`: what the members run; a `ticker` that writes to `ticks` unless given. `stdout`: theirs, else the log."""
         self.url = url
         self.folder = folder
         self.ttl_s = ttl_s
@@ -183,7 +183,7 @@ class Rig:
 
         def found() -> Member | None:
             facts = [member.ask() for member in self.members.values() if member.process.poll() is None]
-            standing = sum(1 for fact in facts if fact and (fact["leader"] or fact["place"]))
+            standing = sum(1 for fact in facts if fact and fact["ready"] and (fact["leader"] or fact["place"]))
             return self.leader() if standing == size else None
 
         return self.wait_for(found, f"a line of {size}", limit_s)

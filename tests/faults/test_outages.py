@@ -1,0 +1,189 @@
+"""The database goes away and comes back. The command is dead before its lease ends; the line is whole again without help."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults import outages, written
+from tests.faults.campaign import Campaign, Case, Run
+from tests.faults.conftest import SHARED
+from tests.faults.outages import Outage
+from tests.faults.scene import NOISE_S, Scene, scene
+from tests.faults.written import Start
+
+from heirflow.testing.rig import Member, now_s
+from heirflow.testing.servers import mariadb_server, postgres_server
+
+KINDS = ("postgres", "mariadb", "sqlite")
+TROUBLE, OVER = "cannot use the store", "the store answers again"
+SENTENCES_AT_MOST = {"leader": 6, "heir": 2}
+"""How much a member may say while the database is out, however long that is."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Members, and the database that they use and nobody else does."""
+
+    play: Scene
+    database: Any
+    """A `Server`, or the path of an SQLite file."""
+
+
+def lasting(stage: Stage, *, outage: Outage, leader_dies: bool = False, for_all: bool = True) -> Run:
+    """Out for longer than the lease. `for_all`: heirs cannot even look."""
+    play, timings, run = stage.play, stage.play.timings, Run()
+    play.fill()
+    leader, before = play.whole()
+    read_from = {host: member.log.stat().st_size for host, member in play.rig.members.items()}
+    with outage(stage.database):
+        out_at = now_s()
+        if leader_dies:
+            leader.kill("member", "guard", "backstop")
+            leader.process.wait()
+        play.wait_for(lambda: not play.processes(before), "the end of the command", timings.ttl_s + 2 * NOISE_S)
+        play.wait_until(out_at + timings.ttl_s + timings.check_in_s)
+        judge_sentences(play, leader, read_from, run, dead=leader_dies, for_all=for_all)
+    back_at = now_s()
+    promised_s = timings.ttl_s + 2 * timings.check_in_s
+    size = 2 if leader_dies else 3
+    _, after = play.whole(promised_s + NOISE_S + timings.ttl_s, size=size)
+    whole_s = now_s() - back_at
+    run.late = whole_s > promised_s
+    if whole_s > promised_s + NOISE_S:
+        run.wrong.append(
+            f"the line was whole {whole_s:.2f} s after the database's return, promised are {promised_s:.2f} s"
+        )
+    judge(play, before, after, out_at, run)
+    return run
+
+
+def passing(stage: Stage, *, outage: Outage, held_s: float = 0.0) -> Run:
+    """Out for a shorter time than the leader's trust: nobody's command ends."""
+    play, timings, run = stage.play, stage.play.timings, Run()
+    _, before = play.whole()
+    out_at = now_s()
+    with outage(stage.database):
+        play.wait_until(out_at + held_s)
+    out_s = now_s() - out_at
+    # One more trust: what began before the outage would have run out by then.
+    play.wait_until(now_s() + timings.trust_s)
+    _, now = play.whole()
+    if now.path != before.path:
+        run.wrong.append(f"an outage of {out_s:.2f} s ended {before.path.name}; now there is {now.path.name}")
+        run.wrong.append(play.story())
+    run.gap_s = 0.0
+    play.tidy(now)
+    return run
+
+
+def judge(play: Scene, before: Start, after: Start, out_at: float, run: Run) -> None:
+    """What the commands wrote, and who is left."""
+    old = written.start_of(before.path)
+    assert old is not None
+    run.gap_s = after.first_s - old.last_s
+    if old.last_s > out_at + play.timings.ttl_s:
+        run.wrong.append(f"the command wrote until {old.last_s - out_at:.2f} s after the database had gone")
+    found = written.overlaps(play.ticks)
+    run.overlaps = len(found)
+    run.wrong += [f"{b.path.name} began {a.last_s - b.first_s:.3f} s before {a.path.name} ended" for a, b in found]
+    orphans = play.orphans(after)
+    run.orphans = len(orphans)
+    run.wrong += [f"left behind: {orphans}"] if orphans else []
+    if run.wrong:
+        run.wrong.append(play.story())
+    play.tidy(after)
+
+
+def judge_sentences(
+    play: Scene, leader: Member, read_from: dict[str, int], run: Run, *, dead: bool, for_all: bool
+) -> None:
+    """Each member has told the trouble once, and little else."""
+    for host, member in play.rig.members.items():
+        if dead and member is leader:
+            continue
+        lines = member.log.read_bytes()[read_from[host] :].decode(errors="replace").splitlines()
+        said = [json.loads(line)["sentence"] for line in lines if line.startswith("{")]
+        troubles = [sentence for sentence in said if sentence.startswith(TROUBLE)]
+        most = SENTENCES_AT_MOST["leader" if member is leader else "heir"]
+        enough = len(troubles) == 1 or (not for_all and member is not leader and not troubles)
+        if not enough or len(said) > most:
+            run.wrong.append(f"{host} told its trouble {len(troubles)} times, in {len(said)} sentences: {said}")
+
+
+# ---- the lanes ------------------------------------------------------------------------------------------------------
+
+_numbers = itertools.count()
+
+
+def opener(kind: str, ttl_s: float) -> Callable[[], AbstractContextManager[Stage]]:
+    """A database of its own, and three members."""
+
+    @contextlib.contextmanager
+    def open_stage() -> Iterator[Stage]:
+        folder = Path(SHARED["folder"], f"outage-{kind}-{next(_numbers)}")
+        if kind == "sqlite":
+            path = folder.with_suffix(".db")
+            with scene(f"sqlite:///{path}", folder, ttl_s=ttl_s) as play:
+                yield Stage(play, path)
+            return
+        started = (
+            mariadb_server(settings={"max-connections": "20"})
+            if kind == "mariadb"
+            else postgres_server(settings={"max_connections": "20"})
+        )
+        driver = "pymysql" if kind == "mariadb" else "psycopg"
+        with started as server, scene(server.url(driver), folder, ttl_s=ttl_s) as play:
+            yield Stage(play, server)
+
+    return open_stage
+
+
+LASTING: dict[str, Callable[[Any], Run]] = {
+    "database down": partial(lasting, outage=outages.down),
+    "database crashed": partial(lasting, outage=outages.crashed),
+    "database frozen": partial(lasting, outage=outages.frozen),
+    "database read-only": partial(lasting, outage=outages.read_only),
+    "connections exhausted": partial(lasting, outage=outages.connections_exhausted),
+    "record locked": partial(lasting, outage=outages.record_locked, for_all=False),
+    "disk full": partial(lasting, outage=outages.disk_full),
+    "database down and leader killed": partial(lasting, outage=outages.down, leader_dies=True),
+}
+PASSING: dict[str, Callable[[Any], Run]] = {
+    "one slow call": partial(passing, outage=outages.frozen, held_s=3.6),
+    "database restarted": partial(passing, outage=outages.restarted),
+    "sessions ended": partial(passing, outage=outages.sessions_ended),
+    "database crashed and back": partial(passing, outage=outages.crashed),
+}
+ON_A_FILE: dict[str, Callable[[Any], Run]] = {
+    "file locked": partial(lasting, outage=outages.file_locked),
+    "file away": partial(lasting, outage=outages.file_away),
+}
+BRIEFLY_ON_A_FILE = {"file locked briefly": partial(passing, outage=outages.file_locked, held_s=3.6)}
+LANES: list[tuple[str, float, dict[str, Callable[[Any], Run]]]] = [
+    *((kind, 3.0, LASTING) for kind in ("postgres", "mariadb")),
+    *((kind, 10.0, PASSING) for kind in ("postgres", "mariadb")),
+    ("sqlite", 3.0, ON_A_FILE),
+    ("sqlite", 10.0, BRIEFLY_ON_A_FILE),
+]
+
+
+def cases() -> Iterator[Case]:
+    for kind, ttl_s, faults in LANES:
+        open_stage = opener(kind, ttl_s)
+        for fault, run in faults.items():
+            yield Case(f"{kind}-{ttl_s:g}s", fault, open_stage, run)
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("case", list(cases()), ids=str)
+def test_an_outage(case: Case, campaign: Campaign) -> None:
+    campaign.result(case, 7000)
