@@ -21,6 +21,9 @@ def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
         if any(name in case.lane.split() for case in cases):
             url = request.getfixturevalue(name).url
             SHARED[name] = url("psycopg" if name == "postgres" else "pymysql")
+    for name, driver in (("postgres", "psycopg"), ("mariadb", "pymysql")):
+        if any(case.fault == f"ten at once on {name}" for case in cases):
+            SHARED[f"empty {name}"] = request.getfixturevalue("new_database")(driver)
     SHARED["folder"] = str(request.getfixturevalue("tmp_path_factory").mktemp("faults"))
     running = Campaign(cases, repeat=request.config.getoption("repeat"))
     request.config.stash[CAMPAIGN] = running

@@ -30,12 +30,19 @@ class Scene:
     """Members whose commands write into `ticks`, one file for each start."""
 
     def __init__(
-        self, url: str, folder: Path, *, behaviour: str = "ordinary", ttl_s: float = 3.0, more: tuple[str, ...] = ()
+        self,
+        url: str,
+        folder: Path,
+        *,
+        behaviour: str = "ordinary",
+        ttl_s: float = 3.0,
+        more: tuple[str, ...] = (),
+        hosts: tuple[str, ...] = HOSTS,
     ) -> None:
         folder.mkdir(parents=True)
         self.folder, self.ticks = folder, folder / "ticks"
         self.ticks.mkdir()
-        self.behaviour = behaviour
+        self.behaviour, self.hosts = behaviour, hosts
         self.timings = Timings.of(ttl_s)
         self._sink = Sink()
         self.rig = Rig(
@@ -65,13 +72,14 @@ class Scene:
 
     def fill(self) -> None:
         """Start a member on every host that has none."""
-        for host in HOSTS:
+        for host in self.hosts:
             member = self.rig.members.get(host)
             if member is None or member.process.poll() is not None:
                 self.rig.add(host)
 
-    def whole(self, limit_s: float = SETTLE_LIMIT_S, *, size: int = len(HOSTS)) -> tuple[Member, Start]:
-        """A leader whose command is fully there, and a line of `size` in all. Raises `RigError` after the limit."""
+    def whole(self, limit_s: float = SETTLE_LIMIT_S, *, size: int | None = None) -> tuple[Member, Start]:
+        """A leader whose command is fully there, and a line of `size` in all (all hosts). Raises `RigError` after the limit."""
+        wanted = len(self.hosts) if size is None else size
 
         def found() -> tuple[Member, Start] | None:
             facts = {host: member.ask() for host, member in self.rig.members.items() if member.process.poll() is None}
@@ -79,7 +87,7 @@ class Scene:
             standing = [
                 host for host, fact in facts.items() if fact and fact["ready"] and (fact["leader"] or fact["place"])
             ]
-            if len(leading) != 1 or len(standing) != size:
+            if len(leading) != 1 or len(standing) != wanted:
                 return None
             fact = facts[leading[0]] or {}
             name = f"{fact['term']}.{fact['member']}.{fact['command_pid']}.ticks"
@@ -88,7 +96,7 @@ class Scene:
                 return None
             return self.rig.members[leading[0]], start
 
-        return self.wait_for(found, f"a leader with its command, and a line of {size}", limit_s)
+        return self.wait_for(found, f"a leader with its command, and a line of {wanted}", limit_s)
 
     def processes(self, start: Start) -> list[int]:
         """The living processes of one start."""

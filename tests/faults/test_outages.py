@@ -23,8 +23,7 @@ from tests.faults.written import Start
 from heirflow.testing.rig import Member, now_s
 from heirflow.testing.servers import mariadb_server, postgres_server
 
-KINDS = ("postgres", "mariadb", "sqlite")
-TROUBLE, OVER = "cannot use the store", "the store answers again"
+TROUBLE = "cannot use the store"
 SENTENCES_AT_MOST = {"leader": 6, "heir": 2}
 """How much a member may say while the database is out, however long that is."""
 
@@ -39,19 +38,20 @@ class Stage:
 
 
 def lasting(stage: Stage, *, outage: Outage, leader_dies: bool = False, for_all: bool = True) -> Run:
-    """Out for longer than the lease. `for_all`: heirs cannot even look."""
+    """Out for longer than the lease. `for_all`: heirs cannot even look, and tell it."""
     play, timings, run = stage.play, stage.play.timings, Run()
     play.fill()
     leader, before = play.whole()
-    read_from = {host: member.log.stat().st_size for host, member in play.rig.members.items()}
+    whole = sizes(play)
     with outage(stage.database):
-        out_at = now_s()
+        out_at, out = now_s(), sizes(play)
         if leader_dies:
             leader.kill("member", "guard", "backstop")
             leader.process.wait()
         play.wait_for(lambda: not play.processes(before), "the end of the command", timings.ttl_s + 2 * NOISE_S)
         play.wait_until(out_at + timings.ttl_s + timings.check_in_s)
-        judge_sentences(play, leader, read_from, run, dead=leader_dies, for_all=for_all)
+        if for_all:
+            judge_sentences(play, leader, whole, out, run)
     back_at = now_s()
     promised_s = timings.ttl_s + 2 * timings.check_in_s
     size = 2 if leader_dies else 3
@@ -103,19 +103,27 @@ def judge(play: Scene, before: Start, after: Start, out_at: float, run: Run) -> 
     play.tidy(after)
 
 
-def judge_sentences(
-    play: Scene, leader: Member, read_from: dict[str, int], run: Run, *, dead: bool, for_all: bool
-) -> None:
-    """Each member has told the trouble once, and little else."""
+def sizes(play: Scene) -> dict[str, int]:
+    """How long each journal is."""
+    return {host: member.log.stat().st_size for host, member in play.rig.members.items()}
+
+
+def sentences(member: Member, read_from: int) -> list[str]:
+    """What a member has said since its journal was that long."""
+    lines = member.log.read_bytes()[read_from:].decode(errors="replace").splitlines()
+    return [json.loads(line)["sentence"] for line in lines if line.startswith("{")]
+
+
+def judge_sentences(play: Scene, leader: Member, whole: dict[str, int], out: dict[str, int], run: Run) -> None:
+    """Each member has told the trouble, and from when the database was out not again, and little else."""
     for host, member in play.rig.members.items():
-        if dead and member is leader:
+        if member.process.poll() is not None:
             continue
-        lines = member.log.read_bytes()[read_from[host] :].decode(errors="replace").splitlines()
-        said = [json.loads(line)["sentence"] for line in lines if line.startswith("{")]
+        said = sentences(member, out[host])
         troubles = [sentence for sentence in said if sentence.startswith(TROUBLE)]
+        told = any(sentence.startswith(TROUBLE) for sentence in sentences(member, whole[host]))
         most = SENTENCES_AT_MOST["leader" if member is leader else "heir"]
-        enough = len(troubles) == 1 or (not for_all and member is not leader and not troubles)
-        if not enough or len(said) > most:
+        if not told or len(troubles) > 1 or len(said) > most:
             run.wrong.append(f"{host} told its trouble {len(troubles)} times, in {len(said)} sentences: {said}")
 
 
