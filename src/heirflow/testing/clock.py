@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Action = Callable[..., None]
+AT_ONE_INSTANT = 10_000
+"""More than this at the same moment means that time does not pass any more."""
 
 
 @dataclass(slots=True)
@@ -74,9 +76,11 @@ class Agenda:
 
     def run_until(self, end_s: float) -> None:
         """Let everything happen up to and including `end_s`."""
-        heap = self._heap
+        heap, instant, count = self._heap, self.now, 0
         while heap and heap[0][0] <= end_s:
             self.now, _, owner, action, args = heapq.heappop(heap)
+            instant, count = (instant, count + 1) if self.now == instant else (self.now, 0)
+            assert count < AT_ONE_INSTANT, f"time stands still at {self.now} with {action}"
             if owner is not None:
                 if not owner.alive:
                     continue

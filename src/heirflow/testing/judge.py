@@ -203,7 +203,7 @@ class Judge:
             self.broken("paused: nobody changes place", f"{after.leader} took charge")
         stale = before.leader == taker.id and before.term < self.seen_term.get(taker.id, 0)
         asked_at = self._speaker.asked_at if self._speaker is not None else 0.0
-        if before.leader is not None and (before.leader != after.leader or stale):
+        if before.leader is not None and (stale or (before.leader != after.leader and not self.void)):
             waited = (now - self.written_at_s) * taker.host.rate
             if stale:
                 waited = asked_at - self.first_seen[taker.id][1]
@@ -281,6 +281,9 @@ class Judge:
             if isinstance(act, Send):
                 self._sent(member, now)
             elif isinstance(act, StopCommand):
+                record = step.state.record
+                if record is not None and record.paused and not member.stop_asked:
+                    self.broken("paused: nobody changes place", f"{member.id} stops its command")
                 ordered = member.stop_asked or self.switchovers or member.id in self.drained
                 if not ordered and step.state.stop is not None and step.state.stop.then is not Then.LOST:
                     self.broken("no preemption without an order", f"{member.id} stops: {step.state.stop.because}")

@@ -109,7 +109,7 @@ class MemberProcess(Process):
             world.say(self.id, sentence)
         if step.acts:
             world.judge.decided(self, before, step)
-            if self.hold:
+            if self.hold or world.freezes_start(self, step.acts):
                 self.hold = False
                 self.held_acts.append(step.acts)
                 world.freeze_between(self)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from random import Random
 
 from heirflow.election.record import ANYONE, Record
-from heirflow.election.state import Policy
+from heirflow.election.state import Act, Policy, StartCommand
 from heirflow.election.timings import Timings
 from heirflow.testing import faults, liveness
 from heirflow.testing.clock import Agenda, Host
@@ -73,6 +73,8 @@ class World:
         self.members: dict[str, MemberProcess] = {}
         self.everybody: dict[str, MemberProcess] = {}
         self.stubborn = 0
+        self.frozen_starts = 0.0
+        """The share of starts before which the member is frozen, between deciding and acting."""
         self.member_strikes = True
         """Whether a member strikes when its frozen guard misses the deadline; mutants of other lines take this one away."""
         self.calm = quiet
@@ -261,6 +263,12 @@ class World:
         lasts = self.rng.random() * self.rng.choice((0.1, 2.0)) * self.longest_ttl_s
         self.say(member.id, f"is frozen between deciding and acting, for {lasts:.3f} s")
         self.agenda.at(min(self.agenda.now + lasts, max(self.act_s, self.agenda.now)), None, end)
+
+    def freezes_start(self, member: MemberProcess, acts: tuple[Act, ...]) -> bool:
+        """Whether this member is to be frozen just before it lets its guard start the command."""
+        if not self.frozen_starts or not any(isinstance(act, StartCommand) for act in acts):
+            return False
+        return not member.held_acts and self.rng.random() < self.frozen_starts
 
     def _wake_up(self, member: MemberProcess) -> None:
         if member.alive and not member.host.frozen and not member.frozen:

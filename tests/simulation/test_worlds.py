@@ -1,0 +1,65 @@
+"""The simulation itself: a thousand worlds are clean, the same seed is the same world, and what must be red is red."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from heirflow.testing import scenes
+from heirflow.testing.shrink import shrink
+from heirflow.testing.sim import Tally, explain, play, play_many
+from heirflow.testing.world import World
+
+WORLDS = int(os.environ.get("HEIRFLOW_TEST_WORLDS", "1000"))
+
+
+@pytest.mark.slow
+def test_a_thousand_worlds_keep_every_promise() -> None:
+    tally = Tally()
+    for verdict in play_many(range(WORLDS)):
+        tally.add(verdict)
+    print(tally)
+    assert not tally.red, "\n\n".join(explain(verdict.seed) for verdict in tally.red[:2])
+    # A world in which nothing happens proves nothing.
+    assert tally.changes > 2 * WORLDS
+    assert tally.void > 0
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_in_quiet_worlds_the_line_is_in_order(seed: int) -> None:
+    verdict = scenes.quiet(seed)
+    assert verdict.promise is None, f"{verdict.promise}: {verdict.sentence}"
+
+
+def test_the_same_seed_is_the_same_world() -> None:
+    one, other = World(7), World(7)
+    assert one.run() == other.run()
+    assert one.transcript == other.transcript
+
+
+def test_clocks_beyond_the_budget_turn_red() -> None:
+    promises = set()
+    for seed in range(120):
+        verdict = play(seed, drift=4.0)
+        promises.add(verdict.promise)
+        if verdict.promise in {"never two", "a leader's end comes first"}:
+            break
+    assert promises & {"never two", "a leader's end comes first"}
+
+
+def test_a_red_world_becomes_a_short_story_that_can_be_played_again() -> None:
+    seed = next(seed for seed in range(200) if play(seed, drift=4.0).promise == "a leader's end comes first")
+    whole = World(seed, drift=4.0)
+
+    def make(keep: object, hosts: int | None) -> World:
+        return World(seed, drift=4.0, keep=keep, hosts=hosts)  # type: ignore[arg-type]
+
+    world, verdict = shrink(make, "a leader's end comes first")
+    assert verdict.promise == "a leader's end comes first"
+    assert len(world.faults) < len(whole.faults)
+    kept = [fault.number for fault in world.faults]
+    assert World(seed, drift=4.0, keep=kept, hosts=world.standing).run().promise == verdict.promise
+    told = explain(seed, drift=4.0)
+    assert f"make sim WORLDS=1 SEED={seed}" in told
+    assert "took charge for term" in told
