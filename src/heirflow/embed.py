@@ -23,7 +23,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ from heirflow.election.state import NEVER, Policy
 from heirflow.election.timings import Timings
 from heirflow.member import Identity, Member
 from heirflow.stores import open_store
-from heirflow.supervise.launcher import Ending, Gone, GuardEvent, Started
+from heirflow.supervise.events import Ending, Gone, GuardEvent, Started
 
 Overrun = Literal["exit", "warn"]
 
@@ -150,6 +150,9 @@ class ThreadKeeper:
 
     def fileno(self) -> int:
         return self._reader.fileno()
+
+    def standby(self, *, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """A callable is warm as it is."""
 
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
         self._lead = Lead(env["HEIRFLOW_ELECTION"], env["HEIRFLOW_MEMBER"], int(env["HEIRFLOW_TERM"]))

@@ -12,7 +12,7 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from heirflow.election.state import (
     KillCommand,
     News,
     Policy,
+    Readiness,
     Send,
     StartCommand,
     State,
@@ -47,7 +48,7 @@ from heirflow.local import LocalDoor
 from heirflow.standing import facts_about
 from heirflow.stores.base import Store, Will
 from heirflow.supervise.commands import command_environment
-from heirflow.supervise.launcher import Ending, Gone, GuardEvent, Lost, Started, Stuck
+from heirflow.supervise.events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
 from heirflow.worker import Outcome, Worker
 
 RESPAWN_AFTER_S = 1.0
@@ -75,6 +76,7 @@ class Keeper(Protocol):
 
     def spawn(self) -> None: ...
     def fileno(self) -> int: ...
+    def standby(self, *, argv: Sequence[str], env: Mapping[str, str]) -> None: ...
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None: ...
     def lease(self, *, term_at: float, kill_at: float) -> None: ...
     def stop(self, *, grace_s: float, again_s: float | None = None) -> None: ...
@@ -106,8 +108,10 @@ class Member:
         policy: Policy,
         journal: Telling,
         again_s: float | None = None,
+        standby_argv: Sequence[str] | None = None,
         door: LocalDoor | None = None,
     ) -> None:
+        """`standby_argv`: the program that waits at a gate until it is needed (a warm standby); None: started cold."""
         self._election = election
         self._identity = identity
         self._keeper_factory = keeper_factory
@@ -115,9 +119,14 @@ class Member:
         self._timings = timings
         self._journal = journal
         self._again_s = again_s
+        self._standby_argv = standby_argv
+        self._standby_at: float | None = None
+        """When the next standby is started; None while there is one, or none is wanted."""
+        self._standbys_ended = 0
+        """In a row, without having stood at the gate."""
         self._door = door
         self._exit_code: int | None = None
-        self._pids: dict[str, int | None] = {"command": None}
+        self._pids: dict[str, int | None] = {"command": None, "standby": None}
         self._state = State(
             me=identity.id,
             host=identity.host,
@@ -125,6 +134,7 @@ class Member:
             label=identity.label,
             born_at=boottime(),
             policy=policy,
+            standby_ready=standby_argv is None,
         )
         self._nudge_reader, self._nudge_writer = socket.socketpair()
         self._nudge_reader.setblocking(False)
@@ -174,15 +184,20 @@ class Member:
 
     def _loop(self) -> None:
         self._guard_wanted_at: float | None = None
+        self._want_standby(boottime())
         self._happen(GuardUp())
+        self._tend_standby()
         while not self._state.done:
             self._wait()
             for event in self._look():
                 self._happen(event)
+            self._tend_standby()
 
     def _wait(self) -> None:
         now = boottime()
         moments = [wake_at(self._state, now, self._timings)]
+        if self._standby_at is not None:
+            moments.append(self._standby_at)
         moments.append(self._keeper.wake_at() if self._guard_wanted_at is None else self._guard_wanted_at)
         # The selector's clock does not count suspended time: never trust it for longer than a check-in.
         timeout_s = min(max(0.0, min(moments) - now), self._timings.check_in_s)
@@ -219,6 +234,7 @@ class Member:
             self._keeper = self._keeper_factory()
             self._keeper.spawn()
             self._guard_wanted_at, self._guard_since = None, now
+            self._want_standby(now)
             yield GuardUp()
         for event in self._keeper.poll(now):
             match event:
@@ -232,12 +248,44 @@ class Member:
                     self._journal.say("the command was killed and does not end; waiting for the kernel", pids=pids)
                 case Gone(status, because, _):
                     self._pids["command"] = None
+                    self._want_standby(now)
+                    yield from self._ready(False)  # first: who has no standby does not start again at once
                     yield CommandGone(status, _end_of(status, because))
+                case Standing(pid):
+                    self._pids["standby"], self._standbys_ended = pid, 0
+                    self._journal.say("the standby is warm", pid=pid)
+                    yield from self._ready(True)
+                case StandbyGone(status, because):
+                    self._pids["standby"] = None
+                    wait_s = min(60.0, 2.0**self._standbys_ended)
+                    self._standbys_ended += 1
+                    self._journal.say(f"the standby ended ({_end_of(status, because)}); another one in {wait_s:g} s")
+                    self._want_standby(now + wait_s)
+                    yield from self._ready(False)
+                case Note(text):
+                    yield Readiness(self._state.standby_ready, text)
                 case Lost(because):
                     self._keeper.close()
                     lasted_s = now - self._guard_since
                     self._guard_wanted_at = now + (RESPAWN_AFTER_S if lasted_s < RESPAWN_AFTER_S else 0.0)
+                    self._standby_at = None
+                    yield from self._ready(False)
                     yield GuardDown(because)
+
+    def _ready(self, ready: bool) -> Iterator[StateEvent]:
+        if self._standby_argv is not None:
+            yield Readiness(ready, self._state.note)
+
+    def _want_standby(self, at: float) -> None:
+        if self._standby_argv is not None and self._state.leaving is None:
+            self._standby_at = at
+
+    def _tend_standby(self) -> None:
+        """Start the standby that is due. It gets no lease: its gate opens only with one."""
+        due = self._standby_at is not None and boottime() >= self._standby_at
+        if due and self._standby_argv is not None and self._guard_wanted_at is None and self._state.leaving is None:
+            self._standby_at = None
+            self._keeper.standby(argv=self._standby_argv, env=self._environment(None))
 
     def _happen(self, event: StateEvent) -> None:
         step = decide(self._state, event, boottime(), self._timings)
@@ -270,11 +318,12 @@ class Member:
 
     # ---- what others need to know -------------------------------------------------------------------------------------
 
-    def _environment(self, term: int) -> dict[str, str]:
+    def _environment(self, term: int | None) -> dict[str, str]:
+        """The command's environment; a standby's has no term yet."""
         ours = {
             "HEIRFLOW_ELECTION": self._election,
             "HEIRFLOW_MEMBER": self._identity.id,
-            "HEIRFLOW_TERM": str(term),
+            **({} if term is None else {"HEIRFLOW_TERM": str(term)}),
             # Drivers built on libpq name their sessions after this, so that a later leader can tell and end them.
             "PGAPPNAME": f"heirflow/{self._identity.id}",
         }

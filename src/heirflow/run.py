@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from heirflow.election.state import Policy
@@ -31,6 +31,7 @@ def run_member(
     run_dir: Path | None = None,
     journal: Journal,
     again_s: float | None = None,
+    standby_argv: Sequence[str] | None = None,
     start_timeout_s: float = 30.0,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
@@ -56,6 +57,7 @@ def run_member(
         ),
         journal=journal,
         again_s=again_s,
+        standby_argv=standby_argv,
         door=door,
     )
     handle_signals(member)

@@ -32,6 +32,7 @@ def facts_about(
         "trusted_for_s": round(state.trusted_until - now, 3) if leads else None,
         "guard_pid": pids.get("guard"),
         "command_pid": pids.get("command"),
+        "standby_pid": pids.get("standby"),
         "sentence": sentence,
     }
 

@@ -15,7 +15,8 @@ from dataclasses import asdict
 
 from heirflow.clock import boottime
 from heirflow.supervise.commands import command_environment
-from heirflow.supervise.launcher import Gone, Guard, Lost
+from heirflow.supervise.events import Gone, Lost
+from heirflow.supervise.launcher import Guard
 
 
 def main() -> None:

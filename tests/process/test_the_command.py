@@ -16,7 +16,8 @@ from tests.process.stage import Stage, wait_until
 from heirflow.clock import boottime
 from heirflow.errors import CommandNotFound, CommandNotRunnable
 from heirflow.supervise.commands import check_runnable, command_environment
-from heirflow.supervise.launcher import Gone, Guard, GuardEvent, Lost, Started
+from heirflow.supervise.events import Gone, GuardEvent, Lost, Started
+from heirflow.supervise.launcher import Guard
 
 SECRET = {
     "NOTIFY_SOCKET": "/run/notify",

@@ -30,6 +30,8 @@ class Record:
     """Why the leadership last changed, as a plain sentence for people."""
     paused: bool = False
     """Order: nobody changes place."""
+    note: str = ""
+    """What the leader's command said about itself (a JSON object), for a successor that takes over what it left."""
     switchover_to: str | None = None
     """Order: a member id, `ANYONE`, or None. The member that is named goes first in line until somebody takes charge."""
 
@@ -93,6 +95,8 @@ class Swap:
     """Written to the history in the same transaction, only if the swap wins."""
     news: bool = False
     """Wake those who wait for news. Set for changes of leadership and orders, never for a mere renewal."""
+    takes_over: str | None = None
+    """For a swap that takes charge: the `Record.note` of the leader before. The store's own hook may act on it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,8 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
                 return _gone(down, CommandGone(None, event.because), now, timings)
             return Step(down, because=(event.because,))
         case Readiness():
-            ask_at = now if event.ready != state.standby_ready else state.ask_at
+            changed = (event.ready, event.note) != (state.standby_ready, state.note)
+            ask_at = now if changed and state.failed_calls == 0 else state.ask_at
             return Step(replace(state, standby_ready=event.ready, note=event.note, ask_at=ask_at))
         case StopAsked():
             return _stop_asked(state, event, now, timings)

@@ -219,7 +219,7 @@ class GuardDown:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """The standby became ready, or is not any more."""
+    """The standby became ready, or is not any more; or the command said something about itself."""
 
     ready: bool
     note: str = ""

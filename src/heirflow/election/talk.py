@@ -102,13 +102,15 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
         paused=_paused(state),
     )
     event = Event(What.TOOK_CHARGE, term, state.me, because, took_s=empty_s)
-    return Wish(Purpose.TAKE, Swap(record.version if record else None, taken, event, news=True), urgent=True)
+    left = record.note if record else ""
+    swap = Swap(record.version if record else None, taken, event, takes_over=left, news=True)
+    return Wish(Purpose.TAKE, swap, urgent=True)
 
 
 def _renew(state: State, timings: Timings) -> Wish:
     record = state.record
     assert record is not None
-    renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s)
+    renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=state.note or record.note)
     if record.switchover_to is None or state.stop is not None:
         return Wish(Purpose.RENEW, Swap(record.version, renewed))
     # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.

@@ -73,6 +73,7 @@ def tables(schema: str | None = None) -> Tables:
         sa.Column("ttl_s", sa.Float(53), nullable=False),
         sa.Column("because", sa.Text, nullable=False),
         sa.Column("paused", sa.Boolean, nullable=False),
+        sa.Column("note", sa.Text, nullable=False),
         sa.Column("switchover_to", _name()),
         sa.Column("written_at", _instant(), nullable=False),
         sa.Column("since", _instant(), nullable=False),

@@ -261,6 +261,7 @@ class SqlStore:
             "p_ttl_s": wanted.ttl_s,
             "p_because": cleaned(wanted.because),
             "p_paused": wanted.paused,
+            "p_note": cleaned(wanted.note),
             "p_switchover_to": wanted.switchover_to,
         }
         if swap.expected is None:

@@ -42,7 +42,7 @@ class Statements:
 
         wanted: dict[str, Any] = {
             name: bindparam(f"p_{name}")
-            for name in ("version", "term", "leader", "ttl_s", "because", "paused", "switchover_to")
+            for name in ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to")
         }
         self.first = (
             flavour.insert_if_absent(election)
@@ -95,7 +95,7 @@ class Statements:
         )
 
 
-RECORD = ("version", "term", "leader", "ttl_s", "because", "paused", "switchover_to", "written_at", "since")
+RECORD = ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to", "written_at", "since")
 MEMBER = (
     "id", "seniority", "host", "pid", "ready", "drained", "label", "note", "joined_at", "checked_in_at",
 )  # fmt: skip
@@ -112,6 +112,7 @@ def record_of(row: Any) -> Record | None:
         ttl_s=float(row.e_ttl_s),
         because=row.e_because,
         paused=bool(row.e_paused),
+        note=row.e_note,
         switchover_to=row.e_switchover_to,
     )
 

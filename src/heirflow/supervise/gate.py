@@ -1,9 +1,9 @@
 """The gate: where a warm standby waits, fully imported, until its member takes charge.
 
-The guard starts a standby with one end of a socket and names it in the environment (``HEIRFLOW_GATE``). The standby says
-``ready`` and waits. The guard opens the gate with one line of JSON, at the word of a leader whose lease is confirmed, and with the
-same deadline that a command started afresh would get. Anything else at a gate ends the process: end of file (the guard died), a line that
-is not JSON, a descriptor that cannot be read. A gate that cannot be read never opens.
+The guard starts a standby with two pipes and names them in the environment (``HEIRFLOW_GATE``). The standby says ``ready``
+and waits. The guard opens the gate with one line of JSON, at the word of a leader whose lease is confirmed, and with the
+same deadline that a command started afresh would get. Anything else at a gate ends the process: end of file (the guard
+died), a line that is not JSON, a descriptor that cannot be read. A gate that cannot be read never opens.
 
 Also a program, for any Python program whose imports take long (``--preload``)::
 
@@ -14,11 +14,11 @@ imports the modules, waits at the gate, and then runs the program as ``python -m
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import runpy
-import socket
 import sys
 from typing import Any
 
@@ -29,9 +29,10 @@ LINE_LIMIT = 65536
 class Gate:
     """The standby's end. Take it once, before anything is begun; `stand` returns when the gate has opened."""
 
-    def __init__(self, number: int) -> None:
-        self._socket = socket.socket(fileno=number)
-        self._socket.set_inheritable(False)
+    def __init__(self, reader: int, writer: int) -> None:
+        self._reader, self._writer = reader, writer
+        for fd in (reader, writer):
+            os.set_inheritable(fd, False)
 
     @classmethod
     def take(cls) -> Gate | None:
@@ -43,7 +44,8 @@ class Gate:
         if named is None:
             return None
         try:
-            return cls(int(named))
+            reader, writer = map(int, named.split(","))
+            return cls(reader, writer)
         except (ValueError, OSError) as error:
             raise SystemExit(f"heirflow: the gate {named!r} cannot be used: {error}") from error
 
@@ -53,10 +55,10 @@ class Gate:
         Raises `SystemExit` when it will never open.
         """
         try:
-            self._socket.sendall(b"ready\n")
+            os.write(self._writer, b"ready\n")
             line = b""
             while not line.endswith(b"\n"):
-                piece = self._socket.recv(4096)
+                piece = os.read(self._reader, 4096)
                 if not piece or len(line) > LINE_LIMIT:
                     raise SystemExit(0)  # the member is gone or wants no standby any more: nothing was begun
                 line += piece
@@ -64,21 +66,21 @@ class Gate:
             os.environ.update(environment)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise SystemExit(f"heirflow: the gate cannot be read, so it stays shut: {error}") from error
+        os.close(self._reader)
         return environment
 
     def note(self, **facts: Any) -> None:
         """Tell the member something that others in the line should know. Never raises: it is not worth a command."""
-        try:
-            self._socket.sendall(json.dumps(facts).encode() + b"\n")
-        except (OSError, ValueError):
-            return
+        with contextlib.suppress(OSError, ValueError):
+            os.write(self._writer, json.dumps(facts).encode() + b"\n")
 
 
 def main() -> None:
+    """Import, stand, run."""
     modules, flag, program = sys.argv[1], sys.argv[2], sys.argv[3]
     if flag != "-m":
         raise SystemExit("heirflow: --preload works with `python -m PROGRAM`")
-    sys.path[0] = os.getcwd()  # noqa: PTH109  as `python -m` has it
+    sys.path[0] = os.getcwd()
     gate = Gate.take()
     for module in filter(None, modules.split(",")):
         importlib.import_module(module)

@@ -42,7 +42,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 STUCK_AFTER_S = 2.0
-WILL_LIMIT_S = 3.0
+FOREVER = float("inf")
 
 
 def beside(name: str) -> ModuleType:
@@ -54,6 +54,7 @@ def beside(name: str) -> ModuleType:
 
 
 processes, backstop = beside("processes"), beside("backstop")
+testament, gatekeeper = beside("testament"), beside("gatekeeper")
 boottime, strike, descendants = processes.boottime, processes.strike, processes.descendants
 
 
@@ -64,11 +65,11 @@ class Guard:
         self, channel: int, request: int, helper_stdin: int, helper_stdout: int, backstop_pid: int, cgroup: Any
     ) -> None:
         self.channel, self.request, self.backstop_pid, self.cgroup = channel, request, backstop_pid, cgroup
-        self.helper_stdin, self.helper_stdout = helper_stdin, helper_stdout
         self.inbox = self.outbox = b""
         self.member_gone = self.backstop_gone = self.leaving = False
         self.command = self.main_pid = self.group = 0  # `command`: the main process while it is not reaped
         self.running = False  # from fork until proved gone
+        self.serial = 0  # the member's number for what runs
         self.status: int | None = None
         self.failed_exec: int | None = None
         self.exec_fd = -1
@@ -78,11 +79,6 @@ class Guard:
         self.because = self.ending = ""  # why we are killing, empty while we are not; what an end of its own would mean
         self.struck_at = self.next_pass_s = 0.0
         self.told_stuck = False
-        self.will: dict[str, Any] | None = None
-        self.will_argv: list[str] = []
-        self.will_text = self.answer = b""
-        self.helper = "none"  # none -> asked -> told (go was written) -> done; asked or told -> lost -> told
-        self.give_up_at = 0.0
         self.timer = processes.Timer()
         self.wake_r, wake_w = os.pipe()
         for fd in (channel, request, self.wake_r, wake_w, helper_stdout, helper_stdin):
@@ -94,6 +90,8 @@ class Guard:
             if fd >= 0:
                 self.poll.register(fd, select.POLLIN)
         self.poll.register(request, 0)  # only its error: the backstop's end
+        self.gate, told = gatekeeper.Gatekeeper(self.poll), self.tell_backstop
+        self.will = testament.Testament(processes, self.poll, told, helper_stdin, helper_stdout, backstop_pid)
 
     def run(self) -> NoReturn:
         self.say("hello", pid=os.getpid(), backstop_pid=self.backstop_pid)
@@ -111,8 +109,10 @@ class Guard:
                     os.read(fd, 4096)
                 elif fd == self.exec_fd:
                     self.hear_exec()
-                elif fd == self.helper_stdout:
-                    self.hear_helper()
+                elif fd == self.will.stdout:
+                    self.will.hear()
+                elif fd == self.gate.reader:
+                    self.hear_standby()
             self.reap()
             self.finish()
             self.flush()
@@ -123,7 +123,7 @@ class Guard:
         if self.because:
             self.next_pass_s = min(0.05, self.next_pass_s + 0.001)
             return self.next_pass_s * 1000
-        if self.outbox or self.timer.fd < 0 or self.helper != "none":
+        if self.outbox or self.timer.fd < 0 or self.will.helper != "none":
             return 100
         return None
 
@@ -156,7 +156,7 @@ class Guard:
             self.poll.unregister(self.channel)
             self.kill("its member is gone")
             if not self.leaving:
-                self.ask_helper()
+                self.will.ask(self.kill_at)
 
     def obey(self, message: dict[str, Any]) -> None:
         what = message.pop("what")
@@ -165,8 +165,12 @@ class Guard:
             self.say("pong", n=message["n"])
         elif what == "start":
             self.start(**message)
+        elif what == "standby":
+            self.standby(**message)
+        elif what == "open":
+            self.open_gate(**message)
         elif what == "will":
-            self.will, self.will_argv = message["payload"], message["argv"]
+            self.will.payload, self.will.argv = message["payload"], message["argv"]
         elif what == "bye":
             self.leaving = True
             self.kill("its member is done")
@@ -174,6 +178,7 @@ class Guard:
             if now < self.kill_at < message["kill_at"]:
                 self.kill_at = message["kill_at"]
                 self.term_at = None if self.term_at is None else message["term_at"]
+                self.tell_backstop("deadline", self.kill_at)
         elif what == "signal" and self.command:
             processes.send([self.command], message["n"])
         elif what == "stop" and self.running:
@@ -189,22 +194,64 @@ class Guard:
 
     # the command
 
-    def start(self, argv: list[str], env: dict[str, str], cwd: str, term_at: float, kill_at: float) -> None:
+    def start(self, argv: list[str], env: dict[str, str], cwd: str, term_at: float, kill_at: float, n: int) -> None:
         """Run it. Texts are bytes read as Latin-1, so that any bytes pass unchanged whatever our locale is."""
+        if self.may_begin(n, min(term_at, kill_at)):
+            self.set_deadline(term_at, kill_at)
+            self.run_command(argv, env, cwd, ())
+
+    def standby(self, argv: list[str], env: dict[str, str], cwd: str, n: int) -> None:
+        """Run it up to its gate. It has no lease, and so does not begin before `open_gate`."""
+        if self.may_begin(n, FOREVER):
+            self.set_deadline(None, FOREVER)
+            ends = self.gate.build()
+            self.run_command(argv, {**env, "HEIRFLOW_GATE": f"{ends[0]},{ends[1]}"}, cwd, ends)
+            self.gate.built(ends)
+
+    def open_gate(self, env: dict[str, str], term_at: float, kill_at: float, n: int) -> None:
+        """Let the standby begin, if it stands there and there is time; otherwise nothing begins."""
+        if not self.running:
+            self.say("gone", n=n, status=None, because="its standby had ended", took_s=0.0)
+        elif self.gate.stands and not self.because and boottime() < min(term_at, kill_at):
+            self.set_deadline(term_at, kill_at)
+            self.gate.open(env)
+            self.say("started", pid=self.main_pid)
+        else:
+            self.kill("it was not at its gate when it should have begun")
+
+    def hear_standby(self) -> None:
+        stood = self.gate.stands
+        for text in self.gate.hear():
+            self.say("note", text=text)
+        if self.gate.stands and not stood:
+            self.say("standing", pid=self.main_pid)
+
+    def may_begin(self, n: int, limit_at: float) -> bool:
         assert not self.running, "one guard runs one command at a time"
-        if self.member_gone or self.backstop_gone or self.leaving or boottime() >= min(term_at, kill_at):
-            self.say("gone", status=None, because="it was not started: its lease had already run out", took_s=0.0)
-            return
-        self.term_at, self.kill_at, self.again_at = term_at, kill_at, None
-        self.stop_at = float("inf")
-        self.status, self.failed_exec, self.because, self.told_stuck = None, None, "", False
+        if self.member_gone or self.backstop_gone or self.leaving or boottime() >= limit_at:
+            because = "it was not started: its lease had already run out"
+            self.say("gone", n=n, status=None, because=because, took_s=0.0)
+            return False
+        self.serial = n
+        return True
+
+    def set_deadline(self, term_at: float | None, kill_at: float) -> None:
+        self.term_at, self.kill_at, self.again_at, self.stop_at = term_at, kill_at, None, FOREVER
         self.ending = "it ended by itself"
+        self.tell_backstop("deadline", None if kill_at == FOREVER else kill_at)
+
+    def tell_backstop(self, what: str, value: Any) -> None:
+        with contextlib.suppress(OSError):  # it is gone, which `poll` tells, or frozen: then we are not
+            os.write(self.request, json.dumps([what, value]).encode() + b"\n")
+
+    def run_command(self, argv: list[str], env: dict[str, str], cwd: str, keep: tuple[int, ...]) -> None:
+        self.status, self.failed_exec, self.because, self.told_stuck = None, None, "", False
         self.running = True
         self.exec_fd, report = os.pipe()
         me = os.getpid()
         self.command = os.fork()
         if self.command == 0:
-            processes.become_command(me, argv, env, cwd, report, self.cgroup)
+            processes.become_command(me, argv, env, cwd, report, self.cgroup, keep)
         self.main_pid, self.group = self.command, 0 if processes.LINUX else self.command
         os.close(report)
         os.set_blocking(self.exec_fd, False)
@@ -224,7 +271,7 @@ class Guard:
                 number, _, path = report.decode(errors="replace").partition(" ")
                 self.failed_exec = 127 if int(number) == errno.ENOENT else 126
                 self.kill(f"it could not be started: {os.strerror(int(number))}: {path}")
-            else:
+            elif self.gate.opened:
                 self.say("started", pid=self.main_pid)
 
     def look_at_clock(self) -> None:
@@ -246,7 +293,7 @@ class Guard:
 
     def arm(self) -> None:
         moments = [at for at in (self.term_at, self.kill_at, self.stop_at, self.again_at) if at is not None]
-        self.timer.set(min(moments) if self.running and not self.because else None)
+        self.timer.set(min(moments) if min(moments) < FOREVER and self.running and not self.because else None)
 
     def term(self) -> None:
         if self.command:  # a stopped process acts on TERM only after CONT
@@ -303,61 +350,14 @@ class Guard:
                     self.say("stuck", pids=stuck or left)
                 return
             took_s = boottime() - self.struck_at
-            self.say("gone", status=self.status, because=self.because, took_s=took_s)
+            self.say("gone", n=self.serial, status=self.status, because=self.because, took_s=took_s)
             self.running, self.because = False, ""
+            self.tell_backstop("deadline", None)
+            self.gate.close()
         if self.leaving and not self.running:
             self.leave()
-        if self.member_gone and not self.running:
-            self.carry_out_the_will()
-
-    # the will
-
-    def ask_helper(self) -> None:
-        """The member is gone: let the helper start and connect while the tree is dying. It acts only on "go"."""
-        if self.will is None:
-            return
-        self.give_up_at = max(boottime(), self.kill_at) + WILL_LIMIT_S
-        self.will_text = json.dumps({**self.will, "give_up_at": self.give_up_at}).encode() + b"\n"
-        self.helper = "asked"
-        self.poll.register(self.helper_stdout, select.POLLIN)
-        if os.getppid() == self.backstop_pid:
-            processes.send([self.backstop_pid], signal.SIGCONT)
-        with contextlib.suppress(OSError):  # no backstop: its end of the helper's output closes, and `hear_helper` sees
-            os.write(self.request, json.dumps(self.will_argv).encode() + b"\n")
-        self.tell_helper()
-
-    def tell_helper(self) -> None:
-        with contextlib.suppress(OSError):  # full, or nobody there: its output tells
-            self.will_text = self.will_text[os.write(self.helper_stdin, self.will_text) :]
-
-    def hear_helper(self) -> None:
-        try:
-            if data := os.read(self.helper_stdout, 4096):
-                self.answer += data
-                return
-        except BlockingIOError:
-            return
-        self.poll.unregister(self.helper_stdout)
-        self.helper = "done" if self.answer or self.helper == "done" else "lost"
-
-    def carry_out_the_will(self) -> None:
-        """Called only when nothing of the command is left: `finish` has the proof."""
-        if self.helper == "asked":
-            self.will_text += b"go\n"
-            self.helper = "told"
-        elif self.helper == "lost":  # killed with the backstop, or before it answered: once more, as our own child
-            self.answer = b"tried twice"
-            self.helper = "told"
-            stdin, self.helper_stdin = os.pipe()
-            self.helper_stdout, stdout = os.pipe()
-            processes.run_helper(self.will_argv, stdin, stdout)
-            os.close(stdin)
-            os.close(stdout)
-            self.poll.register(self.helper_stdout, select.POLLIN)
-            self.will_text = json.dumps({**(self.will or {}), "give_up_at": self.give_up_at}).encode() + b"\ngo\n"
-        if self.helper in ("none", "done") or boottime() > self.give_up_at + 1:
+        if self.member_gone and not self.running and self.will.carry_out():
             self.leave()
-        self.tell_helper()
 
     def leave(self) -> NoReturn:
         self.flush()

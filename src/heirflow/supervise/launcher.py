@@ -22,13 +22,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heirflow.clock import Clock, boottime
 from heirflow.errors import HeirflowError
 from heirflow.supervise import processes
+from heirflow.supervise.events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
 
 GRACE_S = 1.0
 """How long the surviving half of a broken guard has to clean up before the member does it."""
@@ -40,48 +40,6 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRAR
 """The whole environment of guard and helper: whatever else the member knows, such as a password, is not theirs."""
 FOR_DRIVERS = ("PG", "MYSQL", "MARIADB", "SSL_", "KRB5")
 """What database libraries read from the environment; handed to the helper in the payload, never in its environment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The command runs."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The guard has told the command to end, on its own."""
-
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stuck:
-    """These processes have been killed and do not go away (state D); the guard goes on trying. Not gone yet."""
-
-    pids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """Proved: neither the command nor any descendant of it is left."""
-
-    status: int | None
-    """Exit code, or minus the signal; None when it never started or nobody could collect it."""
-    because: str
-    took_s: float
-    """From the first kill to the proof."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Guard and backstop are dead, and nothing is left below them: spawn a new guard."""
-
-    because: str
-
-
-GuardEvent = Started | Ending | Stuck | Gone | Lost
 
 
 class Guard:
@@ -106,6 +64,11 @@ class Guard:
         self.backstop_pid = 0
         self.running = False
         """From `start` until `Gone`."""
+        self.waiting = False
+        """From `standby` until `start` or `StandbyGone`."""
+        self._standby_env: dict[str, str] = {}
+        self._serial = 0
+        """Number of the last `start` or `standby`, which "gone" repeats: one that crossed our next order is not about it."""
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._inbox = self._outbox = b""
@@ -141,7 +104,7 @@ class Guard:
         self.backstop_pid, self.pid = self._process.pid, 0
         self._inbox = self._outbox = b""
         self._broken, self._clean, self._struck_at = "", 0, 0.0
-        self.running = False
+        self.running = self.waiting = False
         self._asked = self._answered = 0
         self._polled_at = self.clock()
 
@@ -151,22 +114,38 @@ class Guard:
 
     # orders; none of them blocks or fails: what a dead guard cannot do, `poll` tells
 
+    def standby(self, *, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Run this program up to its gate; `start` then opens it. It is told by `Standing`, or `StandbyGone`."""
+        self._serial += 1
+        self.waiting, self._standby_env = True, dict(env)
+        self._say("standby", **self._program(argv, env))
+
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
-        """Run the command now. TERM at `term_at` and SIGKILL of the tree at `kill_at` (CLOCK_BOOTTIME) unless extended."""
+        """Run the command now, or open the gate of the standby.
+
+        TERM at `term_at` and SIGKILL of the tree at `kill_at` (CLOCK_BOOTTIME) unless extended.
+        """
         if self.running:
             raise AssertionError("the command of this guard is still running")
         self.running, self._struck_late = True, False
         self._kill_at = kill_at
         self._silent_s = 0.0
-        self._say(
-            "start",
-            argv=[_plain(word) for word in self.argv],
-            env={_plain(key): _plain(value) for key, value in env.items()},
-            cwd=_plain(str(Path(self.cwd).absolute())),
-            term_at=term_at,
-            kill_at=kill_at,
-        )
+        if self.waiting:
+            self.waiting = False
+            new = {name: value for name, value in env.items() if self._standby_env.get(name) != value}
+            self._say("open", env=new, term_at=term_at, kill_at=kill_at, n=self._serial)
+        else:
+            self._serial += 1
+            self._say("start", **self._program(self.argv, env), term_at=term_at, kill_at=kill_at)
         self._ping(self.clock())
+
+    def _program(self, argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "argv": [_plain(word) for word in argv],
+            "env": {_plain(key): _plain(value) for key, value in env.items()},
+            "cwd": _plain(str(Path(self.cwd).absolute())),
+            "n": self._serial,
+        }
 
     def lease(self, *, term_at: float, kill_at: float) -> None:
         """Extend the deadline; an earlier one than before is ignored."""
@@ -291,9 +270,16 @@ class Guard:
             events.append(Ending(message["because"]))
         elif what == "stuck":
             events.append(Stuck(tuple(message["pids"])))
-        elif what == "gone" and self.running:
-            self.running = False
-            events.append(Gone(message["status"], self._broken or message["because"], message["took_s"]))
+        elif what == "standing" and self.waiting:
+            events.append(Standing(message["pid"]))
+        elif what == "note":
+            events.append(Note(message["text"]))
+        elif what == "gone" and message["n"] == self._serial:
+            if self.running:
+                events.append(Gone(message["status"], self._broken or message["because"], message["took_s"]))
+            elif self.waiting:
+                events.append(StandbyGone(message["status"], message["because"]))
+            self.running = self.waiting = False
 
     def _reap(self) -> None:
         """Collect the backstop when it is dead, and orphans once they can have come to us. Never a spared child."""

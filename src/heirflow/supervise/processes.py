@@ -185,7 +185,13 @@ def run_helper(argv: list[str], stdin: int, stdout: int) -> None:
 
 
 def become_command(
-    guard: int, argv: list[str], env: dict[str, str], cwd: str, report: int, cgroup: Cgroup | None
+    guard: int,
+    argv: list[str],
+    env: dict[str, str],
+    cwd: str,
+    report: int,
+    cgroup: Cgroup | None,
+    keep: tuple[int, ...],
 ) -> NoReturn:
     """In the new child: the command's own session, default signals, a death tied to the guard's, and exec."""
     try:
@@ -194,6 +200,8 @@ def become_command(
         if os.getppid() != guard:  # it died before we asked to die with it
             os._exit(126)
         os.setsid()
+        for fd in keep:
+            os.set_inheritable(fd, True)
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from heirflow.clock import boottime
 from heirflow.errors import HeirflowError
 from heirflow.local import ask
-from heirflow.supervise.guard import descendants
+from heirflow.supervise.processes import descendants
 from heirflow.testing import reigns, servers, ticker
 
 T = TypeVar("T")

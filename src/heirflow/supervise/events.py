@@ -1,0 +1,69 @@
+"""What a guard tells its member."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The command runs."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The guard has told the command to end, on its own."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """These processes have been killed and do not go away (state D); the guard goes on trying. Not gone yet."""
+
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Proved: neither the command nor any descendant of it is left."""
+
+    status: int | None
+    """Exit code, or minus the signal; None when it never started or nobody could collect it."""
+    because: str
+    took_s: float
+    """From the first kill to the proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Guard and backstop are dead, and nothing is left below them: spawn a new guard."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The standby stands at its gate."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyGone:
+    """Proved: the standby has ended before its gate was opened, with all its descendants."""
+
+    status: int | None
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The command said something about itself: a JSON object."""
+
+    text: str
+
+
+GuardEvent = Started | Ending | Stuck | Gone | Lost | Standing | StandbyGone | Note
