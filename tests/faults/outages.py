@@ -49,12 +49,14 @@ def read_only(server: Server) -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk_full(server: Server) -> Iterator[None]:
-    """No file may be written any more: the limit on the size of files, which servers take for a full disk."""
+    """No file may be written any more: the limit on the size of files, which servers take for a full disk.
+
+    Both servers end themselves when they cannot write their log; so whoever makes room has to start them again.
+    """
     _limit_files(server, "1")
     yield
     _limit_files(server, "unlimited")
     if server.pid is None:
-        # A server that could not write its log gave up; who makes room starts it again.
         server.crash()
         server.start()
 
