@@ -95,6 +95,11 @@ class Story:
         before = self.record or Record(0, 0, None, 10.0)
         self.record = replace(before, version=before.version + 1, **changes)  # type: ignore[arg-type]
 
+    def leaves(self, name: str) -> None:
+        """The leader leaves in order: its row is gone and the record vacant."""
+        self.rows.pop(name, None)
+        self.write(leader=None, because=f"{name} left")
+
     # ---- what it does ----
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.unit.election import heir, leader, newcomer
+
 from heirflow.election.record import ANYONE
 from heirflow.election.state import (
     Command,
@@ -13,7 +15,6 @@ from heirflow.election.state import (
     StartCommand,
     StopCommand,
 )
-from tests.unit.election import heir, leader, newcomer
 
 
 def test_a_command_started_at_a_guard_that_was_dead_already_counts_as_gone() -> None:

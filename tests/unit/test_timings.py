@@ -1,0 +1,70 @@
+"""Every number of an election, and the sums that must hold between them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heirflow.election.timings import Timings, UnsafeTimings
+
+
+def test_what_is_not_given_follows_from_the_ttl() -> None:
+    timings = Timings.of(10.0)
+    assert (timings.check_in_s, timings.margin_s, timings.loss_grace_s, timings.call_limit_s) == (2.0, 1.0, 1.0, 1.5)
+    assert (timings.guard_limit_s, timings.trust_s, timings.turn_s, timings.fresh_s) == (2.5, 9.0, 2.0, 5.5)
+    assert timings.kill_lead_s == 0.25
+
+
+@pytest.mark.parametrize("ttl_s", [1.0, 3.0, 10.0, 60.0, 3600.0])
+def test_every_ttl_in_range_works_with_nothing_else_given(ttl_s: float) -> None:
+    Timings.of(ttl_s).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"ttl_s": 0.0}, "ttl must be more than 0 s, not 0 s"),
+        ({"ttl_s": float("nan")}, "ttl must be more than 0 s, not nan s"),
+        ({"ttl_s": 10.0, "check_in_s": -1.0}, "check-in must be more than 0 s, not -1 s"),
+        ({"ttl_s": 10.0, "margin_s": 0.0}, "margin must be more than 0 s, not 0 s"),
+        ({"ttl_s": 0.5}, "ttl must be between 1 s and 3600 s, not 0.5 s"),
+        ({"ttl_s": 7200.0}, "ttl must be between 1 s and 3600 s, not 7200 s"),
+        ({"ttl_s": 10.0, "stop_timeout_s": -1.0}, "stop timeout must not be negative, not -1 s"),
+        (
+            {"ttl_s": 10.0, "margin_s": 0.1},
+            "margin 0.1 s is below 2 % of ttl 10 s (= 0.2 s): clocks of two hosts may differ by more; raise --margin",
+        ),
+        (
+            {"ttl_s": 10.0, "check_in_s": 4.0},
+            "2 check-ins 8 + one slow call 3 + grace 1 + kill 0.25 + margin 1 = 13.25 s; raise --ttl or lower --check-in",
+        ),
+    ],
+)
+def test_unsafe_numbers_are_refused_with_the_sum(options: dict[str, float], sentence: str) -> None:
+    with pytest.raises(UnsafeTimings) as refused:
+        Timings.of(**options)
+    assert str(refused.value).endswith(sentence)
+
+
+@given(
+    ttl_s=st.floats(0.5, 4000),
+    check_in_share=st.none() | st.floats(0.01, 1.0),
+    margin_share=st.none() | st.floats(0.001, 0.9),
+)
+def test_what_is_accepted_leaves_room_for_everything(
+    ttl_s: float, check_in_share: float | None, margin_share: float | None
+) -> None:
+    try:
+        timings = Timings.of(
+            ttl_s,
+            check_in_s=None if check_in_share is None else ttl_s * check_in_share,
+            margin_s=None if margin_share is None else ttl_s * margin_share,
+        )
+    except UnsafeTimings:
+        return
+    # TERM, grace, KILL and the proof all lie inside the trust, and one renewal may fail before TERM is sent.
+    term_after_s = timings.trust_s - timings.kill_lead_s - timings.loss_grace_s
+    assert term_after_s >= 2 * timings.check_in_s + timings.call_limit_s - 1e-9
+    assert 0 < timings.kill_lead_s < timings.margin_s
+    assert timings.call_limit_s < timings.check_in_s
