@@ -129,6 +129,17 @@ def test_a_frozen_guard_while_the_lease_runs_out(stage: Stage) -> None:
     stage.wait_for_nobody(15)
 
 
+def test_a_frozen_guard_whose_member_is_killed(stage: Stage) -> None:
+    """Nobody but the backstop is left to keep the deadline; an heir takes charge when the lease is over."""
+    stage.run(*stage.command("daemon"), ttl_s=2, renew_s=0.2, guard_limit_s=10)
+    stage.wait_for_ticks(4)
+    stage.send(signal.SIGSTOP, "guard")
+    stage.send(signal.SIGKILL, "member")
+    kill_at = stage.wait_for("lease")["kill_at"]
+    stage.wait_for_nobody(10)
+    assert stage.ticks()[-1][0] < kill_at + 0.25  # CPU noise included
+
+
 @pytest.mark.parametrize("first", ["command first", "guard first"])
 def test_everything_frozen_past_the_lease_and_thawed(stage: Stage, first: str) -> None:
     stage.run(*stage.command("daemon"), ttl_s=1.2, renew_s=0.2)
