@@ -155,7 +155,8 @@ class Judge:
             self.broken("legal records", f"version {after.version} follows {before}")
         holder, term = (before.leader, before.term) if before else (None, 0)
         taken = after.leader is not None and (after.leader != holder or after.term != term)
-        if taken and after.term <= max(term, 0 if self.void_until_s >= 0 else self.highest_term):
+        # After a restore versions come a second time, and an old question can hit one by chance: void, too.
+        if taken and not self.void and after.term <= max(term, 0 if self.void_until_s >= 0 else self.highest_term):
             self.broken("terms only grow", f"{writer} takes charge with term {after.term} after {term}")
         if taken and after.term <= self.seen_term.get(writer, 0) and self._speaker_is_taking():
             self.broken("terms only grow", f"{writer} takes term {after.term} and had seen {self.seen_term[writer]}")
@@ -177,8 +178,10 @@ class Judge:
         self.written_at_s = now
 
     def _own_command(self, after: Record, writer: str, taken: bool) -> None:
+        if self.void and (self._speaker is None or not self._fresh(self._speaker)):
+            return
         for command in self.running:
-            if command.member.id == writer and taken:
+            if command.member.id == writer and taken and (not self.void or self._speaker_is_taking()):
                 self.broken(
                     "take only when the own command is gone", f"{writer} takes term {after.term} and its command lives"
                 )
@@ -201,7 +204,9 @@ class Judge:
         taker = self.world.everybody[after.leader or ""]
         if before.paused and before.leader != after.leader:
             self.broken("paused: nobody changes place", f"{after.leader} took charge")
-        stale = before.leader == taker.id and before.term < self.seen_term.get(taker.id, 0)
+        stale = (
+            before.leader == taker.id and before.term < self.seen_term.get(taker.id, 0) and self._speaker_is_taking()
+        )
         asked_at = self._speaker.asked_at if self._speaker is not None else 0.0
         if before.leader is not None and (stale or (before.leader != after.leader and not self.void)):
             waited = (now - self.written_at_s) * taker.host.rate
