@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format unit test demo lock faults-process bench clean
+.PHONY: help setup system check format unit test sim demo lock faults-process bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -54,6 +54,9 @@ unit: $(READY) ## The quick tests only; ARGS are pytest's
 
 test: $(READY) system check ## Everything: check, then all tests; ARGS are pytest's
 	@$(BIN)/python -m pytest $(ARGS)
+
+sim: $(READY) ## Play WORLDS=1000 simulated worlds from SEED=0 on; a red one prints its short story
+	@$(BIN)/python -m heirflow.testing.sim --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),0) $(ARGS)
 
 demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
 	@$(BIN)/python -m heirflow demo $(ARGS)
