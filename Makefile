@@ -61,8 +61,8 @@ sim: $(READY) ## Play WORLDS=1000 simulated worlds from SEED=0 on; a red one pri
 demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
 	@$(BIN)/python -m heirflow demo $(ARGS)
 
-faults-process: $(READY) ## Kill and freeze every process of a member, 20 times each
-	@$(BIN)/python -m pytest tests/process --repeat 20 $(ARGS)
+faults-process: $(READY) system ## Kill and freeze every process of a member, 20 times each (about 30 minutes)
+	@$(BIN)/python -m pytest tests/process tests/faults/test_processes.py --repeat 20 $(ARGS)
 
 bench: $(READY) ## How long a failover takes and what an heir costs; prints distributions
 	@for program in bench/*.py; do echo "== $$program"; $(BIN)/python "$$program" $(ARGS) || exit; done

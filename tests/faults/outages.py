@@ -148,7 +148,7 @@ def superuser(server: Server) -> Iterator[Callable[[], int]]:
 
             def end_theirs() -> int:
                 found = link.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'heirflow/%'"
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'heirflow-member/%'"
                 )
                 return len(found.fetchall())
 

@@ -21,8 +21,8 @@ STARTER = Path(__file__).with_name("starter.py")
 HOSTS = ("ada", "ben", "cleo")
 PROCESSES = {"daemon": 4, "stops-itself": 2}
 """How many processes a behaviour has when it is fully there; one where nothing is said."""
-NOISE_S = 1.5
-"""What a busy machine with two cores may add to any time."""
+NOISE_S = 3.0
+"""What a busy machine with two cores may add to any time. The table at the end tells how often it was needed."""
 SETTLE_LIMIT_S = 30.0
 
 

@@ -48,14 +48,14 @@ def lasting(stage: Stage, *, outage: Outage, leader_dies: bool = False, for_all:
         if leader_dies:
             leader.kill("member", "guard", "backstop")
             leader.process.wait()
-        play.wait_for(lambda: not play.processes(before), "the end of the command", timings.ttl_s + 2 * NOISE_S)
+        play.wait_for(lambda: not play.processes(before), "the end of the command", timings.ttl_s + NOISE_S)
         play.wait_until(out_at + timings.ttl_s + timings.check_in_s)
         if for_all:
             judge_sentences(play, leader, whole, out, run)
     back_at = now_s()
     promised_s = timings.ttl_s + 2 * timings.check_in_s
     size = 2 if leader_dies else 3
-    _, after = play.whole(promised_s + NOISE_S + timings.ttl_s, size=size)
+    _, after = play.whole(promised_s + 2 * NOISE_S, size=size)
     whole_s = now_s() - back_at
     run.late = whole_s > promised_s
     if whole_s > promised_s + NOISE_S:
