@@ -105,7 +105,8 @@ def show(result: dict[str, Any]) -> None:
             else f"{told:.2f} transactions, {facts['statements_per_check_in']:.1f} statements per check-in"
         )
         print(
-            f"  {host:5} {facts['role']:7} {talk:58} RSS in MB: {parts}   member+guard {facts['member_and_guard_mb']:.0f}"
+            f"  {host:5} {facts['role']:7} {talk:52} RSS in MB: {parts}   member+guard {facts['member_and_guard_mb']:.0f}"
+            f"   PSS of all {facts['pss_of_all_mb']:.0f}"
         )
     each = result["transactions_per_member_and_check_in"]
     print(f"  all together, by the server's count: {each:.2f} transactions per member and check-in")
