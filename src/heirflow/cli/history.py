@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from heirflow.cli.common import (
     settled,
     write_json,
 )
+from heirflow.election.record import Event
 from heirflow.status import duration
 
 HEAD = ("when", "term", "what", "member", "took", "because")
@@ -57,7 +59,19 @@ def history(name: str | None, *, limit: int, as_json: bool, **flags: Any) -> int
             }
         )
         return 0
-    rows = [
+    rows = rows_of(events)
+    if not rows:
+        click.echo(f"Nothing has happened in {election} yet.")
+    elif tables.on_terminal():
+        tables.show(tables.rich_table(HEAD, rows))
+    else:
+        click.echo(tables.plain_table(HEAD, rows))
+    return 0
+
+
+def rows_of(events: Sequence[Event]) -> list[list[str]]:
+    """The table's rows, one for each event."""
+    return [
         [
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at)),
             str(event.term),
@@ -68,10 +82,3 @@ def history(name: str | None, *, limit: int, as_json: bool, **flags: Any) -> int
         ]
         for event in events
     ]
-    if not rows:
-        click.echo(f"Nothing has happened in {election} yet.")
-    elif tables.on_terminal():
-        tables.show(tables.rich_table(HEAD, rows))
-    else:
-        click.echo(tables.plain_table(HEAD, rows))
-    return 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -35,6 +38,7 @@ class Screen:
         self._busy: tuple[str, float] | None = None
         self._spinner = Spinner("dots")
         self._over = threading.Event()
+        self._terminal: list[Any] | None = None
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=8, transient=True)
         self._thread = threading.Thread(target=self._tell_still, daemon=True)
 
@@ -44,6 +48,7 @@ class Screen:
 
     def __enter__(self) -> Screen:  # noqa: PYI034  (Self needs Python 3.11)
         if self.on_terminal:
+            self._quiet_terminal()
             self._live.start()
         else:
             self._thread.start()
@@ -55,6 +60,17 @@ class Screen:
         self._over.set()
         if self.on_terminal:
             self._live.stop()
+            if self._terminal is not None:
+                with contextlib.suppress(OSError, termios.error, ValueError):
+                    termios.tcsetattr(sys.stdin, termios.TCSANOW, self._terminal)
+
+    def _quiet_terminal(self) -> None:
+        """A Ctrl-C must not write ^C into the picture; harmless if we never come to undo it."""
+        with contextlib.suppress(OSError, termios.error, ValueError):
+            self._terminal = termios.tcgetattr(sys.stdin)
+            quiet = [*self._terminal]
+            quiet[3] &= ~termios.ECHOCTL
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, quiet)
 
     def say(self, sentence: str, style: str = "") -> None:
         """One line, with the time of day."""
@@ -113,18 +129,17 @@ def tempo(watch: Watch) -> Text:
     for start in watch.starts:
         if 0 <= (age := now - start.at) < TEMPO_S:
             counts[TEMPO_S - 1 - int(age)] += 1
-    most = max([*counts, watch.usual_per_s, 1])
+    most = max(*counts, 1)
     bars = "".join(BARS[0 if not count else max(1, round(count / most * (len(BARS) - 1)))] for count in counts)
-    text = Text(f"{watch.noun} started  ")
-    text.append(bars, "green")
-    return text.append(f"  {tempo_words(watch)}")
+    text = Text(f"{watch.noun} started in each second of the last minute, now at the right: {tempo_words(watch)}\n")
+    return text.append(bars, "green").append("|", "dim")
 
 
 def tempo_words(watch: Watch) -> str:
     """The same for a line of text."""
     now = time.time()
     if not watch.starts:
-        return f"no {watch.noun} yet"
+        return "none yet"
     recent = sum(1 for start in watch.starts if now - start.at < 10)
     last = watch.starts[-1]
     return f"{recent / 10:.1f}/s, {len(watch.starts)} in all, the last {duration(now - last.at)} ago by {last.host}"

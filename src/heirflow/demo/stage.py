@@ -60,21 +60,20 @@ class Stage:
         self._answers: list[dict[str, object]] = []
         self._heard = b""
         self._channel, other = socket.socketpair()
-        with other:
-            self._warden = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    warden.__file__,
-                    str(other.fileno()),
-                    "" if self.stays else str(self.folder),
-                ],
-                pass_fds=[other.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-            )
+        removed = "" if self.stays else str(self.folder)
+        try:
+            with other:
+                self._warden = subprocess.Popen(
+                    [sys.executable, "-I", "-S", warden.__file__, str(other.fileno()), removed],
+                    pass_fds=[other.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    cwd="/",
+                )
+        except BaseException:
+            if not self.stays:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def __enter__(self) -> Stage:  # noqa: PYI034  (Self needs Python 3.11)
         return self
@@ -118,6 +117,12 @@ class Stage:
         if self.status(process) is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number)
+
+    def keep(self) -> None:
+        """Let the folder stay: somebody will want to read the logs."""
+        self.stays = True
+        with contextlib.suppress(OSError):
+            self._channel.sendall(b'{"keep": true}\n')
 
     def close(self) -> None:
         """Kill everything at once, and wait until it is gone. Never raises."""

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from heirflow.cli import tables
+from heirflow.cli.history import HEAD, rows_of
 from heirflow.demo.airflow_play import AirflowPlay
 from heirflow.demo.plain_play import PlainPlay
 from heirflow.demo.screen import Screen, tempo_words
@@ -47,18 +48,28 @@ def perform(wishes: Wishes, console: Console) -> int:
     """From nothing to the summary. Leaves nothing behind, however it ends. Raises `Trouble`."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
+    os.umask(0o077)  # the password of the user interface is in a file
     with ExitStack() as undo:
         screen = undo.enter_context(Screen(console))
         stage = undo.enter_context(Stage(wishes.folder, keep=wishes.keep))
-        undo.callback(_deaf)
-        what = "Airflow's scheduler" if wishes.airflow else "a plain program"
-        screen.say(f"HeirFlow: three members in line for {what}; the leader will die. Files are in {stage.folder}")
-        play = (AirflowPlay if wishes.airflow else PlainPlay)(stage, screen, undo)
-        store = play.open_store()
-        undo.callback(store.close)
-        Story(play, stage, screen, Watch(play, store), wishes).tell()
-    if stage.stays:
-        console.print(f"Logs are in {stage.folder / 'logs'}")
+        try:
+            what = "Airflow's scheduler" if wishes.airflow else "a plain program"
+            screen.say(f"HeirFlow: three members in line for {what}; the leader will die. Files: {stage.folder}")
+            play = (AirflowPlay if wishes.airflow else PlainPlay)(stage, screen, undo)
+            store = play.open_store()
+            undo.callback(store.close)
+            Story(play, stage, screen, Watch(play, store), wishes).tell()
+        except KeyboardInterrupt:
+            screen.say("Interrupted: everything is being stopped at once.")
+            raise
+        except Trouble:
+            stage.keep()
+            raise
+        finally:
+            _deaf()
+            stage.close()
+            if stage.stays:
+                screen.say(f"Logs are in {stage.folder / 'logs'}")
     return 0
 
 
@@ -188,14 +199,15 @@ class Story:
         head = ["", *(each.what for each in told)]
         show, text = self.screen.show, Text
         show(text())
-        show(tables.rich_table(head, rows) if self.screen.on_terminal else text(tables.plain_table(head, rows)))
+        table = tables.rich_table if self.screen.on_terminal else tables.plain_table
+        show(table(head, rows))
         show(
             text(
                 f"\nThe usual pause between two {noun} was {duration(usual)}; {len(self.watch.starts)} were started in all."
             )
         )
         show(text(f"\n$ heirflow history {self.play.election}", "bold"))
-        show(text(self.play.order("history", self.play.election)))
+        show(table(HEAD, rows_of(self.watch.events)))
 
     def _charge(self, incident: Incident) -> str:
         if incident.charge is None:

@@ -32,8 +32,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 class Warden:
     """What was started and is still there."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, folder: str) -> None:
         self.channel = channel
+        self.folder = folder
         self.names: dict[int, str] = {}
 
     def tell(self, **message: Any) -> None:
@@ -113,7 +114,11 @@ class Warden:
                     return
                 *lines, heard = (heard + data).split(b"\n")
                 for line in lines:
-                    self.start(json.loads(line))
+                    request = json.loads(line)
+                    if "keep" in request:
+                        self.folder = ""
+                    else:
+                        self.start(request)
             self.reap()
 
     def end(self) -> None:
@@ -154,13 +159,13 @@ def main() -> None:
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     channel = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(channel.fileno(), False)
-    warden = Warden(channel)
+    warden = Warden(channel, sys.argv[2])
     try:
         warden.serve()
     finally:
         warden.end()
-        if sys.argv[2]:
-            shutil.rmtree(sys.argv[2], ignore_errors=True)
+        if warden.folder:
+            shutil.rmtree(warden.folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,6 @@ class Watch:
     snapshot: Snapshot | None = None
     events: tuple[Event, ...] = ()
     starts: list[Start] = field(default_factory=list)
-    usual_per_s: int = 1
     _seen: int = 0
 
     @property

@@ -1,0 +1,151 @@
+"""`heirflow run -- airflow COMPONENT` with real Airflow, as pinned in locks/, on a real PostgreSQL.
+
+In each line one member is installed beside Airflow and the other one apart, in an environment of its own: with Airflow 2.11
+they even have different SQLAlchemy (1.4 and 2.x). No flag names the election or the database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heirflow.demo.environment import AirflowEnvironment, ensure
+from heirflow.demo.stage import Process, Stage, clean_environment
+from heirflow.testing.servers import Server, free_port, postgres_server
+
+JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
+LIMIT_S = 150.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with postgres_server() as running:
+        yield running
+
+
+class Installation:
+    """One Airflow with its own database, and the members that stand in line for its components."""
+
+    def __init__(self, airflow: AirflowEnvironment, server: Server, stage: Stage, name: str) -> None:
+        self.airflow, self.server, self.stage, self.database = airflow, server, stage, name
+        server.sql(f"CREATE DATABASE {name} OWNER heirflow", database="postgres")
+        home = stage.folder / "airflow"
+        (home / "dags").mkdir(parents=True)
+        (home / "dags" / "one.py").write_text("import airflow  # a file to parse\n")
+        settings = {
+            "DATABASE__SQL_ALCHEMY_CONN_CMD": f"printf %s {server.url('psycopg2', database=name)}",
+            "CORE__DAGS_FOLDER": str(home / "dags"),
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__LOAD_EXAMPLES": "False",
+            "SCHEDULER__STANDALONE_DAG_PROCESSOR": "True",
+            "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        }
+        self.env = clean_environment(
+            AIRFLOW_HOME=str(home),
+            HEIRFLOW_RUN_DIR=str(stage.folder / "run"),
+            **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+        )
+        done = subprocess.run(
+            [airflow.program("airflow"), "db", "migrate"], env=self.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    def member_beside(self, component: str) -> Process:
+        """As somebody does it who has activated Airflow's environment."""
+        path = f"{self.airflow.folder / 'bin'}{os.pathsep}{self.env['PATH']}"
+        argv = ["heirflow", "run", "--host", "beside", "--", "airflow", component]
+        return self.stage.start(f"{component}-beside", argv, {**self.env, "PATH": path})
+
+    def member_apart(self, component: str) -> Process:
+        wrapper = [sys.executable, "-m", "heirflow", "run", "--host", "apart"]
+        argv = [*wrapper, "--", self.airflow.python, "-m", "airflow", component]
+        return self.stage.start(f"{component}-apart", argv, self.env)
+
+    def heirflow(self, *words: str) -> Any:
+        """What a person is told who only has Airflow on the PATH."""
+        path = f"{self.airflow.folder / 'bin'}{os.pathsep}{self.env['PATH']}"
+        ask, env = [self.airflow.program("heirflow"), *words, "--json"], {**self.env, "PATH": path}
+        done = subprocess.run(ask, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def rows(self, component: str) -> list[str]:
+        """The states of this component's rows in Airflow's job table, the oldest first."""
+        told = self.server.sql(
+            f"SELECT state FROM job WHERE job_type = '{JOBS[component]}' ORDER BY id", database=self.database
+        )
+        return told.split()
+
+    def line(self, component: str) -> list[str]:
+        """Who stands in line, by name of host."""
+        known = self.server.sql("SELECT to_regclass('heirflow_member') IS NOT NULL", database=self.database) == "t"
+        if not known:
+            return []
+        ask = f"SELECT host FROM heirflow_member WHERE election = 'airflow-{component}' ORDER BY seniority"
+        return self.server.sql(ask, database=self.database).split()
+
+    def wait_for(self, done: Callable[[], object], what: str, *members: Process) -> None:
+        limit = time.monotonic() + LIMIT_S
+        while not done():
+            ends = "\n".join(f"--- {member.name}\n{member.log_end(30)}" for member in members)
+            assert time.monotonic() < limit, f"{what}\n{ends}"
+            time.sleep(0.1)
+
+
+@pytest.fixture(params=["3.3", "2.11"])
+def installation(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[Installation]:
+    if request.param == "2.11" and not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        pytest.skip("Airflow 2.11 is pinned for Python 3.11 and 3.12")
+    airflow = ensure(request.param)
+    with Stage(tmp_path / "stage") as stage:
+        yield Installation(airflow, server, stage, f"airflow_{request.param.replace('.', '_')}")
+
+
+@pytest.mark.timeout(600)
+def test_each_component_has_an_heir_that_starts_after_an_orderly_stop(installation: Installation) -> None:
+    first = {component: installation.member_beside(component) for component in JOBS}
+    for component, member in first.items():
+        installation.wait_for(
+            lambda c=component: installation.rows(c)[:1] == ["running"], f"{component}: not at work", member
+        )
+    heirs = {component: installation.member_apart(component) for component in JOBS}
+    for component, heir in heirs.items():
+        installation.wait_for(
+            lambda c=component: installation.line(c) == ["beside", "apart"], f"{component}: no heir", heir
+        )
+        assert len(installation.rows(component)) == 1, f"{component}: two at work"
+
+    told = installation.heirflow("status", "airflow-scheduler")["elections"][0]
+    assert told["term"] == 1
+    assert told["heir"].startswith("apart-")
+    where = installation.heirflow("config", "--name", "airflow-scheduler")["settings"]["db-url"]
+    assert where["origin"] == "Airflow's own configuration"
+    assert installation.server.password not in where["value"]
+
+    for component, member in first.items():
+        installation.stage.signal(member, signal.SIGTERM)
+        assert installation.stage.wait(member, LIMIT_S) == 0, f"{component}: {member.log_end()}"
+    for component, heir in heirs.items():
+        installation.wait_for(
+            lambda c=component: len(installation.rows(c)) == 2, f"{component}: the heir did not start", heir
+        )
+        before, after = installation.rows(component)
+        assert (before, after) == ("success", "running"), f"{component}: {before}, {after}"
+        assert [event["term"] for event in installation.heirflow("history", f"airflow-{component}")["events"]] == [
+            1,
+            1,
+            2,
+        ]
+    for component, heir in heirs.items():
+        installation.stage.signal(heir, signal.SIGTERM)
+        assert installation.stage.wait(heir, LIMIT_S) == 0, f"{component}: {heir.log_end()}"

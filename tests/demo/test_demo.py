@@ -1,0 +1,177 @@
+"""`heirflow demo --no-airflow` as a person runs it: in a pipe, on a terminal, interrupted, killed. Nothing may be left."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from heirflow.demo.stage import Stage, Trouble, clean_environment
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the demonstration is for Linux")
+
+LIMIT_S = 120.0
+DEMO = [sys.executable, "-m", "heirflow", "demo", "--no-airflow", "--pause", "300ms"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder for temporary files that is ours alone; a database's user must be able to enter it."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder != Path("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    folder.chmod(0o777)
+    yield folder
+    for pid in processes_of(folder):
+        os.kill(pid, signal.SIGKILL)
+
+
+def environment(place: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(place), "HEIRFLOW_DB_URL": "postgresql://nobody@127.0.0.1:9/must-not-be-used"}
+
+
+def processes_of(place: Path) -> list[int]:
+    """Every process whose temporary files go there: all that the demonstration started inherits that."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"TMPDIR={place}".encode() in entry.read_bytes().split(b"\0"):
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(done: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> None:
+    limit = time.monotonic() + limit_s
+    while not done():
+        assert time.monotonic() < limit, what
+        time.sleep(0.05)
+
+
+def nothing_is_left(place: Path) -> None:
+    wait_for(lambda: not processes_of(place), "processes are left", 20)
+    wait_for(lambda: not list(place.iterdir()), f"files are left: {list(place.iterdir())}", 20)
+
+
+class Performance:
+    """A demonstration under way, its output collected."""
+
+    def __init__(self, place: Path, *more: str, output: int = subprocess.PIPE) -> None:
+        self.process = subprocess.Popen(
+            [*DEMO, *more], env=environment(place), stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=False,
+            start_new_session=True,
+        )  # fmt: skip
+        self.said = ""
+        if self.process.stdout is not None:
+            self.collect(self.process.stdout.fileno())
+
+    def collect(self, descriptor: int) -> None:
+        def read() -> None:
+            try:
+                while data := os.read(descriptor, 65536):
+                    self.said += data.decode("utf-8", "replace")
+            except OSError:  # the other end of a terminal is gone
+                return
+
+        self.reader = threading.Thread(target=read)
+        self.reader.start()
+
+    def wait(self) -> int:
+        code = self.process.wait(LIMIT_S)
+        self.reader.join(10)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        return code
+
+
+def test_in_a_pipe_it_tells_the_whole_story(place: Path) -> None:
+    performance = Performance(place)
+    assert performance.wait() == 0, performance.said
+    said = performance.said
+    assert "\x1b" not in said
+    for sentence in (
+        "ada, the leader",
+        "in charge after",
+        "ada comes back",
+        "heirflow switchover",
+        "the heir was in charge after",
+    ):
+        assert sentence in said
+    assert re.search(r"ada-\w+ was killed, and its guard proved that the command is gone", said)
+    assert re.search(r"3 +took charge +(ben|cleo)-", said), "the history shows the switchover to the third in line"
+    assert not re.search(r"Traceback|was killed, it did not end in time", said)
+    nothing_is_left(place)
+
+
+def test_on_a_terminal_it_draws_the_line_and_a_folder_of_ones_own_stays(place: Path, tmp_path: Path) -> None:
+    outer, inner = pty.openpty()
+    performance = Performance(place, "--kill", "command", "--dir", str(tmp_path / "own"), output=inner)
+    os.close(inner)
+    performance.collect(outer)
+    assert performance.wait() == 0, performance.said
+    os.close(outer)
+    assert "╭" in performance.said
+    assert "in line" in performance.said
+    assert "\x1b[?25h" in performance.said, "the cursor is shown again"
+    assert {"ada.log", "ben.log", "cleo.log"} <= {file.name for file in (tmp_path / "own" / "logs").iterdir()}
+    nothing_is_left(place)
+
+
+@pytest.mark.parametrize(
+    "moment", ["starting an embedded", "Three members", "kill -9", "heirflow switchover", "Stopping"]
+)
+def test_after_ctrl_c_at_any_moment_nothing_is_left(place: Path, moment: str) -> None:
+    performance = Performance(place)
+    wait_for(lambda: moment in performance.said or performance.process.poll() is not None, f"never told: {moment}")
+    os.killpg(performance.process.pid, signal.SIGINT)
+    assert performance.wait() == 130, performance.said
+    assert "Traceback" not in performance.said
+    nothing_is_left(place)
+
+
+@pytest.mark.parametrize("moment", ["Three members", "is in charge after"])
+def test_after_a_kill_of_the_demonstration_itself_nothing_is_left(place: Path, moment: str) -> None:
+    performance = Performance(place)
+    wait_for(lambda: moment in performance.said or performance.process.poll() is not None, f"never told: {moment}")
+    performance.process.kill()
+    performance.process.wait(LIMIT_S)
+    nothing_is_left(place)
+    performance.wait()
+
+
+def test_the_warden_ends_what_tries_to_get_away(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(place))
+    runaway = "import os, time\nif os.fork() == 0:\n os.setsid()\n if os.fork() == 0: time.sleep(600)\ntime.sleep(600)"
+    with Stage(place / "stage") as stage:
+        process = stage.start("runaway", [sys.executable, "-c", runaway], clean_environment())
+        wait_for(lambda: len(processes_of(place)) >= 4, "it did not start")
+        assert stage.status(process) is None
+    wait_for(lambda: [pid for pid in processes_of(place) if pid != os.getpid()] == [], "it got away", 10)
+
+
+def test_the_warden_says_what_cannot_be_started_and_how_things_end(place: Path) -> None:
+    with Stage(place / "stage") as stage:
+        with pytest.raises(Trouble, match="absent cannot be started: No such file or directory"):
+            stage.start("absent", ["/nowhere/program"], {})
+        process = stage.start(
+            "short", [sys.executable, "-c", "print('hello'); raise SystemExit(3)"], clean_environment()
+        )
+        assert stage.wait(process, 20) == 3
+        assert process.log_end() == "hello"
+        stage.signal(process, signal.SIGKILL)
+        killed = stage.start("killed", [sys.executable, "-c", "import time; time.sleep(600)"], clean_environment())
+        stage.signal(killed, signal.SIGKILL)
+        assert stage.wait(killed, 20) == -signal.SIGKILL
