@@ -64,6 +64,8 @@ ALL_KILLED = Fault(("member", "guard", "backstop"), lease=True)
 FROZEN = [
     Fault(("guard",), signal.SIGSTOP),
     Fault(("member",), signal.SIGSTOP, lease=True),
+    Fault(("member", "guard"), signal.SIGSTOP, lease=True),
+    Fault(("guard", "backstop"), signal.SIGSTOP),
     Fault(("tree",), signal.SIGSTOP, lease=True),
 ]
 
@@ -106,7 +108,8 @@ def strike(leader: Member, fault: Fault) -> float:
         at = now_s()
         leader.kill(*fault.parts)
     else:
-        leader.signal(fault.parts[0], fault.number)
+        for part in fault.parts:
+            leader.signal(part, fault.number)
         at = now_s()
     return at
 
@@ -124,7 +127,8 @@ def thaw(play: Scene, leader: Member, fault: Fault, before: Start, run: Run) -> 
     if fault.parts != ("tree",):
         if pids:
             run.wrong.append(f"the command of a frozen {fault} still has processes: {pids}")
-        leader.signal(fault.parts[0], signal.SIGCONT)
+        for part in fault.parts:
+            leader.signal(part, signal.SIGCONT)
         return
     ours = [leader.seen[part] for part in ("member", "backstop", "guard")]
     order = [*pids, *ours]
@@ -164,7 +168,7 @@ def cases_of(kind: str, behaviour: str, faults: list[Fault]) -> Iterator[Case]:
 
 
 FAULTS = [*KILLED, *FROZEN]
-FEW = [FAULTS[0], FAULTS[1], FAULTS[4], FAULTS[6], *FROZEN[1:]]
+FEW = [KILLED[0], KILLED[1], KILLED[4], KILLED[6], FROZEN[1], FROZEN[-1]]
 CASES = [
     *(
         case
