@@ -11,6 +11,8 @@ ARGS ?=
 
 # Byte code is always written: without it every start of a member pays for compiling it again.
 unexport PYTHONDONTWRITEBYTECODE
+# Certificates that the system trusts (a company's proxy) count for uv too, as they do for pip.
+export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
