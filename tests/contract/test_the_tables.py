@@ -210,7 +210,7 @@ def test_a_member_is_one_idle_session_with_its_name(driver: str, new_database: N
         store.exchange("e", Exchange(who("a"), join=not number, swap=swap))
         store.news("e")
         query = f"SELECT state, application_name FROM pg_stat_activity WHERE datname = '{url.rpartition('/')[2]}'"
-        assert postgres.sql(query) == f"idle|heirflow/test of {driver}"
+        assert postgres.sql(query) == f"idle|heirflow-test of {driver}"
     store.close()
 
 

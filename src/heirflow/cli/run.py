@@ -56,7 +56,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     return run_member(
         election=config["name"],
         argv=list(command),
-        store_factory=lambda: store_of(config, call_limit_s=timings.call_limit_s, application_name=identity.id),
+        store_factory=lambda: store_of(config, call_limit_s=timings.call_limit_s, application_name=f"member/{identity.id}"),
         timings=timings,
         identity=identity,
         on_exit=config["on-exit"],

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from heirflow.errors import ConfigError
-from heirflow.stores.base import Finding, Store, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.base import Finding, OnTaken, Store, StoreMisfit, StoreUnavailable, Will
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-__all__ = ["Finding", "Store", "StoreMisfit", "StoreUnavailable", "Will", "open_store"]
+__all__ = ["Finding", "OnTaken", "Store", "StoreMisfit", "StoreUnavailable", "Will", "open_store"]
 
 DRIVERS = {
     "sqlite": {"pysqlite": "sqlite3"},
@@ -30,12 +30,14 @@ def open_store(
     connect_args: Mapping[str, Any] | None = None,
     schema: str | None = None,
     application_name: str = "member",
+    on_taken: OnTaken | None = None,
 ) -> Store:
     """Choose the store for a database URL as SQLAlchemy writes them. Does not connect: `Store.open` does.
 
     `call_limit_s`: longest time an exchange may take; the driver's and the server's own limits are put below it.
     `connect_args`: for the driver, beside what the URL says. `schema`: where the tables are, if not where the connection looks.
-    `application_name`: PostgreSQL shows the session as ``heirflow/<this>``.
+    `application_name`: PostgreSQL shows the session as ``heirflow-<this>``. A command's sessions are named ``heirflow/<member>``.
+    `on_taken`: done in the same transaction when a swap has taken charge; see `OnTaken`.
 
     An absent driver is replaced by another one for the same database. Raises `ConfigError`, or `StoreMisfit` when there is none.
     """
@@ -57,7 +59,8 @@ def open_store(
 
         if schema is not None:
             raise ConfigError("SQLite has no schemas; name another file instead")
-        return SqlStore(chosen, Sqlite(chosen, call_limit_s=call_limit_s, connect_args=arguments))
+        flavour = Sqlite(chosen, call_limit_s=call_limit_s, connect_args=arguments)
+        return SqlStore(chosen, flavour, call_limit_s=call_limit_s, on_taken=on_taken)
     try:
         if kind == "postgresql":
             from heirflow.stores.postgres import Postgres
@@ -65,11 +68,11 @@ def open_store(
             postgres = Postgres(
                 chosen, call_limit_s=call_limit_s, connect_args=arguments, application_name=application_name
             )
-            return SqlStore(chosen, postgres, schema=schema)
+            return SqlStore(chosen, postgres, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken)
         from heirflow.stores.mysql import Mysql
 
         mysql = Mysql(chosen, call_limit_s=call_limit_s, connect_args=arguments)
-        return SqlStore(chosen, mysql, schema=schema)
+        return SqlStore(chosen, mysql, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken)
     except (ImportError, sa.exc.ArgumentError) as error:
         raise StoreMisfit(f"the driver for {kind} cannot be used: {error}; install {EXTRAS[kind]}") from error
 

@@ -7,11 +7,20 @@ at all. Losing a swap is a value (``Reading.swapped is False``). Not knowing (ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from heirflow.election.record import Event, Exchange, Reading
 from heirflow.errors import HeirflowError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+OnTaken = Callable[["sa.engine.Connection", str], str | None]
+"""What to do in the database when a swap has taken charge: it gets the connection, inside the swap's transaction, and the note of
+the leader before (empty when that said nothing). It returns a sentence for the history, or None. It may fail, and is cut
+short when it takes long: the swap wins all the same."""
 
 
 class StoreUnavailable(HeirflowError):

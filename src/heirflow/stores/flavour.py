@@ -37,6 +37,9 @@ class Flavour(Protocol):
     def patient(self, conn: sa.engine.Connection) -> None:
         """Within the transaction that makes the tables: allow it more time than an exchange."""
 
+    def hurry(self, conn: sa.engine.Connection, limit_s: float | None) -> None:
+        """Within a transaction: let no statement run, or wait for a lock, for longer than this; None: as before."""
+
     def try_lock(self, conn: sa.engine.Connection) -> bool:
         """Try to be the only one that makes the tables."""
 

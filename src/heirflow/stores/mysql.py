@@ -64,6 +64,11 @@ class Mysql:
     def patient(self, conn: sa.engine.Connection) -> None:
         pass
 
+    def hurry(self, conn: sa.engine.Connection, limit_s: float | None) -> None:
+        # MySQL itself has no such limit; there a wait for a lock ends after the second that `set_up` has set.
+        if getattr(conn.dialect, "is_mariadb", False):
+            conn.exec_driver_sql(f"SET SESSION max_statement_time = {limit_s or 0.8 * self._limit_s:.3f}")
+
     def try_lock(self, conn: sa.engine.Connection) -> bool:
         return conn.execute(sa.select(sa.func.get_lock("heirflow tables", 0))).scalar() == 1
 

@@ -20,6 +20,8 @@ from heirflow.stores.schema import LOCK_LIMIT_S, Tables
 CHANNEL = "heirflow"
 TABLES_LOCK = int.from_bytes(b"HeirFlow", "big")
 """Advisory lock for making the tables. Airflow's own are 1 and 2."""
+NAME_LIMIT = 63
+"""Bytes of a session's name that the server keeps."""
 NO_RIGHT = "42501"
 READ_ONLY = "25006"
 
@@ -43,7 +45,7 @@ class Postgres:
         self._limit_ms = max(1, int(1000 * call_limit_s))
         seconds = math.ceil(call_limit_s)
         wanted: dict[str, Any] = {
-            "application_name": f"heirflow/{application_name}",
+            "application_name": f"heirflow-{application_name}"[:NAME_LIMIT],
             "connect_timeout": max(2, seconds),  # libpq takes whole seconds and makes two of one
             "keepalives": 1,
             "keepalives_idle": seconds,
@@ -113,6 +115,13 @@ class Postgres:
     def patient(self, conn: sa.engine.Connection) -> None:
         names = self._settings.keys() & {"lock_timeout", "statement_timeout", "transaction_timeout"}
         self._set(conn, dict.fromkeys(names, str(int(1000 * LOCK_LIMIT_S))), local=True)
+
+    def hurry(self, conn: sa.engine.Connection, limit_s: float | None) -> None:
+        names = ("lock_timeout", "statement_timeout")
+        if limit_s is None:
+            self._set(conn, {name: self._settings[name] for name in names}, local=True)
+        else:
+            self._set(conn, dict.fromkeys(names, str(max(1, int(1000 * limit_s)))), local=True)
 
     def try_lock(self, conn: sa.engine.Connection) -> bool:
         return bool(conn.execute(sa.select(sa.func.pg_try_advisory_xact_lock(TABLES_LOCK))).scalar())

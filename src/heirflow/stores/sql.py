@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,10 +19,11 @@ import sqlalchemy as sa
 from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, What
 from heirflow.errors import ConfigError
 from heirflow.stores import schema as schemas
-from heirflow.stores.base import Finding, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.flavour import Flavour
 from heirflow.stores.link import Link
 from heirflow.stores.statements import Statements, member_of, record_of
+from heirflow.stores.taking import carry_out, hook_of
 
 TEXT_LIMIT = 10_000
 """Longest free text (a reason, a note) that is kept, in characters."""
@@ -51,8 +53,18 @@ def cleaned(text: str) -> str:
 class SqlStore:
     """A `Store` in a SQL database."""
 
-    def __init__(self, url: sa.engine.URL, flavour: Flavour, *, schema: str | None = None) -> None:
+    def __init__(
+        self,
+        url: sa.engine.URL,
+        flavour: Flavour,
+        *,
+        call_limit_s: float,
+        schema: str | None = None,
+        on_taken: OnTaken | None = None,
+    ) -> None:
         self.news_poll_s = flavour.news_poll_s
+        self._call_limit_s = call_limit_s
+        self._hook = None if on_taken is None else hook_of(on_taken)
         self._flavour = flavour
         self._link = Link(url, flavour)
         self._here = schemas.tables(schema)
@@ -271,8 +283,13 @@ class SqlStore:
             changed = conn.execute(statement, {**values, "p_expected": swap.expected}).rowcount
         if changed != 1:
             return False
-        if swap.event is not None:
-            self._write(conn, election, swap.event)
+        event = swap.event
+        if swap.takes_over is not None and self._hook is not None:
+            told = carry_out(self._hook, conn, self._flavour, swap.takes_over, call_limit_s=self._call_limit_s)
+            if event is not None and told:
+                event = replace(event, because=f"{event.because}; {told}")
+        if event is not None:
+            self._write(conn, election, event)
         if swap.news:
             self._tell(conn, election)
         return True

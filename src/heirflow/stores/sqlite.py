@@ -102,6 +102,9 @@ class Sqlite:
     def patient(self, conn: sa.engine.Connection) -> None:
         pass
 
+    def hurry(self, conn: sa.engine.Connection, limit_s: float | None) -> None:
+        pass  # whoever is in a transaction that writes has the only lock there is
+
     def try_lock(self, conn: sa.engine.Connection) -> bool:
         return True  # BEGIN IMMEDIATE was the lock
 
