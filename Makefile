@@ -54,11 +54,14 @@ check: $(READY) ## Lint, form, types, and the house's own rules (which room may 
 unit: $(READY) ## The quick tests only; ARGS are pytest's
 	@$(BIN)/python -m pytest tests/unit tests/cli $(ARGS)
 
-test: $(READY) system check ## Everything: check, then all tests; ARGS are pytest's
+test: $(READY) system check airflow ## Everything: check, then all tests; ARGS are pytest's
 	@$(BIN)/python -m pytest $(ARGS)
 
 sim: $(READY) ## Play WORLDS=1000 simulated worlds from SEED=0 on; a red one prints its short story
 	@$(BIN)/python -m heirflow.testing.sim --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),0) $(ARGS)
+
+airflow: $(READY) ## Make the environments with Airflow 3.3 and 2.11 that the tests and the demo use
+	@$(BIN)/python -m heirflow.demo.environment
 
 demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
 	@$(BIN)/python -m heirflow demo $(ARGS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,13 @@ from typing import Any
 
 import pytest
 
-from heirflow.demo.environment import AirflowEnvironment, ensure
+from heirflow.demo.environment import AirflowEnvironment, ensure, fits
 from heirflow.demo.stage import Process, Stage, clean_environment
 from heirflow.testing.servers import Server, free_port, postgres_server
 
 JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
-LIMIT_S = 150.0
+LIMIT_S = 240.0
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "dags" / "ticking.py"
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +42,14 @@ class Installation:
         server.sql(f"CREATE DATABASE {name} OWNER heirflow", database="postgres")
         home = stage.folder / "airflow"
         (home / "dags").mkdir(parents=True)
-        (home / "dags" / "one.py").write_text("import airflow  # a file to parse\n")
+        # Without any DAG file Airflow 2.11.2's own dag-processor ends at once, with or without HeirFlow.
+        shutil.copy(EXAMPLE, home / "dags")
         settings = {
             "DATABASE__SQL_ALCHEMY_CONN_CMD": f"printf %s {server.url('psycopg2', database=name)}",
             "CORE__DAGS_FOLDER": str(home / "dags"),
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__LOAD_EXAMPLES": "False",
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
             "SCHEDULER__STANDALONE_DAG_PROCESSOR": "True",
             "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
@@ -104,14 +108,14 @@ class Installation:
 
 @pytest.fixture(params=["3.3", "2.11"])
 def installation(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[Installation]:
-    if request.param == "2.11" and not (3, 11) <= sys.version_info[:2] <= (3, 12):
+    if not fits(request.param):
         pytest.skip("Airflow 2.11 is pinned for Python 3.11 and 3.12")
     airflow = ensure(request.param)
     with Stage(tmp_path / "stage") as stage:
         yield Installation(airflow, server, stage, f"airflow_{request.param.replace('.', '_')}")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_each_component_has_an_heir_that_starts_after_an_orderly_stop(installation: Installation) -> None:
     first = {component: installation.member_beside(component) for component in JOBS}
     for component, member in first.items():
