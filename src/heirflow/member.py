@@ -42,8 +42,10 @@ from heirflow.election.state import (
     StopAsked,
     StopCommand,
     Tick,
+    Unhealthy,
 )
 from heirflow.election.timings import Timings
+from heirflow.health import Lookout, Stale, Unwell
 from heirflow.local import LocalDoor
 from heirflow.standing import facts_about
 from heirflow.stores.base import Store, Will
@@ -110,6 +112,7 @@ class Member:
         again_s: float | None = None,
         standby_argv: Sequence[str] | None = None,
         door: LocalDoor | None = None,
+        lookout: Lookout | None = None,
     ) -> None:
         """`standby_argv`: the program that waits at a gate until it is needed (a warm standby); None: started cold."""
         self._election = election
@@ -125,6 +128,7 @@ class Member:
         self._standbys_ended = 0
         """In a row, without having stood at the gate."""
         self._door = door
+        self._lookout = lookout or Lookout()
         self._exit_code: int | None = None
         self._pids: dict[str, int | None] = {"command": None, "standby": None}
         self._state = State(
@@ -149,6 +153,9 @@ class Member:
     def stop(self, because: str) -> None:
         """Ask for an orderly stop, from a signal handler or another thread. Asked twice, the command is killed."""
         self._stop_because.append(because)
+        self._nudge()
+
+    def _nudge(self) -> None:
         with contextlib.suppress(OSError):
             self._nudge_writer.send(b".")
 
@@ -167,9 +174,11 @@ class Member:
             self._keeper = self._keeper_factory()
             self._keeper.spawn()
             self._guard_since = boottime()
+            self._lookout.begin(self._nudge)
             try:
                 self._loop()
             finally:
+                self._lookout.close()
                 self._keeper.close()
         finally:
             worker.close()
@@ -216,6 +225,11 @@ class Member:
             self._nudge_reader.recv(4096)
         while self._stop_because:
             yield StopAsked(self._stop_because.pop(0))
+        for found in self._lookout.take():
+            if isinstance(found, Unwell):
+                yield Unhealthy(found.because)
+            else:
+                yield from self._renew_standby(found)
         outcomes, news = self._worker.take()
         for outcome in outcomes:
             yield _event_of(outcome)
@@ -239,8 +253,9 @@ class Member:
         for event in self._keeper.poll(now):
             match event:
                 case Started(pid):
-                    self._pids["command"] = pid
+                    self._pids.update(command=pid, standby=None)
                     self._journal.say("the command has started", pid=pid, term=self._state.term)
+                    self._lookout.command(runs=True)
                     yield CommandStarted()
                 case Ending(because):
                     yield CommandEnding(because)
@@ -248,6 +263,7 @@ class Member:
                     self._journal.say("the command was killed and does not end; waiting for the kernel", pids=pids)
                 case Gone(status, because, _):
                     self._pids["command"] = None
+                    self._lookout.command(runs=False)
                     self._want_standby(now)
                     yield from self._ready(False)  # first: who has no standby does not start again at once
                     yield CommandGone(status, _end_of(status, because))
@@ -263,18 +279,26 @@ class Member:
                     self._want_standby(now + wait_s)
                     yield from self._ready(False)
                 case Note(text):
+                    self._lookout.note(text)
                     yield Readiness(self._state.standby_ready, text)
                 case Lost(because):
                     self._keeper.close()
                     lasted_s = now - self._guard_since
                     self._guard_wanted_at = now + (RESPAWN_AFTER_S if lasted_s < RESPAWN_AFTER_S else 0.0)
-                    self._standby_at = None
+                    self._standby_at = self._pids["standby"] = None
                     yield from self._ready(False)
                     yield GuardDown(because)
 
     def _ready(self, ready: bool) -> Iterator[StateEvent]:
         if self._standby_argv is not None:
             yield Readiness(ready, self._state.note)
+
+    def _renew_standby(self, found: Stale) -> Iterator[StateEvent]:
+        if self._standby_at is None and self._state.command is Command.NONE:
+            self._journal.say(f"the standby is started anew: {found.because}")
+            yield from self._ready(False)
+            if self._state.command is Command.NONE:
+                self._keeper.kill()
 
     def _want_standby(self, at: float) -> None:
         if self._standby_argv is not None and self._state.leaving is None:
@@ -285,6 +309,7 @@ class Member:
         due = self._standby_at is not None and boottime() >= self._standby_at
         if due and self._standby_argv is not None and self._guard_wanted_at is None and self._state.leaving is None:
             self._standby_at = None
+            self._lookout.standby()
             self._keeper.standby(argv=self._standby_argv, env=self._environment(None))
 
     def _happen(self, event: StateEvent) -> None:

@@ -103,6 +103,23 @@ def read_label(raw: object) -> str:
     return text
 
 
+def read_modules(raw: object) -> str:
+    """Names of Python modules, separated by commas."""
+    text = read_text(raw)
+    names = [name.strip() for name in text.split(",")]
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError("must be names of modules, separated by commas")
+    return ",".join(names)
+
+
+def read_url(raw: object) -> str:
+    """An address of the web."""
+    text = read_text(raw)
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return text
+
+
 def read_switch(raw: object) -> bool:
     """True or false, in the usual spellings."""
     if isinstance(raw, bool):
@@ -183,6 +200,69 @@ OPTIONS: tuple[Option, ...] = (
         "From TERM to KILL in an orderly stop; the lease is renewed meanwhile.",
         "30s",
         default=30.0,
+        metavar="DURATION",
+    ),
+    Option(
+        "cold",
+        read_switch,
+        "Start the command only when taking charge, although it could wait at a gate, imported and ready.",
+        "false: heirs of Airflow's components are warm, and those of other commands with --preload",
+        default=False,
+        metavar="",
+    ),
+    Option(
+        "preload",
+        read_modules,
+        "Python modules that an heir imports ahead, for a command `python -m PROGRAM`; it then waits at a gate until it takes "
+        "charge.",
+        "none",
+        metavar="MODULE[,MODULE…]",
+    ),
+    Option(
+        "no-adopt",
+        read_switch,
+        "Leave the predecessor's row in Airflow's `job` table alone. Its queued tasks are then adopted after up to 5 minutes.",
+        "false",
+        default=False,
+        metavar="",
+    ),
+    Option(
+        "no-health",
+        read_switch,
+        "Do not judge whether the command is alive.",
+        "false",
+        default=False,
+        metavar="",
+    ),
+    Option(
+        "health-cmd",
+        read_text,
+        "A shell command that exits with 0 while the command is well. It runs on the leader's host.",
+        "for warm Airflow components their own row in Airflow's `job` table; for others nothing is asked",
+        metavar="TEXT",
+    ),
+    Option(
+        "health-url",
+        read_url,
+        "An address that answers a GET with a status below 400 while the command is well.",
+        "none",
+        metavar="URL",
+    ),
+    Option(
+        "health-timeout",
+        read_duration,
+        "A command that was not found well for this long is stopped and succeeded. It is looked at four times in this time, at "
+        "least every 15 s.",
+        "60s",
+        default=60.0,
+        metavar="DURATION",
+    ),
+    Option(
+        "health-start",
+        read_duration,
+        "How long a command may take until it is found well for the first time.",
+        "120s",
+        default=120.0,
         metavar="DURATION",
     ),
     Option("host", read_label, "The host's name that others see.", "the host's name", metavar="NAME"),

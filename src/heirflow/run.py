@@ -10,6 +10,7 @@ from pathlib import Path
 from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
+from heirflow.health import Lookout
 from heirflow.journal import Journal
 from heirflow.local import LocalDoor
 from heirflow.member import Identity, Member
@@ -33,10 +34,14 @@ def run_member(
     again_s: float | None = None,
     standby_argv: Sequence[str] | None = None,
     start_timeout_s: float = 30.0,
+    lookout: Lookout | None = None,
+    children: set[int] | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
     `argv[0]` is the path that was checked to be runnable. `again_s`: in an orderly stop, when to send a second SIGTERM.
+    `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
+    not the guard's, as `lookout` may start them.
     """
     door = None
     if run_dir is not None:
@@ -44,10 +49,16 @@ def run_member(
             door = LocalDoor(run_dir, election)
         except HeirflowError as error:
             journal.warn(f"{error}; probes will not find this member")
+
+    def guard() -> Guard:
+        made = Guard(argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s)
+        made.spare = children if children is not None else set()
+        return made
+
     member = Member(
         election=election,
         identity=identity,
-        keeper_factory=lambda: Guard(argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s),
+        keeper_factory=guard,
         store_factory=store_factory,
         timings=timings,
         policy=Policy(
@@ -59,6 +70,7 @@ def run_member(
         again_s=again_s,
         standby_argv=standby_argv,
         door=door,
+        lookout=lookout,
     )
     handle_signals(member)
     return member.run()

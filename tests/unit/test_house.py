@@ -29,8 +29,9 @@ ARROWS: dict[str, set[str]] = {
     "supervise": {"errors", "clock", "journal"},
     "worker": {"errors", "election", "stores"},
     "standing": {"election"},
-    "member": {"errors", "clock", "local", "standing", "worker", "election", "stores", "supervise"},
-    "run": {"errors", "journal", "local", "member", "election", "stores", "supervise"},
+    "health": {"clock", "supervise"},
+    "member": {"errors", "clock", "health", "local", "standing", "worker", "election", "stores", "supervise"},
+    "run": {"errors", "health", "journal", "local", "member", "election", "stores", "supervise"},
     "status": {"errors", "clock", "text", "member", "election", "stores"},
     # The Python API: the same line in a program of one's own.
     "embed": {"errors", "clock", "journal", "config", "options", "election", "stores", "supervise", "member", "local"},

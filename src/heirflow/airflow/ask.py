@@ -23,9 +23,19 @@ sys.path[:] = [place for place in sys.path if place]
 answer = {}
 try:
     import airflow
+    import importlib.metadata
+    import airflow.configuration
     from airflow.configuration import AIRFLOW_HOME, conf
     answer["version"] = airflow.__version__
     answer["url"] = conf.get("database", "sql_alchemy_conn")
+    answer["files"] = {"airflow.cfg": getattr(airflow.configuration, "AIRFLOW_CONFIG", AIRFLOW_HOME + "/airflow.cfg")}
+    for name in ("apache-airflow", "apache-airflow-core"):
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        place = "%s-%s.dist-info/METADATA" % (name.replace("-", "_"), found.version)
+        answer["files"]["the installed Airflow"] = str(found.locate_file(place))
     answer["schema"] = conf.get("database", "sql_alchemy_schema", fallback="") or ""
     for place in (os.path.join(AIRFLOW_HOME, "config"), conf.get("core", "plugins_folder", fallback="")):
         if place and place not in sys.path:
@@ -51,6 +61,8 @@ class Answer:
     schema: str = ""
     connect_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
     version: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What a process of Airflow's reads once: name for people -> path."""
     problem: str = ""
     """Half a sentence, empty when all is well."""
 
@@ -107,4 +119,4 @@ def _read(out: str, err: str, code: int, python: str) -> Answer:
     if not url:
         return Answer(problem="Airflow's configuration names no database")
     arguments = answer.get("connect_args") or {}
-    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]))
+    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), answer["files"])

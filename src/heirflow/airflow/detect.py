@@ -62,6 +62,8 @@ class Database:
     version: str
     """Of Airflow."""
     origin: str = ORIGIN
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What its processes read once, at their start: name for people -> path."""
 
 
 def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Component | None:
@@ -75,7 +77,7 @@ def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Component | No
     if base == "airflow":
         words, interpreter = argv[1:], _interpreter_of(argv[0], environ)
     elif _PYTHON.fullmatch(base):
-        options, words = _after_module(argv)
+        options, words = after_module(argv)
         interpreter = (argv[0], *options)
     else:
         return None
@@ -114,10 +116,10 @@ def _ask(interpreter: tuple[str, ...], environ: Mapping[str, str], limit_s: floa
     answer = ask(interpreter, environ, limit_s=limit_s)
     if answer.problem:
         raise ConfigError(f"{answer.problem}; {NAME_IT}")
-    return Database(answer.url, answer.schema or None, answer.connect_args, answer.version)
+    return Database(answer.url, answer.schema or None, answer.connect_args, answer.version, files=answer.files)
 
 
-def _after_module(argv: Sequence[str]) -> tuple[tuple[str, ...], Sequence[str]]:
+def after_module(argv: Sequence[str]) -> tuple[tuple[str, ...], Sequence[str]]:
     """Python's own options and the words after ``-m airflow``, or nothing where something else is run."""
     index = 1
     while index < len(argv):
@@ -142,7 +144,7 @@ def _interpreter_of(program: str, environ: Mapping[str, str]) -> tuple[str, ...]
     """The Python that the script names in its first lines, or the one beside it, or our own if it has Airflow."""
     path = shutil.which(program, path=environ.get("PATH", os.defpath))
     if path:
-        named = _shebang(Path(path), environ)
+        named = shebang(Path(path), environ)
         if named:
             return named
         beside = [Path(path).resolve().parent / name for name in ("python", "python3")]
@@ -152,7 +154,8 @@ def _interpreter_of(program: str, environ: Mapping[str, str]) -> tuple[str, ...]
     return (sys.executable,) if _our_own_has_airflow() else ()
 
 
-def _shebang(script: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+def shebang(script: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The Python, with its options, that a script's first lines name; nothing when it is no script of Python's."""
     try:
         with script.open("rb") as file:
             head = file.read(1024).decode("utf-8", "replace").splitlines()

@@ -20,7 +20,7 @@ from heirflow.options import BY_NAME
 from heirflow.text import masked, printable
 
 if TYPE_CHECKING:
-    from heirflow.stores.base import Store
+    from heirflow.stores.base import OnTaken, Store
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -83,7 +83,7 @@ def _beside_airflow(config: Config) -> Config:
     return config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
 
 
-def store_of(config: Config, *, call_limit_s: float, application_name: str) -> Store:
+def store_of(config: Config, *, call_limit_s: float, application_name: str, on_taken: OnTaken | None = None) -> Store:
     """The store that the settings name; not open yet."""
     from heirflow.stores import open_store
 
@@ -93,6 +93,7 @@ def store_of(config: Config, *, call_limit_s: float, application_name: str) -> S
         connect_args=config.connect_args,
         schema=config.schema,
         application_name=application_name,
+        on_taken=on_taken,
     )
 
 

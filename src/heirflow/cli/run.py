@@ -12,6 +12,8 @@ from heirflow.airflow.detect import find_database, recognise
 from heirflow.cli.common import settings, settled, store_of
 from heirflow.options import OPTIONS
 
+SIDE_LIMIT_S = 5.0
+"""Longest time that a look beside the line may take at the database."""
 ALL = tuple(option.name for option in OPTIONS)
 
 
@@ -37,10 +39,12 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     from heirflow.supervise.commands import check_runnable
 
     check_runnable(command, os.getcwd(), os.environ)
+    found = None
     if component and config.db_url_is_default:
         found = find_database(component, os.environ)
         config = config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
 
+    from heirflow.cli.extras import extras_for
     from heirflow.journal import Journal
     from heirflow.member import Identity
     from heirflow.run import run_member
@@ -53,10 +57,22 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         quiet=config["quiet"],
         verbose=config["verbose"],
     )
+
+    def side_store() -> Any:
+        return store_of(config, call_limit_s=SIDE_LIMIT_S, application_name=f"look/{identity.id}")
+
+    extras = extras_for(command, component, found, config, side_store)
+    for sentence in extras.sentences:
+        journal.say(sentence)
     return run_member(
         election=config["name"],
         argv=list(command),
-        store_factory=lambda: store_of(config, call_limit_s=timings.call_limit_s, application_name=f"member/{identity.id}"),
+        store_factory=lambda: store_of(
+            config,
+            call_limit_s=timings.call_limit_s,
+            application_name=f"member/{identity.id}",
+            on_taken=extras.on_taken,
+        ),
         timings=timings,
         identity=identity,
         on_exit=config["on-exit"],
@@ -64,4 +80,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         run_dir=Path(config["run-dir"]),
         journal=journal,
         again_s=component.again_s(timings.stop_timeout_s) if component else None,
+        standby_argv=extras.standby_argv,
+        lookout=extras.lookout,
+        children=extras.children,
     )

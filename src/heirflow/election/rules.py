@@ -53,6 +53,7 @@ from heirflow.election.state import (
     StopCommand,
     Then,
     Tick,
+    Unhealthy,
 )
 from heirflow.election.timings import Timings
 
@@ -112,6 +113,8 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
             return Step(replace(state, command=Command.STOPPING, stop=stop), because=(event.because,))
         case CommandGone():
             return _gone(state, event, now, timings)
+        case Unhealthy():
+            return _unhealthy(state, event, timings)
         case GuardUp():
             return Step(replace(state, guard_up=True, ask_at=now))
         case GuardDown():
@@ -180,10 +183,12 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
     if reading.swapped and swap is not None:
         if ask.purpose is Purpose.RELEASE:
             because = (f"released term {swap.record.term}: {swap.record.because}",)
-            state = replace(state, term=None, trusted_until=NEVER, stop=None)
+            state = replace(state, term=None, trusted_until=NEVER, stop=None, note="")
         else:
             trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s
             state = replace(state, term=swap.record.term, trusted_until=trusted_until)
+            if swap.takes_over and swap.takes_over == state.note:
+                state = replace(state, note="")
             if ask.purpose is Purpose.TAKE:
                 because = (f"took charge for term {swap.record.term}: {swap.record.because}",)
             if state.command is not Command.NONE:
@@ -231,13 +236,17 @@ def _gone(state: State, event: CommandGone, now: float, timings: Timings) -> Ste
             state, term=None, trusted_until=NEVER, stop=None, ask_at=min(state.ask_at, now + timings.check_in_s / 4)
         )
         return Step(_loss(state, sentence), because=(event.because,))
-    if stop is not None:
+    replaced = stop is not None and stop.then is Then.REPLACE
+    if stop is not None and not replaced:
         return Step(state, because=(event.because,))
+    if replaced:
+        assert stop is not None
+        state, event = replace(state, stop=None), CommandGone(event.status, stop.because)
     if event.status is not None:
         failures = state.failures + 1 if ran_s < state.policy.healthy_after_s else 0
         backoff_s = min(state.policy.restart_limit_s, 2.0 ** min(failures - 1, 16)) if failures else 0.0
         state = replace(state, failures=failures, restart_at=now + backoff_s)
-        if state.policy.exit_with_command:
+        if state.policy.exit_with_command and not replaced:
             code = event.status if event.status >= 0 else 128 - event.status
             leave = Stop(Then.LEAVE, event.because)
             return Step(replace(state, leaving=event.because, exit_code=code, stop=leave), because=(event.because,))
@@ -248,6 +257,14 @@ def _gone(state: State, event: CommandGone, now: float, timings: Timings) -> Ste
         look = replace(state, ask_at=now if state.failed_calls == 0 else state.ask_at)
         return Step(_tell(look, What.RESTARTED, sentence), because=(sentence,))
     return Step(replace(state, stop=Stop(Then.HAND_OVER, event.because)), because=(event.because,))
+
+
+def _unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
+    """Stop it in order; what follows is decided when it is gone, by who is in the line then."""
+    if state.command is not Command.RUNNING or state.stop is not None:
+        return Step(state)
+    state = replace(state, command=Command.STOPPING, stop=Stop(Then.REPLACE, event.because))
+    return Step(state, (StopCommand(timings.stop_timeout_s),), (f"{event.because}: stopping the command",))
 
 
 def _stop_asked(state: State, event: StopAsked, now: float, timings: Timings) -> Step:

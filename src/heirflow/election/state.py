@@ -38,6 +38,8 @@ class Then(Enum):
     """The same, and keep the name of the chosen successor in the record."""
     LEAVE = "leave"
     """Release, leave the line and exit."""
+    REPLACE = "replace"
+    """Another run takes its place: an heir's if one is ready by then, otherwise one here."""
     LOST = "lost"
     """The lead is lost or in doubt: release nothing, look again."""
 
@@ -206,6 +208,13 @@ class CommandGone:
 
 
 @dataclass(frozen=True, slots=True)
+class Unhealthy:
+    """The command is there and does not do its work."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class GuardUp:
     """A guard is there and can start the command."""
 
@@ -240,6 +249,7 @@ StateEvent = (
     | CommandStarted
     | CommandEnding
     | CommandGone
+    | Unhealthy
     | GuardUp
     | GuardDown
     | Readiness

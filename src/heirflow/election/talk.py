@@ -110,7 +110,13 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
 def _renew(state: State, timings: Timings) -> Wish:
     record = state.record
     assert record is not None
-    renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=state.note or record.note)
+    said = state.note or record.note
+    renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=said)
+    if said and state.command is Command.NONE:
+        # It is started again here: it then takes over what it left behind itself.
+        because = "what the command before left is taken over"
+        event = Event(What.RESTARTED, record.term, state.me, because)
+        return Wish(Purpose.RENEW, Swap(record.version, replace(renewed, note=""), event, takes_over=said))
     if record.switchover_to is None or state.stop is not None:
         return Wish(Purpose.RENEW, Swap(record.version, renewed))
     # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.
@@ -137,6 +143,7 @@ def _release(state: State) -> Wish:
         version=record.version + 1,
         leader=None,
         because=because,
+        note=state.note or record.note,
         switchover_to=record.switchover_to if switching else None,
     )
     event = Event(What.RELEASED, record.term, state.me, because)

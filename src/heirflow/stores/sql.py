@@ -89,7 +89,7 @@ class SqlStore:
         with self._transaction(writes=request != Exchange()) as conn:
             if (who := request.check_in) is not None:
                 self._check_in(conn, election, who, request)
-            swapped = None if request.swap is None else self._swap(conn, election, request.swap)
+            swapped, told = (None, ()) if request.swap is None else self._swap(conn, election, request.swap, who)
             gone = (who.id,) if request.leave and who is not None else ()
             for member in (*gone, *request.forget):
                 conn.execute(self._sql.delete, {"p_election": election, "p_id": member})
@@ -103,6 +103,7 @@ class SqlStore:
             written_at=float(rows[0].e_written_at or 0),
             since=float(rows[0].e_since or 0),
             db_now=float(rows[0].db_now),
+            told=told,
         )
         self._flavour.saw(election, request, reading)
         return reading
@@ -133,6 +134,11 @@ class SqlStore:
             Event(What(row.what), int(row.term), row.member, row.because, row.took_s, float(row.at))
             for row in reversed(rows)
         )
+
+    def ask(self, statement: Any) -> list[Any]:
+        """The rows of one statement that only reads, about tables that are not ours. Raises like `open`."""
+        with self._transaction(writes=False) as conn:
+            return list(conn.execute(statement).all())
 
     def drain(self, election: str, member: str, on: bool) -> bool:
         with self._transaction(writes=True) as conn:
@@ -179,6 +185,10 @@ class SqlStore:
             found = examine(conn, self._flavour, self._here, self.where)
             conn.rollback()
             return tuple(found)
+
+    def fence(self) -> Finding:
+        with self._transaction(writes=False) as conn:
+            return self._flavour.fenced(conn, self._here)
 
     # How it ends
 
@@ -263,7 +273,10 @@ class SqlStore:
         kept = {"drained": False, "p_joined_at": None} if old is None else {"drained": old[0], "p_joined_at": old[1]}
         conn.execute(self._sql.join, {**key, **said, **kept})
 
-    def _swap(self, conn: sa.engine.Connection, election: str, swap: Swap) -> bool:
+    def _swap(
+        self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Whether it won, and what else is worth telling."""
         wanted = swap.record
         values: dict[str, Any] = {
             "p_name": election,
@@ -282,17 +295,29 @@ class SqlStore:
             statement = self._sql.swap_vacant if wanted.leader is None else self._sql.swap_led
             changed = conn.execute(statement, {**values, "p_expected": swap.expected}).rowcount
         if changed != 1:
-            return False
+            return False, ()
+        told = self._beside(conn, election, swap, who)
         event = swap.event
-        if swap.takes_over is not None and self._hook is not None:
-            told = carry_out(self._hook, conn, self._flavour, swap.takes_over, call_limit_s=self._call_limit_s)
-            if event is not None and told:
-                event = replace(event, because=f"{event.because}; {told}")
+        if event is not None and told:
+            event = replace(event, because="; ".join((event.because, *told)))
+        elif told:
+            event = Event(What.FENCED, wanted.term, wanted.leader or "", "; ".join(told))
         if event is not None:
             self._write(conn, election, event)
         if swap.news:
             self._tell(conn, election)
-        return True
+        return True, told
+
+    def _beside(self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None) -> tuple[str, ...]:
+        """What a leader does beside a swap that won: earlier leaders' sessions end, what the last one left is adopted."""
+        leader, term, left = swap.record.leader, swap.record.term, swap.takes_over
+        if leader is None or (left is None and (who is None or who.id != leader)):
+            return ()  # a release, or somebody's order
+        told = self._flavour.fence(conn, self._here, election, leader, term, taking=left is not None)
+        if left is not None and self._hook is not None:
+            adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
+            told += (adopted,) if adopted else ()
+        return told
 
     def _tell(self, conn: sa.engine.Connection, election: str) -> None:
         if self._flavour.notify is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from heirflow.errors import CommandNotFound, CommandNotRunnable
+from heirflow.errors import CommandNotFound, CommandNotRunnable, ConfigError
 
 PRIVATE = frozenset({"NOTIFY_SOCKET", "HEIRFLOW_DB_URL"})
 """Ours alone: a command that answers the service manager in our place breaks the unit; the address holds a secret."""
@@ -75,3 +76,18 @@ def _check_interpreter(name: str, path: Path, cwd: str) -> None:
         raise CommandNotRunnable(f"{name} asks for the interpreter {words[0]}, which is not executable")
     if interpreter.name == "env" and len(words) == 2 and "=" not in words[1] and shutil.which(words[1]) is None:
         raise CommandNotFound(f"{name} asks for the interpreter {words[1]}, which was not found in PATH")
+
+
+def preloaded(argv: Sequence[str], modules: str) -> list[str]:
+    """The standby of ``python … -m PROGRAM ARGUMENT…`` that imports `modules` and waits at its gate.
+
+    Raises `ConfigError` for a command of another form: only there it is known what importing ahead leaves as it was.
+    """
+    gate = str(Path(__file__).with_name("gate.py"))
+    python = re.fullmatch(r"(python|pypy)[0-9.]*", Path(argv[0]).name)
+    index = 1
+    while python and index < len(argv) and argv[index].startswith("-") and argv[index] not in {"-m", "-c", "-"}:
+        index += 2 if argv[index] in {"-W", "-X"} else 1
+    if not python or argv[index : index + 1] != ["-m"] or index + 1 >= len(argv):
+        raise ConfigError(f"--preload works with a command `python -m PROGRAM`, not with `{' '.join(argv[:2])}`")
+    return [*argv[:index], gate, modules, *argv[index:]]

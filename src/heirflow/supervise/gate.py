@@ -80,7 +80,8 @@ def main() -> None:
     modules, flag, program = sys.argv[1], sys.argv[2], sys.argv[3]
     if flag != "-m":
         raise SystemExit("heirflow: --preload works with `python -m PROGRAM`")
-    sys.path[0] = os.getcwd()
+    if not sys.flags.isolated and not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = os.getcwd()  # as `python -m` has it; with -I or -P there is no such entry
     gate = Gate.take()
     for module in filter(None, modules.split(",")):
         importlib.import_module(module)

@@ -1,0 +1,93 @@
+"""Prompt adoption: the row of a dead predecessor in Airflow's `job` table is marked failed at once.
+
+Airflow believes a scheduler dead only when its row was not touched for 30 s, and looks for what the dead left behind only at
+its start and then every 300 s. A successor that starts within a second would so leave the tasks of its predecessor waiting
+for five minutes. With the row marked failed first, they are adopted, or reset, at the successor's start. For a triggerer it
+is the `end_date` by which others see that its triggers are free.
+
+This is all that HeirFlow ever writes to a table of Airflow's: one row, by the id that the predecessor's own process gave to
+its member when it wrote that row, only while it says ``running``, and within the transaction that takes charge, when the
+predecessor's command is proved dead or its lease is over.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+COLUMNS = frozenset({"id", "job_type", "state", "end_date", "latest_heartbeat"})
+WHAT_FOR = {
+    "SchedulerJob": ", so that its tasks are adopted at once",
+    "TriggererJob": ", so that its triggers are taken over at once",
+    "DagProcessorJob": "",
+}
+
+
+def job_of(note: str) -> tuple[int, str] | None:
+    """Which row a command said that it has written."""
+    try:
+        said = json.loads(note)
+        number, kind = said["job_id"], said["job_type"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return (number, kind) if type(number) is int and kind in WHAT_FOR else None
+
+
+class Adoption:
+    """The hook that a store calls when its member takes charge. Calling it may raise what the database raises."""
+
+    def __init__(self, schema: str | None) -> None:
+        self._schema = schema
+        self._missing: frozenset[str] | None = None
+        """Columns that Airflow's table lacks; None until it was looked at."""
+
+    def __call__(self, connection: sa.engine.Connection, note: str) -> str | None:
+        """Mark the row that `note` names; returns the sentence for the history, None when there was nothing to do."""
+        job = job_of(note)
+        if job is None:
+            return None
+        if self._missing is None:
+            self._missing = COLUMNS - columns(connection, self._schema)
+        if self._missing:
+            return "no job was marked: this is not Airflow's job table as HeirFlow knows it"
+        number, kind = job
+        changed = connection.execute(failed(connection.dialect.name, self._schema, number, kind)).rowcount
+        if changed != 1:
+            return None  # it ended in order, or was marked before
+        return f"marked job {number} of the predecessor failed{WHAT_FOR[kind]}"
+
+
+def job_table(schema: str | None) -> sa.Table:
+    """The columns of Airflow's `job` that are of use here; the same from Airflow 2.0 to 3.3."""
+    return sa.Table(
+        "job",
+        sa.MetaData(schema=schema),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("job_type", sa.String),
+        sa.Column("state", sa.String),
+        sa.Column("end_date", sa.TIMESTAMP(timezone=True)),
+        sa.Column("latest_heartbeat", sa.TIMESTAMP(timezone=True)),
+    )
+
+
+def columns(connection: sa.engine.Connection, schema: str | None) -> frozenset[str]:
+    """The names of the columns of `job`; none when there is no such table."""
+    try:
+        return frozenset(column["name"] for column in sa.inspect(connection).get_columns("job", schema=schema))
+    except sa.exc.NoSuchTableError:
+        return frozenset()
+
+
+def failed(dialect: str, schema: str | None, number: int, kind: str) -> Any:
+    """The one statement."""
+    job = job_table(schema)
+    # The database's clock, in the form in which Airflow keeps moments there: with its zone, or in UTC without one.
+    now: Any = sa.func.clock_timestamp()
+    if dialect in {"mysql", "mariadb"}:
+        now = sa.func.current_timestamp(sa.literal_column("6"))  # TIMESTAMP: the session's zone is taken out again
+    elif dialect == "sqlite":
+        now = sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now")
+    same = sa.and_(job.c.id == number, job.c.job_type == kind, job.c.state == "running")
+    return job.update().where(same).values(state="failed", end_date=now)

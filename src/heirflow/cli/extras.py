@@ -1,0 +1,96 @@
+"""What `heirflow run` adds to a member beyond the line itself: a warm standby, adoption, and a look at the command's health."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from heirflow.airflow.detect import Component, Database
+from heirflow.config import Config
+from heirflow.errors import ConfigError
+from heirflow.health import Check, CommandCheck, Lookout, Patience, UrlCheck
+from heirflow.supervise.commands import preloaded
+
+if TYPE_CHECKING:
+    from heirflow.stores import OnTaken
+    from heirflow.stores.sql import SqlStore
+
+
+@dataclass(slots=True)
+class Extras:
+    """Filled in by `extras_for`."""
+
+    standby_argv: list[str] | None = None
+    on_taken: OnTaken | None = None
+    lookout: Lookout | None = None
+    children: set[int] = field(default_factory=set)
+    """Processes of this one that checks start."""
+    sentences: list[str] = field(default_factory=list)
+    """What a person should be told once."""
+
+
+def extras_for(
+    command: Sequence[str],
+    component: Component | None,
+    found: Database | None,
+    config: Config,
+    side_store: Callable[[], SqlStore],
+) -> Extras:
+    """Everything that the command and the settings allow. Raises `ConfigError`.
+
+    `found`: what Airflow said about its database, when the record lives there too. `side_store`: for a look beside the line.
+    """
+    extras = Extras()
+    if component is None:
+        if config["preload"] and not config["cold"]:
+            extras.standby_argv = preloaded(command, config["preload"])
+    elif config["preload"]:
+        raise ConfigError(
+            "--preload is for other Python programs; heirs of Airflow's components are warm by themselves"
+        )
+    elif not config["cold"]:
+        _warm_airflow(extras, command)
+    in_airflow = found is not None and extras.standby_argv is not None
+    if in_airflow and not config["no-adopt"]:
+        from heirflow.airflow.adopt import Adoption
+
+        assert found is not None
+        extras.on_taken = Adoption(found.schema)
+    extras.lookout = Lookout(
+        check=None if config["no-health"] else _check(extras, config, found if in_airflow else None, side_store),
+        patience=Patience(timeout_s=config["health-timeout"], start_s=config["health-start"]),
+        fingerprint=_fingerprint(found, side_store) if in_airflow else None,
+    )
+    return extras
+
+
+def _warm_airflow(extras: Extras, command: Sequence[str]) -> None:
+    from heirflow.airflow.warm import Cold, standby_argv
+
+    try:
+        extras.standby_argv = standby_argv(command, os.environ)
+    except Cold as error:
+        extras.sentences.append(f"heirs are cold: {error}")
+
+
+def _check(extras: Extras, config: Config, found: Database | None, side_store: Callable[[], SqlStore]) -> Check | None:
+    if config["health-cmd"] and config["health-url"]:
+        raise ConfigError("give --health-cmd or --health-url, not both")
+    if config["health-cmd"]:
+        return CommandCheck(config["health-cmd"], extras.children)
+    if config["health-url"]:
+        return UrlCheck(config["health-url"])
+    if found is None:
+        return None
+    from heirflow.airflow.row import RowCheck
+
+    return RowCheck(side_store, found.schema)
+
+
+def _fingerprint(found: Database | None, side_store: Callable[[], SqlStore]) -> Callable[[], dict[str, Any]]:
+    from heirflow.airflow.row import Fingerprint
+
+    assert found is not None
+    return Fingerprint(found.files, side_store, found.schema)
