@@ -45,6 +45,11 @@ class AirflowEnvironment:
         return str(self.folder / "bin" / name)
 
 
+def fits(name: str) -> bool:
+    """Whether that Airflow runs on this Python."""
+    return name != "2.11" or (3, 11) <= sys.version_info[:2] <= (3, 12)
+
+
 def ensure(
     name: str = "3.3", *, progress: Progress = lambda _: None, python: str = sys.executable
 ) -> AirflowEnvironment:
