@@ -15,6 +15,7 @@ WORLDS = int(os.environ.get("HEIRFLOW_TEST_WORLDS", "1000"))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 20 s on two idle processors; other tests and builds may share them
 def test_a_thousand_worlds_keep_every_promise() -> None:
     tally = Tally()
     for verdict in play_many(range(WORLDS)):

@@ -69,6 +69,8 @@ class Judge:
         self.sent: dict[str, int] = {}
         self.broken_watch: dict[str, float] = {}
         """When, on its own clock, each member's reading was last interrupted."""
+        self.watch_when_asked: dict[tuple[str, int], float] = {}
+        """The same, as it was when a take was asked: what comes after that cannot have been known."""
         self.answered_at: dict[str, float] = {}
         self.first_seen: dict[str, tuple[Record | None, float]] = {}
         """What each member read last, and when that was new to it."""
@@ -215,7 +217,9 @@ class Judge:
             if waited < before.ttl_s - ROUNDING_S:
                 sentence = f"{after.leader} waited {waited:.3f} s of {before.ttl_s:g} s for {before.leader}"
                 self.broken("a silent leader has its whole lease", sentence)
-            watched = asked_at - self.broken_watch.get(taker.id, float("-inf"))
+            watched = asked_at - self.watch_when_asked.get(
+                (taker.id, self._speaker.serial if self._speaker else 0), asked_at
+            )
             if watched < before.ttl_s - ROUNDING_S:
                 sentence = f"{after.leader} has read for {watched:.3f} s only since its reading was interrupted"
                 self.broken("after an outage the leader has its chance first", sentence)
@@ -285,6 +289,9 @@ class Judge:
         for act in step.acts:
             if isinstance(act, Send):
                 self._sent(member, now)
+                if act.ask.purpose is Purpose.TAKE:
+                    since = self.broken_watch.get(member.id, float("-inf"))
+                    self.watch_when_asked[member.id, act.ask.serial] = since
             elif isinstance(act, StopCommand):
                 record = step.state.record
                 if record is not None and record.paused and not member.stop_asked:
