@@ -68,6 +68,8 @@ class What(str, Enum):
     RESTARTED = "restarted"
     ORDERED = "ordered"
     REFUSED = "refused"
+    FENCED = "fenced"
+    """Sessions of a member that led before were ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +145,5 @@ class Reading:
     """When the leader last changed, by the store's clock."""
     db_now: float = 0.0
     """The store's clock when it was read."""
+    told: tuple[str, ...] = ()
+    """What the store did beside a swap that won, as sentences for people."""

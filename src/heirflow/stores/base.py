@@ -97,6 +97,12 @@ class Store(Protocol):
     def examine(self) -> tuple[Finding, ...]:
         """What `heirflow doctor` tells about this store. Raises like `open`."""
 
+    def fence(self) -> Finding:
+        """Whether and how a member that led before is kept from writing here. Raises like `open`.
+
+        ``facts["state"]`` is ``fenced``, ``sessions ended`` or ``lease only``.
+        """
+
     def sever(self) -> None:
         """Break the connection from another thread, so that a call that hangs there ends. Never raises."""
 

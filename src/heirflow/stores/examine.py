@@ -67,7 +67,7 @@ def examine(conn: sa.engine.Connection, flavour: Flavour, here: Tables, where: s
             {"offset_s": offset_s, "uncertainty_s": uncertainty_s},
         ),
     ]
-    return found + flavour.examine(conn, here)
+    return [*found, *flavour.examine(conn, here), flavour.fenced(conn, here)]
 
 
 def ask(conn: sa.engine.Connection, statement: str) -> Row | None:
@@ -112,13 +112,6 @@ def examine_postgres(
     schema = "current_schema()" if here.metadata.schema is None else "'" + here.metadata.schema.replace("'", "''") + "'"
     may = ask(conn, f"SELECT has_schema_privilege({schema}, 'CREATE')")
     found.append(_may_create(bool(may and may[0])))
-    others = ask(conn, "SELECT pg_has_role('pg_signal_backend', 'MEMBER')")
-    if others and others[0]:
-        found.append(Finding("fence", "ok", f"role {role} may end the sessions of every ordinary role"))
-    else:
-        sentence = f"role {role} may end the sessions of its own role only; let the command use it too, or grant pg_signal_backend"
-        found.append(Finding("fence", "ok", sentence))
-
     replicas = ask(conn, "SELECT count(*) FROM pg_stat_replication")
     count = int(replicas[0]) if replicas else 0
     if fsync == "off":
@@ -150,7 +143,6 @@ def examine_mysql(conn: sa.engine.Connection) -> list[Finding]:
     if int(conn.exec_driver_sql("SELECT @@global.read_only").scalar_one()):
         found.append(Finding("server", "problem", "this server is read-only; connect to the one that takes writes"))
     found.append(Finding("session", "note", "there is no news here: a change is noticed at the next check-in"))
-    found.append(Finding("fence", "note", "lease only: sessions of a deposed member are not ended on this database"))
     may = ask(
         conn,
         "SELECT 1 FROM information_schema.user_privileges WHERE privilege_type = 'CREATE' UNION ALL "
@@ -195,7 +187,6 @@ def examine_sqlite(conn: sa.engine.Connection, path: Path) -> list[Finding]:
         Finding(
             "session", "note", "SQLite serves members on one host only; a change is noticed within a tenth of a second"
         ),
-        Finding("fence", "note", "lease only: SQLite has no sessions that could be ended"),
     ]
     kind = file_system(path)
     if kind.startswith(NETWORK_FILE_SYSTEMS):

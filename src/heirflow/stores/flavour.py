@@ -46,6 +46,14 @@ class Flavour(Protocol):
     def unlock(self, conn: sa.engine.Connection) -> None:
         """Undo `try_lock` where the end of the transaction does not."""
 
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+    ) -> tuple[str, ...]:
+        """Within the transaction of a swap that won: end what members that led before could still write. What is worth telling."""
+
+    def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        """Whether and how a member that led before is kept from writing, for people."""
+
     def insert_if_absent(self, table: sa.Table) -> Any:
         """An INSERT that changes no row, and breaks nothing, when the key exists."""
 

@@ -19,6 +19,9 @@ from heirflow.stores.schema import Tables
 NO_RIGHT = {1044, 1142, 1227, 1290, 1792, 1836, 3261}
 """Errors for: no access to the database, command denied, privilege needed, read-only server (three kinds), the same again."""
 
+LEASE_ONLY = "lease only: this database cannot tell the sessions of one member's command from those of another"
+"""A client names itself in connection attributes, but no driver takes them from the environment, so a command's cannot be named."""
+
 
 class Mysql:
     """The `Flavour` of MySQL and MariaDB, with PyMySQL or mysqlclient."""
@@ -74,6 +77,14 @@ class Mysql:
 
     def unlock(self, conn: sa.engine.Connection) -> None:
         conn.execute(sa.select(sa.func.release_lock("heirflow tables")))
+
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+    ) -> tuple[str, ...]:
+        return ()
+
+    def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        return Finding("fence", "note", LEASE_ONLY, {"state": "lease only"})
 
     def insert_if_absent(self, table: sa.Table) -> Any:
         return mysql.insert(table).inline().prefix_with("IGNORE")

@@ -15,13 +15,14 @@ from sqlalchemy.dialects import postgresql
 
 from heirflow.election.record import Exchange, Reading
 from heirflow.stores.base import Finding
+from heirflow.stores.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
 from heirflow.stores.schema import LOCK_LIMIT_S, Tables
 
 CHANNEL = "heirflow"
 TABLES_LOCK = int.from_bytes(b"HeirFlow", "big")
 """Advisory lock for making the tables. Airflow's own are 1 and 2."""
-NAME_LIMIT = 63
-"""Bytes of a session's name that the server keeps."""
+FENCE_WAIT = 0.2
+"""Share of the limit of a call that whoever takes charge waits for the sessions that it ends."""
 NO_RIGHT = "42501"
 READ_ONLY = "25006"
 
@@ -42,6 +43,7 @@ class Postgres:
         self, url: sa.engine.URL, *, call_limit_s: float, connect_args: dict[str, Any], application_name: str
     ) -> None:
         self._new_psycopg = url.get_driver_name() == "psycopg"
+        self._call_limit_s = call_limit_s
         self._limit_ms = max(1, int(1000 * call_limit_s))
         seconds = math.ceil(call_limit_s)
         wanted: dict[str, Any] = {
@@ -59,6 +61,7 @@ class Postgres:
         self._settings: dict[str, str] = {}
         self._heard: set[str] = set()
         self._own_pid = 0
+        self._fence: SessionFence | None = None
         self.direct = False
         """Whether the session is ours alone."""
         self.standby = False
@@ -128,6 +131,19 @@ class Postgres:
 
     def unlock(self, conn: sa.engine.Connection) -> None:
         pass  # ends with the transaction
+
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+    ) -> tuple[str, ...]:
+        if not self.direct:
+            return (POOLED,) if taking else ()
+        if self._fence is None:
+            self._fence = SessionFence(here)
+        wait_s = FENCE_WAIT * self._call_limit_s if taking else None
+        return self._fence.end(conn, election, leader, term, wait_s)
+
+    def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        return fence_of(conn, here, direct=self.direct)
 
     def insert_if_absent(self, table: sa.Table) -> Any:
         return postgresql.insert(table).inline().on_conflict_do_nothing()

@@ -187,8 +187,11 @@ class SqlStore:
             return tuple(found)
 
     def fence(self) -> Finding:
-        with self._transaction(writes=False) as conn:
-            return self._flavour.fenced(conn, self._here)
+        with self._link.asking():
+            conn = self._connected()
+            found = self._flavour.fenced(conn, self._here)
+            conn.rollback()
+            return found
 
     # How it ends
 

@@ -25,6 +25,7 @@ from heirflow.stores.base import Finding
 from heirflow.stores.schema import Tables
 
 Known = tuple[Any, ...]
+LEASE_ONLY = "lease only: SQLite has no sessions that could be ended"
 
 
 class Sqlite:
@@ -110,6 +111,14 @@ class Sqlite:
 
     def unlock(self, conn: sa.engine.Connection) -> None:
         pass
+
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+    ) -> tuple[str, ...]:
+        return ()
+
+    def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        return Finding("fence", "note", LEASE_ONLY, {"state": "lease only"})
 
     def insert_if_absent(self, table: sa.Table) -> Any:
         return sqlite.insert(table).on_conflict_do_nothing()

@@ -1,0 +1,173 @@
+"""Ending, on PostgreSQL, the sessions of members that led before: a command killed too late can do harm only through these.
+
+A command's sessions are named ``heirflow/<member id>`` (its environment has PGAPPNAME). Only such a session is ever ended, and
+only when the history says that this very member led an *earlier* term of this very election; never one of the leader's own
+member, which may have led an earlier term too. The names that are looked for are bound values and compared as a whole.
+
+A leader looks with every swap that it wins: at taking charge it also waits a little until they are gone, as their locks
+would stall its command. Between looks the login trigger (`fence_login`) keeps them out, where it is installed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from heirflow.election.record import What
+from heirflow.stores.base import Finding
+from heirflow.stores.schema import Tables
+
+PREFIX = "heirflow/"
+NAME_LIMIT = 63
+"""Bytes of a session's name that the server keeps."""
+TELL_AGAIN_S = 60.0
+"""A member whose sessions come back again and again is told of no more often than this."""
+POOLED = "lease only: the connection goes through a pooler, where sessions cannot be told apart"
+FENCED, ENDED, LEASE_ONLY = "fenced", "sessions ended", "lease only"
+
+_SEEN = sa.text(
+    "SELECT DISTINCT application_name FROM pg_catalog.pg_stat_get_activity(NULL) "
+    "WHERE application_name LIKE 'heirflow/%' AND application_name <> :own"
+)
+# Whoever may not end a session must not ask for it: the error would take back the swap. So the server's own rule is asked first.
+_END = sa.text(
+    "SELECT a.pid, a.application_name, a.usename, CASE WHEN (NOT r.rolsuper OR me.rolsuper) "
+    "AND (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')) "
+    "THEN pg_catalog.pg_terminate_backend(a.pid) END AS ended "
+    "FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid "
+    "JOIN pg_catalog.pg_roles me ON me.rolname = current_user "
+    "WHERE a.application_name IN :names AND a.pid <> pg_catalog.pg_backend_pid()"
+).bindparams(sa.bindparam("names", expanding=True))
+_LEFT = sa.text(
+    "SELECT count(*) FROM pg_catalog.pg_stat_get_activity(NULL) WHERE pid IN :pids AND application_name LIKE 'heirflow/%'"
+).bindparams(sa.bindparam("pids", expanding=True))
+_LOOK_ANEW = sa.text("SELECT pg_catalog.pg_stat_clear_snapshot()")
+
+
+def session_name(member: str) -> str:
+    """What the server shows for the sessions of this member's command."""
+    return (PREFIX + member)[:NAME_LIMIT]
+
+
+class SessionFence:
+    """What one leader knows about other members' sessions. Used for one store's connection."""
+
+    def __init__(self, here: Tables) -> None:
+        v = here.event.c
+        self._led = sa.select(v.member).distinct().where(
+            v.election == sa.bindparam("p_election"),
+            v.what == What.TOOK_CHARGE.value,
+            v.term < sa.bindparam("p_term"),
+            v.member.in_(sa.bindparam("p_ids", expanding=True)),
+        )  # fmt: skip
+        self._reign: tuple[str, str, int] | None = None
+        self._strangers: set[str] = set()
+        """Members that led no earlier term than ours; they never will, as terms only grow."""
+        self._told_at: dict[str, float] = {}
+        self.broken = False
+        """It failed in a way that it would fail again: then a leader does better without."""
+
+    def end(
+        self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
+    ) -> tuple[str, ...]:
+        """End them within the transaction of a swap that won; returns what is worth telling, as sentences.
+
+        `wait_s`: when taking charge, how long to wait until they are gone; nothing that fails then spoils the taking. None: at
+        a renewal, which asks one small question when there is nobody to end.
+        """
+        if self._reign != (election, leader, term):
+            self._reign, self._strangers, self.broken = (election, leader, term), set(), False
+        if self.broken:
+            return ()
+        if wait_s is None:
+            self.broken = True
+            told = self._end(conn, election, leader, term, None)
+            self.broken = False
+            return told
+        savepoint = conn.begin_nested()
+        try:
+            told = self._end(conn, election, leader, term, wait_s)
+        except sa.exc.DBAPIError as error:
+            if conn.closed or conn.invalidated or error.connection_invalidated:
+                raise
+            savepoint.rollback()
+            self.broken = True
+            said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+            return (f"{LEASE_ONLY}: the sessions of earlier leaders could not be seen: {said[0]}",)
+        savepoint.commit()
+        return told
+
+    def _end(
+        self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
+    ) -> tuple[str, ...]:
+        own = session_name(leader)
+        names = [name for (name,) in conn.execute(_SEEN, {"own": own}).all() if name not in self._strangers]
+        if not names:
+            return ()
+        ids = [name.removeprefix(PREFIX) for name in names]
+        found = conn.execute(self._led, {"p_election": election, "p_term": term, "p_ids": ids}).all()
+        deposed = sorted({member for (member,) in found} - {leader})
+        self._strangers.update({*names} - {PREFIX + member for member in deposed})
+        if not deposed:
+            return ()
+        with conn.begin_nested():
+            conn.execute(_LOOK_ANEW)
+            rows = conn.execute(_END, {"names": [PREFIX + member for member in deposed]}).all()
+        left = self._wait(conn, [row.pid for row in rows if row.ended], wait_s) if wait_s else 0
+        return self._sentences(rows, left, wait_s)
+
+    def _wait(self, conn: sa.engine.Connection, pids: Sequence[int], wait_s: float) -> int:
+        """How many are still there when all are gone or the time is up. The server's own wait looks ten times a second only."""
+        limit, left = time.monotonic() + wait_s, len(pids)
+        while left and time.monotonic() < limit:
+            time.sleep(0.002)
+            conn.execute(_LOOK_ANEW)
+            left = int(conn.execute(_LEFT, {"pids": list(pids)}).scalar_one())
+        return left
+
+    def _sentences(self, rows: Sequence[Any], left: int, wait_s: float | None) -> tuple[str, ...]:
+        told: list[str] = []
+        now = time.monotonic()
+        for member in sorted({row.application_name.removeprefix(PREFIX) for row in rows}):
+            if wait_s is None and now - self._told_at.get(member, -TELL_AGAIN_S) < TELL_AGAIN_S:
+                continue
+            self._told_at[member] = now
+            its = [row for row in rows if row.application_name == PREFIX + member]
+            if ended := sum(1 for row in its if row.ended):
+                told.append(f"ended {_sessions(ended)} of {member}, which led before")
+            if others := sorted({str(row.usename) for row in its if row.ended is None}):
+                count = sum(1 for row in its if row.ended is None)
+                told.append(
+                    f"could not end {_sessions(count)} of {member}: this role may not end those of role {', '.join(others)}"
+                )
+        if left:
+            told.append(f"{_sessions(left)} did not end within {wait_s:g} s")
+        return tuple(told)
+
+
+def _sessions(count: int) -> str:
+    return f"{count} session{'' if count == 1 else 's'}"
+
+
+def fence_of(conn: sa.engine.Connection, here: Tables, *, direct: bool) -> Finding:
+    """What `heirflow doctor` and `status` say about this database. Leaves its transaction to the caller."""
+    from heirflow.stores.fence_login import condition
+
+    if not direct:
+        return Finding("fence", "warning", f"{POOLED}; connect directly", {"state": LEASE_ONLY})
+    role, others = conn.execute(
+        sa.text("SELECT current_user, pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')")
+    ).one()
+    whose = "every ordinary role" if others else f"its own role only ({role})"
+    trigger = condition(conn, here)
+    facts = {"trigger": trigger.state, "ends_sessions_of": "every ordinary role" if others else role}
+    if trigger.state == "installed":
+        sentence = (
+            f"fenced: the login trigger refuses members that led before, and a leader ends the sessions of {whose}"
+        )
+        return Finding("fence", "ok", sentence, {"state": FENCED, **facts})
+    sentence = f"sessions ended: a leader ends those of members that led before, of {whose}; {trigger.sentence}"
+    return Finding("fence", "note", sentence, {"state": ENDED, **facts})

@@ -1,0 +1,234 @@
+"""The login trigger of PostgreSQL 17 and later: who led before and leads no more is refused at the door.
+
+What it must never do, and why it cannot:
+
+- *Lock somebody out.* It looks at nobody whose session is not named ``heirflow/…``, nor at a superuser; and any error in what it
+  looks up lets the login pass. A superuser can also leave all such triggers out: ``PGOPTIONS='-c event_triggers=off'``.
+- *Give rights away.* It runs as the role ``heirflow_fence``, which nobody is a member of, which may not log in, and which may
+  read two tables. It must not run as a superuser: whoever owns those tables could put a view with a function of their own in
+  their place. Nor may the owner of the tables own the function: they could change it, and it runs at a superuser's login.
+  Function and role live in a schema that only a superuser may change, the search path is pinned, every name is qualified.
+
+A member is refused when the history says that it led a term and no record names it as leader now. A warm standby's sessions
+have another name until its gate opens, and a member that leads again is named by the record again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from heirflow.errors import HeirflowError
+from heirflow.stores.base import StoreMisfit
+from heirflow.stores.schema import Tables
+
+NAME = "heirflow_fence"
+"""Of the event trigger, the schema and the role."""
+OLDEST = 170000
+
+_BODY = """
+DECLARE
+  given pg_catalog.text := pg_catalog.current_setting('application_name', true);
+  its_id pg_catalog.text;
+  refusal pg_catalog.text;
+BEGIN
+  IF given IS NULL OR pg_catalog.left(given, 9) <> 'heirflow/' THEN
+    RETURN;
+  END IF;
+  BEGIN
+    IF pg_catalog.pg_is_in_recovery()
+       OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = session_user) THEN
+      RETURN;
+    END IF;
+    its_id := pg_catalog.substr(given, 10);
+    IF EXISTS (SELECT FROM {election} e WHERE e.leader = its_id) THEN
+      RETURN;
+    END IF;
+    SELECT pg_catalog.format(
+             'heirflow: %s led term %s of election %s, which is in term %s now%s: its sessions are refused',
+             its_id, v.term, e.name, e.term, pg_catalog.concat(', led by ' || e.leader))
+      INTO refusal
+      FROM {event} v JOIN {election} e ON e.name = v.election
+     WHERE v.member = its_id AND v.what = 'took charge'
+     ORDER BY v.term DESC LIMIT 1;
+  EXCEPTION WHEN query_canceled OR OTHERS THEN
+    RETURN;
+  END;
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_authorization_specification', MESSAGE = refusal;
+  END IF;
+END
+"""
+
+
+class FenceTrouble(HeirflowError):
+    """The login trigger cannot be installed or removed; the message says why."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Whether the login trigger keeps anybody out."""
+
+    state: str
+    """``installed``, ``absent``, ``broken`` or ``impossible``."""
+    sentence: str
+
+
+def condition(conn: sa.engine.Connection, here: Tables) -> Condition:
+    """What any role can see about the trigger in this database."""
+    version, shown = conn.execute(
+        sa.text("SELECT CAST(current_setting('server_version_num') AS integer), current_setting('server_version')")
+    ).one()
+    if version < OLDEST:
+        return Condition("impossible", f"login triggers need PostgreSQL 17 or later, this is {shown.split()[0]}")
+    row = conn.execute(
+        sa.text(
+            "SELECT t.evtenabled, t.evtevent, p.prosrc, w.rolname, current_setting('event_triggers') "
+            "FROM pg_catalog.pg_event_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.evtfoid "
+            "JOIN pg_catalog.pg_roles w ON w.oid = p.proowner WHERE t.evtname = :name"
+        ),
+        {"name": NAME},
+    ).first()
+    if row is None:
+        return Condition("absent", "`heirflow fence install`, once and by a superuser, also refuses their logins")
+    enabled, event, source, owner, on = row
+    try:
+        election, told = _tables(here, schema_of(conn, here))
+    except StoreMisfit as error:
+        return Condition("broken", f"the login trigger {NAME} is there, and {error}")
+    if event != "login" or enabled not in {"O", "A"} or on != "on":
+        return Condition("broken", f"the login trigger {NAME} is there and turned off")
+    if owner != NAME or election not in source:
+        return Condition("broken", f"the login trigger {NAME} is not for these tables; `heirflow fence install` again")
+    for table in (election, told):
+        if not conn.execute(
+            sa.text("SELECT pg_catalog.has_table_privilege(:role, :table, 'SELECT')"), {"role": NAME, "table": table}
+        ).scalar():
+            return Condition("broken", f"the login trigger may not read {table}; `heirflow fence install` again")
+    return Condition("installed", "the login trigger is installed")
+
+
+def install(conn: sa.engine.Connection, here: Tables) -> None:
+    """Make role, schema, function and trigger, or make them anew. Raises `FenceTrouble`; leaves the commit to the caller."""
+    state = condition(conn, here)
+    if state.state == "impossible":
+        raise FenceTrouble(f"{state.sentence}; there a leader ends sessions and cannot refuse logins")
+    if not conn.execute(sa.text("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")).scalar():
+        raise FenceTrouble("only a superuser may make a login trigger; give --db-url with one, once")
+    _refuse_foreign(conn)
+    schema = schema_of(conn, here)
+    election, event = _tables(here, schema)
+    body = _BODY.format(election=election, event=event)
+
+    def run(statement: str) -> None:
+        conn.exec_driver_sql(statement.replace("%", "%%"))
+
+    run("SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)")
+    if not _exists(conn, "role"):
+        run(f"CREATE ROLE {NAME} NOLOGIN NOINHERIT")
+    if not _exists(conn, "schema"):
+        run(f"CREATE SCHEMA {NAME}")
+    run(f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {NAME}")
+    run(f"GRANT SELECT ON {election}, {event} TO {NAME}")
+    run(f"DROP EVENT TRIGGER IF EXISTS {NAME}")
+    run(f"DROP FUNCTION IF EXISTS {NAME}.login()")
+    run(
+        f"CREATE FUNCTION {NAME}.login() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER "
+        f"SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $heirflow${body}$heirflow$"
+    )
+    run(f"ALTER FUNCTION {NAME}.login() OWNER TO {NAME}")
+    run(f"REVOKE ALL ON FUNCTION {NAME}.login() FROM PUBLIC")
+    run(f"CREATE EVENT TRIGGER {NAME} ON login EXECUTE FUNCTION {NAME}.login()")
+    run(f"ALTER EVENT TRIGGER {NAME} ENABLE ALWAYS")
+
+
+def remove(conn: sa.engine.Connection) -> bool:
+    """Undo `install`; False when there was nothing. The role stays while another database has a trigger of its own."""
+    there = _exists(conn, "trigger") or _exists(conn, "schema")
+    if not conn.execute(sa.text("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")).scalar():
+        raise FenceTrouble("only a superuser may remove a login trigger; give --db-url with one")
+    _refuse_foreign(conn)
+    run = conn.exec_driver_sql
+    run(f"DROP EVENT TRIGGER IF EXISTS {NAME}")
+    run(f"DROP SCHEMA IF EXISTS {NAME} CASCADE")
+    if _exists(conn, "role"):
+        run(f"DROP OWNED BY {NAME}")
+        savepoint = conn.begin_nested()
+        try:
+            run(f"DROP ROLE {NAME}")
+        except sa.exc.DBAPIError:
+            savepoint.rollback()
+        else:
+            savepoint.commit()
+    return there
+
+
+def schema_of(conn: sa.engine.Connection, here: Tables) -> str:
+    """Where HeirFlow's tables are. Raises `StoreMisfit` when that is nowhere, or not clear."""
+    if here.metadata.schema is not None:
+        return here.metadata.schema
+    found = conn.execute(
+        sa.text(
+            "SELECT n.nspname, pg_catalog.pg_table_is_visible(c.oid) FROM pg_catalog.pg_class c "
+            "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relname = 'heirflow_election' AND c.relkind IN ('r', 'p')"
+        )
+    ).all()
+    names = sorted(name for name, visible in found if visible) or sorted(name for name, _ in found)
+    if len(names) == 1:
+        return str(names[0])
+    if not names:
+        raise StoreMisfit("HeirFlow's tables are not in this database; run `heirflow init` first")
+    raise StoreMisfit(
+        f"HeirFlow's tables are in several schemas ({', '.join(names)}); name one with options=-csearch_path=…"
+    )
+
+
+def _tables(here: Tables, schema: str) -> tuple[str, str]:
+    return f"{_quoted(schema)}.{here.election.name}", f"{_quoted(schema)}.{here.event.name}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _exists(conn: sa.engine.Connection, what: str) -> bool:
+    """Whether there is a role, a schema or an event trigger of our name."""
+    return conn.execute(_THERE[what], {"name": NAME}).first() is not None
+
+
+_THERE = {
+    "role": sa.text("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = :name"),
+    "schema": sa.text("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :name"),
+    "trigger": sa.text("SELECT 1 FROM pg_catalog.pg_event_trigger WHERE evtname = :name"),
+}
+
+
+def _refuse_foreign(conn: sa.engine.Connection) -> None:
+    """Somebody may have made our role or schema beforehand, to own what a superuser's login will run."""
+    wrong = conn.execute(
+        sa.text(
+            "SELECT 1 FROM pg_catalog.pg_roles r WHERE r.rolname = :name AND (r.rolsuper OR r.rolcanlogin OR r.rolcreaterole "
+            "OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls "
+            "OR EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.member "
+            "           WHERE m.roleid = r.oid AND NOT g.rolsuper) "
+            "OR EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid))"
+        ),
+        {"name": NAME},
+    ).first()
+    if wrong:
+        raise FenceTrouble(
+            f"there is a role {NAME} that HeirFlow did not make: it has members or rights; drop it first"
+        )
+    owner = conn.execute(
+        sa.text(
+            "SELECT r.rolname FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner "
+            "WHERE n.nspname = :name AND NOT r.rolsuper"
+        ),
+        {"name": NAME},
+    ).scalar()
+    if owner is not None:
+        raise FenceTrouble(f"there is a schema {NAME} of role {owner}, who could change what is in it; drop it first")

@@ -1,0 +1,409 @@
+"""Fencing on PostgreSQL: whose sessions are ended, whose never, and who is refused at the door.
+
+The promises that could break here: never two (a session that should have ended writes on), always one, soon (a renewal or a
+taking fails because of it), and that nobody else is touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from tests.contract.drivers import MYSQL, POSTGRES
+
+from heirflow.election.record import Exchange, Reading, What
+from heirflow.stores import Store, open_store
+from heirflow.testing.servers import Server
+from heirflow.testing.store_tools import new_election, take, who
+
+NewDatabase = Callable[[str], str]
+LIMIT_S = 1.5
+
+
+@pytest.fixture
+def url(new_database: NewDatabase) -> str:
+    return new_database(POSTGRES[0])
+
+
+@pytest.fixture
+def theirs(url: str) -> Iterator[Sessions]:
+    with ExitStack() as undo:
+        yield Sessions(url, undo)
+
+
+class Sessions:
+    """Sessions as commands open them."""
+
+    def __init__(self, url: str, undo: ExitStack) -> None:
+        self._url, self._undo = url, undo
+
+    def open(self, name: str, url: str | None = None) -> sa.engine.Connection:
+        engine = sa.create_engine(
+            url or self._url, poolclass=sa.pool.NullPool, future=True, connect_args={"application_name": name}
+        )
+        conn = engine.connect()
+        self._undo.callback(conn.invalidate)
+        conn.execute(sa.text("SELECT 1"))
+        return conn
+
+
+def alive(conn: sa.engine.Connection) -> bool:
+    try:
+        conn.execute(sa.text("SELECT 1"))
+    except sa.exc.DBAPIError:
+        return False
+    return True
+
+
+@contextmanager
+def leading(url: str, election: str, *reigns: str) -> Iterator[tuple[Store, Callable[..., Reading]]]:
+    """A store, and a word that lets somebody take charge or renew; the reigns that were before are in the history."""
+    store = open_store(url, call_limit_s=LIMIT_S, application_name="member/test")
+    version = term = 0
+
+    def lead(leader: str, *, renew: bool = False) -> Reading:
+        nonlocal version, term
+        term += 0 if renew else 1
+        swap = take(leader, term, version + 1, expected=version or None)
+        swap = dataclasses.replace(swap, event=None, news=False) if renew else dataclasses.replace(swap, takes_over="")
+        reading = store.exchange(election, Exchange(who(leader), swap=swap))
+        assert reading.swapped
+        version += 1
+        return reading
+
+    try:
+        store.open()
+        for reign in reigns:
+            lead(reign)
+        yield store, lead
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_whoever_takes_charge_ends_the_sessions_of_earlier_leaders_and_nobody_elses(
+    driver: str, new_database: NewDatabase
+) -> None:
+    url, election = new_database(driver), new_election()
+    with ExitStack() as undo, leading(url, election, "a-1", "b-2", "c-3") as (store, lead):
+        theirs = Sessions(url, undo)
+        ended = [theirs.open("heirflow/a-1"), theirs.open("heirflow/a-1"), theirs.open("heirflow/b-2")]
+        spared = [
+            theirs.open(name)
+            for name in (
+                "heirflow/d-4",  # our own command's
+                "heirflow/e-5",  # of a member that never led
+                "heirflow/a-1x", "heirflow/a-", "heirflow/A-1", "heirflow/a_1", "heirflow/a-%", "xheirflow/a-1", "a-1",
+                "heirflow-standby/a-1", "heirflow-member/a-1", "psql", "",
+            )
+        ]  # fmt: skip
+        holding = theirs.open("heirflow/c-3")  # somebody's transaction that would stall the new command
+        holding.execute(sa.text("UPDATE heirflow_member SET label = label"))
+        start = time.monotonic()
+        reading = lead("d-4")
+        took_s = time.monotonic() - start
+        assert not any(alive(conn) for conn in (*ended, holding))
+        assert all(alive(conn) for conn in spared)
+        assert took_s < LIMIT_S
+        told = [f"ended {count} of {name}, which led before" for name, count in
+                (("a-1", "2 sessions"), ("b-2", "1 session"), ("c-3", "1 session"))]  # fmt: skip
+        assert list(reading.told) == told
+        assert store.events(election, 1)[0].because == "; ".join(("d-4 took charge", *told))
+
+
+def test_they_are_gone_before_the_swap_is_told_as_won(url: str, theirs: Sessions, postgres: Server) -> None:
+    election = new_election()
+    with leading(url, election, "a-1") as (_, lead):
+        for _ in range(8):
+            theirs.open("heirflow/a-1")
+        lead("b-2")
+        assert postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'heirflow/a-1'") == "0"
+
+
+def test_a_renewal_ends_those_that_came_back_and_says_so_once(url: str, theirs: Sessions) -> None:
+    election = new_election()
+    with leading(url, election, "a-1", "b-2") as (store, lead):
+        assert lead("b-2", renew=True).told == ()
+        told = []
+        for _ in range(3):
+            back = theirs.open("heirflow/a-1")
+            stranger = theirs.open("heirflow/z-9")
+            told.append(lead("b-2", renew=True).told)
+            time.sleep(0.05)
+            assert not alive(back) and alive(stranger)
+        assert told == [("ended 1 session of a-1, which led before",), (), ()]
+        assert [event.what for event in store.events(election, 9)] == [What.TOOK_CHARGE, What.TOOK_CHARGE, What.FENCED]
+
+
+def test_a_member_that_leads_again_keeps_its_sessions(url: str, theirs: Sessions) -> None:
+    election = new_election()
+    with leading(url, election, "a-1", "b-2") as (_, lead):
+        own, other = theirs.open("heirflow/a-1"), theirs.open("heirflow/b-2")
+        assert lead("a-1").told == ("ended 1 session of b-2, which led before",)
+        lead("a-1", renew=True)
+        assert alive(own) and not alive(other)
+
+
+def test_the_leader_of_another_election_is_spared(url: str, theirs: Sessions) -> None:
+    with leading(url, new_election(), "a-1", "b-2") as (_, lead), leading(url, new_election(), "x-7", "y-8"):
+        others = [theirs.open("heirflow/x-7"), theirs.open("heirflow/y-8")]
+        assert lead("c-3").told == () and lead("c-3", renew=True).told == ()
+        assert all(alive(conn) for conn in others)
+
+
+def test_only_the_winner_ends_sessions(url: str, theirs: Sessions) -> None:
+    election = new_election()
+    with leading(url, election, "a-1", "b-2") as (store, _):
+        session = theirs.open("heirflow/a-1")
+        lost = dataclasses.replace(take("c-3", 3, 3, expected=7), takes_over="")
+        assert store.exchange(election, Exchange(who("c-3"), swap=lost)).swapped is False
+        order = take("b-2", 2, 3, expected=2, paused=True)
+        assert store.exchange(election, Exchange(swap=order)).swapped  # a person's order, no renewal
+        assert alive(session)
+
+
+def test_another_roles_session_is_told_and_spoils_nothing(url: str, postgres: Server) -> None:
+    election = new_election()
+    postgres.sql("CREATE ROLE other_role LOGIN PASSWORD 'other'; CREATE ROLE boss SUPERUSER LOGIN PASSWORD 'boss'")
+    try:
+        with ExitStack() as undo, leading(url, election, "a-1") as (store, lead):
+            theirs = Sessions(url, undo)
+            roles = [("other_role", "other"), ("boss", "boss")]
+            spared = [
+                theirs.open(
+                    "heirflow/a-1", sa.engine.make_url(url).set(username=name, password=word)  # type: ignore[arg-type]
+                )
+                for name, word in roles
+            ]  # fmt: skip
+            own = theirs.open("heirflow/a-1")
+            told = lead("b-2").told
+            assert told == (
+                "ended 1 session of a-1, which led before",
+                "could not end 2 sessions of a-1: this role may not end those of role boss, other_role",
+            )
+            assert not alive(own) and all(alive(conn) for conn in spared)
+            assert lead("b-2", renew=True).told == ()
+            assert sum(event.what is What.FENCED for event in store.events(election, 9)) == 0
+            postgres.sql("GRANT pg_signal_backend TO heirflow")
+            lead("c-3")
+            assert not alive(spared[0]) and alive(spared[1]), "a superuser's session may only be ended by one"
+    finally:
+        postgres.sql("REVOKE pg_signal_backend FROM heirflow")
+        postgres.sql("DROP ROLE other_role; DROP ROLE boss")
+
+
+def test_an_empty_history_ends_nobody(url: str, theirs: Sessions, postgres: Server) -> None:
+    election = new_election()
+    with leading(url, election, "a-1") as (_, lead):
+        session = theirs.open("heirflow/a-1")
+        postgres.sql("TRUNCATE heirflow_event", database=url.rpartition("/")[2])
+        assert lead("b-2").told == ()
+        assert alive(session)
+
+
+def test_a_view_of_sessions_that_cannot_be_read_costs_no_leadership(url: str, postgres: Server) -> None:
+    election, database = new_election(), url.rpartition("/")[2]
+    shut = "REVOKE EXECUTE ON FUNCTION pg_stat_get_activity(integer) FROM PUBLIC"
+    with leading(url, election, "a-1") as (store, lead):
+        postgres.sql(shut, database=database)
+        told = lead("b-2").told
+        assert len(told) == 1 and told[0].startswith("lease only: the sessions of earlier leaders could not be seen: ")
+        for _ in range(3):
+            assert lead("b-2", renew=True).told == ()
+        assert store.events(election, 1)[0] == dataclasses.replace(
+            store.events(election, 1)[0], what=What.TOOK_CHARGE, because=f"b-2 took charge; {told[0]}"
+        )
+
+
+def test_a_renewal_asks_one_question_more_and_no_transaction_more(url: str, theirs: Sessions, postgres: Server) -> None:
+    election, database = new_election(), url.rpartition("/")[2]
+    theirs.open("heirflow/x-7")  # of another election
+    with leading(url, election, "a-1", "b-2") as (store, lead):
+        lead("b-2", renew=True)
+        asked: list[str] = []
+        sa.event.listen(
+            store._link.engine, "before_cursor_execute", lambda *args: asked.append(args[2])  # type: ignore[attr-defined]
+        )  # fmt: skip
+        count = f"SELECT xact_commit FROM pg_stat_database WHERE datname = '{database}'"
+        assert postgres.sql(count)
+        lead("b-2", renew=True)
+        assert sum("pg_stat_get_activity" in statement for statement in asked) == 1
+        assert len(asked) == 4, asked  # check in, swap, look, read
+
+
+@pytest.mark.parametrize("driver", MYSQL[:1])
+def test_other_databases_say_lease_only(driver: str, new_database: NewDatabase) -> None:
+    for url in (new_database(driver), new_database("sqlite")):
+        store = open_store(url, call_limit_s=LIMIT_S)
+        store.open()
+        finding = store.fence()
+        assert finding.facts["state"] == "lease only" and finding.sentence.startswith("lease only: ")
+        assert finding in store.examine()
+        store.close()
+
+
+# The login trigger
+
+
+@pytest.fixture
+def fenced(url: str, postgres: Server) -> Iterator[Callable[[Callable[..., Any]], Any]]:
+    """A word that does something as a superuser in this database."""
+    from heirflow.stores import fence_login
+    from heirflow.stores.schema import tables
+
+    address = sa.engine.make_url(url).set(username="postgres", password=postgres.password)
+    engine = sa.create_engine(address, poolclass=sa.pool.NullPool, future=True)
+
+    def by_superuser(act: Callable[..., Any]) -> Any:
+        with engine.begin() as conn:
+            return act(conn) if act is fence_login.remove else act(conn, tables(None))
+
+    yield by_superuser
+    by_superuser(fence_login.remove)
+
+
+def refused(theirs: Sessions, name: str) -> str:
+    """What the server says at the door; empty when it lets in."""
+    try:
+        theirs.open(name)
+    except sa.exc.OperationalError as error:
+        return str(error.orig)
+    return ""
+
+
+def test_a_deposed_member_is_refused_at_the_door_and_nobody_else(url: str, theirs: Sessions, fenced: Any) -> None:
+    from heirflow.stores import fence_login
+
+    election = new_election()
+    with leading(url, election, "a-1") as (store, lead), leading(url, new_election(), "x-7"):
+        assert store.fence().facts["state"] == "sessions ended"
+        fenced(fence_login.install)
+        fenced(fence_login.install)  # again is fine
+        assert store.fence().facts["state"] == "fenced"
+        assert refused(theirs, "heirflow/a-1") == ""  # it leads
+        lead("b-2")
+        said = refused(theirs, "heirflow/a-1")
+        assert f"heirflow: a-1 led term 1 of election {election}, which is in term 2 now, led by b-2" in said
+        for name in ("heirflow/b-2", "heirflow/x-7", "heirflow/never", "heirflow-standby/a-1", "heirflow-member/a-1",
+                     "heirflow/", "heirflow/a-1'; DROP TABLE heirflow_event; --", "psql"):  # fmt: skip
+            assert refused(theirs, name) == "", name
+        lead("a-1")  # leads again: the record names it
+        assert refused(theirs, "heirflow/a-1") == ""
+        assert "led term 2" in refused(theirs, "heirflow/b-2")
+        assert fenced(fence_login.remove) and not fenced(fence_login.remove)
+        assert refused(theirs, "heirflow/b-2") == ""
+        assert store.fence().facts["state"] == "sessions ended"
+
+
+def test_a_vacant_record_refuses_who_released_it(url: str, theirs: Sessions, fenced: Any) -> None:
+    from heirflow.stores import fence_login
+
+    election = new_election()
+    with leading(url, election, "a-1") as (store, _):
+        fenced(fence_login.install)
+        assert store.exchange(election, Exchange(swap=take(None, 1, 2, expected=1))).swapped
+        assert "which is in term 1 now: its sessions are refused" in refused(theirs, "heirflow/a-1")
+
+
+def test_an_administrator_is_never_locked_out(url: str, theirs: Sessions, fenced: Any, postgres: Server) -> None:
+    from heirflow.stores import fence_login
+
+    database = url.rpartition("/")[2]
+    boss = sa.engine.make_url(url).set(username="postgres", password=postgres.password)
+    with leading(url, new_election(), "a-1", "b-2") as (store, _):
+        fenced(fence_login.install)
+        assert refused(theirs, "heirflow/a-1")
+        theirs.open("heirflow/a-1", boss)  # type: ignore[arg-type]
+        # Whatever happens to what the trigger reads, the door opens for everybody.
+        for harm, undo in (
+            ("REVOKE SELECT ON heirflow_event FROM heirflow_fence", "GRANT SELECT ON heirflow_event TO heirflow_fence"),
+            ("ALTER TABLE heirflow_election RENAME TO gone", "ALTER TABLE gone RENAME TO heirflow_election"),
+            (
+                "ALTER TABLE heirflow_event RENAME COLUMN term TO t",
+                "ALTER TABLE heirflow_event RENAME COLUMN t TO term",
+            ),
+        ):
+            postgres.sql(harm, database=database)
+            assert refused(theirs, "heirflow/a-1") == "", harm
+            postgres.sql(undo, database=database)
+            assert refused(theirs, "heirflow/a-1"), undo
+        holder = theirs.open("psql")
+        holder.execute(sa.text("LOCK TABLE heirflow_event IN ACCESS EXCLUSIVE MODE"))
+        assert refused(theirs, "heirflow/a-1") == "", "a locked table keeps nobody out"
+        holder.rollback()
+        postgres.sql("REVOKE SELECT ON heirflow_event FROM heirflow_fence", database=database)
+        assert "may not read" in store.fence().sentence and store.fence().facts["state"] == "sessions ended"
+
+
+def test_the_trigger_gives_no_rights_away(url: str, theirs: Sessions, fenced: Any, postgres: Server) -> None:
+    """The owner of the tables puts a view with a function of its own in their place, and waits for somebody mighty."""
+    from heirflow.stores import fence_login
+
+    database = url.rpartition("/")[2]
+    with leading(url, new_election(), "a-1", "b-2"):
+        fenced(fence_login.install)
+    owner = theirs.open("psql")
+    for statement in (
+        "CREATE TABLE spied (who text)",
+        "GRANT INSERT ON spied TO PUBLIC",
+        "CREATE FUNCTION spy() RETURNS text LANGUAGE sql AS $$ INSERT INTO spied VALUES (current_user) RETURNING who $$",
+        "ALTER TABLE heirflow_election RENAME TO real_election",
+        "CREATE VIEW heirflow_election AS SELECT name, version, term, spy() AS leader FROM real_election",
+        "GRANT SELECT ON heirflow_election TO PUBLIC",
+        "GRANT SELECT ON real_election TO PUBLIC",
+    ):
+        owner.execute(sa.text(statement))
+    owner.commit()
+    boss = sa.engine.make_url(url).set(username="postgres", password=postgres.password)
+    theirs.open("heirflow/a-1", boss)  # type: ignore[arg-type]
+    theirs.open("heirflow/a-1")
+    who_ran = {name for (name,) in owner.execute(sa.text("SELECT who FROM spied")).all()}
+    owner.commit()
+    assert who_ran <= {"heirflow_fence"}, "it ran with somebody else's rights"
+    for statement in (
+        "ALTER FUNCTION heirflow_fence.login() SECURITY INVOKER",
+        "CREATE OR REPLACE FUNCTION heirflow_fence.login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$",
+        "CREATE FUNCTION heirflow_fence.more() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "SET ROLE heirflow_fence",
+        "DROP EVENT TRIGGER heirflow_fence",
+        "ALTER EVENT TRIGGER heirflow_fence DISABLE",
+    ):
+        with pytest.raises(sa.exc.ProgrammingError, match=r"denied|must be owner|must be superuser"):
+            owner.execute(sa.text(statement))
+        owner.rollback()
+    postgres.sql(
+        "DROP VIEW heirflow_election; ALTER TABLE real_election RENAME TO heirflow_election", database=database
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "undone", "said"),
+    [
+        ("CREATE ROLE heirflow_fence; GRANT heirflow_fence TO heirflow", "DROP ROLE heirflow_fence", "did not make"),
+        ("CREATE ROLE heirflow_fence LOGIN", "DROP ROLE heirflow_fence", "did not make"),
+        (
+            "CREATE SCHEMA heirflow_fence AUTHORIZATION heirflow",
+            "DROP SCHEMA heirflow_fence CASCADE",
+            "of role heirflow",
+        ),
+    ],
+)
+def test_what_somebody_made_beforehand_is_not_used(
+    made: str, undone: str, said: str, url: str, fenced: Any, postgres: Server
+) -> None:
+    from heirflow.stores import fence_login
+
+    database = url.rpartition("/")[2]
+    with leading(url, new_election(), "a-1"):
+        pass
+    postgres.sql(made, database=database)
+    try:
+        with pytest.raises(fence_login.FenceTrouble, match=said):
+            fenced(fence_login.install)
+    finally:
+        postgres.sql(undone, database=database)
