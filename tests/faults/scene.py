@@ -38,6 +38,7 @@ class Scene:
         ttl_s: float = 3.0,
         more: tuple[str, ...] = (),
         hosts: tuple[str, ...] = HOSTS,
+        options: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True)
         self.folder, self.ticks = folder, folder / "ticks"
@@ -51,7 +52,7 @@ class Scene:
             ttl_s=ttl_s,
             election=folder.name,
             command=[sys.executable, "-S", "-E", str(STARTER), behaviour, str(self.ticks), *more],
-            options=["--log-format", "json"],
+            options=["--log-format", "json", *options],
             stdout=self._sink.write_end,
         )
 

@@ -137,7 +137,7 @@ def opener(kind: str, ttl_s: float) -> Callable[[], AbstractContextManager[Stage
 
     @contextlib.contextmanager
     def open_stage() -> Iterator[Stage]:
-        folder = Path(SHARED["folder"], f"outage-{kind}-{next(_numbers)}")
+        folder = Path(SHARED["folder"], f"outage-{next(_numbers)}")
         if kind == "sqlite":
             path = folder.with_suffix(".db")
             with scene(f"sqlite:///{path}", folder, ttl_s=ttl_s) as play:

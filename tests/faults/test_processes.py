@@ -85,6 +85,10 @@ def carry_out(play: Scene, fault: Fault) -> Run:
     if fault.number == signal.SIGSTOP:
         play.wait_until(at + play.timings.ttl_s + play.timings.check_in_s)
         thaw(play, leader, fault, before, run)
+    if fault.parts == ("command",):
+        # Its command has failed, and again and again: that is a crash loop, which is another test's matter.
+        leader.signal("member", signal.SIGTERM)
+        play.wait_for(lambda: leader.process.poll() is not None, "the end of the member", 10)
     play.fill()
     _, now = play.whole()
     if fault.number == signal.SIGSTOP and leader.process.poll() is None:
@@ -153,7 +157,7 @@ def opener(kind: str, behaviour: str, *more: str) -> Callable[[], AbstractContex
     """Makes the scene of a lane."""
 
     def open_scene() -> AbstractContextManager[Scene]:
-        folder = Path(SHARED["folder"], f"{kind}-{behaviour}-{next(_numbers)}")
+        folder = Path(SHARED["folder"], f"process-{next(_numbers)}")  # short: the paths of sockets must be
         url = f"sqlite:///{folder / 'line.db'}" if kind == "sqlite" else SHARED[kind]
         return scene(url, folder, behaviour=behaviour, more=more)
 

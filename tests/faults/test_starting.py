@@ -145,6 +145,22 @@ def ctrl_c(_: object) -> Run:
         return judge(play, run)
 
 
+def our_own_end_is_not_the_commands(_: object) -> Run:
+    """With --on-exit=exit a member leaves with its command; what was killed because the backstop died did not exit."""
+    run = Run()
+    with Scene(SHARED["postgres"], new_folder(), hosts=("ada", "ben"), options=("--on-exit", "exit")) as play:
+        play.fill()
+        leader, start = play.whole()
+        at = now_s()
+        leader.kill("backstop")
+        after = play.next_start(start, play.timings.ttl_s + NOISE_S)
+        run.gap_s = after.first_s - at
+        play.whole()  # both are in line, and ready
+        if leader.process.poll() is not None:
+            run.wrong.append(f"exit {leader.process.poll()}\n{play.story()}")
+        return judge(play, run)
+
+
 # ---- commands that do not stay --------------------------------------------------------------------------------------
 
 
@@ -188,6 +204,7 @@ CASES = [
     Case("own server", "database comes in time", own_postgres, comes_back_in_time),
     Case("own server", "TERM during an outage", own_postgres, leaving_during_an_outage),
     Case("postgres terminal", "ctrl-c", NOTHING, ctrl_c),
+    Case("postgres terminal", "backstop killed, on-exit=exit", NOTHING, our_own_end_is_not_the_commands),
     Case("postgres exits", "crash loop", NOTHING, lambda _: crash_loop("exits")),
     Case("postgres exits", "crash loop with descendants", NOTHING, lambda _: crash_loop("daemon-and-exit")),
 ]

@@ -276,7 +276,10 @@ class Guard:
             events.append(Note(message["text"]))
         elif what == "gone" and message["n"] == self._serial:
             if self.running:
-                events.append(Gone(message["status"], self._broken or message["because"], message["took_s"]))
+                because = self._broken or message["because"]
+                # Killed because one of ours had died: the status then says nothing about the command.
+                status = None if because.startswith(("its guard", "its backstop")) else message["status"]
+                events.append(Gone(status, because, message["took_s"]))
             elif self.waiting:
                 events.append(StandbyGone(message["status"], message["because"]))
             self.running = self.waiting = False
