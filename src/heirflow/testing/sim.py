@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         tally.add(verdict)
         if verdict.promise is not None and len(tally.red) <= 3:
-            print(explain(verdict.seed, drift=asked.drift, shorten=shorten, last=asked.last), end="\n\n")  # noqa: T201
+            print(explain(verdict.seed, drift=asked.drift, shorten=shorten, last=asked.last), end="\n\n", flush=True)  # noqa: T201
     took_s = time.monotonic() - began
     if len(tally.red) > 3:
         print("red too: seeds " + ", ".join(str(verdict.seed) for verdict in tally.red[3:40]))  # noqa: T201
