@@ -78,9 +78,6 @@ class AirflowPlay:
             "API__WORKERS": "1",
             "API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
             "LOGGING__BASE_LOG_FOLDER": str(self._home / "logs"),
-            # What a dead scheduler left behind is looked for sooner than after the usual 30 s and 300 s.
-            "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "12",
-            "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         }
         return member_environment(
             self._stage,

@@ -107,8 +107,8 @@ def _make(folder: Path, name: str, lock: Path, python: str, progress: Progress) 
     _run([python, "-m", "venv", "--without-pip" if uv else "--upgrade-deps", str(folder)], env)
     own = str(folder / "bin" / "python")
     progress(
-        f"installing Airflow {VERSIONS[name]}: some 160 pinned packages, 0.5 GB on disk; the first time they are downloaded, "
-        "which takes minutes on a slow line, later they come from the cache"
+        f"installing Airflow {VERSIONS[name]}: some 160 pinned packages, 0.5 GB on disk; "
+        "the first time they are downloaded, later they come from the cache"
     )
     if uv:
         install = [*uv, "pip", "install", "--python", own]

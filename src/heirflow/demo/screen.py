@@ -106,7 +106,7 @@ class Screen:
     def _tell_still(self) -> None:
         while not self._over.wait(STILL_EVERY_S):
             if (busy := self._busy) and (for_s := time.monotonic() - busy[1]) >= STILL_EVERY_S * 0.9:
-                self.say(f"  still {busy[0]} ({for_s:.0f} s)")
+                self.say(f"  still {busy[0].split(':')[0]} ({for_s:.0f} s)")
 
     def _picture(self) -> RenderableType:
         parts: list[RenderableType] = []

@@ -27,7 +27,7 @@ from heirflow.status import duration
 HOSTS = ("ada", "ben", "cleo")
 LOOK_EVERY_S = 0.2
 TEMPO_EVERY_S = 5.0
-JOIN_LIMIT_S = 60.0
+JOIN_LIMIT_S = 180.0
 STOP_LIMIT_S = 60.0
 
 
