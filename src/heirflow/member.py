@@ -55,6 +55,8 @@ from heirflow.worker import Outcome, Worker
 
 RESPAWN_AFTER_S = 1.0
 """Pause before a new guard, when the one before did not last longer than this."""
+HOST_LIMIT = 39
+"""Characters of the host in a member's id: PostgreSQL keeps 63 of ``heirflow-standby/<id>``."""
 ENDED_BY_ITSELF = "it ended by itself"
 
 
@@ -63,14 +65,15 @@ class Identity:
     """Who this incarnation is."""
 
     id: str
-    """Host and a random part: a restart is a new member."""
+    """Host and a random part: a restart is a new member. Short and plain, as database sessions are named after it."""
     host: str
     pid: int
     label: str = ""
 
     @classmethod
     def new(cls, host: str, label: str = "") -> Identity:
-        return cls(f"{host}-{os.urandom(3).hex()}", host, os.getpid(), label)
+        plain = "".join(c if "!" <= c <= "~" else "-" for c in host)[:HOST_LIMIT]
+        return cls(f"{plain}-{os.urandom(3).hex()}", host, os.getpid(), label)
 
 
 class Keeper(Protocol):
@@ -232,6 +235,8 @@ class Member:
                 yield from self._renew_standby(found)
         outcomes, news = self._worker.take()
         for outcome in outcomes:
+            for sentence in outcome.reading.told if outcome.reading is not None else ():
+                self._journal.say(sentence, term=self._state.term)
             yield _event_of(outcome)
         if news:
             yield News()
@@ -349,8 +354,9 @@ class Member:
             "HEIRFLOW_ELECTION": self._election,
             "HEIRFLOW_MEMBER": self._identity.id,
             **({} if term is None else {"HEIRFLOW_TERM": str(term)}),
-            # Drivers built on libpq name their sessions after this, so that a later leader can tell and end them.
-            "PGAPPNAME": f"heirflow/{self._identity.id}",
+            # Drivers built on libpq name their sessions after this, so that a later leader can tell and end them. What a
+            # standby asks before its gate opens (is the schema there?) is nobody's to end or to refuse.
+            "PGAPPNAME": f"heirflow{'-standby' if term is None else ''}/{self._identity.id}",
         }
         return command_environment(os.environ, ours)
 

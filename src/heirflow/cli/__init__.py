@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drain": ("orders", "Let one member stand aside, or take that back."),
     "probe": ("probe", "Ask the member on this host: is it live, ready, leader?"),
     "doctor": ("doctor", "Look for what could keep an election from its promises."),
+    "fence": ("fence", "Keep members that led before out of PostgreSQL, for good."),
     "init": ("doctor", "Make HeirFlow's tables, for roles that may not."),
     "config": ("settings", "Show every setting and where it comes from."),
     "demo": ("demo", "See it at work: three members, real Airflow, and the leader dies."),

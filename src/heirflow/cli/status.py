@@ -54,12 +54,14 @@ def status(name: str | None, *, watch: bool, as_json: bool, **flags: Any) -> int
         return _watch(config, as_json=as_json)
     with opened(config) as store:
         snapshots = take(store, config)
+        fence = store.fence()
     if as_json:
-        write_json({"elections": [snapshot.to_json() for snapshot in snapshots]})
+        kept_out = {**fence.facts, "sentence": fence.sentence}
+        write_json({"elections": [snapshot.to_json() for snapshot in snapshots], "fence": kept_out})
     elif tables.on_terminal():
-        tables.show(drawn(snapshots))
+        tables.show(drawn(snapshots), tables.styled(fence.sentence, "dim"))
     else:
-        click.echo(plain(snapshots))
+        click.echo("\n".join((plain(snapshots), printable(fence.sentence))))
     return 0
 
 

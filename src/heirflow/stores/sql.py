@@ -9,10 +9,10 @@ one case in which nothing can have happened.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -25,6 +25,7 @@ from heirflow.stores.link import Link
 from heirflow.stores.statements import Statements, member_of, record_of
 from heirflow.stores.taking import carry_out, hook_of
 
+T = TypeVar("T")
 TEXT_LIMIT = 10_000
 """Longest free text (a reason, a note) that is kept, in characters."""
 
@@ -192,6 +193,14 @@ class SqlStore:
             found = self._flavour.fenced(conn, self._here)
             conn.rollback()
             return found
+
+    def administer(self, act: Callable[[sa.engine.Connection, schemas.Tables], T]) -> T:
+        """Do something in a transaction of its own, whether the tables are seen from here or not. Raises like `open`."""
+        with self._link.asking():
+            conn = self._link.connect()
+            done = act(conn, self._here)
+            conn.commit()
+            return done
 
     # How it ends
 

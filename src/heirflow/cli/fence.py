@@ -1,0 +1,91 @@
+"""`heirflow fence`: keep members that led before out of PostgreSQL, for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from heirflow.cli.common import CALL_LIMIT_S, WHERE, json_option, opened, settings, settled, store_of, write_json
+from heirflow.config import Config
+from heirflow.stores import Finding
+from heirflow.text import masked, printable
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from heirflow.stores.schema import Tables
+
+T = TypeVar("T")
+
+
+@click.group()
+def fence() -> None:
+    """Refuse the database to members that led before (PostgreSQL 17 and later).
+
+    A leader always ends the sessions of earlier leaders. The login trigger also refuses them when they come back, which is
+    what a machine does that was frozen beyond its lease. A superuser installs it once for each database.
+
+    \b
+    HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence install
+    heirflow fence status
+    """
+
+
+@fence.command()
+@settings(*WHERE)
+def install(**flags: Any) -> int:
+    """Make the login trigger. Needs a superuser, once; safe to run again."""
+    from heirflow.stores.fence_login import install as make
+
+    config = settled(flags)
+    _by_superuser(config, make)
+    click.echo(f"members that led before are refused at login by {config.settings['db-url'].shown}")
+    return 0
+
+
+@fence.command()
+@settings(*WHERE)
+def remove(**flags: Any) -> int:
+    """Take the login trigger away. Leaders still end the sessions of earlier leaders."""
+    from heirflow.stores.fence_login import remove as undo
+
+    config = settled(flags)
+    there = _by_superuser(config, lambda conn, _: undo(conn))
+    shown = config.settings["db-url"].shown
+    click.echo(f"the login trigger is gone from {shown}" if there else f"there was no login trigger in {shown}")
+    return 0
+
+
+@fence.command()
+@json_option
+@settings(*WHERE)
+def status(*, as_json: bool, **flags: Any) -> int:
+    """Say whether members that led before are kept out. Exit code 1 when only their lease does that."""
+    finding = _finding(settled(flags))
+    if as_json:
+        write_json({**finding.facts, "sentence": finding.sentence})
+    else:
+        click.echo(printable(masked(finding.sentence), 1000))
+    return int(finding.facts["state"] == "lease only")
+
+
+def _finding(config: Config) -> Finding:
+    with opened(config) as store:
+        return store.fence()
+
+
+def _by_superuser(config: Config, act: Callable[[Connection, Tables], T]) -> T:
+    """Do something in one transaction. Raises `FenceTrouble` where there is no such trigger."""
+    from heirflow.stores.fence_login import FenceTrouble
+    from heirflow.stores.sql import SqlStore
+
+    store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="cli")
+    assert isinstance(store, SqlStore)
+    try:
+        if not store.where.startswith("PostgreSQL"):
+            raise FenceTrouble(f"only PostgreSQL 17 and later has login triggers; this is {store.where}")
+        return store.administer(act)
+    finally:
+        store.close()
