@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from heirflow.demo.environment import AirflowEnvironment
 from heirflow.demo.stage import Process, Stage, clean_environment
+from heirflow.local import ask
 from heirflow.testing.servers import Server, free_port
 
 JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
@@ -78,7 +78,9 @@ class Rig:
         """Who stands in line, by host, and whether it is ready."""
         if self.ask("SELECT to_regclass('heirflow_member') IS NOT NULL") != [["t"]]:
             return {}
-        rows = self.ask(f"SELECT host, ready FROM heirflow_member WHERE election = 'airflow-{component}' ORDER BY seniority")
+        rows = self.ask(
+            f"SELECT host, ready FROM heirflow_member WHERE election = 'airflow-{component}' ORDER BY seniority"
+        )
         return {host: ready == "t" for host, ready in rows}
 
     def history(self, component: str) -> list[str]:
@@ -87,11 +89,7 @@ class Rig:
 
     def facts(self, host: str, component: str) -> dict[str, Any]:
         """What the member itself says at its door."""
-        path = f"{self.airflow.folder / 'bin'}{os.pathsep}{self.env['PATH']}"
-        env = {**self.env, "PATH": path, "HEIRFLOW_RUN_DIR": str(self.stage.folder / "run" / host)}
-        words = ["heirflow", "probe", "live", f"airflow-{component}", "--json"]
-        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
-        return json.loads(done.stdout) if done.stdout.strip() else {}
+        return ask(self.stage.folder / "run" / host, f"airflow-{component}", 5.0)
 
     def wait_for(
         self, done: Callable[[], Answer], what: str, *members: Process, limit_s: float = LIMIT_S, every_s: float = 0.1

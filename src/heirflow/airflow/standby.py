@@ -14,6 +14,7 @@ fails to load is logged and passed over too, and every other ``airflow`` command
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -38,6 +39,15 @@ def main() -> None:
     sys.argv[:] = [str(its_file) if program == "-m" else program, *words]
     _Listener(gate, component=words[0]).attach()
     sys.exit(airflow())
+
+
+LOGS = ("airflow.utils.serve_logs", "airflow.utils.serve_logs.log_server", "multiprocessing.popen_fork")
+AHEAD = {
+    "scheduler": (*LOGS, "airflow.utils.scheduler_health", "airflow.callbacks.database_callback_sink"),
+    "triggerer": (*LOGS, "airflow.api_fastapi.execution_api.app"),
+    "dag-processor": ("airflow.api_fastapi.execution_api.app", "multiprocessing.popen_fork"),
+}
+"""What each component imports only once it begins, by any version; absent ones are passed over."""
 
 
 class _Listener:
@@ -95,6 +105,9 @@ def _warm_up(component: str) -> None:
     """Pay now for what the first second would cost. Without a success here the standby only begins more slowly."""
     from airflow import settings
 
+    for name in AHEAD.get(component, ()):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     for step in (_map, _look, _load_executor if component == "scheduler" else _nothing):
         try:
             step()

@@ -1,0 +1,242 @@
+"""The rules as stories: a command that is there and does not do its work. b is the member; a and c are others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.election import Story, leader
+
+from heirflow.election.record import What
+from heirflow.election.rules import decide, wake_at
+from heirflow.election.state import (
+    Command,
+    CommandGone,
+    CommandStarted,
+    Policy,
+    Purpose,
+    Readiness,
+    StartCommand,
+    StopAsked,
+    StopCommand,
+    Unhealthy,
+)
+from heirflow.health import CannotTell, Judge, Lookout, Patience, Stale, Unwell
+
+SICK = Unhealthy("its health check failed for 61 s: job 17 does not write its heartbeat")
+STOPPED = CommandGone(0, "the command is gone: it ended as it was told")
+
+
+def leader_with_heir(**options: object) -> Story:
+    b = leader(**options)
+    b.other("c", 9)
+    b.check_in(2.0)
+    return b
+
+
+def answered(b: Story, now: float) -> None:
+    """Whatever it has asked meanwhile is answered; it may ask again at once."""
+    if b.state.ask is not None:
+        b.answer(now)
+
+
+def test_a_command_that_hangs_is_stopped_and_the_heir_takes_charge() -> None:
+    b = leader_with_heir()
+    b.at(3.0, SICK)
+    assert b.did(StopCommand).grace_s == 30
+    assert b.state.command is Command.STOPPING
+    answered(b, 3.1)
+    b.at(4.0, STOPPED)
+    assert b.asked.purpose is Purpose.RELEASE
+    assert b.asked.exchange.swap is not None
+    assert b.asked.exchange.swap.record.because == SICK.because, "the history tells the cause, not how it ended"
+    assert b.did_not(StartCommand)
+
+
+def test_without_an_heir_it_is_started_again_here() -> None:
+    b = leader(policy=Policy(healthy_after_s=1.0))
+    b.at(3.0, SICK)
+    told = b.at(3.5, STOPPED)
+    assert told == (f"{SICK.because}; no heir is ready: it is started again here in 0 s",)
+    assert b.did(StartCommand).term == 1
+
+
+def test_a_paused_election_keeps_its_leader() -> None:
+    b = leader_with_heir()
+    b.write(paused=True)
+    b.check_in(4.0)
+    b.at(5.0, SICK)
+    b.at(5.1, STOPPED)
+    assert b.state.stop is None
+    b.at(7.0)
+    assert b.state.command is Command.RUNNING, "started again here"
+
+
+def test_a_verdict_on_a_command_that_is_ending_or_gone_changes_nothing() -> None:
+    b = leader_with_heir()
+    b.at(3.0, SICK)
+    before = b.state
+    b.at(3.0, SICK)
+    assert (b.state, b.acts) == (before, ())
+    b.at(4.0, STOPPED)
+    b.answer(4.1)
+    b.at(4.2, SICK)
+    assert b.did_not(StopCommand)
+
+
+def test_a_member_that_is_stopped_meanwhile_leaves() -> None:
+    b = leader_with_heir()
+    b.at(3.0, SICK)
+    answered(b, 3.1)
+    b.at(3.5, StopAsked("stopped by SIGTERM"))
+    answered(b, 3.6)
+    b.at(4.0, STOPPED)
+    assert b.asked.exchange.leave
+
+
+def test_it_is_not_the_end_of_the_command_that_on_exit_means() -> None:
+    b = leader_with_heir(policy=Policy(exit_with_command=True))
+    b.at(3.0, SICK)
+    b.at(4.0, STOPPED)
+    assert b.state.leaving is None
+
+
+def test_the_lease_is_renewed_while_it_is_stopped() -> None:
+    b = leader_with_heir()
+    b.at(3.0, SICK)
+    answered(b, 3.1)
+    b.check_in(6.1)
+    assert b.state.trusted_until == pytest.approx(6.1 + 9.0)
+
+
+def test_what_the_command_left_is_taken_over_when_it_is_started_again_here() -> None:
+    b = leader()
+    b.at(1.0, Readiness(ready=True, note="job 17"))
+    b.answer(1.1)
+    assert b.record is not None and b.record.note == "job 17"
+    b.at(3.0, CommandGone(1, "the command exited with 1"))
+    swap = b.asked.exchange.swap
+    assert swap is not None and swap.takes_over == "job 17"
+    assert swap.event is not None and swap.event.what is What.RESTARTED
+    b.answer(3.1)
+    assert (b.record.note, b.state.note) == ("", "")
+    answered(b, 3.15)
+    b.at(5.0)
+    assert b.state.command is Command.RUNNING
+    answered(b, 5.1)
+    b.at(5.2, Readiness(ready=True, note="job 18"))
+    answered(b, 5.3)
+    assert b.record.note == "job 18"
+
+
+def test_a_release_carries_the_note_and_the_next_lead_begins_without_one() -> None:
+    b = leader_with_heir()
+    b.at(2.5, Readiness(ready=True, note="job 17"))
+    answered(b, 2.6)
+    b.at(3.0, SICK)
+    answered(b, 3.1)
+    b.at(4.0, STOPPED)
+    answered(b, 4.05)
+    assert b.record is not None and (b.record.leader, b.record.note) == (None, "job 17")
+    assert b.state.note == ""
+
+
+def test_a_command_that_fails_at_once_on_every_host_does_not_spin() -> None:
+    """Three members hand it on; each waits longer after each of its own failures."""
+    starts: dict[str, list[float]] = {"b": []}
+    b = leader(policy=Policy(restart_limit_s=8.0))
+    now = 0.1
+    while now < 60.0:
+        b.other("a", 50, stamp=now, ready=False)
+        b.other("c", 51, stamp=now, ready=False)
+        if b.state.command is Command.RUNNING:
+            starts["b"].append(now)
+            b.at(now, CommandStarted())
+            b.at(now + 0.01, CommandGone(1, "the command exited with 1"))
+        b.at(now + 0.02)
+        if b.state.ask is not None:
+            b.answer(now + 0.03)
+        now = max(now + 0.05, min(wake_at(b.state, now + 0.05, b.timings), now + 1.0))
+    assert len(starts["b"]) <= 12, starts
+    assert decide(b.state, StopAsked("done"), now, b.timings).state.leaving == "done"
+
+
+# ---- how long is too long ----
+
+
+def test_patience() -> None:
+    judge = Judge(Patience(timeout_s=60, start_s=120), now=0.0)
+    assert judge.hear(119.0, "nothing yet") is None
+    assert judge.hear(120.0, "nothing yet") == "its health check failed for 120 s: nothing yet"
+    judge = Judge(Patience(timeout_s=60, start_s=120), now=0.0)
+    assert judge.hear(30.0, "") is None
+    assert judge.hear(89.0, "silent") is None
+    assert judge.hear(90.0, "silent") == "its health check failed for 60 s: silent"
+
+
+def test_an_outage_of_what_the_check_rests_on_starts_the_wait_again() -> None:
+    judge = Judge(Patience(timeout_s=60, start_s=120), now=0.0)
+    judge.hear(10.0, "")
+    judge.hear(50.0, None)
+    assert judge.hear(100.0, "silent") is None
+    assert judge.hear(110.0, "silent") is not None
+
+
+class Always:
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+        self.notes: list[str] = []
+
+    def look(self, note: str, limit_s: float) -> str:
+        self.notes.append(note)
+        if self.answer == "?":
+            raise CannotTell
+        return self.answer
+
+
+def wait_for_finding(lookout: Lookout, wakes: list[int], limit_s: float = 10.0) -> Unwell | Stale:
+    import time
+
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        if found := lookout.take():
+            return found[0]
+        time.sleep(0.01)
+    raise AssertionError(f"nothing was found; woken {len(wakes)} times")
+
+
+def test_the_lookout_wakes_its_member() -> None:
+    wakes: list[int] = []
+    check = Always("it sleeps")
+    lookout = Lookout(check=check, patience=Patience(timeout_s=0.4, start_s=0.4))
+    lookout.begin(lambda: wakes.append(1))
+    lookout.command(runs=True)
+    lookout.note("job 17")
+    found = wait_for_finding(lookout, wakes)
+    lookout.command(runs=False)
+    lookout.close()
+    assert isinstance(found, Unwell) and "it sleeps" in found.because
+    assert wakes and check.notes[-1] == "job 17"
+
+
+def test_what_changed_since_the_standby_was_started_makes_it_stale() -> None:
+    now: dict[str, object] = {"airflow.cfg": 1, "the version of the metadata database": None}
+    wakes: list[int] = []
+    lookout = Lookout(fingerprint=lambda: now, fingerprint_every_s=0.05)
+    lookout.begin(lambda: wakes.append(1))
+    lookout.standby()
+    import time
+
+    time.sleep(0.2)
+    assert lookout.take() == []
+    now["the version of the metadata database"] = "abc"  # known only now: no change
+    time.sleep(0.2)
+    assert lookout.take() == []
+    now["airflow.cfg"] = 2
+    assert wait_for_finding(lookout, wakes) == Stale("airflow.cfg changed")
+    lookout.close()
+
+
+def test_words() -> None:
+    assert replace(Patience(), timeout_s=10).every_s == 2.5
+    assert Patience().every_s == 15
