@@ -206,9 +206,9 @@ class Judge:
         taker = self.world.everybody[after.leader or ""]
         if before.paused and before.leader != after.leader:
             self.broken("paused: nobody changes place", f"{after.leader} took charge")
-        stale = (
-            before.leader == taker.id and before.term < self.seen_term.get(taker.id, 0) and self._speaker_is_taking()
-        )
+        # Named by a restored backup, and knowing it: not an old question that hit a version which came a second time.
+        known = self._speaker_is_taking() and self.first_seen.get(taker.id, (None, 0.0))[0] == before
+        stale = known and before.leader == taker.id and before.term < self.seen_term.get(taker.id, 0)
         asked_at = self._speaker.asked_at if self._speaker is not None else 0.0
         if before.leader is not None and (stale or (before.leader != after.leader and not self.void)):
             waited = (now - self.written_at_s) * taker.host.rate
