@@ -22,7 +22,7 @@ from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.faults.written import Start
 
-from heirflow.testing.rig import Member, now_s
+from heirflow.testing.rig import Member, RigError, now_s
 
 INSTANT_LIMIT_S = 1.0
 """What a command may still do between the thaw of a whole machine and its end. Only fencing closes this."""
@@ -92,9 +92,7 @@ def carry_out(play: Scene, fault: Fault) -> Run:
     play.fill()
     _, now = play.whole()
     if fault.number == signal.SIGSTOP and leader.process.poll() is None:
-        places = {host: (member.ask() or {}).get("place") or 0 for host, member in play.rig.members.items()}
-        if max(places, key=lambda host: places[host]) != leader.host:
-            run.wrong.append(f"{leader.host} was silent and is not at the end of the line: {places}")
+        judge_place(play, leader, run)
     orphans = play.orphans(now)
     run.orphans = len(orphans)
     if orphans:
@@ -123,6 +121,20 @@ def judge_line(play: Scene, before: Start, run: Run) -> None:
     found = written.overlaps(play.ticks)
     run.overlaps += len(found)
     run.wrong += [f"{b.path.name} began {a.last_s - b.first_s:.3f} s before {a.path.name} ended" for a, b in found]
+
+
+def judge_place(play: Scene, leader: Member, run: Run) -> None:
+    """Who was silent stands at the end of the line, as soon as it has asked."""
+    places: dict[str, int] = {}
+
+    def is_last() -> bool:
+        places.update({host: (member.ask() or {}).get("place") or 0 for host, member in play.rig.members.items()})
+        return max(places, key=lambda host: places[host]) == leader.host and places[leader.host] == len(places) - 1
+
+    try:
+        play.wait_for(is_last, "", play.timings.ttl_s + NOISE_S)
+    except RigError:
+        run.wrong.append(f"{leader.host} was silent and is not at the end of the line: {places}")
 
 
 def thaw(play: Scene, leader: Member, fault: Fault, before: Start, run: Run) -> None:
