@@ -133,11 +133,10 @@ def sockets(pid: int) -> list[str]:
             held.add(os.readlink(fd))
         except OSError:
             continue
-    lines = []
+    lines: list[str] = []
     for table in ("tcp", "tcp6", "udp", "udp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            if f"socket:[{line.split()[9]}]" in held:
-                lines.append(f"{table} {line}")
+        every = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        lines += [f"{table} {line}" for line in every if f"socket:[{line.split()[9]}]" in held]
     return lines
 
 

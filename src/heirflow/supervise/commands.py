@@ -88,6 +88,6 @@ def preloaded(argv: Sequence[str], modules: str) -> list[str]:
     index = 1
     while python and index < len(argv) and argv[index].startswith("-") and argv[index] not in {"-m", "-c", "-"}:
         index += 2 if argv[index] in {"-W", "-X"} else 1
-    if not python or argv[index : index + 1] != ["-m"] or index + 1 >= len(argv):
+    if not python or index + 1 >= len(argv) or argv[index] != "-m":
         raise ConfigError(f"--preload works with a command `python -m PROGRAM`, not with `{' '.join(argv[:2])}`")
     return [*argv[:index], gate, modules, *argv[index:]]
