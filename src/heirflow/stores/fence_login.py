@@ -27,37 +27,42 @@ NAME = "heirflow_fence"
 """Of the event trigger, the schema and the role."""
 OLDEST = 170000
 
-_BODY = """
+_DOOR = """
 DECLARE
   given pg_catalog.text := pg_catalog.current_setting('application_name', true);
-  its_id pg_catalog.text;
   refusal pg_catalog.text;
 BEGIN
-  IF given IS NULL OR pg_catalog.left(given, 9) <> 'heirflow/' THEN
-    RETURN;
-  END IF;
-  BEGIN
-    IF pg_catalog.pg_is_in_recovery()
-       OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = session_user) THEN
+  IF pg_catalog.starts_with(given, 'heirflow/') THEN
+    BEGIN
+      refusal := heirflow_fence.refusal(pg_catalog.substr(given, 10));
+    EXCEPTION WHEN query_canceled OR OTHERS THEN
       RETURN;
+    END;
+    IF refusal IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = 'invalid_authorization_specification', MESSAGE = refusal;
     END IF;
-    its_id := pg_catalog.substr(given, 10);
-    IF EXISTS (SELECT FROM {election} e WHERE e.leader = its_id) THEN
-      RETURN;
-    END IF;
-    SELECT pg_catalog.format(
-             'heirflow: %s led term %s of election %s, which is in term %s now%s: its sessions are refused',
-             its_id, v.term, e.name, e.term, pg_catalog.concat(', led by ' || e.leader))
-      INTO refusal
-      FROM {event} v JOIN {election} e ON e.name = v.election
-     WHERE v.member = its_id AND v.what = 'took charge'
-     ORDER BY v.term DESC LIMIT 1;
-  EXCEPTION WHEN query_canceled OR OTHERS THEN
-    RETURN;
-  END;
-  IF refusal IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_authorization_specification', MESSAGE = refusal;
   END IF;
+END
+"""
+"""Runs at every login; short, because every new session compiles it."""
+
+_REFUSAL = """
+DECLARE
+  said pg_catalog.text;
+BEGIN
+  IF pg_catalog.pg_is_in_recovery()
+     OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = session_user)
+     OR EXISTS (SELECT FROM {election} e WHERE e.leader = its_id) THEN
+    RETURN NULL;
+  END IF;
+  SELECT pg_catalog.format(
+           'heirflow: %s led term %s of election %s, which is in term %s now%s: its sessions are refused',
+           its_id, v.term, e.name, e.term, pg_catalog.concat(', led by ' || e.leader))
+    INTO said
+    FROM {event} v JOIN {election} e ON e.name = v.election
+   WHERE v.member = its_id AND v.what = 'took charge'
+   ORDER BY v.term DESC LIMIT 1;
+  RETURN said;
 END
 """
 
@@ -86,9 +91,11 @@ def condition(conn: sa.engine.Connection, here: Tables) -> Condition:
         return Condition("impossible", f"login triggers need PostgreSQL 17 or later, this is {shown.split()[0]}")
     row = conn.execute(
         sa.text(
-            "SELECT t.evtenabled, t.evtevent, p.prosrc, w.rolname, current_setting('event_triggers') "
+            "SELECT t.evtenabled, t.evtevent, f.prosrc, w.rolname, current_setting('event_triggers') "
             "FROM pg_catalog.pg_event_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.evtfoid "
-            "JOIN pg_catalog.pg_roles w ON w.oid = p.proowner WHERE t.evtname = :name"
+            "JOIN pg_catalog.pg_roles w ON w.oid = p.proowner "
+            "LEFT JOIN pg_catalog.pg_proc f ON f.pronamespace = p.pronamespace AND f.proname = 'refusal' "
+            "WHERE t.evtname = :name"
         ),
         {"name": NAME},
     ).first()
@@ -101,7 +108,7 @@ def condition(conn: sa.engine.Connection, here: Tables) -> Condition:
         return Condition("broken", f"the login trigger {NAME} is there, and {error}")
     if event != "login" or enabled not in {"O", "A"} or on != "on":
         return Condition("broken", f"the login trigger {NAME} is there and turned off")
-    if owner != NAME or election not in source:
+    if owner != NAME or election not in (source or ""):
         return Condition("broken", f"the login trigger {NAME} is not for these tables; `heirflow fence install` again")
     for table in (election, told):
         if not conn.execute(
@@ -121,7 +128,7 @@ def install(conn: sa.engine.Connection, here: Tables) -> None:
     _refuse_foreign(conn)
     schema = schema_of(conn, here)
     election, event = _tables(here, schema)
-    body = _BODY.format(election=election, event=event)
+    refusal = _REFUSAL.format(election=election, event=event)
 
     def run(statement: str) -> None:
         conn.exec_driver_sql(statement.replace("%", "%%"))
@@ -134,13 +141,20 @@ def install(conn: sa.engine.Connection, here: Tables) -> None:
     run(f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {NAME}")
     run(f"GRANT SELECT ON {election}, {event} TO {NAME}")
     run(f"DROP EVENT TRIGGER IF EXISTS {NAME}")
-    run(f"DROP FUNCTION IF EXISTS {NAME}.login()")
-    run(
-        f"CREATE FUNCTION {NAME}.login() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER "
-        f"SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $heirflow${body}$heirflow$"
-    )
-    run(f"ALTER FUNCTION {NAME}.login() OWNER TO {NAME}")
-    run(f"REVOKE ALL ON FUNCTION {NAME}.login() FROM PUBLIC")
+    run(f"GRANT USAGE ON SCHEMA {NAME} TO {NAME}")
+    pinned = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
+    for function, returns, body in (
+        (
+            "refusal(its_id pg_catalog.text)",
+            "pg_catalog.text",
+            f"SET lock_timeout = '500ms' AS $heirflow${refusal}$heirflow$",
+        ),
+        ("login()", "event_trigger", f"AS $heirflow${_DOOR}$heirflow$"),
+    ):
+        run(f"DROP FUNCTION IF EXISTS {NAME}.{function}")
+        run(f"CREATE FUNCTION {NAME}.{function} RETURNS {returns} {pinned} {body}")
+        run(f"ALTER FUNCTION {NAME}.{function} OWNER TO {NAME}")
+        run(f"REVOKE ALL ON FUNCTION {NAME}.{function} FROM PUBLIC")
     run(f"CREATE EVENT TRIGGER {NAME} ON login EXECUTE FUNCTION {NAME}.login()")
     run(f"ALTER EVENT TRIGGER {NAME} ENABLE ALWAYS")
 

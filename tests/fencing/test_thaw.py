@@ -1,0 +1,39 @@
+"""A whole host is frozen past its lease and thawed while its command writes as fast as it can."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from tests.contract.drivers import POSTGRES
+
+from heirflow.stores import fence_login
+from heirflow.stores.schema import tables
+from heirflow.testing.servers import Server
+from heirflow.testing.thaw import ThawScene
+
+TRIES = 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_with_the_fence_nothing_is_written_late(
+    new_database: Callable[[str], str], postgres: Server, tmp_path: Path
+) -> None:
+    url = new_database(POSTGRES[0])
+    boss = sa.create_engine(sa.engine.make_url(url).set(username="postgres", password=postgres.password), future=True)
+    with ThawScene(url, tmp_path) as scene:
+        scene.rig.wait_for_line(2, 40)
+        with boss.begin() as conn:
+            fence_login.install(conn, tables(None))
+        try:
+            tries = [scene.once(random.Random(number)) for number in range(TRIES)]
+        finally:
+            with boss.begin() as conn:
+                fence_login.remove(conn)
+            boss.dispose()
+    assert [each.late_rows for each in tries] == [0] * TRIES, tries
+    assert all(each.rows for each in tries)
