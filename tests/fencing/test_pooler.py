@@ -1,0 +1,91 @@
+"""Behind a real pgbouncer in transaction mode: it is noticed, what is lost is said, and the line stays safe."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from tests.contract.drivers import POSTGRES
+
+from heirflow.election.record import Exchange
+from heirflow.stores import open_store
+from heirflow.testing import reigns
+from heirflow.testing.pooler import pgbouncer_missing, pooler
+from heirflow.testing.rig import Rig, now_s
+from heirflow.testing.store_tools import new_election, take, who
+
+
+@pytest.fixture
+def direct(new_database: Callable[[str], str]) -> str:
+    return new_database(POSTGRES[0])
+
+
+@pytest.fixture
+def pooled(direct: str) -> Iterator[str]:
+    if (missing := pgbouncer_missing()) is not None:
+        pytest.skip(missing)
+    with pooler(direct) as url:
+        yield url
+
+
+def test_it_is_noticed_and_said_and_no_session_is_ended(direct: str, pooled: str) -> None:
+    election = new_election()
+    store = open_store(pooled, call_limit_s=3)
+    try:
+        store.open()
+        swaps = [
+            dataclasses.replace(take(leader, term, term, expected=term - 1 or None), takes_over="")
+            for term, leader in enumerate(("a-1", "b-2"), 1)
+        ]
+        assert store.exchange(election, Exchange(who("a-1"), swap=swaps[0])).swapped
+        plain = sa.engine.make_url(direct).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain, application_name="heirflow/a-1", autocommit=True) as session:
+            reading = store.exchange(election, Exchange(who("b-2"), swap=swaps[1]))
+            assert reading.swapped
+            assert len(reading.told) == 1 and reading.told[0].startswith(
+                "lease only: the connection goes through a pooler"
+            )
+            session.execute("SELECT 1")
+        assert store.news_fd() is None
+        found = {finding.topic: finding for finding in store.examine()}
+        assert (found["session"].level, found["fence"].level) == ("warning", "warning")
+        assert found["fence"].facts["state"] == store.fence().facts["state"] == "lease only"
+        assert store.events(election, 1)[0].because == f"b-2 took charge; {reading.told[0]}"
+    finally:
+        store.close()
+
+
+def test_the_command_line_says_so(pooled: str) -> None:
+    env = {**os.environ, "HEIRFLOW_DB_URL": pooled}
+
+    def heirflow(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env)
+
+    assert heirflow("init").returncode == 0
+    answer = heirflow("fence", "status", "--json")
+    assert (answer.returncode, json.loads(answer.stdout)["state"]) == (1, "lease only")
+    assert json.loads(heirflow("status", "--json").stdout)["fence"]["state"] == "lease only"
+    assert "goes through a pooler" in heirflow("doctor").stdout
+
+
+@pytest.mark.slow
+def test_the_line_is_safe_behind_it(pooled: str, tmp_path: Path) -> None:
+    with Rig(pooled, tmp_path, ttl_s=3) as rig:
+        for host in ("ada", "ben", "cleo"):
+            rig.add(host)
+        for size, fault in ((3, ("member", "guard", "backstop")), (2, ("command",))):
+            leader = rig.wait_for_line(size, 40)
+            rig.wait_for_reign(0, 10)
+            at_s = now_s()
+            leader.kill(*fault)
+            rig.wait_for_reign(at_s, 40)
+        assert not reigns.overlaps(rig.ticks)
+        assert len(reigns.reigns(rig.ticks)) == 3
