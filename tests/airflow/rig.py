@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+import weakref
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +31,8 @@ class Rig:
         self.airflow, self.server, self.stage, self.database = airflow, server, stage, name
         server.sql(f"CREATE DATABASE {name} OWNER heirflow", database="postgres")
         self.home = stage.folder / "airflow"
+        self.doors = Path(tempfile.mkdtemp(prefix="hf-"))  # the path of a socket must be short
+        weakref.finalize(self, shutil.rmtree, self.doors, ignore_errors=True)
         (self.home / "dags").mkdir(parents=True)
         own = {
             "DATABASE__SQL_ALCHEMY_CONN": server.url("psycopg2", database=name),
@@ -42,7 +47,7 @@ class Rig:
         }
         self.env = clean_environment(
             AIRFLOW_HOME=str(self.home),
-            HEIRFLOW_RUN_DIR=str(stage.folder / "run"),
+            HEIRFLOW_RUN_DIR=str(self.doors),
             **{f"AIRFLOW__{name}": value for name, value in own.items()},
         )
         done = subprocess.run(
@@ -59,7 +64,7 @@ class Rig:
         }
         path = f"{self.airflow.folder / 'bin'}{os.pathsep}{self.env['PATH']}"
         argv = ["heirflow", "run", "--host", host, *flags, "--", "airflow", component]
-        env = {**self.env, **ports, "PATH": path, "HEIRFLOW_RUN_DIR": str(self.stage.folder / "run" / host), **env}
+        env = {**self.env, **ports, "PATH": path, "HEIRFLOW_RUN_DIR": str(self.doors / host), **env}
         return self.stage.start(f"{component}-{host}", argv, env)
 
     # what is seen
@@ -89,7 +94,7 @@ class Rig:
 
     def facts(self, host: str, component: str) -> dict[str, Any]:
         """What the member itself says at its door."""
-        return ask(self.stage.folder / "run" / host, f"airflow-{component}", 5.0)
+        return ask(self.doors / host, f"airflow-{component}", 5.0)
 
     def wait_for(
         self, done: Callable[[], Answer], what: str, *members: Process, limit_s: float = LIMIT_S, every_s: float = 0.1
