@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -91,15 +90,11 @@ class AirflowPlay:
         )
 
     def _migrate(self) -> None:
-        log = self._stage.folder / "logs" / "migrate.log"
-        log.parent.mkdir(exist_ok=True)
-        with self._screen.working("making Airflow's tables (airflow db migrate)"), log.open("wb") as output:
-            done = subprocess.run(
-                [self._airflow.program("airflow"), "db", "migrate"],
-                env=self._env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=MIGRATE_LIMIT_S, check=False,
-            )  # fmt: skip
-        if done.returncode != 0:
-            raise Trouble(f"`airflow db migrate` failed; its log is {log}:\n{_end(log.read_text('utf-8', 'replace'))}")
+        with self._screen.working("making Airflow's tables (airflow db migrate)"):
+            process = self._start("migrate", ["airflow", "db", "migrate"])
+            status = self._stage.wait(process, MIGRATE_LIMIT_S)
+        if status != 0:
+            raise Trouble(f"`airflow db migrate` failed; the end of {process.log}:\n{process.log_end()}")
 
     def _start_the_rest(self) -> None:
         api, processor = (self._start(name, ["airflow", name]) for name in ("api-server", "dag-processor"))
@@ -181,7 +176,3 @@ def _connect(url: str) -> tuple[Any, Any]:
 
     engine = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     return engine, engine.connect()
-
-
-def _end(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-12:])
