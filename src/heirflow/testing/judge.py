@@ -69,6 +69,8 @@ class Judge:
         self.sent: dict[str, int] = {}
         self.broken_watch: dict[str, float] = {}
         """When, on its own clock, each member's reading was last interrupted."""
+        self.based_on: dict[tuple[str, int], Record | None] = {}
+        """The record that a swap was asked for."""
         self.watch_when_asked: dict[tuple[str, int], float] = {}
         """The same, as it was when a take was asked: what comes after that cannot have been known."""
         self.answered_at: dict[str, float] = {}
@@ -155,10 +157,11 @@ class Judge:
         world, now = self.world, self.world.agenda.now
         if after.version != (before.version if before else 0) + 1:
             self.broken("legal records", f"version {after.version} follows {before}")
+        if self._hit_by_chance(before, writer):
+            return
         holder, term = (before.leader, before.term) if before else (None, 0)
         taken = after.leader is not None and (after.leader != holder or after.term != term)
-        # After a restore versions come a second time, and an old question can hit one by chance: void, too.
-        if taken and not self.void and after.term <= max(term, 0 if self.void_until_s >= 0 else self.highest_term):
+        if taken and after.term <= max(term, 0 if self.void_until_s >= 0 else self.highest_term):
             self.broken("terms only grow", f"{writer} takes charge with term {after.term} after {term}")
         if taken and after.term <= self.seen_term.get(writer, 0) and self._speaker_is_taking():
             self.broken("terms only grow", f"{writer} takes term {after.term} and had seen {self.seen_term[writer]}")
@@ -179,11 +182,24 @@ class Judge:
         self.highest_term = max(self.highest_term, after.term)
         self.written_at_s = now
 
+    def _hit_by_chance(self, before: Record | None, writer: str) -> bool:
+        """After a restore, versions come a second time, and a question about the forgotten record can hit one: void."""
+        ask = self._speaker
+        if (
+            writer not in self.world.everybody
+            or ask is None
+            or self.based_on.get((writer, ask.serial), before) == before
+        ):
+            return False
+        if self.void_until_s < 0:
+            self.broken("legal records", f"{writer} replaced {before}, which it never saw")
+        self.world.say("judge", f"{writer} hit by chance a version that came a second time: void")
+        self.restored(self.world.longest_ttl_s * 2.5)
+        return True
+
     def _own_command(self, after: Record, writer: str, taken: bool) -> None:
-        if self.void and (self._speaker is None or not self._fresh(self._speaker)):
-            return
         for command in self.running:
-            if command.member.id == writer and taken and (not self.void or self._speaker_is_taking()):
+            if command.member.id == writer and taken:
                 self.broken(
                     "take only when the own command is gone", f"{writer} takes term {after.term} and its command lives"
                 )
@@ -289,6 +305,8 @@ class Judge:
         for act in step.acts:
             if isinstance(act, Send):
                 self._sent(member, now)
+                if act.ask.exchange.swap is not None:
+                    self.based_on[member.id, act.ask.serial] = step.state.record
                 if act.ask.purpose is Purpose.TAKE:
                     since = self.broken_watch.get(member.id, float("-inf"))
                     self.watch_when_asked[member.id, act.ask.serial] = since
