@@ -47,24 +47,32 @@ class Worker:
 
     def submit(self, serial: int, exchange: Exchange) -> Outcome | None:
         """Begin a call; an outcome is returned only when it failed without having been tried."""
-        if not self._inner.busy:
-            self._inner.submit(serial, exchange)
-            return None
-        return Outcome(serial, error=f"{STUCK_LIMIT} earlier calls still hang")
+        self._replace()
+        if self._inner.given_up:
+            return Outcome(serial, error=f"{STUCK_LIMIT} earlier calls still hang")
+        self._inner.submit(serial, exchange)
+        return None
 
     def abandon(self) -> None:
         """Give up the call that is under way."""
-        if not self._inner.busy:
-            return
-        self._left_behind = [thread for thread in self._left_behind if thread.alive]
-        self._inner.sever()
-        if len(self._left_behind) < STUCK_LIMIT:
-            self._left_behind.append(self._inner)
-            self._inner = _Thread(self._store_factory(), self._election)
+        if self._inner.busy:
+            self._inner.sever()
+            self._replace()
 
     def take(self) -> tuple[list[Outcome], bool]:
         """The outcomes that have come, and whether there is news."""
+        self._replace()
         return self._inner.take()
+
+    def _replace(self) -> None:
+        """Put a new thread in the place of one that was given up, as soon as there is room for another one that hangs."""
+        if not self._inner.given_up:
+            return
+        self._left_behind = [thread for thread in self._left_behind if thread.alive]
+        if len(self._left_behind) < STUCK_LIMIT or not self._inner.alive:
+            self._inner.let_go()
+            self._left_behind.append(self._inner)
+            self._inner = _Thread(self._store_factory(), self._election)
 
     def close(self) -> None:
         """End the thread and give the connection back, without waiting for a call that hangs."""
@@ -82,7 +90,7 @@ class _Thread:
         self._outcomes: deque[Outcome] = deque()
         self._news = False
         self._ending = threading.Event()
-        self.busy = False
+        self.busy = self.given_up = False
         # The first and the last belong to the thread, the middle two to the member; each side closes its own.
         self._inbox, self._wake = socket.socketpair()
         self.outbox, self._told = socket.socketpair()
@@ -112,17 +120,18 @@ class _Thread:
         return outcomes, news
 
     def sever(self) -> None:
+        self.given_up = True
         self._ending.set()
         self._store.sever()
-        self._let_go()
 
     def end(self) -> None:
         self._ending.set()
-        self._let_go()
+        self.let_go()
         if not self.busy:
             self._thread.join(timeout=0.5)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Nobody waits on `outbox` any more."""
         self._wake.close()  # which wakes the thread
         self.outbox.close()
 

@@ -1,0 +1,141 @@
+"""The worker whose calls hang: it gives them up, keeps few of them, and goes on when they end."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from heirflow.election.record import Exchange, Reading
+from heirflow.worker import STUCK_LIMIT, Outcome, Worker
+
+
+class HangingStore:
+    """A store whose calls end when they are allowed to, and not when they are severed."""
+
+    news_poll_s = None
+
+    def __init__(self, answers: threading.Event, entered: threading.Semaphore) -> None:
+        self._answers, self._entered = answers, entered
+
+    def exchange(self, election: str, request: Exchange) -> Reading:
+        self._entered.release()
+        assert self._answers.wait(30)
+        return Reading(None, ())
+
+    def news_fd(self) -> None:
+        return None
+
+    def news(self, election: str) -> bool:
+        return False
+
+    def sever(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def answers() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def entered() -> threading.Semaphore:
+    return threading.Semaphore(0)
+
+
+@pytest.fixture
+def worker(answers: threading.Event, entered: threading.Semaphore) -> Iterator[Worker]:
+    worker = Worker(lambda: HangingStore(answers, entered), "beat")  # type: ignore[arg-type,return-value]
+    yield worker
+    answers.set()
+    worker.close()
+
+
+def outcome_of(worker: Worker, serial: int) -> Outcome:
+    """Wait as the member's loop does."""
+    ends_at = time.monotonic() + 10
+    while time.monotonic() < ends_at:
+        select.select([worker], [], [], 0.2)
+        for outcome in worker.take()[0]:
+            if outcome.serial == serial:
+                return outcome
+    raise AssertionError("no outcome within 10 s")
+
+
+def submit_until_taken(worker: Worker, serials: Iterator[int]) -> int:
+    ends_at = time.monotonic() + 10
+    while time.monotonic() < ends_at:
+        select.select([worker], [], [], 0.02)
+        worker.take()
+        serial = next(serials)
+        if worker.submit(serial, Exchange()) is None:
+            return serial
+    raise AssertionError("not taken within 10 s")
+
+
+@pytest.fixture
+def hang(worker: Worker, entered: threading.Semaphore) -> Callable[[int], None]:
+    """Let so many calls hang, each given up when it is under way."""
+
+    def hang(times: int) -> None:
+        for serial in range(1, times + 1):
+            assert worker.submit(serial, Exchange()) is None
+            assert entered.acquire(timeout=10)
+            worker.abandon()
+
+    return hang
+
+
+def test_a_call_that_hangs_is_left_behind(
+    worker: Worker, answers: threading.Event, hang: Callable[[int], None]
+) -> None:
+    hang(1)
+    answers.set()
+    assert worker.submit(9, Exchange()) is None
+    assert outcome_of(worker, 9).reading is not None
+
+
+def test_there_is_always_something_to_wait_on(
+    worker: Worker, answers: threading.Event, hang: Callable[[int], None]
+) -> None:
+    """More hung calls than may be left behind: new ones fail at once, and the loop can go on waiting."""
+    hang(STUCK_LIMIT + 1)
+    assert worker.fileno() >= 0
+    assert select.select([worker], [], [], 0)[0] == []
+    refused = worker.submit(100, Exchange())
+    assert refused is not None
+    assert "still hang" in refused.error
+
+
+@pytest.mark.parametrize("how_many", [STUCK_LIMIT, STUCK_LIMIT + 1])
+def test_calls_go_on_when_hung_ones_have_ended(
+    worker: Worker, answers: threading.Event, hang: Callable[[int], None], how_many: int
+) -> None:
+    hang(how_many)
+    answers.set()
+    serial = submit_until_taken(worker, iter(range(100, 10_000)))
+    assert outcome_of(worker, serial).reading is not None
+
+
+def test_a_given_up_call_that_ends_does_not_keep_the_loop_awake(
+    worker: Worker, answers: threading.Event, hang: Callable[[int], None]
+) -> None:
+    hang(STUCK_LIMIT + 1)
+    answers.set()
+    wakings = count_wakings(worker, lambda: select.select([worker], [], [], 0.1)[0] != [])
+    assert wakings < 50
+
+
+def count_wakings(worker: Worker, wakes: Callable[[], bool], within_s: float = 1.0) -> int:
+    ends_at, count = time.monotonic() + within_s, 0
+    while time.monotonic() < ends_at:
+        if wakes():
+            count += 1
+            worker.take()
+    return count
