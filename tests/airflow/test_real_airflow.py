@@ -91,11 +91,11 @@ class Installation:
         return told.split()
 
     def line(self, component: str) -> list[str]:
-        """Who stands in line, by name of host."""
+        """Who leads or could take charge now, by name of host."""
         known = self.server.sql("SELECT to_regclass('heirflow_member') IS NOT NULL", database=self.database) == "t"
         if not known:
             return []
-        ask = f"SELECT host FROM heirflow_member WHERE election = 'airflow-{component}' ORDER BY seniority"
+        ask = f"SELECT host FROM heirflow_member WHERE election = 'airflow-{component}' AND ready ORDER BY seniority"
         return self.server.sql(ask, database=self.database).split()
 
     def wait_for(self, done: Callable[[], object], what: str, *members: Process) -> None:
@@ -129,9 +129,9 @@ def test_each_component_has_an_heir_that_starts_after_an_orderly_stop(installati
         )
         assert len(installation.rows(component)) == 1, f"{component}: two at work"
 
-    told = installation.heirflow("status", "airflow-scheduler")["elections"][0]
-    assert told["term"] == 1
-    assert told["heir"].startswith("apart-")
+    shown = installation.heirflow("status", "airflow-scheduler")["elections"][0]
+    assert shown["term"] == 1
+    assert shown["heir"].startswith("apart-")
     where = installation.heirflow("config", "--name", "airflow-scheduler")["settings"]["db-url"]
     assert where["origin"] == "Airflow's own configuration"
     assert installation.server.password not in where["value"]
@@ -145,11 +145,9 @@ def test_each_component_has_an_heir_that_starts_after_an_orderly_stop(installati
         )
         before, after = installation.rows(component)
         assert (before, after) == ("success", "running"), f"{component}: {before}, {after}"
-        assert [event["term"] for event in installation.heirflow("history", f"airflow-{component}")["events"]] == [
-            1,
-            1,
-            2,
-        ]
+        events = installation.heirflow("history", f"airflow-{component}")["events"]
+        told = [(event["term"], event["what"]) for event in events if event["what"] in {"took charge", "released"}]
+        assert told == [(1, "took charge"), (1, "released"), (2, "took charge")]
     for component, heir in heirs.items():
         installation.stage.signal(heir, signal.SIGTERM)
         assert installation.stage.wait(heir, LIMIT_S) == 0, f"{component}: {heir.log_end()}"
