@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format unit test sim demo lock faults-process bench clean
+.PHONY: help setup system check format unit test sim demo lock faults-process faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -68,6 +68,9 @@ demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; A
 
 faults-process: $(READY) system ## Kill and freeze every process of a member, 20 times each (about 30 minutes)
 	@$(BIN)/python -m pytest tests/process/test_nobody_is_left.py tests/faults/test_processes.py --repeat 20 $(ARGS)
+
+faults-fence: $(READY) ## Freeze a whole host past its lease and thaw it, 100 times with the fence; ARGS='--way "lease only"'
+	@$(BIN)/python bench/fence.py --only thaw --tries 100 $(if $(ARGS),$(ARGS),--way fenced)
 
 bench: $(READY) ## How long a failover takes and what an heir costs; prints distributions
 	@for program in bench/*.py; do echo "== $$program"; $(BIN)/python "$$program" $(ARGS) || exit; done

@@ -40,15 +40,16 @@ def pgbouncer_missing() -> str | None:
 
 
 @contextmanager
-def pooler(url: str) -> Iterator[str]:
-    """The same database by way of a pooler."""
+def pooler(url: str, **more: str) -> Iterator[str]:
+    """The same database by way of a pooler. `more`: as in pgbouncer.ini."""
     program, address = _program(), sa.engine.make_url(url)
     if program is None:
         raise ServerTrouble(str(pgbouncer_missing()))
     folder, port = Path(tempfile.mkdtemp(prefix="heirflow-pgbouncer-")), free_port()
     (folder / "users").write_text(f'"{address.username}" "{address.password}"\n')
     settings = folder / "pgbouncer.ini"
-    settings.write_text(SETTINGS.format(server_port=address.port, port=port, folder=folder))
+    lines = [f"{name} = {value}\n" for name, value in more.items()]
+    settings.write_text(SETTINGS.format(server_port=address.port, port=port, folder=folder) + "".join(lines))
     command = [program, str(settings)]
     if os.geteuid() == 0:  # it refuses to run as root
         for path in (folder, *folder.iterdir()):

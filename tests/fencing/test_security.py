@@ -1,0 +1,202 @@
+"""What docs/security.md promises: the roles, TLS, no secret where others look, and hostile names that do nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from tests.contract.drivers import MYSQL, POSTGRES
+from tests.contract.test_wills import carry_out, sent
+from tests.fencing.test_recipe import blocks
+
+from heirflow.election.record import Exchange
+from heirflow.stores import StoreMisfit, StoreUnavailable, open_store
+from heirflow.testing.pooler import pooler
+from heirflow.testing.rig import Rig
+from heirflow.testing.servers import Server, mariadb_server, postgres_server
+from heirflow.testing.store_tools import HOSTILE, new_election, take, who
+
+ROLES = {"heirflow_member": "change-me-1", "heirflow_reader": "change-me-2", "heirflow_operator": "change-me-3"}
+
+
+def heirflow(url: str, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "HEIRFLOW_DB_URL": url}
+    return subprocess.run([sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env)
+
+
+@pytest.fixture(params=[POSTGRES[0], MYSQL[0]])
+def as_role(request: pytest.FixtureRequest, new_database: Callable[[str], str]) -> Iterator[Callable[[str], str]]:
+    """The URL of a fresh database, with tables, for each of the roles that the page makes."""
+    driver: str = request.param
+    owner = new_database(driver)
+    store = open_store(owner, call_limit_s=5)
+    store.open()
+    store.close()
+    mysql = driver in MYSQL
+    server: Server = request.getfixturevalue("mariadb" if mysql else "postgres")
+    database = owner.rpartition("/")[2]
+    (statements,) = blocks("security.md", "sql mysql" if mysql else "sql postgresql")
+    if mysql:
+        statements = statements.replace("heirflow.heirflow_", f"{database}.heirflow_")
+    server.sql(statements, database=database)
+    yield lambda role: str(
+        sa.engine.make_url(owner).set(username=role, password=ROLES[role]).render_as_string(hide_password=False)
+    )
+    for role in ROLES:
+        if mysql:
+            server.sql(f"DROP USER {role}@'%'")
+        else:
+            server.sql(f"DROP OWNED BY {role}; DROP ROLE {role}", database=database)
+
+
+def test_each_role_can_do_its_work_and_no_more(as_role: Callable[[str], str]) -> None:
+    election = "nightly"
+    member = open_store(as_role("heirflow_member"), call_limit_s=5)
+    for name, swap in (("a-1", take("a-1", 1, 1, expected=None)), ("b-2", None)):
+        reading = member.exchange(election, Exchange(who(name), join=True, swap=swap))
+    assert [row.id for row in reading.members] == ["a-1", "b-2"]
+    assert carry_out(sent(member.will(election, "a-1", 1, "a-1 was killed")))
+    assert member.exchange(election, Exchange(who("b-2"), swap=take("b-2", 2, 3, expected=2))).swapped
+    member.exchange(election, Exchange(who("c-3"), join=True))
+    member.exchange(election, Exchange(who("d-4"), join=True, forget=("c-3",)))
+    member.exchange(election, Exchange(who("d-4"), leave=True))
+
+    reader = as_role("heirflow_reader")
+    assert heirflow(reader, "status", election).returncode == 0
+    assert "b-2 took charge" in heirflow(reader, "history", election).stdout
+    assert heirflow(reader, "pause", election).returncode != 0
+    assert heirflow(reader, "drain", "b-2", "--name", election).returncode != 0
+    store = open_store(reader, call_limit_s=5)
+    for request in (Exchange(who("e-5"), join=True), Exchange(swap=take("e-5", 9, 9, expected=3))):
+        with pytest.raises(StoreUnavailable, match="denied"):
+            store.exchange(election, request)
+    store.close()
+
+    operator = as_role("heirflow_operator")
+    for words in (("pause", election), ("resume", election), ("drain", "b-2"), ("drain", "b-2", "--undo")):
+        answer = heirflow(operator, *words)
+        assert answer.returncode == 0, answer.stderr
+    store = open_store(operator, call_limit_s=5)
+    with pytest.raises(StoreUnavailable, match="denied"):
+        store.exchange(election, Exchange(who("e-5"), join=True))
+    with pytest.raises(StoreUnavailable, match="denied"):
+        store.exchange("made up", Exchange(swap=take("e-5", 1, 1, expected=None)))
+    store.close()
+    member.close()
+
+
+@pytest.fixture(scope="module")
+def certificates() -> Iterator[Path]:
+    """A certificate for 127.0.0.1 and another one that nobody uses, with keys that the server's user can read."""
+    folder = Path(tempfile.mkdtemp(prefix="heirflow-tls-"))
+    folder.chmod(0o755)
+    for name in ("server", "other"):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{name}.key", "-out", f"{name}.pem"],
+            cwd=folder, check=True, capture_output=True,
+        )  # fmt: skip
+    if os.geteuid() == 0:
+        user = next(name for name in ("postgres", "mysql", "nobody") if name in {e.pw_name for e in pwd.getpwall()})
+        shutil.chown(folder / "server.key", user)
+    # The servers run as different users here; nobody else has a use for this key.
+    (folder / "server.key").chmod(0o644)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def tls_only(certificates: Path) -> Iterator[Callable[[str], str]]:
+    """The URL of a database that takes TLS only. (The wheel's PostgreSQL has none; pgbouncer, which speaks its protocol, has.)"""
+    key, certificate = str(certificates / "server.key"), str(certificates / "server.pem")
+    with ExitStack() as undo:
+
+        def url(driver: str) -> str:
+            if driver in MYSQL:
+                settings = {"ssl-key": key, "ssl-cert": certificate, "require-secure-transport": "ON"}
+                return undo.enter_context(mariadb_server(settings=settings)).url(driver)
+            address = undo.enter_context(postgres_server()).url(driver)
+            settings = {
+                "client_tls_key_file": key,
+                "client_tls_cert_file": certificate,
+                "client_tls_sslmode": "require",
+            }
+            return undo.enter_context(pooler(address, **settings))
+
+        yield url
+
+
+@pytest.mark.parametrize("driver", [*POSTGRES, MYSQL[0]])
+def test_tls_is_asked_for_in_the_url_and_verified(
+    driver: str, tls_only: Callable[[str], str], certificates: Path
+) -> None:
+    url = tls_only(driver)
+    trust, distrust = (f"{certificates}/{name}.pem" for name in ("server", "other"))
+    if driver in MYSQL:
+        good, bad = [f"?ssl_ca={trust}"], [f"?ssl_ca={distrust}"]
+    else:
+        good = [f"?sslmode={mode}&sslrootcert={trust}" for mode in ("verify-ca", "verify-full")]
+        bad = [f"?sslmode=verify-ca&sslrootcert={distrust}", "?sslmode=disable"]
+    for query in good:
+        election = new_election()
+        store = open_store(url + query, call_limit_s=5)
+        assert store.exchange(election, Exchange(who("a"), join=True, swap=take("a", 1, 1, expected=None))).swapped
+        assert carry_out(sent(store.will(election, "a", 1, "a was killed"))), "the helper speaks TLS too"
+        store.close()
+    for query in bad:
+        store = open_store(url + query, call_limit_s=5)
+        with pytest.raises((StoreUnavailable, StoreMisfit)):
+            store.open()
+        store.close()
+
+
+def test_no_secret_stands_where_others_look(
+    new_database: Callable[[str], str], tmp_path: Path, postgres: Server
+) -> None:
+    url = new_database(POSTGRES[0])
+    secret = postgres.password.encode()
+    with Rig(url, tmp_path, ttl_s=3) as rig:
+        for host in ("ada", "ben"):
+            rig.add(host)
+        leader = rig.wait_for_line(2)
+        facts = json.dumps(leader.ask())
+        pids = {"member": leader.process.pid, **leader.seen}
+        for part, pid in pids.items():
+            assert secret not in Path(f"/proc/{pid}/cmdline").read_bytes(), part
+            if part != "member":  # which got it in its environment, from us
+                assert secret not in Path(f"/proc/{pid}/environ").read_bytes(), part
+        leader.kill("member")
+        rig.wait_for_leader(other_than=leader)
+        logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+        told = heirflow(url, "history", "--json").stdout + heirflow(url, "status", "--json").stdout
+        told += heirflow(url, "doctor").stdout + heirflow(url, "config").stdout
+    for text in (facts, logs, told):
+        assert secret.decode() not in text
+    assert "released" in told, "the will was carried out"
+
+
+@pytest.mark.parametrize("driver", [POSTGRES[0], MYSQL[0], "sqlite"])
+def test_hostile_names_and_labels_do_nothing(driver: str, new_database: Callable[[str], str]) -> None:
+    url = new_database(driver)
+    hostile = HOSTILE + "<script>alert(1)</script>\x1b[31m\x1b]0;owned\x07$(touch owned)`id`"
+    store = open_store(url, call_limit_s=5)
+    election = "x'); DROP TABLE heirflow_election;-- <b>\x1b[2J$(id)"
+    swap = take("a-1", 1, 1, expected=None, note=hostile)
+    store.exchange(election, Exchange(who("a-1", label=hostile, note=hostile), join=True, swap=swap))
+    store.exchange(election, Exchange(who(hostile.strip()[:190]), join=True))
+    assert len(store.exchange(election, Exchange()).members) == 2
+    store.close()
+    for words in (("status",), ("history",), ("doctor",)):
+        answer = heirflow(url, *words)
+        assert answer.returncode == 0, answer.stderr
+        assert "\x1b" not in answer.stdout and "\x07" not in answer.stdout and "\u202e" not in answer.stdout
