@@ -471,3 +471,21 @@ def test_it_never_wants_to_wake_in_the_past() -> None:
     for now in (0.05, 1.0, 2.01, 3.6, 9.02, 50.0):
         b.at(now)
         assert wake_at(b.state, now, b.timings) > now
+
+
+def test_a_member_that_does_not_lead_grows_patient() -> None:
+    """Where to connect takes longer than a call may, the next try gets twice the time; in all at most two check-ins."""
+    b = heir()
+    b.at(2.01)
+    asked_at = b.now
+    assert b.state.ask is not None
+    b.at(asked_at + b.timings.call_limit_s + 0.01)
+    assert b.state.ask is None, "the first is given up after the limit of a call"
+    for _ in range(4):
+        b.at(b.state.ask_at)
+        begun_at = b.now
+        b.at(begun_at + 2 * b.timings.call_limit_s - 0.01)
+        assert b.state.ask is not None
+        b.at(begun_at + 2 * b.timings.call_limit_s + 0.01)
+        assert b.state.ask is None
+        assert b.state.ask_at - begun_at <= 2 * b.timings.check_in_s + 0.02

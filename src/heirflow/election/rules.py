@@ -79,7 +79,7 @@ def wake_at(state: State, now: float, timings: Timings) -> float:
     """When `decide` wants its next `Tick`, if nothing happens before."""
     if state.done:
         return line.FOREVER
-    moments = [state.ask.asked_at + timings.call_limit_s if state.ask else state.ask_at]
+    moments = [state.ask.asked_at + talk.patience_s(state, timings) if state.ask else state.ask_at]
     if state.command is not Command.NONE:
         moments.append(state.trusted_until)
     else:
@@ -213,7 +213,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
 def _not_answered(state: State, because: str, fatal_code: int | None, now: float, timings: Timings) -> Step:
     """A failed or overdue exchange: wait again from the start, and try again with back-off, at least every check-in."""
     told = (f"cannot use the store: {because}",) if state.failed_calls == 0 else ()
-    delay = min(timings.check_in_s, timings.check_in_s / 4 * 2 ** min(state.failed_calls, 8))
+    delay = min(timings.check_in_s, timings.check_in_s / 4 * 2 ** min(state.failed_calls, talk.doublings(state)))
     state = replace(
         state, ask=None, news=False, watch_since=None, failed_calls=state.failed_calls + 1, ask_at=now + delay
     )
@@ -295,9 +295,9 @@ def _act(state: State, now: float, timings: Timings) -> Step:
 
 
 def _give_up_asking(state: State, now: float, timings: Timings) -> Step:
-    if state.ask is None or now < state.ask.asked_at + timings.call_limit_s:
+    if state.ask is None or now < state.ask.asked_at + talk.patience_s(state, timings):
         return Step(state)
-    step = _not_answered(state, f"no answer within {timings.call_limit_s:g} s", None, now, timings)
+    step = _not_answered(state, f"no answer within {talk.patience_s(state, timings):g} s", None, now, timings)
     return replace(step, acts=(Abandon(state.ask.serial), *step.acts))
 
 

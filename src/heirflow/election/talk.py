@@ -81,6 +81,21 @@ def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
     return Ask(state.serial + 1, now, chosen.purpose, exchange)
 
 
+def patience_s(state: State, timings: Timings) -> float:
+    """How long the exchange that is under way may take.
+
+    Who does not lead and got no answer is more patient the next time: to connect and to find the tables costs a dozen round
+    trips, and where these take longer than a call may, giving up in the middle each time would be for ever.
+    """
+    hurried = state.term is not None or state.failed_calls == 0
+    return timings.call_limit_s if hurried else 2 * timings.call_limit_s
+
+
+def doublings(state: State) -> int:
+    """How often the back-off after a failed exchange doubles: with the patience above, two check-ins in all at most."""
+    return 8 if state.term is not None else 1
+
+
 def _take(state: State, now: float, timings: Timings) -> Wish:
     record = state.record
     if record is None:
