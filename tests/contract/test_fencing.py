@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tests.contract.drivers import MYSQL, POSTGRES
 
 from heirflow.election.record import Exchange, Reading, What
-from heirflow.stores import Store, open_store
+from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.servers import Server
 from heirflow.testing.store_tools import new_election, take, who
 
@@ -212,7 +212,9 @@ def test_a_view_of_sessions_that_cannot_be_read_costs_no_leadership(url: str, po
     with leading(url, election, "a-1") as (store, lead):
         postgres.sql(shut, database=database)
         told = lead("b-2").told
-        assert len(told) == 1 and told[0].startswith("lease only: the sessions of earlier leaders could not be seen: ")
+        assert len(told) == 1 and told[0].startswith(
+            "lease only for 60 s: the sessions of earlier leaders could not be seen: "
+        )
         for _ in range(3):
             assert lead("b-2", renew=True).told == ()
         assert store.events(election, 1)[0] == dataclasses.replace(
@@ -234,6 +236,20 @@ def test_a_renewal_asks_one_question_more_and_no_transaction_more(url: str, thei
         lead("b-2", renew=True)
         assert sum("pg_stat_get_activity" in statement for statement in asked) == 1
         assert len(asked) == 4, asked  # check in, swap, look, read
+
+
+def test_a_look_that_fails_costs_one_renewal_at_most(url: str, postgres: Server) -> None:
+    election, database = new_election(), url.rpartition("/")[2]
+    shut = "REVOKE EXECUTE ON FUNCTION pg_stat_get_activity(integer) FROM PUBLIC"
+    with leading(url, election, "a-1") as (store, lead):
+        lead("a-1", renew=True)
+        postgres.sql(shut, database=database)
+        swap = dataclasses.replace(take("a-1", 1, 3, expected=2, news=False), event=None)
+        with pytest.raises(StoreUnavailable):
+            store.exchange(election, Exchange(who("a-1"), swap=swap))
+        reading = store.exchange(election, Exchange(who("a-1"), swap=swap))
+        assert reading.swapped and len(reading.told) == 1 and "could not be seen" in reading.told[0]
+        assert store.events(election, 1)[0].what is What.FENCED
 
 
 @pytest.mark.parametrize("driver", MYSQL[:1])

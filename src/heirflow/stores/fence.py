@@ -23,6 +23,8 @@ from heirflow.stores.schema import Tables
 PREFIX = "heirflow/"
 NAME_LIMIT = 63
 """Bytes of a session's name that the server keeps."""
+REST_S = 60.0
+"""After a look that failed, renewals do without for so long."""
 TELL_AGAIN_S = 60.0
 """A member whose sessions come back again and again is told of no more often than this."""
 POOLED = "lease only: the connection goes through a pooler, where sessions cannot be told apart"
@@ -67,8 +69,9 @@ class SessionFence:
         self._strangers: set[str] = set()
         """Members that led no earlier term than ours; they never will, as terms only grow."""
         self._told_at: dict[str, float] = {}
-        self.broken = False
-        """It failed in a way that it would fail again: then a leader does better without."""
+        self._rests_until = 0.0
+        """A look that failed may fail again: a renewal must not be lost to it twice in a row."""
+        self._untold: tuple[str, ...] = ()
 
     def end(
         self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
@@ -79,14 +82,17 @@ class SessionFence:
         a renewal, which asks one small question when there is nobody to end.
         """
         if self._reign != (election, leader, term):
-            self._reign, self._strangers, self.broken = (election, leader, term), set(), False
-        if self.broken:
-            return ()
+            self._reign, self._strangers, self._rests_until = (election, leader, term), set(), 0.0
+        untold, self._untold = self._untold, ()
+        if time.monotonic() < self._rests_until:
+            return untold
         if wait_s is None:
-            self.broken = True
-            told = self._end(conn, election, leader, term, None)
-            self.broken = False
-            return told
+            try:
+                return untold + self._end(conn, election, leader, term, None)
+            except sa.exc.DBAPIError as error:
+                # The transaction is lost, and with it this renewal; the next one comes in time, and does without.
+                self._untold = self._rest(error)
+                raise
         savepoint = conn.begin_nested()
         try:
             told = self._end(conn, election, leader, term, wait_s)
@@ -94,11 +100,14 @@ class SessionFence:
             if conn.closed or conn.invalidated or error.connection_invalidated:
                 raise
             savepoint.rollback()
-            self.broken = True
-            said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-            return (f"{LEASE_ONLY}: the sessions of earlier leaders could not be seen: {said[0]}",)
+            return self._rest(error)
         savepoint.commit()
         return told
+
+    def _rest(self, error: sa.exc.DBAPIError) -> tuple[str, ...]:
+        self._rests_until = time.monotonic() + REST_S
+        said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        return (f"{LEASE_ONLY} for {REST_S:g} s: the sessions of earlier leaders could not be seen: {said[0]}",)
 
     def _end(
         self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
