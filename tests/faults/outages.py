@@ -129,10 +129,8 @@ def superuser(server: Server) -> Iterator[Callable[[], int]]:
         with pymysql.connect(unix_socket=str(server.folder / "socket"), user="root") as link, link.cursor() as cursor:
 
             def end_theirs() -> int:
-                # A session that is only just connecting has no database yet; the takers' never have one.
-                cursor.execute(
-                    "SELECT id FROM information_schema.processlist WHERE db = %s OR command = 'Connect'", (NAME,)
-                )
+                # The takers' sessions have no database.
+                cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (NAME,))
                 found = cursor.fetchall()
                 for (number,) in found:
                     with contextlib.suppress(pymysql.MySQLError):
@@ -161,7 +159,12 @@ def session(server: Server) -> Any:
         import pymysql
 
         return pymysql.connect(
-            host="127.0.0.1", port=server.port, user=NAME, password=server.password, connect_timeout=5
+            host="127.0.0.1",
+            port=server.port,
+            user=NAME,
+            password=server.password,
+            connect_timeout=5,
+            ssl_disabled=True,
         )
     import psycopg
 
