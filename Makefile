@@ -55,7 +55,7 @@ unit: $(READY) ## The quick tests only; ARGS are pytest's
 	@$(BIN)/python -m pytest tests/unit tests/cli $(ARGS)
 
 test: $(READY) system check airflow ## Everything: check, then all tests; ARGS are pytest's
-	@$(BIN)/python -m pytest $(ARGS)
+	@tools/run_tests.sh $(BIN)/python $(ARGS)
 
 sim: $(READY) ## Play WORLDS=1000 simulated worlds from SEED=0 on; a red one prints its short story
 	@$(BIN)/python -m heirflow.testing.sim --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),0) $(ARGS)
