@@ -34,6 +34,7 @@ class Rig:
         self.doors = Path(tempfile.mkdtemp(prefix="hf-"))  # the path of a socket must be short
         weakref.finalize(self, shutil.rmtree, self.doors, ignore_errors=True)
         (self.home / "dags").mkdir(parents=True)
+        (self.home / "dags" / "one.py").write_text("import airflow  # a file to parse\n")
         own = {
             "DATABASE__SQL_ALCHEMY_CONN": server.url("psycopg2", database=name),
             "CORE__DAGS_FOLDER": str(self.home / "dags"),

@@ -3,8 +3,8 @@
 A program for *Airflow's* interpreter, which need not be ours (``python standby.py PROGRAM COMPONENT ARGUMENT…``): it imports
 Airflow and nothing of HeirFlow but the file of the gate. It runs ``airflow COMPONENT`` as the console script would, with one
 listener more. Airflow calls the listener hook ``on_starting`` when it builds the component's `Job`, which is before the job
-row, the log and health servers, the executor and the component's loop exist. There the standby warms up, gives its database
-connection back, and stands.
+row, the health server, the executor and the component's loop exist. There the standby warms up, gives its database connection
+back, and stands. A process that it would start before (the triggerer's log server) is started when the gate has opened.
 
 **It fails shut.** Were the hook not called (another Airflow, a broken listener), the component would run without being
 elected. So the method that writes the job row refuses until the gate has opened, and the listener raises `SystemExit`, never
@@ -19,6 +19,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,12 @@ LOGS = ("airflow.utils.serve_logs", "airflow.utils.serve_logs.log_server", "mult
 AHEAD = {
     "scheduler": (*LOGS, "airflow.utils.scheduler_health", "airflow.callbacks.database_callback_sink"),
     "triggerer": (*LOGS, "airflow.api_fastapi.execution_api.app"),
-    "dag-processor": ("airflow.api_fastapi.execution_api.app", "multiprocessing.popen_fork"),
+    # 2.11 uses multiprocessing.connection, and ends where no DAG file has caused its import.
+    "dag-processor": (
+        "airflow.api_fastapi.execution_api.app",
+        "multiprocessing.connection",
+        "multiprocessing.popen_fork",
+    ),
 }
 """What each component imports only once it begins, by any version; absent ones are passed over."""
 
@@ -58,6 +64,7 @@ class _Listener:
         self._component = component
         self._job: Any = None
         self._opened = False
+        self._postponed: list[Any] = []
 
     def attach(self) -> None:
         """Be called first when a job is built, and see that no job row is written before the gate has opened."""
@@ -88,12 +95,36 @@ class _Listener:
         hooks = Hooks()
         hooks.on_starting = hookimpl(tryfirst=True)(on_starting)  # type: ignore[attr-defined]
         get_listener_manager().add_listener(hooks)
+        self._let_begin = self._postpone_processes()
+
+    def _postpone_processes(self) -> Callable[[], None]:
+        """Nothing is started while the gate is shut; call what is returned to start it."""
+        from multiprocessing.process import BaseProcess
+
+        process_class: Any = BaseProcess
+        start, terminate = BaseProcess.start, BaseProcess.terminate
+
+        def postpone(process: Any) -> None:
+            self._postponed.append(process)
+
+        def end(process: Any) -> None:
+            if process not in self._postponed:
+                terminate(process)
+
+        def begin() -> None:
+            process_class.start, process_class.terminate = start, terminate
+            while self._postponed:
+                self._postponed.pop(0).start()
+
+        process_class.start, process_class.terminate = postpone, end
+        return begin
 
     def _stand(self, job: Any) -> None:
         self._job = job
         try:
             _warm_up(self._component)
             self._gate.stand()
+            self._let_begin()
             # Both were set when the job was built, which may be days ago.
             job.start_date = job.latest_heartbeat = datetime.now(timezone.utc)
         except Exception as error:
