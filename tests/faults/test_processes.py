@@ -74,9 +74,8 @@ FROZEN = [
 def carry_out(play: Scene, fault: Fault) -> Run:
     """Do it to the leader of a whole line, and wait until the line is whole again."""
     play.fill()
-    leader, before = play.whole()
     run = Run()
-    at = strike(play, leader, fault)
+    leader, before, at = strike(play, fault)
     after = play.next_start(before, fault.limit_s(play) + NOISE_S + play.timings.ttl_s)
     run.gap_s = after.first_s - at
     run.late = run.gap_s > fault.limit_s(play)
@@ -104,21 +103,23 @@ def carry_out(play: Scene, fault: Fault) -> Run:
     return run
 
 
-def strike(play: Scene, leader: Member, fault: Fault) -> float:
-    """All parts of it before anything can react; returns the moment."""
-    leader.ask()
-    if fault.number == signal.SIGKILL:
-        at = now_s()
-        leader.kill(*fault.parts)
-        return at
+def strike(play: Scene, fault: Fault) -> tuple[Member, Start, float]:
+    """All parts of the leader before anything can react; returns the leader, its start and the moment."""
     while True:
+        leader, before = play.whole()
+        leader.ask()
+        if fault.number == signal.SIGKILL:
+            at = now_s()
+            leader.kill(*fault.parts)
+            return leader, before, at
         for part in fault.parts:
             leader.signal(part, fault.number)
         at = now_s()
         if not holds_the_file(play):
-            return at
+            return leader, before, at
         for part in fault.parts:
             leader.signal(part, signal.SIGCONT)
+        play.wait_until(now_s() + play.timings.ttl_s)  # what the others could not read is forgotten by then
 
 
 def holds_the_file(play: Scene) -> bool:
