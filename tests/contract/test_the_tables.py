@@ -151,7 +151,8 @@ def test_an_exchange_has_only_the_statements_it_needs(driver: str, database_url:
     assert told == ["UPDATE", "SELECT"], "an heir"
     told.clear()
     store.exchange(election, Exchange(who("a"), swap=replace(take("a", 1, 2, expected=1, news=False), event=None)))
-    assert told == ["UPDATE", "UPDATE", "SELECT"], "a leader that renews"
+    look_for_earlier_leaders = ["SELECT"] if driver in POSTGRES else []
+    assert told == ["UPDATE", "UPDATE", *look_for_earlier_leaders, "SELECT"], "a leader that renews"
     told.clear()
     store.exchange(election, Exchange())
     assert told == ["SELECT"], "somebody who looks"
