@@ -198,6 +198,8 @@ class Judge:
         return True
 
     def _own_command(self, after: Record, writer: str, taken: bool) -> None:
+        if self.void and (self._speaker is None or not self._fresh(self._speaker)):
+            return  # an old question finds the record that it was asked for, which was restored: void
         for command in self.running:
             if command.member.id == writer and taken:
                 self.broken(
