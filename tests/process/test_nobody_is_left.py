@@ -133,6 +133,7 @@ def test_a_frozen_guard_whose_member_is_killed(stage: Stage) -> None:
     """Nobody but the backstop is left to keep the deadline; an heir takes charge when the lease is over."""
     stage.run(*stage.command("daemon"), ttl_s=2, renew_s=0.2, guard_limit_s=10)
     stage.wait_for_ticks(4)
+    stage.wait_for("lease")
     stage.send(signal.SIGSTOP, "guard")
     stage.send(signal.SIGKILL, "member")
     kill_at = stage.wait_for("lease")["kill_at"]
