@@ -46,9 +46,10 @@ def measure(rig: Rig, fault: str, runs: int) -> list[float]:
             at_s = max(float(line.split()[0]) / 1e9 for line in rig.ticks.read_text().splitlines() if me in line)
         times.append(reign.first_s - at_s)
         rig.ticks.write_text("")
-        if fault not in {"command", "guard"}:
-            leader.process.wait()
-            rig.add(leader.host)
+        if fault in {"command", "guard"}:
+            leader.signal("member", signal.SIGTERM)  # a new member has no crash loop behind it, and no back-off
+        leader.process.wait()
+        rig.add(leader.host)
     return times
 
 
