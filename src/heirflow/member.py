@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from heirflow.clock import boottime
@@ -48,7 +48,7 @@ from heirflow.election.timings import Timings
 from heirflow.health import Lookout, Stale, Unwell
 from heirflow.local import LocalDoor
 from heirflow.standing import facts_about
-from heirflow.stores.base import Store, Will
+from heirflow.stores.base import Store
 from heirflow.supervise.commands import command_environment
 from heirflow.supervise.events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
 from heirflow.worker import Outcome, Worker
@@ -77,7 +77,7 @@ class Identity:
 
 
 class Keeper(Protocol):
-    """What keeps the command: `supervise.launcher.Guard` for a program, `embed.Thread` for a Python callable."""
+    """What keeps the command: `supervise.launcher.Guard` for a program, `embed.ThreadKeeper` for a Python callable."""
 
     def spawn(self) -> None: ...
     def fileno(self) -> int: ...
@@ -362,15 +362,8 @@ class Member:
 
     def _will(self, term: int) -> dict[str, Any] | None:
         because = f"{self._identity.id} was killed, and its guard proved that the command is gone"
-        will: Will | None = self._will_store.will(self._election, self._identity.id, term, because)
-        if will is None:
-            return None
-        return {
-            "module": will.module,
-            "connect_args": will.connect_args,
-            "connect_kwargs": will.connect_kwargs,
-            "statements": will.statements,
-        }
+        will = self._will_store.will(self._election, self._identity.id, term, because)
+        return None if will is None else asdict(will)
 
 
 def _event_of(outcome: Outcome) -> StateEvent:
