@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from heirflow.testing.reigns import reigns
 from heirflow.testing.rig import Member, Rig, now_s, store_url
 
 FAULTS: dict[str, tuple[str, Callable[[Member], None]]] = {
@@ -35,15 +36,14 @@ def measure(rig: Rig, fault: str, runs: int) -> list[float]:
         rig.add(host)
     for _ in range(runs):
         leader = rig.wait_for_line(len(hosts), limit_s=40)
-        leader.ask()
+        facts = leader.ask()
+        assert facts is not None, "the leader answered a moment ago"
+        me = facts["member"]
         at_s = now_s()
         FAULTS[fault][1](leader)
-        me = next(
-            (line.split()[3] for line in reversed(rig.ticks.read_text().splitlines()) if line.count(" ") == 3), ""
-        )
         reign = rig.wait_for_reign(at_s, 40, other_than=me)
         if fault == "stop":
-            at_s = max(float(line.split()[0]) / 1e9 for line in rig.ticks.read_text().splitlines() if me in line)
+            at_s = max(old.last_s for old in reigns(rig.ticks) if old.member == me)
         times.append(reign.first_s - at_s)
         rig.ticks.write_text("")
         if fault in {"command", "guard"}:
