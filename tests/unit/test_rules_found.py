@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.election import heir, leader, newcomer
 
-from heirflow.election.record import ANYONE
+from heirflow.election.record import ANYONE, Record
 from heirflow.election.state import (
     Command,
     CommandGone,
@@ -101,3 +102,22 @@ def test_going_back_to_an_older_backup_and_being_silent_are_told_once_not_at_eve
     assert [sentence.split(",")[0] for sentence in because[:1]] == ["the store answers again"]
     assert because[1].endswith("s and joins again at the end of the line")
     assert len(because) == 2
+
+
+@pytest.mark.parametrize(
+    "emptied", [True, False], ids=["the table was emptied", "a backup with a vacant record was restored"]
+)
+def test_who_knows_of_a_later_term_lets_its_leader_find_out_first(emptied: bool) -> None:
+    # Found by reading: the heir took charge at once, up to a check-in before the leader could know that it had lost.
+    b = newcomer()
+    b.other("a", 1)
+    b.write(term=5, leader="a")
+    b.answer(0.01)
+    b.record = None if emptied else Record(1, 3, None, 10.0)
+    for second in range(2, 12, 2):
+        b.check_in(float(second))
+        assert b.state.term is None, f"took charge at {second} s"
+    b.other("a", 1, stamp=4.0)
+    for second in range(12, 16):
+        b.check_in(float(second))
+    assert b.record is not None and b.record.leader == "b" and b.record.term == 6

@@ -87,17 +87,20 @@ def turn_at(state: State, now: float, timings: Timings) -> float:
     """The moment from which this member may try to take charge, as far as it knows now; never when it may not.
 
     A vacant record may be taken at once. A leader's record may be taken when it has stood still for *its* ttl while every
-    read succeeded. Each more senior ready member gets its turn first.
+    read succeeded; so may a record that was there and is gone, or that is vacant with a term from before one already seen
+    (a table emptied, a backup restored): whoever led what was forgotten may not know yet. Each more senior ready member
+    gets its turn first.
     """
     record: Record | None = state.record
     if not state.known or (record is not None and record.paused):
         return FOREVER
-    if record is None or record.leader is None:
+    forgotten = (record.term if record else 0) < state.highest_term
+    if (record is None or record.leader is None) and not forgotten:
         vacant_since = state.record_since
     elif state.watch_since is None:
         return FOREVER
     else:
-        vacant_since = state.watch_since + record.ttl_s
+        vacant_since = state.watch_since + (record.ttl_s if record else timings.ttl_s)
     order = [row.id for row in line(state, now, timings)]
     if state.me not in order:
         return FOREVER

@@ -145,9 +145,9 @@ def _answered(state: State, event: Answered, now: float, timings: Timings) -> St
     silent_s = ask.asked_at - state.checked_in_at
     if ask.exchange.join and state.joined and mine is not None and silent_s > timings.ttl_s:
         because += (f"was silent for {silent_s:.1f} s and joins again at the end of the line",)
-    told = state.record is not None and record is not None and record.term == state.record.term
-    if record is not None and record.term < state.highest_term and not told:
-        because += (f"the store went back from term {state.highest_term} to {record.term}: was a backup restored?",)
+    back_to = record.term if record else 0
+    if back_to < state.highest_term and back_to != (state.record.term if state.record else 0):
+        because += (f"the store went back from term {state.highest_term} to {back_to}: was a backup restored?",)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
     again_at_once = state.news or 0 < lost_swaps < 3
     learned = replace(
