@@ -377,5 +377,6 @@ def _end_of(status: int | None, because: str) -> str:
     if status is None or because != ENDED_BY_ITSELF:
         return f"the command is gone: {because}"
     if status < 0:
-        return f"the command was killed by {signal.Signals(-status).name}"
+        named = -status in signal.Signals.__members__.values()  # not all real-time signals have a name
+        return f"the command was killed by {signal.Signals(-status).name if named else f'signal {-status}'}"
     return f"the command exited with {status}"

@@ -92,6 +92,13 @@ def test_the_election_is_named_after_the_command(heirflow: Callable, start: Call
     assert heirflow("status").out.startswith("sleep ")
 
 
+def test_a_command_killed_by_a_signal_without_a_name_leaves_with_its_number(start: Callable) -> None:
+    # The member died of a traceback: Python has no names for most real-time signals.
+    member = start("--on-exit", "exit", "--name", "odd", "--", "sh", "-c", "kill -40 $$")
+    assert member.process.wait(20) == 128 + 40
+    assert "the command was killed by signal 40" in member.told
+
+
 def imported_by(*args: str) -> set[str]:
     """The modules that a command line has imported when it is done."""
     program = "import sys; from heirflow.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
