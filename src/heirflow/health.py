@@ -8,9 +8,6 @@ Whatever the clock is, only this thread's own counts.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import subprocess
 import threading
 import urllib.error
@@ -20,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from heirflow.aside import run_aside
 from heirflow.clock import boottime
-from heirflow.supervise.commands import command_environment
 
 LOOKS_PER_TIMEOUT = 4
 SLOWEST_LOOK_S = 15.0
@@ -204,37 +201,20 @@ class CommandCheck:
     """A shell command that exits with 0 while all is well."""
 
     def __init__(self, text: str, children: set[int]) -> None:
-        """`children`: processes of ours that a guard must leave alone; ours is in it while it runs."""
+        """`children`: see `run_aside`."""
         self._text = text
         self._children = children
 
     def look(self, note: str, limit_s: float) -> str:
-        # The inner shell's code is read from the pipe: as PID 1 our member collects every child, this one's code with it.
-        argv = ["/bin/sh", "-c", '/bin/sh -c "$1" >/dev/null 2>&1; echo "$?"', "sh", self._text]
         try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=command_environment(os.environ, {}),
-                start_new_session=True,
-            )
+            code = run_aside(self._text, self._children, limit_s, extra={}, speaks=False)
         except OSError as error:
             raise CannotTell(str(error)) from error
-        self._children.add(process.pid)
-        try:
-            out, _ = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             return f"`{self._text}` did not end within {limit_s:g} s"
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            self._children.discard(process.pid)
-        if not out.strip().isdigit():
+        if code is None:
             raise CannotTell("it was killed")
-        return "" if int(out) == 0 else f"`{self._text}` exited with {int(out)}"
+        return "" if code == 0 else f"`{self._text}` exited with {code}"
 
 
 class UrlCheck:

@@ -46,6 +46,7 @@ from heirflow.election.state import (
 )
 from heirflow.election.timings import Timings
 from heirflow.health import Lookout, Stale, Unwell
+from heirflow.herald import Herald
 from heirflow.local import LocalDoor
 from heirflow.standing import facts_about
 from heirflow.stores.base import Store
@@ -116,6 +117,7 @@ class Member:
         standby_argv: Sequence[str] | None = None,
         door: LocalDoor | None = None,
         lookout: Lookout | None = None,
+        heralds: Sequence[Herald] = (),
     ) -> None:
         """`standby_argv`: the program that waits at a gate until it is needed (a warm standby); None: started cold."""
         self._election = election
@@ -132,6 +134,7 @@ class Member:
         """In a row, without having stood at the gate."""
         self._door = door
         self._lookout = lookout or Lookout()
+        self._heralds = heralds
         self._exit_code: int | None = None
         self._pids: dict[str, int | None] = {"command": None, "standby": None}
         self._state = State(
@@ -189,6 +192,8 @@ class Member:
             self._nudge_writer.close()
             if self._door is not None:
                 self._door.close()
+            for herald in self._heralds:
+                herald.close()
         assert self._exit_code is not None
         return self._exit_code
 
@@ -204,6 +209,8 @@ class Member:
             for event in self._look():
                 self._happen(event)
             self._tend_standby()
+            for herald in self._heralds:
+                herald.look(self._state, self._facts)
 
     def _wait(self) -> None:
         now = boottime()
@@ -211,6 +218,7 @@ class Member:
         if self._standby_at is not None:
             moments.append(self._standby_at)
         moments.append(self._keeper.wake_at() if self._guard_wanted_at is None else self._guard_wanted_at)
+        moments += [herald.wake_at() for herald in self._heralds]
         # The selector's clock does not count suspended time: never trust it for longer than a check-in.
         timeout_s = min(max(0.0, min(moments) - now), self._timings.check_in_s)
         with selectors.DefaultSelector() as selector:
@@ -241,9 +249,12 @@ class Member:
         if news:
             yield News()
         if self._door is not None:
-            pids = {**self._pids, "guard": getattr(self._keeper, "pid", None)}
-            self._door.answer(facts_about(self._election, self._state, pids, boottime(), self._timings))
+            self._door.answer(self._facts())
         yield Tick()
+
+    def _facts(self) -> dict[str, Any]:
+        pids = {**self._pids, "guard": getattr(self._keeper, "pid", None)}
+        return facts_about(self._election, self._state, pids, boottime(), self._timings)
 
     def _look_at_guard(self) -> Iterator[StateEvent]:
         now = boottime()

@@ -284,6 +284,31 @@ OPTIONS: tuple[Option, ...] = (
         metavar="rejoin|exit",
     ),
     Option(
+        "start-timeout",
+        read_duration,
+        "How long the store may be silent at the start before the member gives up with exit code 69. Once it has answered, a "
+        "member never gives up.",
+        "30s",
+        default=30.0,
+        metavar="DURATION",
+    ),
+    Option(
+        "on-promote",
+        read_text,
+        "A shell command to run when the command has been started in a new term, on the leader's host.",
+        "none",
+    ),
+    Option(
+        "on-demote", read_text, "A shell command to run when that term is over here and the command is gone.", "none"
+    ),
+    Option(
+        "on-event",
+        read_text,
+        "A shell command to run at both, and on every member when the leader changes; `HEIRFLOW_EVENT` is `promote`, `demote` or "
+        "`leader`. All three also get `HEIRFLOW_TERM`, `HEIRFLOW_LEADER` and `HEIRFLOW_BECAUSE`; nothing waits for them.",
+        "none",
+    ),
+    Option(
         "run-dir",
         read_text,
         "The folder of the sockets that `heirflow probe` asks; only its owner may enter.",
@@ -303,8 +328,10 @@ OPTIONS: tuple[Option, ...] = (
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 
-NOT_SETTINGS = frozenset({"HEIRFLOW_ELECTION", "HEIRFLOW_MEMBER", "HEIRFLOW_TERM", "HEIRFLOW_GATE"})
-"""Variables that HeirFlow gives to the command; a command that calls heirflow hands them on."""
+NOT_SETTINGS = frozenset(
+    f"HEIRFLOW_{name}" for name in ("ELECTION", "MEMBER", "TERM", "GATE", "EVENT", "LEADER", "BECAUSE")
+)
+"""Variables that HeirFlow gives to the command and to hooks; one that calls heirflow hands them on."""
 
 
 def reference() -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
 from heirflow.health import Lookout
+from heirflow.herald import Herald, Hooks, ServiceManager
 from heirflow.journal import Journal
 from heirflow.local import LocalDoor
 from heirflow.member import Identity, Member
@@ -36,13 +37,15 @@ def run_member(
     start_timeout_s: float = 30.0,
     lookout: Lookout | None = None,
     children: set[int] | None = None,
+    hooks: Mapping[str, str] | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
     `argv[0]` is the path that was checked to be runnable. `again_s`: in an orderly stop, when to send a second SIGTERM.
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
-    not the guard's, as `lookout` may start them.
+    not the guard's, as `lookout` may start them. `hooks`: see `herald.Hooks`; its programs stand in `children` too.
     """
+    children = set() if children is None else children
     door = None
     if run_dir is not None:
         try:
@@ -52,9 +55,15 @@ def run_member(
 
     def guard() -> Guard:
         made = Guard(argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s)
-        made.spare = children if children is not None else set()
+        made.spare = children
         return made
 
+    heralds: list[Herald] = []
+    if (manager := ServiceManager.of(os.environ)) is not None:
+        heralds.append(manager)
+    if hooks:
+        names = {"HEIRFLOW_ELECTION": election, "HEIRFLOW_MEMBER": identity.id}
+        heralds.append(Hooks(hooks, names, children, journal))
     member = Member(
         election=election,
         identity=identity,
@@ -71,6 +80,7 @@ def run_member(
         standby_argv=standby_argv,
         door=door,
         lookout=lookout,
+        heralds=heralds,
     )
     handle_signals(member)
     return member.run()

@@ -14,6 +14,7 @@ from heirflow.options import OPTIONS
 
 SIDE_LIMIT_S = 5.0
 """Longest time that a look beside the line may take at the database."""
+EVENTS = ("promote", "demote", "event")
 ALL = tuple(option.name for option in OPTIONS)
 
 
@@ -77,6 +78,8 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         identity=identity,
         on_exit=config["on-exit"],
         on_loss=config["on-loss"],
+        start_timeout_s=config["start-timeout"],
+        hooks={event: config[f"on-{event}"] for event in EVENTS if config[f"on-{event}"]},
         run_dir=Path(config["run-dir"]),
         journal=journal,
         again_s=component.again_s(timings.stop_timeout_s) if component else None,

@@ -1,0 +1,40 @@
+"""A shell command that a member runs beside the one it keeps: a health check, or a program that wants to hear of a change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+
+from heirflow.supervise.commands import command_environment
+
+
+def run_aside(text: str, children: set[int], limit_s: float, *, extra: Mapping[str, str], speaks: bool) -> int | None:
+    """Its exit code; None when it was killed by somebody. It has a session of its own, which is ended with it.
+
+    `children`: processes of ours that a guard must leave alone; this one is in it while it runs. `extra` comes on top of our
+    environment without what is private. `speaks`: what it prints goes to our standard error. Raises `OSError` when it cannot be
+    started and `subprocess.TimeoutExpired` when it takes longer than `limit_s`.
+    """
+    # The inner shell's code is read from the pipe: as PID 1 our member collects every child, this one's code with it.
+    where = ">&2" if speaks else ">/dev/null 2>&1"
+    argv = ["/bin/sh", "-c", f'/bin/sh -c "$1" {where}; echo "$?"', "sh", text]
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=None if speaks else subprocess.DEVNULL,
+        env=command_environment(os.environ, extra),
+        start_new_session=True,
+    )
+    children.add(process.pid)
+    try:
+        out, _ = process.communicate(timeout=limit_s)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        children.discard(process.pid)
+    return int(out) if out.strip().isdigit() else None
