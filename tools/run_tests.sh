@@ -1,22 +1,68 @@
 #!/usr/bin/env bash
-# Runs pytest; a few failures get one second chance, alone and told. Half of these tests race real processes against real
-# limits, and a machine that stood still for a second is not a defect of HeirFlow. What speaks of a broken promise
-# (an overlap, an orphan, a red world) gets none.
+# Runs pytest, in two halves side by side when everything is wanted: what starts real Airflow mostly waits for it, and
+# so does the rest for its leases. The first half's report comes in one piece when it is done.
+#
+# A few failures get one second chance, alone and told. Half of these tests race real processes against real limits, and
+# a machine that stood still for a second is not a defect of HeirFlow. What speaks of a broken promise (an overlap, an
+# orphan, a red world) gets none.
 #
 #   tools/run_tests.sh PYTHON [pytest's arguments]
 set -uo pipefail
 python=$1
 shift
 forgiven_at_most=4
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
+airflow=(tests/airflow tests/demo)
+folder=$(mktemp -d)
+beside=
+finish() {
+    [ -z "$beside" ] || kill -INT "$beside" 2>/dev/null && wait "$beside" 2>/dev/null
+    rm -rf "$folder"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
 
-"$python" -m pytest -rsfE "$@" 2>&1 | tee "$out"
-code=${PIPESTATUS[0]}
-failed=$(grep -cE '^(FAILED|ERROR) ' "$out")
-if [ "$code" -ne 1 ] || [ "$failed" -gt "$forgiven_at_most" ] || grep -qiE '^(FAILED|ERROR) .*(overlap|orphan|never two|red world)' "$out"; then
-    exit "$code"
+half() { # half NAME [pytest's arguments]: exit code of pytest, the report in $folder/NAME
+    local name=$1
+    shift
+    "$python" -m pytest -rsfE -o cache_dir=".pytest_cache/$name" "$@" 2>&1 | tee "$folder/$name"
+    return "${PIPESTATUS[0]}"
+}
+
+if [ $# -gt 0 ]; then
+    half all "$@"
+    codes=(all $?)
+else
+    echo "In the background: ${airflow[*]}"
+    half airflow --durations=12 "${airflow[@]}" >/dev/null &
+    beside=$!
+    half rest --durations=12 "${airflow[@]/#/--ignore=}"
+    codes=(rest $?)
+    echo
+    echo "Waiting for ${airflow[*]}"
+    wait "$beside"
+    codes+=(airflow $?)
+    beside=
+    cat "$folder/airflow"
+fi
+
+failed=$(cat "$folder"/* | grep -cE '^(FAILED|ERROR) ')
+worst=0
+again=()
+while [ ${#codes[@]} -gt 0 ]; do
+    case ${codes[1]} in
+        0) ;;
+        1) again+=("${codes[0]}") ;;
+        *) worst=${codes[1]} ;;
+    esac
+    codes=("${codes[@]:2}")
+done
+[ ${#again[@]} -gt 0 ] || exit "$worst"
+if [ "$worst" -ne 0 ] || [ "$failed" -gt "$forgiven_at_most" ] || cat "$folder"/* | grep -qiE '^(FAILED|ERROR) .*(overlap|orphan|never two|red world)'; then
+    exit 1
 fi
 echo
 echo "$failed failed. Each is run once more, alone; what fails twice is a failure."
-"$python" -m pytest --last-failed --last-failed-no-failures=none "$@"
+for name in "${again[@]}"; do
+    "$python" -m pytest -o cache_dir=".pytest_cache/$name" --last-failed --last-failed-no-failures=none "$@" || worst=1
+done
+exit "$worst"
