@@ -15,7 +15,8 @@ airflow=(tests/airflow tests/demo)
 folder=$(mktemp -d)
 beside=
 finish() {
-    [ -z "$beside" ] || kill -INT "$beside" 2>/dev/null && wait "$beside" 2>/dev/null
+    # shellcheck disable=SC2046  several numbers
+    [ -z "$beside" ] || kill -INT $(cat "/proc/$beside/task/$beside/children") 2>/dev/null && wait "$beside" 2>/dev/null
     rm -rf "$folder"
 }
 trap finish EXIT
