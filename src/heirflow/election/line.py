@@ -65,6 +65,13 @@ def heirs(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
     return tuple(row for row in line(state, now, timings) if row.id != state.me)
 
 
+def welcome(record: Record | None) -> str:
+    """What a member says when it stands in the line for the first time."""
+    if record is None or record.leader is None:
+        return "joined the line; nobody leads"
+    return f"joined the line; {record.leader} leads term {record.term}"
+
+
 def is_ready(state: State, now: float) -> bool:
     """Whether this member could start its command now."""
     return (

@@ -140,6 +140,8 @@ def _answered(state: State, event: Answered, now: float, timings: Timings) -> St
     unbroken = now - state.read_at <= timings.fresh_s
     mine = next((row for row in reading.members if row.id == state.me), None)
     because: tuple[str, ...] = ()
+    if mine is not None and not state.joined and state.checked_in_at == NEVER:
+        because += (line.welcome(record),)
     if state.failed_calls and state.known:
         because += (f"the store answers again, after {now - state.read_at:.1f} s",)
     silent_s = ask.asked_at - state.checked_in_at
@@ -192,7 +194,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
             if ask.purpose is Purpose.TAKE:
                 because = (f"took charge for term {swap.record.term}: {swap.record.because}",)
             if state.command is not Command.NONE:
-                acts = (ExtendLease(*_moments(trusted_until, timings)),)
+                acts = (ExtendLease(*timings.moments(trusted_until)),)
     released = record is not None and record.leader is None and record.term == state.term
     if released and state.command is Command.NONE and (state.stop is not None or state.leaving is not None):
         # Our release, confirmed only now: its own answer never came.
@@ -343,7 +345,7 @@ def _start(state: State, now: float, timings: Timings) -> Step:
     idle = state.command is Command.NONE and state.stop is None and state.leaving is None
     if not idle or state.term is None or not talk.holds(state):
         return Step(state)
-    term_at, kill_at = _moments(state.trusted_until, timings)
+    term_at, kill_at = timings.moments(state.trusted_until)
     can = state.guard_up and state.standby_ready and now >= state.restart_at
     if not can or now >= term_at:
         return Step(state)
@@ -376,12 +378,6 @@ def _end(state: State, now: float, timings: Timings) -> Step:
 
 
 # ---- small things ---------------------------------------------------------------------------------------------------
-
-
-def _moments(trusted_until: float, timings: Timings) -> tuple[float, float]:
-    """When the guard sends TERM, and when KILL, so that nothing is left at the end of trust."""
-    kill_at = trusted_until - timings.kill_lead_s
-    return kill_at - timings.loss_grace_s, kill_at
 
 
 def _can_hand_over(state: State, now: float, timings: Timings) -> bool:

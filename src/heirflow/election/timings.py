@@ -76,6 +76,11 @@ class Timings:
         """A member whose check-in is older than this does not count in the line."""
         return 2 * self.check_in_s + self.call_limit_s
 
+    def moments(self, trusted_until: float) -> tuple[float, float]:
+        """When the guard sends TERM, and when KILL, so that nothing is left at the end of trust."""
+        kill_at = trusted_until - self.kill_lead_s
+        return kill_at - self.loss_grace_s, kill_at
+
     def check(self) -> None:
         """Raise `UnsafeTimings` with the sum when one does not hold."""
         for name, value in (("ttl", self.ttl_s), ("check-in", self.check_in_s), ("margin", self.margin_s)):

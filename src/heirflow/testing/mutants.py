@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from heirflow.election import line, rules, talk
+from heirflow.election import line, rules, talk, timings
 from heirflow.testing import process, register, scenes, supervision
 from heirflow.testing.world import Verdict, World
 
@@ -142,13 +142,13 @@ MUTANTS = (
     Mutant("trust has no margin", (
         Patch(rules, "_outcome", "swap.record.ttl_s - timings.margin_s", "swap.record.ttl_s"),)),
     Mutant("the kill comes at the end of trust, not before it", (
-        Patch(rules, "_moments", "trusted_until - timings.kill_lead_s", "trusted_until"),), only=STUBBORN),
+        Patch(timings, "Timings.moments", "trusted_until - self.kill_lead_s", "trusted_until"),), only=STUBBORN),
     Mutant("a late answer counts for the question that is asked now", (
         Patch(rules, "_answered", "ask is None or ask.serial != event.serial", "ask is None"),),
         only=("slow link", "lossy link", "slow link")),
     Mutant("a renewal extends the lease before it is confirmed", (
         Patch(rules, "_talk", "(Send(ask),)",
-              "(Send(ask), *((ExtendLease(*_moments(now + timings.trust_s, timings)),)"
+              "(Send(ask), *((ExtendLease(*timings.moments(now + timings.trust_s)),)"
               " if state.command is not Command.NONE else ()))"),)),
     Mutant("a lost swap is taken for a won one", (
         Patch(rules, "_outcome", "if reading.swapped and swap is not None:", "if swap is not None:"),)),
