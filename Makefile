@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format unit test sim demo lock faults-process faults-fence bench clean
+.PHONY: help setup system check format unit test sim airflow demo cluster lock faults-process faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -65,6 +65,9 @@ airflow: $(READY) ## Make the environments with Airflow 3.3 and 2.11 that the te
 
 demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
 	@$(BIN)/python -m heirflow demo $(ARGS)
+
+cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; ARGS='--executor local', '--keep'
+	@$(BIN)/python -m heirflow demo --cluster $(ARGS)
 
 faults-process: $(READY) system ## Kill and freeze every process of a member, 20 times each (about 30 minutes)
 	@$(BIN)/python -m pytest tests/process/test_nobody_is_left.py tests/faults/test_processes.py --repeat 20 $(ARGS)

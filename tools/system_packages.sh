@@ -16,6 +16,7 @@ need() { # need PROGRAM PACKAGE WHY
 # Tests may use servers that stand elsewhere.
 [ -n "${HEIRFLOW_TEST_MYSQL_URL:-}" ] || need mariadbd mariadb-server "the store's contract on MariaDB"
 need pgbouncer pgbouncer "what HeirFlow does behind a transaction pooler"
+need rabbitmq-server rabbitmq-server "Airflow with Celery"
 
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -1,178 +1,135 @@
-"""The play with real Airflow: its database, API server and DAG processor, and a wrapped scheduler on each "host".
+"""The plays with real Airflow: a wrapped scheduler on each of three "hosts", or a whole cluster with three lines.
 
-Every scheduler has its own folder, log and ports, as on machines of their own. What they share is what real installations
-share: the database, the DAG files, and a place for the logs of tasks.
+A play is one line: one component of Airflow, and what can be seen of its work in Airflow's own tables.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import time
-import urllib.error
-import urllib.request
-from base64 import urlsafe_b64encode
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
-from heirflow.demo.environment import CHECKOUT, AirflowEnvironment, ensure
-from heirflow.demo.plain_play import heirflow, member_environment, own_folder
+from heirflow.demo.environment import CHECKOUT
 from heirflow.demo.screen import Screen
-from heirflow.demo.stage import Process, Stage, Trouble
-from heirflow.demo.watch import Start
-from heirflow.stores import Store, open_store
-from heirflow.testing.servers import Server, free_port, postgres_server
+from heirflow.demo.site import EXAMPLES, Site
+from heirflow.demo.stage import Process, Stage
+from heirflow.demo.watch import Play, Start
+from heirflow.stores import Store
 
-UP_LIMIT_S = 180.0
-MIGRATE_LIMIT_S = 300.0
-DAGS = CHECKOUT / "examples" / "dags"
-HOSTNAME_MODULE = "import os\n\n\ndef name() -> str:\n    return os.environ.get('DEMO_HOST', 'localhost')\n"
+THREE = ("ada", "ben", "cleo")
+WORKERS = ("dora", "emil")
+FOR_THE_CLUSTER = CHECKOUT / "examples" / "cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is seen of a component's work."""
+
+    job: str
+    """Its `job_type` in Airflow's `job` table."""
+    noun: str
+    verb: str
+    query: str
+    """Rows (seconds since 1970, host, what) of everything later than `:after`, in order."""
+
+
+WORKS = {
+    "scheduler": Work(
+        "SchedulerJob", "tasks", "started",
+        "SELECT extract(epoch FROM start_date), hostname, dag_id || '.' || task_id FROM task_instance "
+        "WHERE start_date > to_timestamp(:after) ORDER BY start_date",
+    ),
+    "dag-processor": Work(
+        "DagProcessorJob", "DAG files", "read",
+        "SELECT extract(epoch FROM last_parsed_time), "
+        "(SELECT hostname FROM job WHERE job_type = 'DagProcessorJob' ORDER BY id DESC LIMIT 1), dag_id "
+        "FROM dag WHERE last_parsed_time > to_timestamp(:after) ORDER BY last_parsed_time",
+    ),
+    "triggerer": Work(
+        "TriggererJob", "deferred tasks", "finished",
+        "SELECT extract(epoch FROM end_date), "
+        "(SELECT hostname FROM job WHERE job_type = 'TriggererJob' ORDER BY id DESC LIMIT 1), dag_id || '.' || task_id "
+        "FROM task_instance WHERE dag_id = 'deferring' AND state = 'success' AND end_date > to_timestamp(:after) "
+        "ORDER BY end_date",
+    ),
+}  # fmt: skip
 
 
 class AirflowPlay:
-    """See `watch.Play`."""
+    """One component in line. See `watch.Play`."""
 
-    election = "airflow-scheduler"
-    noun = "tasks"
-    command = "scheduler"
-    pause_s = 15.0
     warm_up_s = 180.0
 
-    def __init__(self, stage: Stage, screen: Screen, undo: ExitStack) -> None:
-        self._stage, self._screen = stage, screen
-        with screen.working("looking for Airflow 3.3.2"):
-            self._airflow: AirflowEnvironment = ensure("3.3", progress=screen.now_working)
-        with screen.working("starting an embedded PostgreSQL for Airflow's metadata"):
-            self._server: Server = undo.enter_context(postgres_server())
-        self._home = stage.folder / "airflow"
-        self.ui_port = free_port()
-        self._env = self._environment()
-        self._engine, self._connection = _connect(self._server.url("psycopg"))
-        undo.callback(self._engine.dispose)
-        undo.callback(self._connection.close)
-        self._migrate()
-        self._start_the_rest()
-
-    def _environment(self) -> dict[str, str]:
-        (self._home / "config").mkdir(parents=True)
-        (self._home / "config" / "demo_host.py").write_text(HOSTNAME_MODULE)
-        settings = {
-            "CORE__EXECUTOR": "LocalExecutor",
-            "CORE__PARALLELISM": "8",
-            "CORE__LOAD_EXAMPLES": "False",
-            "CORE__DAGS_FOLDER": str(DAGS),
-            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.ui_port}/execution/",
-            "CORE__HOSTNAME_CALLABLE": "demo_host.name",
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
-            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._home / "passwords.json"),
-            "DATABASE__SQL_ALCHEMY_CONN": self._server.url("psycopg2"),
-            "API__HOST": "127.0.0.1",
-            "API__PORT": str(self.ui_port),
-            "API__BASE_URL": f"http://127.0.0.1:{self.ui_port}",
-            "API__SECRET_KEY": secrets.token_urlsafe(24),
-            "API__WORKERS": "1",
-            "API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
-            "LOGGING__BASE_LOG_FOLDER": str(self._home / "logs"),
-        }
-        return member_environment(
-            self._stage,
-            None,  # it is found by asking Airflow
-            AIRFLOW_HOME=str(self._home),
-            MACHINE_LEARNING_STORE=str(self._stage.folder / "models"),
-            PYTHONPATH=str(self._home / "config"),
-            PYTHONDONTWRITEBYTECODE="1",  # of DAG files, which lie in the checkout
-            PATH=os.pathsep.join([str(self._airflow.folder / "bin"), os.environ.get("PATH", os.defpath)]),
-            **{f"AIRFLOW__{name}": value for name, value in settings.items()},
-        )
-
-    def _migrate(self) -> None:
-        with self._screen.working("making Airflow's tables (airflow db migrate)"):
-            process = self._start("migrate", ["airflow", "db", "migrate"])
-            status = self._stage.wait(process, MIGRATE_LIMIT_S)
-        if status != 0:
-            raise Trouble(f"`airflow db migrate` failed; the end of {process.log}:\n{process.log_end()}")
-
-    def _start_the_rest(self) -> None:
-        api, processor = (self._start(name, ["airflow", name]) for name in ("api-server", "dag-processor"))
-        with self._screen.working("starting Airflow's API server and DAG processor"):
-            self._await(api, "the API server", self._api_answers)
-            self._await(processor, "the DAG processor", self._dags_are_known)
-
-    def _await(self, process: Process, what: str, done: Any) -> None:
-        limit = time.monotonic() + UP_LIMIT_S
-        while not done():
-            if (status := self._stage.status(process)) is not None or time.monotonic() > limit:
-                why = f"ended with {status}" if status is not None else f"was not ready within {UP_LIMIT_S:.0f} s"
-                raise Trouble(f"{what} {why}; the end of {process.log}:\n{process.log_end()}")
-            time.sleep(0.2)
-
-    def _api_answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ui_port}/api/v2/version", timeout=2.0) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def _dags_are_known(self) -> bool:
-        return int(self._ask("SELECT count(*) FROM dag WHERE NOT is_stale")[0][0]) >= len(list(DAGS.glob("*.py")))
-
-    def _start(self, name: str, argv: list[str], **own: str) -> Process:
-        return self._stage.start(name, argv, {**self._env, **own}, cwd=own_folder(self._stage, name))
-
-    def _ask(self, statement: str, **parameters: Any) -> Sequence[Any]:
-        import sqlalchemy as sa
-
-        return self._connection.execute(sa.text(statement), parameters).fetchall()  # type: ignore[no-any-return]
+    def __init__(
+        self, site: Site, component: str = "scheduler", hosts: Sequence[str] = THREE, *, alone: bool = True
+    ) -> None:
+        """`alone`: nothing else is in line on these hosts, so that a host's name says enough."""
+        self.site, self.command, self.hosts = site, component, tuple(hosts)
+        self.election = f"airflow-{component}"
+        self._work = WORKS[component]
+        self.noun, self.verb = self._work.noun, self._work.verb
+        self.pause_s = 15.0 if component == "scheduler" else 5.0
+        self._alone = alone
 
     def open_store(self) -> Store:
-        store = open_store(self._server.url("psycopg"), call_limit_s=2.0, application_name="demo")
-        store.open()
-        return store
+        return self.site.open_store()
+
+    def called(self, host: str) -> str:
+        return host if self._alone else f"{host}'s {self.command}"
 
     def start_member(self, host: str) -> Process:
-        return self._start(
-            host,
-            ["heirflow", "run", "--host", host, "--", "airflow", "scheduler"],
-            DEMO_HOST=host,
-            AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(free_port()),
-            AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT=str(free_port()),
-        )
+        return self.site.start_member(host, self.command, name=host if self._alone else None)
 
     def starts(self, after: float) -> Sequence[Start]:
-        rows = self._ask(
-            "SELECT extract(epoch FROM start_date), hostname, dag_id || '.' || task_id FROM task_instance "
-            "WHERE start_date > to_timestamp(:after) ORDER BY start_date",
-            after=after + 1e-6,
-        )
+        rows = self.site.ask(self._work.query, after=after + 1e-6)
         return [Start(float(at), host or "?", what) for at, host, what in rows]
 
     def in_loop_at(self, after: float) -> float | None:
-        found = self._ask(
+        found: Any = self.site.ask(
             "SELECT extract(epoch FROM min(start_date)) FROM job "
-            "WHERE job_type = 'SchedulerJob' AND start_date > to_timestamp(:after)",
+            "WHERE job_type = :job AND start_date > to_timestamp(:after)",
+            job=self._work.job,
             after=after,
         )[0][0]
         return None if found is None else float(found)
 
     def order(self, *words: str) -> str:
-        return heirflow([self._airflow.program("heirflow")], words, self._env)
+        return self.site.order(*words)
 
     def farewell(self) -> str:
-        """Where the user interface is, and who may enter."""
-        try:
-            password = json.loads((self._home / "passwords.json").read_text("utf-8"))["admin"]
-        except (OSError, ValueError, KeyError):
-            password = f"in {self._home / 'passwords.json'}"
-        return f"Airflow's user interface: http://127.0.0.1:{self.ui_port}   user admin   password {password}"
+        return self.site.farewell()
+
+    def stop_rest(self) -> None:
+        self.site.stop_rest()
 
 
-def _connect(url: str) -> tuple[Any, Any]:
-    import sqlalchemy as sa
-    from sqlalchemy.pool import NullPool
+def line_of_schedulers(stage: Stage, screen: Screen, undo: ExitStack) -> list[Play]:
+    """The plain demonstration: what is not in line runs once."""
+    site = Site(stage, screen, undo)
+    site.start_api()
+    site.start_dag_processor()
+    return [AirflowPlay(site)]
 
-    engine = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    return engine, engine.connect()
+
+def cluster(stage: Stage, screen: Screen, undo: ExitStack, executor: str) -> list[Play]:
+    """The reference cluster: three lines, and with Celery two workers and a broker; with LocalExecutor a pair of hosts."""
+    # A triggerer's work has a DAG of its own: where there is none, its tasks would wait for ever.
+    dags = stage.folder / "dags"
+    dags.mkdir(exist_ok=True)
+    for file in (*EXAMPLES.glob("*.py"), *FOR_THE_CLUSTER.glob("*.py")):
+        shutil.copy(file, dags)
+    site = Site(
+        stage, screen, undo, executor=executor, dags=dags,
+        settings={"DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5"},  # so that its work can be seen
+    )  # fmt: skip
+    site.start_api()
+    if executor == "celery":
+        site.start_workers(WORKERS)
+    schedulers = THREE if executor == "celery" else THREE[:2]
+    return [
+        AirflowPlay(site, "scheduler", schedulers, alone=False),
+        AirflowPlay(site, "dag-processor", THREE[:2], alone=False),
+        AirflowPlay(site, "triggerer", THREE[:2], alone=False),
+    ]

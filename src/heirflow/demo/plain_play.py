@@ -22,7 +22,8 @@ class PlainPlay:
     """See `watch.Play`."""
 
     election = "ticker"
-    noun = "ticks"
+    noun, verb = "ticks", "written"
+    hosts: tuple[str, ...] = ("ada", "ben", "cleo")
     command = "ticker"
     pause_s = 1.5
     warm_up_s = 20.0
@@ -50,6 +51,9 @@ class PlainPlay:
         store = open_store(self._url, call_limit_s=2.0, application_name="demo")
         store.open()
         return store
+
+    def called(self, host: str) -> str:
+        return host
 
     def start_member(self, host: str) -> Process:
         program = [sys.executable, "-I", "-S", ticker.__file__, str(self._file), host]
@@ -83,8 +87,10 @@ class PlainPlay:
         return heirflow([sys.executable, "-m", "heirflow"], words, self._env)
 
     def farewell(self) -> str:
-        """What a person may do while it is kept up."""
         return f"HEIRFLOW_DB_URL='{self._url}' heirflow status --watch"
+
+    def stop_rest(self) -> None:
+        """Everything is in line."""
 
 
 def member_environment(stage: Stage, url: str | None, **own: str) -> dict[str, str]:

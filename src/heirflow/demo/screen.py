@@ -33,7 +33,7 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.watch: Watch | None = None
+        self.watches: list[Watch] = []
         self._began = time.monotonic()
         self._busy: tuple[str, float] | None = None
         self._spinner = Spinner("dots")
@@ -110,12 +110,12 @@ class Screen:
 
     def _picture(self) -> RenderableType:
         parts: list[RenderableType] = []
-        if self.watch is not None and self.watch.snapshot is not None:
-            below = Group(drawn([self.watch.snapshot]), Text(""), tempo(self.watch))
-            seconds = time.monotonic() - self._began
-            parts.append(
-                Panel(below, title=f"the line, {duration(seconds)} in", title_align="left", border_style="dim")
+        if snapshots := [watch.snapshot for watch in self.watches if watch.snapshot is not None]:
+            below = Group(drawn(snapshots), Text(""), tempo(self.watches[0]))
+            title = (
+                f"{'the line' if len(snapshots) == 1 else 'the lines'}, {duration(time.monotonic() - self._began)} in"
             )
+            parts.append(Panel(below, title=title, title_align="left", border_style="dim"))
         if busy := self._busy:
             self._spinner.update(text=Text(f" {busy[0]} … {time.monotonic() - busy[1]:.0f} s"))
             parts.append(self._spinner)
@@ -131,7 +131,7 @@ def tempo(watch: Watch) -> Text:
             counts[TEMPO_S - 1 - int(age)] += 1
     most = max(*counts, 1)
     bars = "".join(BARS[0 if not count else max(1, round(count / most * (len(BARS) - 1)))] for count in counts)
-    text = Text(f"{watch.noun} started in each second of the last minute, now at the right: {tempo_words(watch)}\n")
+    text = Text(f"{watch.did} in each second of the last minute, now at the right: {tempo_words(watch)}\n")
     return text.append(bars, "green").append("|", "dim")
 
 

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -15,16 +15,15 @@ from rich.text import Text
 
 from heirflow.cli import tables
 from heirflow.cli.history import HEAD, rows_of
-from heirflow.demo.airflow_play import AirflowPlay
+from heirflow.demo.airflow_play import cluster, line_of_schedulers
 from heirflow.demo.plain_play import PlainPlay
 from heirflow.demo.screen import Screen, tempo_words
 from heirflow.demo.stage import Process, Stage, Trouble
 from heirflow.demo.warden import descendants
-from heirflow.demo.watch import Incident, Watch
+from heirflow.demo.watch import Incident, Play, Watch
 from heirflow.election.record import What
 from heirflow.status import duration
 
-HOSTS = ("ada", "ben", "cleo")
 LOOK_EVERY_S = 0.2
 TEMPO_EVERY_S = 5.0
 JOIN_LIMIT_S = 180.0
@@ -36,6 +35,10 @@ class Wishes:
     """What the person asked for."""
 
     airflow: bool = True
+    cluster: bool = False
+    """Three lines and all that belongs to them, instead of three schedulers."""
+    executor: str = "celery"
+    """Of the cluster: ``celery`` or ``local``."""
     keep: bool = False
     folder: Path | None = None
     pause_s: float | None = None
@@ -53,12 +56,14 @@ def perform(wishes: Wishes, console: Console) -> int:
         screen = undo.enter_context(Screen(console))
         stage = undo.enter_context(Stage(wishes.folder, keep=wishes.keep))
         try:
-            what = "Airflow's scheduler" if wishes.airflow else "a plain program"
-            screen.say(f"HeirFlow: three members in line for {what}; the leader will die. Files: {stage.folder}")
-            play = (AirflowPlay if wishes.airflow else PlainPlay)(stage, screen, undo)
-            store = play.open_store()
-            undo.callback(store.close)
-            Story(play, stage, screen, Watch(play, store), wishes).tell()
+            screen.say(f"HeirFlow: {_subject(wishes)}. Files: {stage.folder}")
+            cast = _cast(wishes, stage, screen, undo)
+            parts = []
+            for play in cast:
+                store = play.open_store()
+                undo.callback(store.close)
+                parts.append(Part(play, Watch(play, store)))
+            Story(parts, stage, screen, wishes).tell()
         except KeyboardInterrupt:
             screen.say("Interrupted: everything is being stopped at once.")
             raise
@@ -73,6 +78,22 @@ def perform(wishes: Wishes, console: Console) -> int:
     return 0
 
 
+def _subject(wishes: Wishes) -> str:
+    if not wishes.airflow:
+        return "three members in line for a plain program; the leader will die"
+    if not wishes.cluster:
+        return "three members in line for Airflow's scheduler; the leader will die"
+    if wishes.executor == "celery":
+        return "a cluster of Airflow with RabbitMQ, Celery and three lines; each line's leader will die"
+    return "a pair of hosts with Airflow, LocalExecutor and three lines; each line's leader will die"
+
+
+def _cast(wishes: Wishes, stage: Stage, screen: Screen, undo: ExitStack) -> list[Play]:
+    if not wishes.airflow:
+        return [PlainPlay(stage, screen, undo)]
+    return cluster(stage, screen, undo, wishes.executor) if wishes.cluster else line_of_schedulers(stage, screen, undo)
+
+
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -83,26 +104,37 @@ def _deaf() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-class Story:
-    """One performance."""
+@dataclass(slots=True)
+class Part:
+    """One line, and who stands in it."""
 
-    def __init__(
-        self, play: AirflowPlay | PlainPlay, stage: Stage, screen: Screen, watch: Watch, wishes: Wishes
-    ) -> None:
-        self.play, self.stage, self.screen, self.watch, self.wishes = play, stage, screen, watch, wishes
-        self.pause_s = play.pause_s if wishes.pause_s is None else wishes.pause_s
-        self.members: dict[str, Process] = {}
+    play: Play
+    watch: Watch
+    members: dict[str, Process] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        return len(self.watch.in_line()) == len(self.play.hosts)
+
+
+class Story:
+    """One performance. The first part is the main one."""
+
+    def __init__(self, parts: list[Part], stage: Stage, screen: Screen, wishes: Wishes) -> None:
+        self.parts, self.stage, self.screen, self.wishes = parts, stage, screen, wishes
         self.incidents: list[Incident] = []
         self._told_at = time.monotonic()
 
     def tell(self) -> None:
         """All acts. With `keep` it ends by Ctrl-C, as wished."""
         self.line_up()
-        self.look_on(self.pause_s)
-        self.kill_the_leader()
-        self.look_on(self.pause_s)
-        self.switch_over()
-        self.look_on(self.pause_s * 0.7)
+        for part in self.parts:
+            self.look_on(part)
+            self.kill_the_leader(part)
+        main = self.parts[0]
+        self.look_on(main)
+        self.switch_over(main)
+        self.look_on(main, 0.7)
         if self.wishes.keep:
             self.stay()
         self.stop()
@@ -110,40 +142,53 @@ class Story:
 
     def line_up(self) -> None:
         """The first takes charge; the others join behind it."""
-        self.screen.title(f"Three members join the line of {self.play.election}")
-        first, *others = HOSTS
-        self.members[first] = self.play.start_member(first)
-        self._until(lambda: self.watch.leader_host() == first, JOIN_LIMIT_S, f"{first} does not take charge")
-        self.screen.watch = self.watch
-        for host in others:
-            self.members[host] = self.play.start_member(host)
-        self._until(lambda: len(self.watch.in_line()) == len(HOSTS), JOIN_LIMIT_S, "the line is not whole")
-        with self.screen.working(f"waiting until {HOSTS[0]}'s {self.play.command} is at work"):
-            self._until(lambda: len(self.watch.starts) > 1, self.play.warm_up_s, f"no {self.play.noun} start")
+        for part in self.parts:
+            hosts = part.play.hosts
+            count = {2: "Two", 3: "Three"}[len(hosts)]
+            self.screen.title(f"{count} members join the line of {part.play.election}")
+            part.members[hosts[0]] = part.play.start_member(hosts[0])
+        for part in self.parts:
+            first, *others = part.play.hosts
+            self._until(
+                lambda p=part, f=first: p.watch.leader_host() == f,  # type: ignore[misc]
+                JOIN_LIMIT_S,
+                f"{part.play.called(first)} does not take charge",
+            )
+            self.screen.watches.append(part.watch)
+            for host in others:
+                part.members[host] = part.play.start_member(host)
+        for part in self.parts:
+            self._until(lambda p=part: p.whole, JOIN_LIMIT_S, f"the line of {part.play.election} is not whole")  # type: ignore[misc]
+        for part in self.parts:
+            play = part.play
+            with self.screen.working(f"waiting until the {play.command} of {play.hosts[0]} is at work"):
+                self._until(lambda p=part: len(p.watch.starts) > 1, play.warm_up_s, f"no {play.noun} {play.verb}")  # type: ignore[misc]
 
-    def look_on(self, pause_s: float) -> None:
+    def look_on(self, part: Part, share: float = 1.0) -> None:
         """Let the person watch."""
+        pause_s = share * (part.play.pause_s if self.wishes.pause_s is None else self.wishes.pause_s)
         limit = time.monotonic() + pause_s
         self._until(lambda: time.monotonic() >= limit, pause_s + 1.0, "time stands still")
 
-    def kill_the_leader(self) -> None:
+    def kill_the_leader(self, part: Part) -> None:
         """-9, at a moment when nobody expects it."""
-        host, process = self._leader()
-        victims, said = self._victims(process)
-        self.screen.title(f"kill -9 {' '.join(map(str, victims))}: {said} of {host}, the leader")
-        incident = Incident(f"{host} killed with -9", host)
+        host, process = self._leader(part)
+        victims, said = self._victims(part, process)
+        called = part.play.called(host)
+        self.screen.title(f"kill -9 {' '.join(map(str, victims))}: {said} of {called}, the leader")
+        incident = Incident(f"{called} killed with -9", host, part.watch)
         for pid in victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._follow(incident)
+        self._follow(part, incident)
         if self.wishes.victim != "command":
             self.screen.say(
-                f"{host} comes back, as systemd or Kubernetes would bring it back: a new member, at the end of the line."
+                f"{called} comes back, as systemd or Kubernetes would bring it back: a new member, at the end of the line."
             )
-            self.members[host] = self.play.start_member(host)
-        self._until(lambda: len(self.watch.in_line()) == len(HOSTS), JOIN_LIMIT_S, f"{host} does not join again")
+            part.members[host] = part.play.start_member(host)
+        self._until(lambda: part.whole, JOIN_LIMIT_S, f"{called} does not join again")
 
-    def _victims(self, process: Process) -> tuple[list[int], str]:
+    def _victims(self, part: Part, process: Process) -> tuple[list[int], str]:
         below = descendants(process.pid)
         if self.wishes.victim == "all":
             for pid in [process.pid, *below]:  # frozen first, so that no half of it can act on the death of the other
@@ -151,73 +196,79 @@ class Story:
                     os.kill(pid, signal.SIGSTOP)
             return [*below, process.pid], "every process"
         if self.wishes.victim == "command":
-            command = _command_among(below)
-            return [command], f"the {self.play.command}"
+            return [command_among(below)], f"the {part.play.command}"
         return [process.pid], "the wrapper"
 
-    def switch_over(self) -> None:
+    def switch_over(self, part: Part) -> None:
         """In good order: the old command ends, then the new one begins."""
-        host, _ = self._leader()
+        host, _ = self._leader(part)
         self.screen.title("heirflow switchover")
-        incident = Incident(f"switchover from {host}", host)
-        self.play.order("switchover", self.play.election, "--no-wait")
-        self._follow(incident)
+        incident = Incident(f"switchover from {part.play.called(host)}", host, part.watch)
+        part.play.order("switchover", part.play.election, "--no-wait")
+        self._follow(part, incident)
 
     def stay(self) -> None:
         """Until Ctrl-C."""
         self.screen.title("It stays up until Ctrl-C")
-        self.screen.say(self.play.farewell(), "bold")
+        self.screen.say(self.parts[0].play.farewell(), "bold")
         with suppress(KeyboardInterrupt):
             while True:
-                self.look_on(60.0)
+                self.look_on(self.parts[0])
         self.screen.say("Ctrl-C")
 
     def stop(self) -> None:
-        """The end of the line first, so that nobody takes charge any more."""
+        """The end of each line first, so that nobody takes charge any more."""
         self.screen.title("Stopping in good order, the end of the line first")
-        self.watch.look()
-        order = self.watch.in_line()
-        for host in sorted(self.members, key=lambda name: order.index(name) if name in order else -1, reverse=True):
-            began = time.monotonic()
-            self.stage.signal(self.members[host], signal.SIGTERM)
-            status = self.stage.wait(self.members[host], STOP_LIMIT_S)
-            ended = "was killed, it did not end in time" if status is None else f"left with exit code {status}"
-            self.screen.say(f"{host} {ended} ({time.monotonic() - began:.1f} s)")
-        self.watch.look()
+        for part in self.parts:
+            part.watch.look()
+            order = part.watch.in_line()
+            for host in sorted(
+                part.members, key=lambda name: order.index(name) if name in order else len(order), reverse=True
+            ):
+                began = time.monotonic()
+                self.stage.signal(part.members[host], signal.SIGTERM)
+                status = self.stage.wait(part.members[host], STOP_LIMIT_S)
+                ended = "was killed, it did not end in time" if status is None else f"left with exit code {status}"
+                self.screen.say(f"{part.play.called(host)} {ended} ({time.monotonic() - began:.1f} s)")
+            part.watch.look()
+        self.parts[0].play.stop_rest()
 
     def sum_up(self) -> None:
         """Times, and the history that anybody can read with `heirflow history`."""
-        self.screen.watch = None
-        noun, told = self.play.noun, self.incidents
-        usual = self.watch.usual_pause(0.0, told[0].at) if told else None
+        self.screen.watches.clear()
+        told, main = self.incidents, self.parts[0].watch
+        usual = main.usual_pause(0.0, told[0].at) if told else None
+        several = len(self.parts) > 1
         rows = [
             ["the heir was in charge after", *(self._charge(each) for each in told)],
-            [f"its {self.play.command} was at work after", *(each.after(each.in_loop_at) for each in told)],
-            [f"the next of the {noun} started after", *(each.after(each.started_at) for each in told)],
-            [f"no {noun} were started for", *(duration(each.pause_s) for each in told)],
-        ]
-        head = ["", *(each.what for each in told)]
+            ["its command was at work after", *(each.after(each.in_loop_at) for each in told)],
+            *([["what is seen of its work", *(each.watch.did for each in told)]] if several else []),
+            [f"the next of {'them' if several else f'the {main.play.noun}'} after", *(each.after(each.started_at) for each in told)],
+            [f"no {'such work' if several else main.play.noun} for", *(duration(each.pause_s) for each in told)],
+        ]  # fmt: skip
         show, text = self.screen.show, Text
         show(text())
         table = tables.rich_table if self.screen.on_terminal else tables.plain_table
-        show(table(head, rows))
+        show(table(["", *(each.what for each in told)], rows))
         show(
             text(
-                f"\nThe usual pause between two {noun} was {duration(usual)}; {len(self.watch.starts)} were started in all."
+                f"\nThe usual pause between two {main.play.noun} was {duration(usual)}; {len(main.starts)} were {main.play.verb} in all."
             )
         )
-        show(text(f"\n$ heirflow history {self.play.election}", "bold"))
-        show(table(HEAD, rows_of(self.watch.events)))
+        for part in self.parts:
+            show(text(f"\n$ heirflow history {part.play.election}", "bold"))
+            show(table(HEAD, rows_of(part.watch.events)))
 
     def _charge(self, incident: Incident) -> str:
         if incident.charge is None:
             return "–"
         return f"{incident.after(incident.charge.at)} ({incident.successor}, term {incident.charge.term})"
 
-    def _follow(self, incident: Incident) -> None:
+    def _follow(self, part: Part, incident: Incident) -> None:
         """Watch until work goes on, and say what is seen."""
         self.incidents.append(incident)
-        limit = time.monotonic() + self.play.warm_up_s
+        play = part.play
+        limit = time.monotonic() + play.warm_up_s
         told: set[str] = set()
 
         def tell(key: str, sentence: str) -> None:
@@ -225,34 +276,32 @@ class Story:
                 told.add(key)
                 self.screen.say(sentence, "green")
 
-        while not incident.follow(self.watch) or "start" not in told:
+        while not incident.follow() or "start" not in told:
             if time.monotonic() > limit:
                 raise Trouble(f"nobody took over after {incident.what}; see the logs in {self.stage.folder / 'logs'}")
             self._look()
             self._date(incident)
-            who = incident.successor
-            if incident.charge is not None:
-                tell(
-                    "charge",
-                    f"{who} is in charge after {incident.after(incident.charge.at)}, term {incident.charge.term}",
-                )
+            who, after = incident.successor, incident.after
+            if (charge := incident.charge) is not None:
+                tell("charge", f"{who} is in charge after {after(charge.at)}, term {charge.term}")
             if incident.in_loop_at is not None:
-                tell("loop", f"{who}'s {self.play.command} is at work after {incident.after(incident.in_loop_at)}")
+                tell("loop", f"{who}'s {play.command} is at work after {after(incident.in_loop_at)}")
             if incident.start is not None:
-                after = incident.after(incident.started_at)
-                tell("start", f"{self.play.noun} start again after {after}; none had for {duration(incident.pause_s)}")
+                again = f"{play.noun} are {play.verb} again" if play.verb != "finished" else f"{play.noun} finish again"
+                tell("start", f"{again} after {after(incident.started_at)}; none for {duration(incident.pause_s)}")
             time.sleep(LOOK_EVERY_S)
 
     def _date(self, incident: Incident) -> None:
         """A switchover began when the order was written, not when a program was started to write it."""
-        ordered = [event.at for event in self.watch.events if event.what is What.ORDERED and event.at > incident.at]
+        events = incident.watch.events
+        ordered = [event.at for event in events if event.what is What.ORDERED and event.at > incident.at]
         if ordered and incident.charge is None:
             incident.at = ordered[0]
 
-    def _leader(self) -> tuple[str, Process]:
-        self._until(lambda: self.watch.leader_host() in self.members, JOIN_LIMIT_S, "nobody leads")
-        host = str(self.watch.leader_host())
-        return host, self.members[host]
+    def _leader(self, part: Part) -> tuple[str, Process]:
+        self._until(lambda: part.watch.leader_host() in part.members, JOIN_LIMIT_S, "nobody leads")
+        host = str(part.watch.leader_host())
+        return host, part.members[host]
 
     def _until(self, done: Callable[[], bool], limit_s: float, otherwise: str) -> None:
         limit = time.monotonic() + limit_s
@@ -264,19 +313,24 @@ class Story:
             self._look()
 
     def _look(self) -> None:
-        for event in self.watch.look():
-            self.screen.say(f"  term {event.term}: {event.member} {event.what.value}, because: {event.because}", "cyan")
-        for host, process in self.members.items():
-            if (status := self.stage.status(process)) is not None and status > 0:
-                raise Trouble(f"{host} ended with exit code {status}; the end of {process.log}:\n{process.log_end()}")
-        now = time.monotonic()
-        if not self.screen.on_terminal and now - self._told_at >= TEMPO_EVERY_S and self.watch.snapshot:
-            self._told_at = now
-            line = ", ".join(f"{row.place} {row.host}" for row in self.watch.snapshot.succession)
-            self.screen.say(f"  {line}; {self.watch.snapshot.promise}; {self.watch.noun}: {tempo_words(self.watch)}")
+        tell = not self.screen.on_terminal and time.monotonic() - self._told_at >= TEMPO_EVERY_S * len(self.parts)
+        if tell:
+            self._told_at = time.monotonic()
+        for part in self.parts:
+            where = f"{part.play.command}, " if len(self.parts) > 1 else ""
+            for event in part.watch.look():
+                said = f"  {where}term {event.term}: {event.member} {event.what.value}, because: {event.because}"
+                self.screen.say(said, "cyan")
+            for host, process in part.members.items():
+                if (status := self.stage.status(process)) is not None and status > 0:
+                    ended = f"{part.play.called(host)} ended with exit code {status}"
+                    raise Trouble(f"{ended}; the end of {process.log}:\n{process.log_end()}")
+            if tell and (now := part.watch.snapshot) and now.succession:
+                line = ", ".join(f"{row.place} {row.host}" for row in now.succession)
+                self.screen.say(f"  {where}{line}; {now.promise}; {part.watch.did}: {tempo_words(part.watch)}")
 
 
-def _command_among(pids: list[int]) -> int:
+def command_among(pids: list[int]) -> int:
     """The first of these processes that was told its term."""
     for pid in pids:
         with suppress(OSError):

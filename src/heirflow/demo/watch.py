@@ -32,15 +32,22 @@ class Play(Protocol):
 
     election: str
     noun: str
-    """What is started again and again: ``tasks``."""
+    """What is done again and again: ``tasks``."""
+    verb: str
+    """What is done to it: ``started``."""
     command: str
     """What the wrapped command is called in sentences."""
+    hosts: tuple[str, ...]
+    """Where its members run, in the order in which they join."""
     pause_s: float
     """How long to look on between two acts."""
     warm_up_s: float
     """Longest time until the first piece of work starts."""
 
     def open_store(self) -> Store: ...
+    def called(self, host: str) -> str:
+        """This host's member, in sentences and in the names of logs."""
+
     def start_member(self, host: str) -> Process: ...
     def starts(self, after: float) -> Sequence[Start]:
         """What was started later than `after`, in order."""
@@ -50,6 +57,12 @@ class Play(Protocol):
 
     def order(self, *words: str) -> str:
         """Carry out ``heirflow <words>`` as a person would and return what it prints."""
+
+    def farewell(self) -> str:
+        """What a person may do while it is kept up."""
+
+    def stop_rest(self) -> None:
+        """Stop what is not in line, in good order."""
 
 
 @dataclass(slots=True)
@@ -64,8 +77,9 @@ class Watch:
     _seen: int = 0
 
     @property
-    def noun(self) -> str:
-        return self.play.noun
+    def did(self) -> str:
+        """``tasks started``."""
+        return f"{self.play.noun} {self.play.verb}"
 
     def look(self) -> list[Event]:
         """Read once; returns the events that are new. A store that does not answer is asked again the next time."""
@@ -116,6 +130,7 @@ class Incident:
 
     what: str
     host: str
+    watch: Watch
     at: float = field(default_factory=time.time)
     charge: Event | None = None
     successor: str = ""
@@ -123,8 +138,9 @@ class Incident:
     start: Start | None = None
     pause_s: float | None = None
 
-    def follow(self, watch: Watch) -> bool:
+    def follow(self) -> bool:
         """Fill in what has come to pass; True when all has."""
+        watch = self.watch
         if self.charge is None and (charge := watch.charge_after(self.at)):
             self.charge, self.successor = charge, charge.member.rsplit("-", 1)[0]
         if self.charge is None:

