@@ -239,21 +239,20 @@ class Story:
         told, main = self.incidents, self.parts[0].watch
         usual = main.usual_pause(0.0, told[0].at) if told else None
         several = len(self.parts) > 1
+        noun, verb = main.play.noun, main.play.verb
         rows = [
             ["the heir was in charge after", *(self._charge(each) for each in told)],
             ["its command was at work after", *(each.after(each.in_loop_at) for each in told)],
             *([["what is seen of its work", *(each.watch.did for each in told)]] if several else []),
-            [f"the next of {'them' if several else f'the {main.play.noun}'} after", *(each.after(each.started_at) for each in told)],
-            [f"no {'such work' if several else main.play.noun} for", *(duration(each.pause_s) for each in told)],
+            [f"the next of {'them' if several else f'the {noun}'} after", *(each.after(each.started_at) for each in told)],
+            [f"no {'such work' if several else noun} for", *(duration(each.pause_s) for each in told)],
         ]  # fmt: skip
         show, text = self.screen.show, Text
         show(text())
         table = tables.rich_table if self.screen.on_terminal else tables.plain_table
         show(table(["", *(each.what for each in told)], rows))
         show(
-            text(
-                f"\nThe usual pause between two {main.play.noun} was {duration(usual)}; {len(main.starts)} were {main.play.verb} in all."
-            )
+            text(f"\nThe usual pause between two {noun} was {duration(usual)}; {len(main.starts)} were {verb} in all.")
         )
         for part in self.parts:
             show(text(f"\n$ heirflow history {part.play.election}", "bold"))
