@@ -49,10 +49,14 @@ class Site:
         executor: str = "local",
         dags: Path = EXAMPLES,
         settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
         database_settings: Mapping[str, str] | None = None,
         version: str = "3.3",
     ) -> None:
-        """`executor`: a key of `EXECUTORS`. `settings`: of Airflow's, as ``SECTION__KEY``. Raises `Trouble`."""
+        """`executor`: a key of `EXECUTORS`. `settings`: of Airflow's, as ``SECTION__KEY``. `environment`: for everything.
+
+        Raises `Trouble`.
+        """
         self._stage, self._screen = stage, screen
         self.executor, self.dags = executor, dags
         if executor == "celery" and (missing := rabbitmq_missing()) is not None:
@@ -70,7 +74,7 @@ class Site:
                 raise Trouble(str(error)) from error
         self.home = stage.folder / "airflow"
         self.ui_port = free_port()
-        self.env = self._environment(broker.url if broker else None, settings or {})
+        self.env = {**self._environment(broker.url if broker else None, settings or {}), **(environment or {})}
         self.rest: list[tuple[str, Process]] = []
         """What is not in line: the API server and the workers, in the order in which they were started."""
         self._engine, self._connection = _connect(self.server.url("psycopg"))
