@@ -1,125 +1,331 @@
-"""Real Airflow 3.3.2, its scheduler's command killed with -9 again and again while tasks are queued and running.
+"""Real Airflow 3.3.2, struck again and again while tasks are queued and running: how long until work goes on, and is it right?
 
-    python bench/airflow_failover.py [--runs 10] [--cold] [--no-adopt] [--json]
+    python bench/airflow_failover.py [--what failover] [--executor celery] [--runs 10] [--json]
 
-Embedded PostgreSQL, API server, DAG processor and three wrapped schedulers with LocalExecutor on this machine, Airflow's own
-30 s and 300 s for dead schedulers. Each figure counts from the signal: to the `start_date` of the heir's job row, to the next
-`start_date` of a task, and until no task is queued or running in the name of the dead job. First version: LocalExecutor only.
+--what failover       the scheduler's command killed with -9: until the heir's scheduler is in its loop, until the next task
+                      starts, until what the dead one had queued is adopted. --cold, --no-adopt: without these two
+--what chaos          50 mixed faults while runs go; everything is judged by what tasks and schedulers wrote down themselves
+--what frozen         SIGSTOP when the scheduler holds Airflow's critical section: the whole host; the command alone; and one of
+                      two native schedulers beside it
+--what native         two native schedulers, one host lost: until the survivor adopts what the dead one had queued
+--what restart        one native scheduler, killed and started again at once, as a service manager would
+--what idle           what one scheduler and two heirs cost the database, and three native schedulers
+--what dag-processor  the leading dag-processor killed, and a DAG file changed: until the change is known
+
+Embedded PostgreSQL, RabbitMQ and two Celery workers (or LocalExecutor), API server and DAG processor on this machine, every
+"host" in a folder of its own; Airflow's own 30 s and 300 s for dead schedulers. The tasks write each beginning and each end to a
+file, and schedulers that they live, every 20 ms. Figures count from the signal, in seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import random
 import signal
 import statistics
 import sys
 import time
-from contextlib import ExitStack
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict
 
-from rich.console import Console
+from heirflow.demo.airflow_play import THREE
+from heirflow.demo.site import Site
+from heirflow.demo.warden import descendants
+from heirflow.testing import ledger
+from heirflow.testing.airflow_chaos import Files, Load, campaign, load_now, mixed, scene, verdict
+from heirflow.testing.airflow_line import KINDS, LEFT, Blow, Line
+from heirflow.testing.airflow_native import Natives, catch, cost, send
 
-from heirflow.demo.airflow_play import AirflowPlay
-from heirflow.demo.screen import Screen
-from heirflow.demo.stage import Stage
-from heirflow.local import ask
-
-HOSTS = ("ada", "ben", "cleo")
-LEFT = """SELECT count(*) FROM task_instance WHERE queued_by_job_id = :job AND state IN ('queued', 'running', 'restarting')"""
+BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
+"""More to do than there are slots for: the next task starts as soon as a scheduler lets it."""
 LIMIT_S = 400.0
+QUEUED_BY_SUCCESSOR = """
+SELECT extract(epoch FROM min(start_date)) FROM task_instance
+WHERE dag_id = 'many' AND queued_dttm > to_timestamp(:at) AND start_date > to_timestamp(:at)
+"""
+Figures = dict[str, list[float]]
 
 
-class Bench:
-    def __init__(self, play: AirflowPlay, flags: list[str]) -> None:
-        self.play = play
-        # Airflow's own numbers, which the demonstration shortens.
-        for name, value in (("SCHEDULER_HEALTH_CHECK_THRESHOLD", "30"), ("ORPHANED_TASKS_CHECK_INTERVAL", "300")):
-            play._env[f"AIRFLOW__SCHEDULER__{name}"] = value
-        for flag in flags:
-            play._env[f"HEIRFLOW_{flag.upper().replace('-', '_')}"] = "true"
-        for host in HOSTS:
-            play.start_member(host)
+def tell(sentence: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {sentence}", file=sys.stderr, flush=True)
 
-    def line(self) -> tuple[str | None, int]:
-        """(the leader, how many are ready)."""
-        rows = self.play._ask("SELECT to_regclass('heirflow_election')::text")
-        if rows[0][0] is None:
-            return None, 0
-        leader = self.play._ask("SELECT leader FROM heirflow_election WHERE name = 'airflow-scheduler'")
-        ready = self.play._ask("SELECT count(*) FROM heirflow_member WHERE election = 'airflow-scheduler' AND ready")
-        return (leader[0][0] if leader else None), int(ready[0][0])
 
-    def job(self) -> int | None:
-        told = self.play._ask("SELECT note FROM heirflow_election WHERE name = 'airflow-scheduler'")
-        return int(json.loads(told[0][0])["job_id"]) if told and told[0][0] else None
+def told(seconds: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
 
-    def settled(self, cold: bool) -> tuple[str, int]:
-        """Wait for a leader at work, warm heirs, and tasks in its name; returns it and its job."""
-        limit = time.monotonic() + LIMIT_S
-        while time.monotonic() < limit:
-            leader, ready = self.line()
-            if leader is None:
+
+def busy(site: Site) -> Callable[[int], bool]:
+    """Tasks are queued and running in the job's name, the long one among them."""
+
+    def of(job: int) -> bool:
+        states = site.ask(
+            "SELECT state, count(*) FROM task_instance WHERE queued_by_job_id = :job GROUP BY state", job=job
+        )
+        now = dict(states)
+        rows = site.ask(
+            "SELECT 1 FROM task_instance WHERE dag_id = 'long' AND state = 'running' AND queued_by_job_id = :job",
+            job=job,
+        )
+        return bool(rows) and now.get("running", 0) + now.get("queued", 0) >= 4
+
+    return of
+
+
+def follow(files: Files, blow: Blow, wanted: dict[str, Callable[[], float | None]], limit_s: float) -> None:
+    """Look until everything that is wanted was seen. Adoption is noted at the moment at which it is seen."""
+    limit = time.monotonic() + limit_s
+    while time.monotonic() < limit and not set(wanted) <= set(blow.seconds):
+        for name, look in wanted.items():
+            if name not in blow.seconds and (at := look()) is not None:
+                blow.seconds[name] = at - blow.at
+        time.sleep(0.02)
+    while (first := ledger.first_after(files.tasks, blow.at + 0.02)) is None and time.monotonic() < limit:
+        time.sleep(0.2)
+    if first is not None:
+        blow.seconds["next task of all"] = first - blow.at
+
+
+def adopted(site: Site, job: int) -> float | None:
+    return None if site.ask(LEFT, job=job)[0][0] else time.time()
+
+
+def started_by_successor(site: Site, at: float) -> float | None:
+    found = site.ask(QUEUED_BY_SUCCESSOR, at=at)[0][0]
+    return None if found is None else float(found)
+
+
+# ---- the modes: each yields figures by name --------------------------------------------------------------------------
+
+
+def failover(options: argparse.Namespace) -> Figures:
+    figures: Figures = defaultdict(list)
+    flags = [f"--{name}" for name in ("cold", "no-adopt") if getattr(options, name.replace("-", "_"))]
+    with scene(options.executor, BUSY) as (site, stage, files):
+        line = Line(site, stage, "scheduler", THREE, *flags)
+        line.start()
+        for number in range(options.runs):
+            blow = line.strike("command", busy(site))
+            wanted: dict[str, Callable[[], float | None]] = {
+                "in charge": lambda b=blow: line.in_charge_at(b.at),
+                "in its loop": lambda b=blow: line.in_loop_at(b.at),
+                "adopted": lambda b=blow: adopted(site, b.job),
+                "next task that it queued": lambda b=blow: started_by_successor(site, b.at),
+            }
+            follow(files, blow, wanted, LIMIT_S)
+            tell(f"{number + 1:>3}: {told(blow.seconds)}")
+            for name, value in blow.seconds.items():
+                figures[name].append(value)
+        line.close()
+    return figures
+
+
+def chaos(options: argparse.Namespace) -> Figures:
+    load = Load(tasks=6, sleep_s=0.5, every_s=6.0)
+    figures: Figures = defaultdict(list)
+    # A task that was marked queued and never sent, because the scheduler died in between, is queued again by Airflow after
+    # this time (600 s by default): shorter here, so that the end of the run need not be waited for so long.
+    with scene(options.executor, load, SCHEDULER__TASK_QUEUED_TIMEOUT="60") as (site, stage, files):
+        line = Line(site, stage, "scheduler", THREE if options.executor == "celery" else THREE[:2])
+        line.start()
+        line.settled(lambda _: bool(ledger.attempts(files.tasks)))
+        blows = campaign(line, mixed(KINDS, options.runs, options.seed), seed=options.seed, tell=tell)
+        found = verdict(site, files, load, limit_s=900.0, tell=tell)
+        line.close()
+    for blow in blows:
+        figures[f"{blow.kind} to job row"].append(blow.seconds["job row"])
+    print(
+        f"{len(blows)} failovers on {options.executor}: {found.runs} runs, {found.tasks} tasks, {found.attempts} attempts; "
+        f"cut short {found.cut_short}, done again in a later attempt {found.done_again}; broken promises: {len(found.broken)}"
+    )
+    for sentence in found.broken:
+        print(f"  BROKEN: {sentence}")
+    options.failed = bool(found.broken)
+    return figures
+
+
+def frozen(options: argparse.Namespace) -> Figures:
+    figures: Figures = defaultdict(list)
+    with scene(options.executor, BUSY) as (site, stage, files):
+        line = Line(site, stage, "scheduler", THREE)
+        line.start()
+        for what in ("whole host", "command alone"):
+            for _ in range(options.runs):
+                host, job = line.settled(busy(site))
+                pid = int(line.facts(host)["command_pid"])
+                at, tries = catch(site, pid)
+                everything = [line.members[host].pid, *descendants(line.members[host].pid)]
+                if what == "whole host":
+                    send(everything, signal.SIGSTOP)
+                blow = Blow(what, host, job, at)
+                wanted: dict[str, Callable[[], float | None]] = {
+                    "in charge": lambda b=blow: line.in_charge_at(b.at),
+                    "next task that it queued": lambda b=blow: started_by_successor(site, b.at + 1.0),
+                }
+                follow(files, blow, wanted, LIMIT_S)
+                tell(f"{what} of {host} frozen at try {tries}: {told(blow.seconds)}")
+                for name, value in blow.seconds.items():
+                    figures[f"{what}: {name}"].append(value)
+                send(everything, signal.SIGCONT)
+                if what == "whole host":
+                    stage.signal(line.members[host], signal.SIGTERM)
+                    stage.wait(line.members[host], 60.0)
+                line.start(host)
+        line.close()
+        for member in line.members.values():
+            stage.signal(member, signal.SIGTERM)
+        for member in line.members.values():
+            stage.wait(member, 60.0)
+        natives = Natives(site, stage)
+        natives.start("nat-a", "nat-b")
+        for _ in range(min(options.runs, 2)):
+            time.sleep(15.0)
+            at, tries = catch(site, natives.processes["nat-a"].pid)
+            blow = Blow("native", "nat-a", 0, at)
+            follow(files, blow, {"next task": lambda b=blow: started_by_successor(site, b.at + 1.0)}, 60.0)
+            send([natives.processes["nat-a"].pid], signal.SIGCONT)
+            blow.seconds.pop("next task of all", None)  # of those that the workers had already
+            if "next task" not in blow.seconds:
+                tell(
+                    f"one of two native schedulers frozen at try {tries}: the other started nothing for 60 s, then it was let go"
+                )
+                blow.seconds["next task, broken off"] = 60.0
+            else:
+                tell(f"one of two native schedulers frozen at try {tries}: {told(blow.seconds)}")
+            for name, value in blow.seconds.items():
+                figures[f"two native, one frozen: {name}"].append(value)
+    return figures
+
+
+def native(options: argparse.Namespace) -> Figures:
+    return _natively(options, ("nat-a", "nat-b"), restart=False)
+
+
+def restart(options: argparse.Namespace) -> Figures:
+    return _natively(options, ("nat-a",), restart=True)
+
+
+def _natively(options: argparse.Namespace, hosts: tuple[str, ...], *, restart: bool) -> Figures:
+    figures: Figures = defaultdict(list)
+    with scene(options.executor, BUSY) as (site, stage, files):
+        natives = Natives(site, stage)
+        natives.start(*hosts)
+        for _ in range(options.runs):
+            limit = time.monotonic() + 120.0
+            while True:  # the one that has the long task in its name
+                jobs = {host: natives.job(host) for host in hosts}
+                victims = [host for host, job in jobs.items() if job and busy(site)(job)]
+                if victims:
+                    break
+                if time.monotonic() > limit:
+                    raise SystemExit("no native scheduler has the long task in its name")
                 time.sleep(0.2)
-                continue
-            newest = self.play._ask(
-                "SELECT id FROM job WHERE job_type = 'SchedulerJob' AND state = 'running' ORDER BY id DESC"
-            )
-            job = self.job() if not cold else (int(newest[0][0]) if newest else None)
-            if ready >= len(HOSTS) - 1 and job and self.play._ask(LEFT, job=job)[0][0]:
-                return leader, job
-            time.sleep(0.05)
-        raise SystemExit("the line did not become ready, or no task was queued")
+            victim = victims[0]
+            job = jobs[victim]
+            assert job is not None
+            blow = Blow("native", victim, job, natives.kill(victim))
+            if restart:
+                natives.start(victim)
+            wanted: dict[str, Callable[[], float | None]] = {
+                "next task queued since": lambda b=blow: started_by_successor(site, b.at + 0.5),
+                "adopted": lambda b=blow: adopted(site, b.job),
+            }
+            follow(files, blow, wanted, LIMIT_S)
+            tell(told(blow.seconds))
+            for name, value in blow.seconds.items():
+                figures[name].append(value)
+            if not restart:
+                natives.start(victim)
+    return figures
 
-    def once(self, cold: bool) -> dict[str, float]:
-        leader, job = self.settled(cold)
-        door = Path(self.play._env["HEIRFLOW_RUN_DIR"])
-        number = self.play._ask("SELECT pid FROM heirflow_member WHERE id = :id", id=leader)[0][0]
-        command = int(ask(door, "airflow-scheduler", 5.0, pid=int(number))["command_pid"])
-        at = time.time()
-        os.kill(command, signal.SIGKILL)
-        found: dict[str, float] = {}
-        while len(found) < 3 and time.time() - at < LIMIT_S:
-            if "job row" not in found and (loop := self.play.in_loop_at(at)) is not None:
-                found["job row"] = loop - at
-            if "next task" not in found and (starts := self.play.starts(at + 0.05)):
-                found["next task"] = starts[0].at - at
-            if "adopted" not in found and not self.play._ask(LEFT, job=job)[0][0]:
-                found["adopted"] = time.time() - at
-            time.sleep(0.02)
-        return found
+
+def idle(options: argparse.Namespace) -> Figures:
+    figures: Figures = defaultdict(list)
+
+    def show(what: str, site: Site, pids: list[int]) -> None:
+        time.sleep(20.0)
+        found = cost(site, pids, for_s=options.seconds)
+        for name, value in {
+            "statements/s of Airflow": found.statements["airflow"], "statements/s of HeirFlow": found.statements["heirflow"],
+            "transactions/s": found.transactions, "sessions": found.sessions, "RSS MB": found.rss_mb, "PSS MB": found.pss_mb,
+        }.items():  # fmt: skip
+            figures[f"{what}: {name}"].append(value)
+        tell(f"{what}: {asdict(found)}")
+
+    with scene(options.executor, Load(), dag_processor=False) as (site, stage, _):
+        natives = Natives(site, stage)
+        natives.start("nat-a")
+        show("one native", site, [process.pid for process in natives.processes.values()])
+        natives.start("nat-b", "nat-c")
+        show("three native", site, [process.pid for process in natives.processes.values()])
+        for process in list(natives.processes.values()):
+            stage.signal(process, signal.SIGTERM)
+            stage.wait(process, 60.0)
+        line = Line(site, stage, "scheduler", THREE)
+        line.start()
+        line.settled()
+        line.close()
+        show("one and two heirs", site, [member.pid for member in line.members.values()])
+    return figures
+
+
+def dag_processor(options: argparse.Namespace) -> Figures:
+    figures: Figures = defaultdict(list)
+    with scene("local", Load(every_s=3600.0), dag_processor=False) as (site, stage, _):
+        line = Line(site, stage, "dag-processor", THREE[:2])
+        line.start()
+        file = site.dags / "changing.py"
+        text = "from airflow.sdk import DAG\nDAG('changing', schedule=None, description='{}')\n"
+        known = "SELECT 1 FROM dag WHERE dag_id = 'changing' AND description = :text"
+        file.write_text(text.format("first"))
+        line.settled(lambda _: bool(site.ask(known, text="first")))
+        for number in range(options.runs):
+            time.sleep(random.uniform(0.0, 3.0))
+            blow = line.strike("command")
+            file.write_text(text.format(number))
+            blow.at = time.time()
+            limit = time.monotonic() + LIMIT_S
+            while not site.ask(known, text=str(number)) and time.monotonic() < limit:
+                time.sleep(0.02)
+            blow.seconds["change known"] = time.time() - blow.at
+            tell(f"{number + 1:>3}: {told(blow.seconds)}")
+            figures["change known"].append(blow.seconds["change known"])
+        line.close()
+    return figures
+
+
+MODES = {
+    "failover": failover, "chaos": chaos, "frozen": frozen, "native": native, "restart": restart, "idle": idle,
+    "dag-processor": dag_processor,
+}  # fmt: skip
+RUNS = {"chaos": 50, "frozen": 5, "native": 1, "restart": 1, "idle": 1}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--what", choices=list(MODES), default="failover")
+    parser.add_argument("--executor", choices=["celery", "local"], default="celery")
+    parser.add_argument("--runs", type=int, help="how often; default 10, chaos 50, frozen 5, native and restart 1")
+    parser.add_argument("--seed", type=int, default=1, help="of the order and the moments of chaos")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to watch each idle installation")
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--no-adopt", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    flags = [name for name in ("cold", "no-adopt") if getattr(options, name.replace("-", "_"))]
-    runs: list[dict[str, float]] = []
-    with ExitStack() as undo:
-        stage = undo.enter_context(Stage())
-        screen = undo.enter_context(Screen(Console(file=sys.stderr)))
-        bench = Bench(AirflowPlay(stage, screen, undo), flags)
-        for number in range(options.runs):
-            runs.append(bench.once(options.cold))
-            told = ", ".join(f"{name} {value:.2f} s" for name, value in runs[-1].items())
-            print(f"{number + 1:>3}: {told}", file=sys.stderr, flush=True)
-    figures = {name: sorted(run[name] for run in runs if name in run) for name in ("job row", "next task", "adopted")}
+    options.runs = options.runs or RUNS.get(options.what, 10)
+    options.failed = False
+    figures = {name: sorted(values) for name, values in MODES[options.what](options).items()}
     if options.json:
-        print(json.dumps({"flags": flags, "load": os.getloadavg(), "seconds": figures}))
-        return
-    print(
-        f"{options.runs} kills, {' '.join(flags) or 'warm, with adoption'}; load of the machine {os.getloadavg()[0]:.1f}"
-    )
-    for name, values in figures.items():
-        if values:
+        print(json.dumps({"what": options.what, "executor": options.executor, "load": load_now(), "figures": figures}))
+    else:
+        print(f"{options.what}, {options.executor}; load of the machine at the end {load_now():.1f}")
+        for name, values in figures.items():
+            middle = statistics.median(values)
             print(
-                f"  kill to {name:<10} median {statistics.median(values):6.2f} s   min {values[0]:.2f}   max {values[-1]:.2f}"
+                f"  {name:<44} median {middle:8.2f}   min {values[0]:8.2f}   max {values[-1]:8.2f}   of {len(values)}"
             )
+    sys.exit(1 if options.failed else 0)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ MIGRATE_LIMIT_S = 300.0
 STOP_LIMIT_S = 60.0
 EXAMPLES = CHECKOUT / "examples" / "dags"
 HOSTNAME_MODULE = "import os\n\n\ndef name() -> str:\n    return os.environ.get('DEMO_HOST', 'localhost')\n"
+WATCHER = "heirflow-site"
+"""The name of the session by which a site looks at Airflow's tables."""
 EXECUTORS = {"local": "LocalExecutor", "celery": "CeleryExecutor"}
 
 
@@ -234,5 +236,6 @@ def _connect(url: str) -> tuple[Any, Any]:
     import sqlalchemy as sa
     from sqlalchemy.pool import NullPool
 
-    engine = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    named = {"application_name": WATCHER}
+    engine = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=named)
     return engine, engine.connect()

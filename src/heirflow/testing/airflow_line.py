@@ -21,7 +21,7 @@ from typing import Any
 from heirflow.demo.site import Site
 from heirflow.demo.stage import Process, Stage
 from heirflow.demo.warden import descendants
-from heirflow.election.record import Exchange
+from heirflow.election.record import Exchange, What
 from heirflow.local import ask
 from heirflow.status import Snapshot
 from heirflow.stores import Store
@@ -84,43 +84,55 @@ class Line:
     def job(self) -> int | None:
         """The row in Airflow's `job` of the leader's component, when it is running."""
         told = self.site.ask("SELECT note FROM heirflow_election WHERE name = :name", name=self.election)
-        with suppress(ValueError, TypeError, KeyError, IndexError):
-            number = int(json.loads(told[0][0])["job_id"])
-            rows = self.site.ask("SELECT 1 FROM job WHERE id = :id AND state = 'running'", id=number)
-            return number if rows else None
-        return None
+        running = "SELECT id FROM job WHERE job_type = :job AND state = 'running' "
+        kind = JOBS[self.component]
+        if told and told[0][0]:
+            number = json.loads(told[0][0])["job_id"]
+            rows = self.site.ask(running + "AND id = :id", job=kind, id=number)
+        else:  # a cold one does not say which is its own
+            rows = self.site.ask(running + "ORDER BY id DESC LIMIT 1", job=kind)
+        return int(rows[0][0]) if rows else None
 
     def facts(self, host: str) -> dict[str, Any]:
         """What that host's member says at its door."""
         door = Path(self.site.env["HEIRFLOW_RUN_DIR"])
         return ask(door, self.election, 5.0, pid=self.members[host].pid)
 
-    def settled(self, also: Callable[[], bool] = lambda: True, limit_s: float = SETTLE_LIMIT_S) -> tuple[str, int]:
-        """Wait for a leader at work, everybody else a ready heir, and whatever else; returns leader and job."""
+    def settled(
+        self, also: Callable[[int], bool] = lambda _: True, *, heirs: int | None = None, limit_s: float = SETTLE_LIMIT_S
+    ) -> tuple[str, int]:
+        """Wait for a leader at work, so many ready heirs (None: everybody else), and whatever else of its job is wanted.
+
+        Returns the leader and its job.
+        """
+        wanted = len(self.hosts) if heirs is None else heirs + 1
         limit = time.monotonic() + limit_s
         while time.monotonic() < limit:
             now = self.snapshot()
             leader, job = self.leader(), self.job()
-            if (
-                leader in self.members
-                and job
-                and sum(1 for row in now.succession if row.rank) == len(self.hosts)
-                and also()
-            ):
+            ready = sum(1 for row in now.succession if row.rank)
+            if leader in self.members and job and ready >= wanted and also(job):
                 return str(leader), job
             time.sleep(0.1)
         ends = "\n".join(f"--- {member.name}\n{member.log_end(15)}" for member in self.members.values())
         raise NotSettled(f"the line of {self.election} is not whole after {limit_s:.0f} s\n{ends}")
 
+    def in_charge_at(self, after: float) -> float | None:
+        """When somebody first took charge later than that."""
+        assert self._store is not None
+        events = self._store.events(self.election, 50)
+        return next((event.at for event in events if event.what is What.TOOK_CHARGE and event.at > after), None)
+
     def close(self) -> None:
+        """Give the connection back."""
         if self._store is not None:
             self._store.close()
 
     # ---- what is done to it ----
 
-    def strike(self, kind: str) -> Blow:
-        """Do it to the leader of a line that is whole. See `KINDS`."""
-        host, job = self.settled()
+    def strike(self, kind: str, also: Callable[[int], bool] = lambda _: True, *, heirs: int | None = None) -> Blow:
+        """Do it to the leader of a line that is settled. See `KINDS`."""
+        host, job = self.settled(also, heirs=heirs)
         member = self.members[host]
         facts = self.facts(host)
         blow = Blow(kind, host, job, time.time())
