@@ -59,6 +59,17 @@ def test_killed_with_9(stage: Stage, killed: tuple[str, ...], cgroup: bool) -> N
 
 
 @CGROUP
+def test_with_guard_and_backstop_dead_the_member_waits_for_nobody(stage: Stage, cgroup: bool) -> None:
+    """It gave them a second to clean up; killed within that second, it left what was deaf to TERM behind for good."""
+    stage.run(*stage.command("daemon"), ttl_s=30, renew_s=0.2, cgroup=cgroup)
+    stage.wait_for_ticks(4)
+    at = stage.send(signal.SIGKILL, "guard", "backstop")
+    stage.wait_for_nobody()
+    assert stage.ticks()[-1][0] < at + 0.5
+    assert stage.wait_for("Gone")["because"].endswith("was killed")
+
+
+@CGROUP
 def test_a_fork_storm_is_killed(stage: Stage, cgroup: bool) -> None:
     stage.run(*stage.command("fork-storm", 6), ttl_s=30, cgroup=cgroup)
     stage.wait_for_ticks(30)

@@ -3,7 +3,7 @@
 What can go wrong with the guard, and what becomes of the command:
 
 * the guard or its backstop is killed: the other one kills the tree; after `GRACE_S` the member does it as well;
-* both are killed: the member, a subreaper too, inherits what is left and kills it;
+* both are killed: the member, a subreaper too, inherits what is left and kills it at once;
 * the guard is frozen: it does not answer pings; after `guard_limit_s` the member kills everything, guard included;
 * the guard is frozen just as the lease runs out: at ``kill_at`` the member strikes too.
 
@@ -343,7 +343,8 @@ class Guard:
     def _sweep(self, now: float, events: list[GuardEvent]) -> None:
         """Wait for the surviving half to clean up, then kill; end when nothing is left below us but `spare`."""
         me = os.getpid()
-        if now >= self._broken_at + GRACE_S:
+        # With both dead there is no surviving half: what they ran would go on, and be nobody's if we died meanwhile.
+        if now >= self._broken_at + GRACE_S or (self._socket is None and self.backstop_pid == 0):
             self._struck_at = self._struck_at or time.monotonic()
             processes.strike(me, self.spare)
             self._reap()
