@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format unit test sim airflow demo cluster lock faults-process faults-fence bench clean
+.PHONY: help setup system check format unit test sim airflow demo cluster lock faults faults-process faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -68,6 +68,11 @@ demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; A
 
 cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; ARGS='--executor local', '--keep'
 	@$(BIN)/python -m heirflow demo --cluster $(ARGS)
+
+faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7; draws build/faults.svg; ARGS='--world postgres'
+	@mkdir -p build
+	@$(BIN)/python -m heirflow.testing.lab --minutes $(or $(MINUTES),60) --seed $(or $(SEED),7) \
+		--picture build/faults.svg --summary build/faults.json $(ARGS)
 
 faults-process: $(READY) system ## Kill and freeze every process of a member, 20 times each (about 30 minutes)
 	@$(BIN)/python -m pytest tests/process/test_nobody_is_left.py tests/faults/test_processes.py --repeat 20 $(ARGS)

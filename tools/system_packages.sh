@@ -17,6 +17,11 @@ need() { # need PROGRAM PACKAGE WHY
 [ -n "${HEIRFLOW_TEST_MYSQL_URL:-}" ] || need mariadbd mariadb-server "the store's contract on MariaDB"
 need pgbouncer pgbouncer "what HeirFlow does behind a transaction pooler"
 need rabbitmq-server rabbitmq-server "Airflow with Celery"
+if [ "$(uname -s)" = Linux ]; then
+    need ip iproute2 "the fault laboratory (network namespaces)"
+    need nft nftables "the fault laboratory (partitions and loss)"
+    need cc gcc "the fault laboratory (wall clocks that jump)"
+fi
 
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults import written
-from tests.faults.written import Start
-
 from heirflow.election.timings import Timings
+from heirflow.testing import written
 from heirflow.testing.rig import Member, Rig, RigError, now_s
+from heirflow.testing.written import Start
 
 STARTER = Path(__file__).with_name("starter.py")
 HOSTS = ("ada", "ben", "cleo")

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults import outages, written
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
-from tests.faults.outages import Outage
 from tests.faults.scene import NOISE_S, Scene, scene
-from tests.faults.written import Start
 
+from heirflow.testing import outages, written
+from heirflow.testing.outages import Outage
 from heirflow.testing.rig import Member, now_s
 from heirflow.testing.servers import mariadb_server, postgres_server
+from heirflow.testing.written import Start
 
 TROUBLE = "cannot use the store"
 SENTENCES_AT_MOST = {"leader": 6, "heir": 2}

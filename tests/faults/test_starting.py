@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.faults import written
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene
 
 from heirflow.election.state import Policy
+from heirflow.testing import written
 from heirflow.testing.rig import Member, now_s
 from heirflow.testing.servers import Server, free_port, postgres_server
 

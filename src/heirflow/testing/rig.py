@@ -132,8 +132,8 @@ class Rig:
     ) -> None:
         self.end()
 
-    def add(self, host: str, *options: str) -> Member:
-        """Start a member; the same name again is a new incarnation."""
+    def add(self, host: str, *options: str, enter: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Member:
+        """Start a member; the same name again is a new incarnation. `enter`: words before the command, which exec the rest."""
         log = self.folder / f"{host}.log"
         words = [
             "run",
@@ -148,11 +148,11 @@ class Rig:
         ]
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "heirflow", *words, *self._options, *options, "--", *self._command],
+                [*enter, sys.executable, "-m", "heirflow", *words, *self._options, *options, "--", *self._command],
                 stdin=subprocess.DEVNULL,
                 stdout=out if self._stdout is None else self._stdout,
                 stderr=out,
-                env=self._env,
+                env={**self._env, **(env or {})},
                 cwd=self.folder,
                 start_new_session=True,
             )

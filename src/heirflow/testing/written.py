@@ -79,7 +79,7 @@ def processes(folder: Path) -> dict[int, Path]:
 
 
 def _pids() -> Iterable[str]:
-    return [entry for entry in os.listdir("/proc") if entry.isdigit()]
+    return [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
 
 
 def _stamps(piece: bytes, *, whole: bool) -> list[float]:

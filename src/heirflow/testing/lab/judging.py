@@ -1,0 +1,212 @@
+"""The judge: what the commands wrote down, what the database took, and what the world did, against what was promised.
+
+- *Overlap:* two starts of a command that wrote at the same time. Two kinds are told apart because no lease can prevent them: a
+  host that was stopped as a whole and woke beside its successor (a *thaw*, which the fence answers), and what happens right
+  after a fail-over to an asynchronous replica, which forgets what was confirmed (*void*: docs/safety.md).
+- *Deposed write:* a row that the database took although its record already named a later term.
+- *Back:* after each beginning and end of a fault that leaves one member and the database able, somebody runs the command
+  within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged.
+- *Lost event:* a command ran in a term of which the history says nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from heirflow.election.timings import Timings
+from heirflow.testing.lab.ledger import PAUSE_S, Gap, Overlap, Run, gaps, overlaps
+from heirflow.testing.lab.plan import TTL_S
+from heirflow.testing.lab.world import Mark
+
+TIMINGS = Timings.of(TTL_S)
+BACK_LIMIT_S = TTL_S + 2 * TIMINGS.check_in_s + 1
+WHOLE_HOST = {"stop host", "freeze host"}
+THAW_S = 1.0
+"""How long a host that was let go may take to look at its clock and kill."""
+THAWING_S = 0.3
+"""How long letting it go may take."""
+VOID = "promote asynchronous"
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """How long after a mark a command ran again; 0 when none was missed."""
+
+    mark: Mark
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Red:
+    """A broken promise."""
+
+    promise: str
+    sentence: str
+    number: int
+    """Of the fault that came before it."""
+    at_s: float
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of one act of one world."""
+
+    world: str
+    from_s: float
+    to_s: float
+    faults: Counter[str] = field(default_factory=Counter)
+    overlaps: list[Overlap] = field(default_factory=list)
+    thaws: list[Overlap] = field(default_factory=list)
+    void: list[Overlap] = field(default_factory=list)
+    orphans: list[Mark] = field(default_factory=list)
+    deposed_rows: int = 0
+    released_rows: int = 0
+    void_rows: int = 0
+    rows: int = 0
+    lost_events: list[Run] = field(default_factory=list)
+    terms: int = 0
+    backs: list[Back] = field(default_factory=list)
+    unjudged: int = 0
+    gaps: list[tuple[Gap, str]] = field(default_factory=list)
+    red: list[Red] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    runs: list[Run] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+
+
+def judge(
+    world: str,
+    marks: Sequence[Mark],
+    runs: Sequence[Run],
+    *,
+    late: Iterable[tuple[Any, ...]] = (),
+    rows: int = 0,
+    took: set[tuple[int, str]] | None = None,
+    fenced: bool = True,
+) -> Verdict:
+    """Judge one act. `late` and `took`: what the database says (`Database.late_rows`, `took_charge`); None: not asked."""
+    dropped = {mark.number for mark in marks if mark.phase == "skipped" and mark.number}
+    strikes = [mark for mark in marks if mark.phase in {"begin", "end"} and mark.number not in dropped]
+    out = Verdict(world, marks[0].at_s if marks else 0, marks[-1].at_s if marks else 0, runs=list(runs), marks=strikes)
+    out.faults.update(mark.kind for mark in strikes if mark.phase == "begin")
+    out.skipped.update(mark.note for mark in marks if mark.phase == "skipped")
+    voids = _voids(strikes)
+
+    for overlap in overlaps(runs):
+        if _within(voids, overlap.from_s):
+            out.void.append(overlap)
+        elif any(_thawed(strikes, run) for run in (overlap.earlier, overlap.later)):
+            out.thaws.append(overlap)
+        else:
+            out.overlaps.append(overlap)
+            sentence = (
+                f"terms {overlap.earlier.term} ({overlap.earlier.member}) and {overlap.later.term} ({overlap.later.member}) "
+                f"ran at once for {1000 * overlap.lasted_s:.0f} ms"
+            )
+            out.red.append(_red(strikes, "overlap", sentence, overlap.from_s))
+    for mark in marks:
+        if mark.phase == "orphan" and not _frozen(strikes, mark):
+            out.orphans.append(mark)
+            out.red.append(_red(strikes, "orphan", f"a process was left behind: {mark.note}", mark.at_s))
+    out.rows = rows
+    for term, member, deposed, count, first, last in late:
+        if _within(voids, int(first) / 1e9) or _within(voids, int(last) / 1e9):
+            out.void_rows += count
+        elif deposed:
+            out.deposed_rows += count
+            if fenced:
+                sentence = f"the database took {count} rows from {member}, whose term {term} was over"
+                out.red.append(_red(strikes, "deposed write", sentence, int(first) / 1e9))
+        else:
+            out.released_rows += count
+    seen = {(run.term, run.member) for run in runs}
+    out.terms = len(seen)
+    if took is not None:
+        for run in {(run.term, run.member): run for run in runs if not _within(voids, run.from_s)}.values():
+            if (run.term, run.member) not in took:
+                out.lost_events.append(run)
+                sentence = f"the history does not say that {run.member} took charge for term {run.term}"
+                out.red.append(_red(strikes, "lost event", sentence, run.from_s))
+    _judge_backs(out, strikes)
+    return out
+
+
+def _judge_backs(out: Verdict, strikes: Sequence[Mark]) -> None:
+    found = gaps(out.runs)
+    last_s = max((run.to_s for run in out.runs), default=out.from_s)
+    if out.to_s - last_s > PAUSE_S:
+        found.append(Gap(last_s, out.to_s))
+    begins = [mark for mark in strikes if mark.phase == "begin"]
+    starts = [mark.at_s for mark in begins]
+    for gap in found:
+        index = bisect_right(starts, gap.from_s + 0.05) - 1
+        out.gaps.append((gap, begins[max(index, 0)].kind if begins else ""))
+    ends = [gap.to_s for gap in found]
+    for index, mark in enumerate(strikes):
+        if not mark.database or not mark.able or mark.excused:
+            continue
+        next_s = strikes[index + 1].at_s if index + 1 < len(strikes) else out.to_s
+        limit_s = mark.at_s + BACK_LIMIT_S
+        back_s = mark.at_s
+        for gap in found[bisect_left(ends, mark.at_s) :]:
+            if gap.from_s > min(next_s, limit_s):
+                break
+            back_s = max(back_s, gap.to_s)
+        if back_s > next_s and next_s < limit_s:
+            out.unjudged += 1
+            continue
+        out.backs.append(Back(mark, back_s - mark.at_s))
+        if back_s > limit_s:
+            sentence = (
+                f"{back_s - mark.at_s:.1f} s without a command after the {mark.phase} of {mark.kind} ({mark.at}), though "
+                f"{', '.join(mark.able)} and the database were able"
+            )
+            out.red.append(Red("back in time", sentence, mark.number, mark.at_s))
+
+
+def _voids(strikes: Sequence[Mark]) -> list[tuple[float, float]]:
+    begun = {mark.number: mark.at_s for mark in strikes if mark.phase == "begin" and mark.kind == VOID}
+    return [
+        (begun[mark.number], mark.at_s + TTL_S + 1)
+        for mark in strikes
+        if mark.phase == "end" and mark.number in begun
+    ]  # fmt: skip
+
+
+def _within(windows: Sequence[tuple[float, float]], at_s: float) -> bool:
+    return any(begin <= at_s <= end for begin, end in windows)
+
+
+def _thawed(strikes: Sequence[Mark], run: Run) -> bool:
+    """Whether this stretch began because its whole host was let go, after a stop longer than the lease allows."""
+    return any(
+        mark.phase == "end"
+        and mark.kind in WHOLE_HOST
+        and mark.host == run.host
+        and -THAWING_S < run.from_s - mark.at_s < THAW_S
+        for mark in strikes
+    ) and run.to_s - run.from_s < THAW_S  # fmt: skip
+
+
+def _frozen(strikes: Sequence[Mark], seen: Mark) -> bool:
+    """Whether the host of a process that was seen stood still as a whole then, or had until a moment before."""
+    state = False
+    for mark in strikes:
+        if mark.at_s <= seen.at_s and mark.host == seen.host and mark.kind in WHOLE_HOST:
+            state = mark.phase == "begin" or seen.at_s - mark.at_s < THAW_S
+    return state
+
+
+def _red(strikes: Sequence[Mark], promise: str, sentence: str, at_s: float) -> Red:
+    number = max((mark.number for mark in strikes if mark.phase == "begin" and mark.at_s <= at_s), default=0)
+    return Red(promise, sentence, number, at_s)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Median and maximum; zeros when there is nothing."""
+    return (statistics.median(values), max(values)) if values else (0.0, 0.0)

@@ -1,0 +1,138 @@
+"""The plan: which faults strike, where, how hard and for how long. A seed gives the same plan on every machine.
+
+What a plan cannot repeat is the microsecond: real processes run on a real machine. So a red fault is replayed by playing its
+number, and some before it, again and again (`--first`, `--faults`, `--again`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+TTL_S = 3.0
+LONG_S = (TTL_S + 0.5, TTL_S + 1.8)
+SHORT_S = (0.2, 2.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way of doing harm."""
+
+    name: str
+    weight: int
+    takes: str
+    """What is not able while it lasts: ``member`` (the one it strikes), ``database``, or ``nothing``."""
+    holds: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+    """How long it lasts: one of these ranges, in seconds."""
+    at: tuple[str, ...] = ("leader", "leader", "leader", "heir", "last")
+    """Whom it strikes, by standing."""
+    worlds: tuple[str, ...] = ("postgres", "mariadb")
+    beside: bool = True
+    """Whether it may strike beside another fault."""
+
+
+BOTH = (LONG_S, SHORT_S)
+DATABASE = ("database",)
+KINDS = (
+    # Processes killed with -9.
+    Kind("kill command", 10, "member"),
+    Kind("kill member", 10, "member"),
+    Kind("kill guard", 6, "member"),
+    Kind("kill backstop", 5, "member"),
+    Kind("kill member+guard", 4, "member"),
+    Kind("kill member+backstop", 4, "member"),
+    Kind("kill guard+backstop", 4, "member"),
+    Kind("kill host", 5, "member"),
+    # Processes that stand still, and go on.
+    Kind("stop command", 3, "command", ((0.3, 1.5),)),
+    Kind("stop member", 5, "member", BOTH),
+    Kind("stop guard", 4, "member", BOTH),
+    Kind("stop backstop", 3, "member", BOTH),
+    Kind("stop host", 5, "member", BOTH),
+    Kind("freeze host", 5, "member", BOTH),
+    # The network.
+    Kind("cut from", 5, "member", BOTH),
+    Kind("cut to", 5, "member", BOTH),
+    Kind("cut both", 5, "member", BOTH),
+    Kind("unplug", 3, "member", BOTH),
+    Kind("lossy", 4, "member", ((1.5, 4.0),)),
+    Kind("slow link", 4, "member", ((1.5, 4.0),)),
+    Kind("cut database", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, beside=False),
+    # The database.
+    Kind("restart", 4, "database", at=DATABASE, beside=False),
+    Kind("immediate", 3, "database", at=DATABASE, worlds=("postgres",), beside=False),
+    Kind("crash", 4, "database", at=DATABASE, beside=False),
+    Kind("stand still", 4, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, beside=False),
+    Kind("very slow", 4, "database", ((2.0, 4.0),), DATABASE, beside=False),
+    Kind("read-only", 4, "database", ((0.5, 2.0), (3.0, 4.5)), DATABASE, beside=False),
+    Kind("connections full", 3, "database", ((1.0, 3.5),), DATABASE, beside=False),
+    Kind("disk full", 3, "database", ((0.5, 3.0),), DATABASE, beside=False),
+    Kind("record locked", 3, "database", ((0.5, 3.5),), DATABASE, beside=False),
+    Kind("sessions ended", 3, "nothing", at=DATABASE),
+    Kind("promote synchronous", 3, "database", at=DATABASE, worlds=("postgres",), beside=False),
+    Kind("promote asynchronous", 2, "database", ((0.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
+    # Wall clocks.
+    Kind("clock of host", 4, "nothing", ((0.5, 1.5),)),
+    Kind("clock of database", 4, "nothing", ((0.5, 1.5),), DATABASE),
+    # What people do.
+    Kind("stop in order", 6, "member"),
+    Kind("switchover", 6, "nothing", at=("leader",)),
+)  # fmt: skip
+BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One strike of the plan."""
+
+    number: int
+    kind: Kind
+    at: str
+    hold_s: float
+    pause_s: float
+    """From the line standing to the strike."""
+    amount: int
+    """What is drawn for kinds that need a number: seconds of a jump, percent of loss."""
+    beside: Fault | None = None
+    """Strikes while this one lasts, or right after."""
+
+    def __str__(self) -> str:
+        held = f" for {self.hold_s:.1f} s" if self.hold_s else ""
+        return f"{self.kind.name} ({self.at}){held}"
+
+
+def plan(seed: int, world: str, *, only: str | None = None) -> Iterator[Fault]:
+    """The faults of one world, without end. Numbers count the faults, also those beside others, from 1.
+
+    Every kind that this world knows comes once before the weights decide. `only`: kinds whose name begins so.
+    """
+    dice = random.Random(f"{seed} {world}")
+    kinds = [kind for kind in KINDS if world in kind.worlds and (only is None or kind.name.startswith(only))]
+    if not kinds:
+        raise ValueError(f"no kind of fault begins with {only!r}; there are {', '.join(BY_NAME)}")
+    first = dice.sample(kinds, len(kinds))
+    besides = [kind for kind in kinds if kind.beside]
+    number = 0
+    while True:
+        number += 1
+        kind = first.pop() if first else dice.choices(kinds, [kind.weight for kind in kinds])[0]
+        fault = _draw(dice, number, kind)
+        if kind.beside and besides and dice.random() < 0.3:
+            number += 1
+            second = dice.choices(besides, [kind.weight for kind in besides])[0]
+            others = [at for at in second.at if at != fault.at]
+            if others and not (kind.takes == second.takes == "nothing"):
+                beside = _draw(dice, number, second, at=dice.choice(others))
+                fault = Fault(fault.number, kind, fault.at, fault.hold_s, fault.pause_s, fault.amount, beside)
+            else:
+                number -= 1
+        yield fault
+
+
+def _draw(dice: random.Random, number: int, kind: Kind, *, at: str | None = None) -> Fault:
+    hold_s = dice.uniform(*dice.choice(kind.holds))
+    return Fault(
+        number, kind, at or dice.choice(kind.at), round(hold_s, 2), round(dice.uniform(0.05, 0.9), 2),
+        dice.choice((-1, 1)) * dice.randint(5, 7200),
+    )  # fmt: skip

@@ -1,0 +1,284 @@
+"""How each kind of fault is carried out. A strike is a context: it strikes on entering, and heals on leaving.
+
+What dies by a strike is not brought back here: the world starts a new member on a host that has none, as a service manager would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from heirflow.errors import HeirflowError
+from heirflow.testing import outages
+from heirflow.testing.lab.clocks import Clocks
+from heirflow.testing.lab.databases import Database
+from heirflow.testing.lab.ground import Ground, kill_all, signal_all
+from heirflow.testing.lab.plan import Fault
+from heirflow.testing.rig import Member
+
+ORDER_LIMIT_S = 20.0
+
+
+class NotNow(HeirflowError):
+    """This fault cannot be carried out here or now; the sentence says why. It does not count."""
+
+
+class Stage(Protocol):
+    """What a strike needs of its world."""
+
+    ground: Ground
+    clocks: Clocks
+    database: Database
+    election: str
+
+    def member(self, host: str) -> Member:
+        """The member of a host; raises `NotNow` when there is none."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; True when the run is ending."""
+
+    def tell(self, sentence: str) -> None:
+        """Write into the record of the run."""
+
+
+Strike = Callable[[Stage, Fault, str], AbstractContextManager[None]]
+
+
+def strike(stage: Stage, fault: Fault, host: str) -> AbstractContextManager[None]:
+    """Carry out a fault on a host (for the database's faults: the host of its primary)."""
+    family, _, rest = fault.kind.name.partition(" ")
+    if family in {"kill", "stop"} and rest not in {"host", "in order"}:
+        return (_killed if family == "kill" else _stopped)(stage, host, rest.split("+"))
+    return _OTHERS[fault.kind.name](stage, fault, host)
+
+
+# ---- processes ------------------------------------------------------------------------------------------------------
+
+
+def _pids(stage: Stage, host: str, parts: list[str]) -> list[int]:
+    member = stage.member(host)
+    member.ask()
+    try:
+        return [member.seen[part] for part in parts]
+    except KeyError as part:
+        raise NotNow(f"{host} has no {part.args[0]}") from None
+
+
+@contextlib.contextmanager
+def _killed(stage: Stage, host: str, parts: list[str]) -> Iterator[None]:
+    pids = _pids(stage, host, parts)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # all of them before any can react
+        _send(pids, number)
+    yield
+
+
+@contextlib.contextmanager
+def _stopped(stage: Stage, host: str, parts: list[str]) -> Iterator[None]:
+    pids = _pids(stage, host, parts)
+    _send(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _send(pids, signal.SIGCONT)
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextlib.contextmanager
+def _kill_host(stage: Stage, _fault: Fault, host: str) -> Iterator[None]:
+    space = stage.ground.space(host)
+    signal_all(space, signal.SIGSTOP)
+    kill_all(space)
+    yield
+
+
+@contextlib.contextmanager
+def _stop_host(stage: Stage, _fault: Fault, host: str) -> Iterator[None]:
+    space = stage.ground.space(host)
+    signal_all(space, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        signal_all(space, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def _freeze_host(stage: Stage, _fault: Fault, host: str) -> Iterator[None]:
+    freezer = stage.ground.freezers.get(host)
+    if freezer is None:
+        raise NotNow("there is no cgroup freezer here")
+    freezer.freeze(True)
+    try:
+        yield
+    finally:
+        freezer.freeze(False)
+
+
+# ---- the network ----------------------------------------------------------------------------------------------------
+
+
+def _cut(*, sent: bool, received: bool) -> Strike:
+    @contextlib.contextmanager
+    def cut(stage: Stage, _fault: Fault, host: str) -> Iterator[None]:
+        cable = stage.ground.cables[host]
+        cable.drop_from, cable.drop_to = sent, received
+        stage.ground.apply()
+        try:
+            yield
+        finally:
+            cable.drop_from = cable.drop_to = False
+            stage.ground.apply()
+
+    return cut
+
+
+@contextlib.contextmanager
+def _unplug(stage: Stage, _fault: Fault, host: str) -> Iterator[None]:
+    stage.ground.unplug(host, out=True)
+    try:
+        yield
+    finally:
+        stage.ground.unplug(host, out=False)
+
+
+@contextlib.contextmanager
+def _lossy(stage: Stage, fault: Fault, host: str) -> Iterator[None]:
+    cable = stage.ground.cables[host]
+    cable.loss_percent = 5 + abs(fault.amount) % 36
+    stage.ground.apply()
+    try:
+        yield
+    finally:
+        cable.loss_percent = 0
+        stage.ground.apply()
+
+
+@contextlib.contextmanager
+def _slow_link(stage: Stage, fault: Fault, host: str) -> Iterator[None]:
+    stage.ground.narrow(host, 50 + abs(fault.amount) % 500)
+    try:
+        yield
+    finally:
+        stage.ground.narrow(host, None)
+
+
+# ---- the database ---------------------------------------------------------------------------------------------------
+
+
+def _outage(way: outages.Outage) -> Strike:
+    def out(stage: Stage, _fault: Fault, _host: str) -> AbstractContextManager[None]:
+        return way(stage.database.server)
+
+    return out
+
+
+@contextlib.contextmanager
+def _immediate(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
+    stage.database.server.immediate()
+    yield
+    stage.database.server.start()
+
+
+@contextlib.contextmanager
+def _very_slow(stage: Stage, fault: Fault, _host: str) -> Iterator[None]:
+    """Its processes run only a small part of the time."""
+    server, ending = stage.database.server, threading.Event()
+    stands_s = 0.1 + abs(fault.amount) % 500 / 1000
+
+    def pulse() -> None:
+        while not ending.is_set():
+            server.freeze()
+            ending.wait(stands_s)
+            server.thaw()
+            ending.wait(0.03)
+
+    pulsing = threading.Thread(target=pulse, name="pulse")
+    pulsing.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        pulsing.join()
+        server.thaw()
+
+
+def _promoted(*, synchronous: bool) -> Strike:
+    @contextlib.contextmanager
+    def promoted(stage: Stage, fault: Fault, _host: str) -> Iterator[None]:
+        stage.database.fail_over(lag_s=None if synchronous else fault.hold_s, wait=stage.wait)
+        yield
+
+    return promoted
+
+
+# ---- clocks, and people ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _jump(stage: Stage, fault: Fault, host: str) -> Iterator[None]:
+    if stage.clocks.library is None:
+        raise NotNow("there is no C compiler here, which clocks that jump need")
+    stage.clocks.jump(host, fault.amount)
+    try:
+        yield
+    finally:
+        stage.clocks.jump(host, 0)
+
+
+@contextlib.contextmanager
+def _stop_in_order(stage: Stage, _fault: Fault, host: str) -> Iterator[None]:
+    stage.member(host).process.send_signal(signal.SIGTERM)
+    yield
+
+
+@contextlib.contextmanager
+def _switchover(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
+    words = [sys.executable, "-m", "heirflow", "switchover", stage.election, "--no-wait"]
+    done = subprocess.run(
+        words, env={**os.environ, "HEIRFLOW_DB_URL": stage.database.server.url("psycopg" if stage.database.standby else "pymysql")},
+        capture_output=True, text=True, check=False, timeout=ORDER_LIMIT_S,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise NotNow(f"the order was refused: {done.stderr.strip()[-200:]}")
+    yield
+
+
+_OTHERS: dict[str, Strike] = {
+    "kill host": _kill_host,
+    "stop host": _stop_host,
+    "freeze host": _freeze_host,
+    "cut from": _cut(sent=True, received=False),
+    "cut to": _cut(sent=False, received=True),
+    "cut both": _cut(sent=True, received=True),
+    "cut database": _cut(sent=True, received=True),
+    "unplug": _unplug,
+    "lossy": _lossy,
+    "slow link": _slow_link,
+    "restart": _outage(outages.restarted),
+    "immediate": _immediate,
+    "crash": _outage(outages.crashed),
+    "stand still": _outage(outages.frozen),
+    "very slow": _very_slow,
+    "read-only": _outage(outages.read_only),
+    "connections full": _outage(outages.connections_exhausted),
+    "disk full": _outage(outages.disk_full),
+    "record locked": _outage(outages.record_locked),
+    "sessions ended": _outage(outages.sessions_ended),
+    "promote synchronous": _promoted(synchronous=True),
+    "promote asynchronous": _promoted(synchronous=False),
+    "clock of host": _jump,
+    "clock of database": _jump,
+    "stop in order": _stop_in_order,
+    "switchover": _switchover,
+}

@@ -1,0 +1,261 @@
+"""One world of the laboratory: three members on three hosts, one database, one plan. It strikes, heals, and says what it did.
+
+What it writes is `Mark`s: at each beginning and end of a fault the moment, and who was *able* then: hosts whose member stood in
+the line at the last look and which no fault holds, and whether the database is. The judge reads marks and the
+commands' own lines, and asks nobody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from heirflow.testing import written
+from heirflow.testing.lab import command
+from heirflow.testing.lab.clocks import Clocks
+from heirflow.testing.lab.databases import Database, database
+from heirflow.testing.lab.ground import Ground
+from heirflow.testing.lab.ledger import Ledger
+from heirflow.testing.lab.plan import TTL_S, Fault
+from heirflow.testing.lab.strikes import NotNow, strike
+from heirflow.testing.rig import Member, Rig, RigError, now_s
+
+HOSTS = ("ada", "ben", "cleo")
+ORPHAN_S = 0.4
+"""Who is seen twice, so long apart, beside a leader that stayed the same all the while, is no dying process."""
+STANDING_LIMIT_S = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the world did, and what was able from then on."""
+
+    at_s: float
+    phase: str
+    """``begin``, ``end``; ``standing``: the line stood; ``skipped``; ``orphan``; ``told``."""
+    number: int
+    kind: str
+    at: str
+    host: str
+    database: bool
+    able: tuple[str, ...]
+    """Hosts with a member in the line and no fault."""
+    excused: str = ""
+    """Why nobody need lead although somebody is able."""
+    note: str = ""
+
+
+class World:
+    """Open it with ``with``, then `play`."""
+
+    def __init__(self, kind: str, number: int, folder: Path, ending: threading.Event) -> None:
+        self.kind, self.folder, self.election = kind, folder, f"lab-{kind}"
+        self._ending = ending
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
+        self.ticks = folder / "ticks"
+        self.ticks.mkdir()
+        self.ground = Ground(kind, number, (*HOSTS, "db1", "db2") if kind == "postgres" else (*HOSTS, "db1"))
+        self.clocks = Clocks(folder / "clocks")
+        self.ledger = Ledger(self.ticks)
+        self.marks: list[Mark] = []
+        self.faults = 0
+        self.after: Callable[[World, Fault], None] = lambda _world, _fault: None
+        """Called when the line stands again after a fault."""
+        self._record = (folder / "marks.jsonl").open("a", buffering=1)
+        self._holding: dict[int, tuple[Fault, str]] = {}
+        self._seen: set[str] = set()
+        self._places: dict[str, int] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> World:  # noqa: PYI034  `Self` is not in Python 3.10
+        with ExitStack() as stack:
+            stack.callback(self._record.close)
+            stack.callback(self.ground.end)
+            self.ground.make()
+            self.database: Database = stack.enter_context(database(self.kind, self.ground, self.clocks))
+            words = [sys.executable, "-S", "-E", command.__file__, str(self.ticks)]
+            self.rig = Rig(
+                self.database.url(), self.folder, ttl_s=TTL_S, election=self.election, command=words,
+                options=["--log-format", "json", "--stop-timeout", "5s"], env={"LAB_URL": self.database.plain_url()},
+            )  # fmt: skip
+            stack.enter_context(self.rig)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            for freezer in self.ground.freezers.values():
+                freezer.freeze(False)
+        self._stack.close()
+
+    # what a strike needs
+
+    def member(self, host: str) -> Member:
+        member = self.rig.members.get(host)
+        if member is None or member.process.poll() is not None:
+            raise NotNow(f"{host} has no member now")
+        return member
+
+    def wait(self, seconds: float) -> bool:
+        return self._ending.wait(seconds)
+
+    def tell(self, sentence: str) -> None:
+        self._mark("told", None, "", note=sentence)
+
+    # the plan
+
+    def play(self, faults: Iterable[Fault], until: Callable[[], bool]) -> None:
+        """Carry out faults until they end, `until` says so, or the run is ending."""
+        for fault in faults:
+            if until() or self._ending.is_set():
+                break
+            self._stand(fault)
+            if self.wait(fault.pause_s):
+                break
+            try:
+                self._round(fault)
+            except NotNow as reason:
+                self._mark("skipped", fault, "", note=str(reason))
+            self.ledger.absorb()
+        self._stand(None)
+
+    def _round(self, fault: Fault) -> None:
+        try:
+            with self._struck(fault):
+                if fault.beside is not None:
+                    # Beside a fault that lasts, in its middle; after one that does not, in the recovery from it.
+                    self.wait(min(0.4, fault.hold_s / 2 or 0.25))
+                    with contextlib.suppress(NotNow), self._struck(fault.beside):
+                        self.wait(max(fault.hold_s, fault.beside.hold_s))
+                elif fault.kind.name != "promote asynchronous":
+                    self.wait(fault.hold_s)
+        finally:
+            standby = self.database.standby
+            if fault.kind.name.startswith("promote") and standby is not None and standby.pid is None:
+                self.database.rebuild()
+
+    @contextlib.contextmanager
+    def _struck(self, fault: Fault) -> Iterator[None]:
+        self._look()
+        host = self._host(fault.at)
+        with ExitStack() as stack:
+            self._holding[fault.number] = (fault, host)
+            self._mark("begin", fault, host)
+            try:
+                stack.enter_context(strike(self, fault, host))
+            except NotNow as reason:
+                del self._holding[fault.number]
+                self._mark("skipped", fault, host, note=str(reason))
+                raise
+            self.faults += 1
+            try:
+                yield
+            finally:
+                # Two steps: what is healed here takes time, and is able only when it is whole.
+                with ExitStack() as last:
+                    last.callback(self._ended, fault, host)
+                    stack.close()
+
+    def _ended(self, fault: Fault, host: str) -> None:
+        if fault.kind.takes == "database":
+            self.database.whole()
+        del self._holding[fault.number]
+        if fault.kind.takes == "member":
+            self._seen.discard(host)  # it is able again when it has been seen in the line again
+        self._mark("end", fault, host)
+
+    def _host(self, at: str) -> str:
+        if at == "database":
+            return self.database.host
+        order = sorted(self._places, key=lambda host: self._places[host])
+        if not order:
+            raise NotNow("nobody stands in the line")
+        return order[{"leader": 0, "heir": min(1, len(order) - 1)}.get(at, len(order) - 1)]
+
+    # the line
+
+    def _look(self) -> dict[str, dict[str, Any]]:
+        """Ask every living member; remembers who stands in the line and where."""
+        facts: dict[str, dict[str, Any]] = {}
+        for host, member in self.rig.members.items():
+            if member.process.poll() is None and (fact := member.ask(0.3)) is not None:
+                facts[host] = fact
+        self._seen = {host for host, fact in facts.items() if fact["ready"] and (fact["leader"] or fact["place"])}
+        self._places = {host: 0 if facts[host]["leader"] else facts[host]["place"] or 9 for host in self._seen}
+        return facts
+
+    def _fill(self) -> None:
+        for host in HOSTS:
+            member = self.rig.members.get(host)
+            if member is None or member.process.poll() is not None:
+                with contextlib.suppress(KeyError):
+                    del self.rig.members[host]
+                self.rig.add(host, enter=self.ground.enter(host), env=self.clocks.env(host))
+
+    def _stand(self, fault: Fault | None) -> None:
+        """Start who is missing, and wait until the line stands: a leader whose command writes, and an heir. Looks for orphans."""
+        until = time.monotonic() + STANDING_LIMIT_S
+        while not self._ending.is_set():
+            self._fill()
+            facts = self._look()
+            leading = [fact for fact in facts.values() if fact["leader"] and fact["command_pid"]]
+            if len(leading) == 1 and len(self._seen) >= 2 and self._writes(leading[0]):
+                break
+            if time.monotonic() > until:
+                self._mark("told", fault, "", note=f"the line did not stand within {STANDING_LIMIT_S:g} s")
+                raise RigError(
+                    f"{self.kind}: the line did not stand within {STANDING_LIMIT_S:g} s\n{self.rig.story()[-6000:]}"
+                )
+            self.wait(0.05)
+        self._mark("standing", fault, "")
+        self._orphans()
+        if fault is not None:
+            self.after(self, fault)
+
+    def _name(self, fact: dict[str, Any]) -> Path:
+        return self.ticks / f"{fact['term']}.{fact['member']}.{fact['command_pid']}.ticks"
+
+    def _writes(self, fact: dict[str, Any]) -> bool:
+        start = written.start_of(self._name(fact))
+        return start is not None and now_s() - start.last_s < 0.2
+
+    def _orphans(self) -> None:
+        """Processes of any start but the leader's, seen twice while the leader stayed the same."""
+        first = self._strangers()
+        if first and not self.wait(ORPHAN_S):
+            for pid, path in (self._strangers() or {}).items():
+                if first.get(pid) == path:
+                    self._mark("orphan", None, path.name.split(".")[1].split("-")[0], note=f"{pid} of {path.name}")
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)  # told once: it must not overlap with all that follows
+
+    def _strangers(self) -> dict[int, Path] | None:
+        leading = [fact for fact in self._look().values() if fact["leader"] and fact["command_pid"]]
+        if len(leading) != 1:
+            return None
+        own = self._name(leading[0])
+        return {pid: path for pid, path in written.processes(self.ticks).items() if path != own}
+
+    # what is written down
+
+    def _mark(self, phase: str, fault: Fault | None, host: str, *, note: str = "") -> None:
+        held = self._holding.values()
+        taken = {where for one, where in held if one.kind.takes == "member"}
+        excused = "; ".join(one.kind.name for one, _ in held if one.kind.takes == "command")
+        mark = Mark(
+            now_s(), phase, fault.number if fault else 0, fault.kind.name if fault else "", fault.at if fault else "", host,
+            not any(one.kind.takes == "database" for one, _ in held), tuple(sorted(self._seen - taken)), excused, note,
+        )  # fmt: skip
+        self.marks.append(mark)
+        self._record.write(json.dumps(asdict(mark)) + "\n")

@@ -1,0 +1,39 @@
+"""The plan of the fault laboratory."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from heirflow.testing.lab.plan import KINDS, plan
+from heirflow.testing.lab.strikes import _OTHERS
+
+
+@pytest.mark.parametrize("world", ["postgres", "mariadb"])
+def test_a_seed_is_a_plan_and_every_kind_comes(world: str) -> None:
+    first, again = (list(islice(plan(7, world), 120)) for _ in range(2))
+    assert first == again
+    assert first != list(islice(plan(8, world), 120))
+    assert {fault.kind.name for fault in first} >= {kind.name for kind in KINDS if world in kind.worlds}
+    numbers = [one.number for fault in first for one in (fault, fault.beside) if one is not None]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_beside_a_fault_another_part_is_struck() -> None:
+    besides = [(fault, fault.beside) for fault in islice(plan(3, "postgres"), 400) if fault.beside]
+    assert len(besides) > 40
+    assert all(fault.at != beside.at and fault.kind.beside and beside.kind.beside for fault, beside in besides)
+
+
+def test_every_kind_can_be_carried_out() -> None:
+    parts = {"kill", "stop"}
+    assert all(kind.name in _OTHERS or kind.name.split(" ")[0] in parts for kind in KINDS)
+
+
+def test_only_and_a_kind_that_does_not_exist() -> None:
+    assert {fault.kind.name for fault in islice(plan(1, "mariadb", only="cut"), 30)} == {
+        "cut from", "cut to", "cut both", "cut database"
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="no kind of fault begins with 'flood'"):
+        next(plan(1, "mariadb", only="flood"))

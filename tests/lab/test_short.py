@@ -1,0 +1,100 @@
+"""The short form of `make faults`: seeded faults on real servers in network namespaces, and nothing left, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from heirflow.testing.lab import ground
+
+LAB = [sys.executable, "-m", "heirflow.testing.lab"]
+
+
+@pytest.fixture(autouse=True)
+def possible() -> None:
+    if missing := ground.missing():
+        pytest.skip("; ".join(missing))  # in CI a skip is a failure
+
+
+def left(mark: str) -> list[str]:
+    """What is there of a laboratory: namespaces, freezers, folders, processes."""
+    roots = [ground.SPACES, Path("/sys/fs/cgroup/freezer"), Path("/sys/fs/cgroup"), Path(tempfile.gettempdir())]
+    found = [str(path) for root in roots for path in root.glob(f"{ground.PREFIX}{mark}-*")]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"{ground.PREFIX}{mark}-".encode() in (entry / "cmdline").read_bytes():
+                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                pass
+    return found
+
+
+def begun(*words: str) -> tuple[subprocess.Popen[bytes], str]:
+    process = subprocess.Popen([*LAB, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    mark = f"{process.pid}-{Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    return process, mark
+
+
+def wait_for_a_command(mark: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while not any(".ticks" in line for line in left(mark)):
+        assert time.monotonic() < until and process.poll() is None, "no command ran within 60 s"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_short_campaign_breaks_no_promise(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.svg"
+    process, mark = None, ""
+    words = [*LAB, "--minutes", "0.5", "--seed", "11", "--json", "--picture", str(picture)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, said = process.communicate(timeout=200)
+    facts = json.loads(out)
+    # Said first, so that a broken promise gets no second chance.
+    for promise in ("overlaps", "orphans", "lost_events"):
+        assert facts[promise] == 0, f"{promise}: {facts['red']}"
+    assert facts["worlds"]["postgres"]["rows_of_a_deposed_term"] == 0, facts["red"]
+    assert process.returncode == 0, f"{facts['red']} {facts['troubles']}\n{said}"
+    assert facts["faults"] >= 4 and facts["terms"] >= 2 and facts["worlds"]["postgres"]["rows"] > 100
+    assert picture.read_text().startswith("<svg")
+    assert not left(mark or f"{process.pid}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_nothing_is_left_after_ctrl_c_nor_by_the_next_after_kill_9() -> None:
+    process, mark = begun("--world", "mariadb", "--minutes", "5")
+    try:
+        wait_for_a_command(mark, process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert not left(mark)
+        process, mark = begun("--world", "mariadb", "--minutes", "5")
+        wait_for_a_command(mark, process)
+    finally:
+        process.kill()
+        process.wait()
+    assert left(mark)
+    assert any(mark in name for name in ground.clear_away())
+    assert not left(mark)
+
+
+def test_without_root_it_says_what_is_missing(tmp_path: Path) -> None:
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", *LAB, "--faults", "1"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}
+    )
+    if "Permission denied" in done.stderr or "No module named" in done.stderr:
+        pytest.skip("nobody may not read this environment")
+    assert done.returncode == 3
+    assert "only root may make network namespaces" in done.stderr and "What runs anyway" in done.stderr
