@@ -140,13 +140,19 @@ def test_a_renewal_ends_those_that_came_back_and_says_so_once(url: str, theirs: 
         assert [event.what for event in store.events(election, 9)] == [What.TOOK_CHARGE, What.TOOK_CHARGE, What.FENCED]
 
 
-def test_a_member_that_leads_again_keeps_its_sessions(url: str, theirs: Sessions) -> None:
+def test_a_member_that_leads_again_ends_what_its_earlier_term_left_and_then_keeps_its_sessions(
+    url: str, theirs: Sessions
+) -> None:
+    """A statement of the dead command can still be under way to its session: the network was cut, and heals."""
     election = new_election()
     with leading(url, election, "a-1", "b-2") as (_, lead):
-        own, other = theirs.open("heirflow/a-1"), theirs.open("heirflow/b-2")
-        assert lead("a-1").told == ("ended 1 session of b-2, which led before",)
-        lead("a-1", renew=True)
-        assert alive(own) and not alive(other)
+        before, other = theirs.open("heirflow/a-1"), theirs.open("heirflow/b-2")
+        told = lead("a-1").told
+        assert told == ("ended 1 session of a-1, which led before", "ended 1 session of b-2, which led before")
+        assert not alive(before) and not alive(other)
+        own = theirs.open("heirflow/a-1")
+        assert lead("a-1", renew=True).told == ()
+        assert alive(own)
 
 
 def test_the_leader_of_another_election_is_spared(url: str, theirs: Sessions) -> None:

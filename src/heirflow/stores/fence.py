@@ -1,8 +1,12 @@
 """Ending, on PostgreSQL, the sessions of members that led before: a command killed too late can do harm only through these.
 
 A command's sessions are named ``heirflow/<member id>`` (its environment has PGAPPNAME). Only such a session is ever ended, and
-only when the history says that this very member led an *earlier* term of this very election; never one of the leader's own
-member, which may have led an earlier term too. The names that are looked for are bound values and compared as a whole.
+only when the history says that this very member led an *earlier* term of this very election. The names that are looked for
+are bound values and compared as a whole.
+
+The leader's own member may have led an earlier term too. What that left behind is ended at taking charge, when no command of
+it runs: a statement of a dead command can lie in its host's kernel as long as the network is cut, and arrive when the same
+member leads again. At renewals its own sessions are left alone: they are its command's.
 
 A leader looks with every swap that it wins: at taking charge it also waits a little until they are gone, as their locks
 would stall its command. Between looks the login trigger (`fence_login`) keeps them out, where it is installed.
@@ -112,13 +116,13 @@ class SessionFence:
     def _end(
         self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
     ) -> tuple[str, ...]:
-        own = session_name(leader)
+        own = session_name(leader) if wait_s is None else ""
         names = [name for (name,) in conn.execute(_SEEN, {"own": own}).all() if name not in self._strangers]
         if not names:
             return ()
         ids = [name.removeprefix(PREFIX) for name in names]
         found = conn.execute(self._led, {"p_election": election, "p_term": term, "p_ids": ids}).all()
-        deposed = sorted({member for (member,) in found} - {leader})
+        deposed = sorted({member for (member,) in found} - ({leader} if wait_s is None else set()))
         self._strangers.update({*names} - {PREFIX + member for member in deposed})
         if not deposed:
             return ()
