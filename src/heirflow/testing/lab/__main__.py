@@ -24,7 +24,7 @@ from heirflow.testing.lab import ground, report
 from heirflow.testing.lab.judging import Red, Verdict
 from heirflow.testing.lab.picture import draw
 from heirflow.testing.lab.plan import Fault, plan
-from heirflow.testing.lab.runner import Runner
+from heirflow.testing.lab.runner import Runner, Stalls
 from heirflow.testing.servers import mariadb_missing
 
 TELL_EVERY_S = 15.0
@@ -124,7 +124,7 @@ def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
         for number, (world, faults) in enumerate(plans.items(), 1)
     ]
     threads = [threading.Thread(target=runner.run, name=runner.kind) for runner in runners]
-    with _asked_to_end(ending):
+    with _asked_to_end(ending), Stalls() as stalls:
         for thread in threads:
             thread.start()
         tell_at, write_at = began, began + 60
@@ -136,8 +136,8 @@ def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
                 _progress(given, runners, tell_at - began)
             if given.summary and time.monotonic() >= write_at:
                 write_at += 60
-                given.summary.write_text(json.dumps(_facts(given, runners), indent=1))
-    facts, verdicts = _facts(given, runners), _verdicts(runners)
+                given.summary.write_text(json.dumps(_facts(given, runners, stalls), indent=1))
+    facts, verdicts = _facts(given, runners, stalls), _verdicts(runners)
     if given.summary:
         given.summary.write_text(json.dumps(facts, indent=1))
     if given.picture and verdicts:
@@ -159,9 +159,9 @@ def _verdicts(runners: Sequence[Runner]) -> list[Verdict]:
     return [verdict for runner in runners for verdict in runner.all()]
 
 
-def _facts(given: argparse.Namespace, runners: Sequence[Runner]) -> dict[str, object]:
+def _facts(given: argparse.Namespace, runners: Sequence[Runner], stalls: Stalls) -> dict[str, object]:
     troubles = [trouble for runner in runners for trouble in runner.troubles]
-    return report.summary(_verdicts(runners), troubles, seed=given.seed)
+    return report.summary(_verdicts(runners), troubles, seed=given.seed, stalls=stalls.lasted_s)
 
 
 def _title(facts: dict[str, object]) -> str:

@@ -22,21 +22,22 @@ class Kind:
     name: str
     weight: int
     takes: str
-    """What is not able while it lasts: ``member`` (the one it strikes), ``database``, or ``nothing``."""
+    """What is not able while it lasts: ``member`` (the one it strikes), ``database``, or ``nothing``; ``command``: nobody need
+    run it meanwhile."""
     holds: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
     """How long it lasts: one of these ranges, in seconds."""
     at: tuple[str, ...] = ("leader", "leader", "leader", "heir", "last")
     """Whom it strikes, by standing."""
     worlds: tuple[str, ...] = ("postgres", "mariadb")
     beside: bool = True
-    """Whether it may strike beside another fault."""
+    """Whether it may strike beside another fault, second."""
 
 
 BOTH = (LONG_S, SHORT_S)
 DATABASE = ("database",)
 KINDS = (
     # Processes killed with -9.
-    Kind("kill command", 10, "member"),
+    Kind("kill command", 10, "member", at=("leader",)),
     Kind("kill member", 10, "member"),
     Kind("kill guard", 6, "member"),
     Kind("kill backstop", 5, "member"),
@@ -45,7 +46,7 @@ KINDS = (
     Kind("kill guard+backstop", 4, "member"),
     Kind("kill host", 5, "member"),
     # Processes that stand still, and go on.
-    Kind("stop command", 3, "command", ((0.3, 1.5),)),
+    Kind("stop command", 3, "command", ((0.3, 1.5),), ("leader",)),
     Kind("stop member", 5, "member", BOTH),
     Kind("stop guard", 4, "member", BOTH),
     Kind("stop backstop", 3, "member", BOTH),
@@ -78,6 +79,7 @@ KINDS = (
     # What people do.
     Kind("stop in order", 6, "member"),
     Kind("switchover", 6, "nothing", at=("leader",)),
+    Kind("pause", 3, "command", ((0.5, 2.5),), ("leader",)),
 )  # fmt: skip
 BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 
@@ -118,7 +120,7 @@ def plan(seed: int, world: str, *, only: str | None = None) -> Iterator[Fault]:
         number += 1
         kind = first.pop() if first else dice.choices(kinds, [kind.weight for kind in kinds])[0]
         fault = _draw(dice, number, kind)
-        if kind.beside and besides and dice.random() < 0.3:
+        if besides and dice.random() < 0.3:
             number += 1
             second = dice.choices(besides, [kind.weight for kind in besides])[0]
             others = [at for at in second.at if at != fault.at]

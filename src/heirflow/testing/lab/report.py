@@ -11,8 +11,10 @@ from heirflow.testing.lab.judging import BACK_LIMIT_S, Verdict, spread
 FENCED = {"postgres": True, "mariadb": False}
 
 
-def summary(verdicts: Sequence[Verdict], troubles: Sequence[str], *, seed: int) -> dict[str, Any]:
-    """The whole run as plain data."""
+def summary(
+    verdicts: Sequence[Verdict], troubles: Sequence[str], *, seed: int, stalls: Sequence[float] = ()
+) -> dict[str, Any]:
+    """The whole run as plain data. `stalls`: how long the machine itself stood still, each time."""
     faults: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     for verdict in verdicts:
@@ -55,6 +57,7 @@ def summary(verdicts: Sequence[Verdict], troubles: Sequence[str], *, seed: int) 
             for verdict in verdicts
             for red in verdict.red
         ],
+        "machine_stood_still": {"count": len(stalls), "max_s": max(stalls, default=0.0)},
         "troubles": list(troubles),
     }
 
@@ -103,6 +106,8 @@ def text(facts: dict[str, Any]) -> str:
     ):
         if facts[name]["count"]:
             lines.append(f"{facts[name]['count']} {words}, at most {facts[name]['max_ms']:.0f} ms")
+    if (still := facts["machine_stood_still"])["count"]:
+        lines.append(f"the machine itself stood still {still['count']} times, at most {still['max_s']:.2f} s")
     lines += ["", "nobody ran the command, by the fault before it", *_table(facts["kinds"])]
     if facts["skipped"]:
         lines += ["", "not carried out", *(f"  {count} times: {why}" for why, count in facts["skipped"].items())]

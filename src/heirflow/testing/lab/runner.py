@@ -106,6 +106,33 @@ class Runner:
         return [*self.verdicts, *([current] if current is not None and current not in self.verdicts else [])]
 
 
+class Stalls:
+    """How often the machine itself stood still: then nobody on it could keep a time. Told beside the figures, excuses nothing."""
+
+    LONG_S = 0.3
+
+    def __init__(self) -> None:
+        self.lasted_s: list[float] = []
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stalls", daemon=True)
+
+    def __enter__(self) -> Stalls:  # noqa: PYI034  `Self` is not in Python 3.10
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while not self._ending.wait(0.02):
+            now = time.monotonic()
+            if now - before > self.LONG_S:
+                self.lasted_s.append(round(now - before, 3))
+            before = now
+
+
 def _sentence(trouble: BaseException) -> str:
     lines = str(trouble).strip().splitlines()
     return f"{type(trouble).__name__}: {lines[0][:300]}" if lines else type(trouble).__name__

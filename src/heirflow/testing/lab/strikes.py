@@ -242,16 +242,37 @@ def _stop_in_order(stage: Stage, _fault: Fault, host: str) -> Iterator[None]:
     yield
 
 
-@contextlib.contextmanager
-def _switchover(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
-    words = [sys.executable, "-m", "heirflow", "switchover", stage.election, "--no-wait"]
+def _order(stage: Stage, *words: str) -> None:
+    """Give an order as an operator would. Raises `NotNow` when it is refused."""
+    driver = "psycopg" if stage.database.kind == "postgres" else "pymysql"
     done = subprocess.run(
-        words, env={**os.environ, "HEIRFLOW_DB_URL": stage.database.server.url("psycopg" if stage.database.standby else "pymysql")},
-        capture_output=True, text=True, check=False, timeout=ORDER_LIMIT_S,
+        [sys.executable, "-m", "heirflow", *words],
+        env={**os.environ, "HEIRFLOW_DB_URL": stage.database.server.url(driver)},
+        capture_output=True, text=True, check=False, timeout=ORDER_LIMIT_S, start_new_session=True,
     )  # fmt: skip
     if done.returncode != 0:
-        raise NotNow(f"the order was refused: {done.stderr.strip()[-200:]}")
+        raise NotNow(f"{words[0]} was refused: {done.stderr.strip()[-120:]}")
+
+
+@contextlib.contextmanager
+def _switchover(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
+    _order(stage, "switchover", stage.election, "--no-wait")
     yield
+
+
+@contextlib.contextmanager
+def _pause(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
+    _order(stage, "pause", stage.election)
+    try:
+        yield
+    finally:
+        for again in range(5):  # otherwise nobody could ever lead again
+            try:
+                _order(stage, "resume", stage.election)
+                break
+            except NotNow:
+                if again == 4:
+                    raise
 
 
 _OTHERS: dict[str, Strike] = {
@@ -281,4 +302,5 @@ _OTHERS: dict[str, Strike] = {
     "clock of database": _jump,
     "stop in order": _stop_in_order,
     "switchover": _switchover,
+    "pause": _pause,
 }

@@ -147,7 +147,8 @@ class World:
 
     @contextlib.contextmanager
     def _struck(self, fault: Fault) -> Iterator[None]:
-        self._look()
+        if not any(one.kind.takes == "database" for one, _ in self._holding.values()):
+            self._look()  # without their database members cannot say where they stand: then the last look counts
         host = self._host(fault.at)
         with ExitStack() as stack:
             self._holding[fault.number] = (fault, host)
