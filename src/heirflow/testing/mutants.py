@@ -178,7 +178,8 @@ MUTANTS = (
         Patch(talk, "_release", "    assert state.command is Command.NONE,", "    assert True,"))),
     Mutant("a member takes charge while its own last command lives", (
         Patch(talk, "wish", "if state.known and state.command is Command.NONE:", "if state.known:"),),
-        without=(Patch(line, "is_ready", "and state.stop is None", ""),), only=("backup restored",) * 6 + ("asked to stop", "stubborn commands") * 3),
+        without=(Patch(line, "is_ready", "and state.stop is None", ""),),
+        only=("backup restored",) * 6 + ("asked to stop", "stubborn commands") * 3),
     Mutant("a swap does not ask for the version", (
         Patch(register, "SimStore.exchange", "swapped = swap.expected ==", "swapped = bool(swap) or swap.expected =="),)),
     Mutant("a deposed leader does not kill", (
