@@ -113,7 +113,8 @@ class Hooks:
         self._thread.start()
 
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
-        if self._term is not None and state.term != self._term and state.command is Command.NONE:
+        over = state.term != self._term or state.done  # done, and the store never heard of it: the lease runs out
+        if self._term is not None and over and state.command is Command.NONE:
             self._tell("demote", state, self._term)
             self._term = None
         if self._term is None and state.term is not None and state.command is Command.RUNNING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_hooks_hear_in_order_who_leads(start: Callable, tmp_path: Path) -> None:
     first.process.terminate()
     assert first.process.wait(20) == 0
     words = [line.split()[:2] for line in told.read_text().splitlines()]
-    assert words == [["promote", "1"], ["demote", "1"]]
+    assert words == [["promote", "1"], ["demote", "1"]], first.told
     until(lambda: "promote 2" in every.read_text(), "the second was promoted")
     assert "leader 2" in every.read_text().splitlines()
     second.process.terminate()
@@ -101,3 +102,17 @@ def test_a_hook_holds_up_nobody(start: Callable, tmp_path: Path) -> None:
     until(lambda: "it is started again here" in member.told, "the command's end was seen meanwhile")
     assert time.monotonic() - began < 4
     member.process.kill()
+
+
+def test_who_leaves_without_telling_the_store_is_demoted_too(start: Callable, home: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    say = f"echo $HEIRFLOW_EVENT $HEIRFLOW_TERM >>{told}"
+    member = start("--name", "h", "--on-promote", say, "--on-demote", say, "--", "sleep", "600")
+    until(lambda: told.exists() and "promote 1" in told.read_text(), "it was promoted")
+    with sqlite3.connect(home / "line.db", isolation_level=None) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # and nobody else can write
+        member.process.terminate()
+        assert member.process.wait(20) == 0
+    connection.close()
+    assert "left without telling the store" in member.told
+    assert told.read_text().split("\n")[1] == "demote 1"
