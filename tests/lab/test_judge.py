@@ -36,7 +36,7 @@ def promises(marks: list[Mark], runs: list[Run], **facts: object) -> list[str]:
     return [red.promise for red in verdict.red]
 
 
-KILLED = [mark(10, "begin"), mark(10.01, "end")]
+KILLED = [mark(10, "begin"), mark(10.005, "struck"), mark(10.01, "end")]
 TAKEN = [run(1, "ada", 0, 10), run(2, "ben", 13, 60)]
 
 
@@ -88,7 +88,7 @@ def test_struck_again_before_the_time_was_over_stays_unjudged() -> None:
     runs = [run(1, "ada", 0, 10), run(2, "ben", 16.5, 60)]
     verdict = judge("postgres", [*again, mark(60, "standing")], runs)
     assert not verdict.red
-    assert [back.mark.number for back in verdict.backs] == [2] and verdict.unjudged == 3
+    assert [back.mark.number for back in verdict.backs] == [2] and verdict.unjudged == 1
     # A fault that came too late to be an excuse is none.
     late = [*KILLED, mark(20, "begin", number=2), mark(20.01, "end", number=2)]
     assert promises(late, [run(1, "ada", 0, 10), run(2, "ben", 21, 60)]) == ["back in time"]

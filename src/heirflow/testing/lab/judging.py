@@ -4,7 +4,7 @@
   host that was stopped as a whole and woke beside its successor (a *thaw*, which the fence answers), and what happens right
   after a fail-over to an asynchronous replica, which forgets what was confirmed (*void*: docs/safety.md).
 - *Deposed write:* a row that the database took although its record already named a later term.
-- *Back:* after each beginning and end of a fault that leaves one member and the database able, somebody runs the command
+- *Back:* after each strike and each healing that leaves one member and the database able, somebody runs the command
   within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged.
 - *Lost event:* a command ran in a term of which the history says nothing.
 """
@@ -30,6 +30,7 @@ THAW_S = 1.0
 """How long a host that was let go may take to look at its clock and kill."""
 THAWING_S = 0.3
 """How long letting it go may take."""
+STRIKES = {"begin", "struck", "end"}
 VOID = "promote asynchronous"
 
 
@@ -72,6 +73,7 @@ class Verdict:
     terms: int = 0
     backs: list[Back] = field(default_factory=list)
     unjudged: int = 0
+    """Faults after which nothing could be said, because another came at once."""
     gaps: list[tuple[Gap, str]] = field(default_factory=list)
     red: list[Red] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -91,7 +93,7 @@ def judge(
 ) -> Verdict:
     """Judge one act. `late` and `took`: what the database says (`Database.late_rows`, `took_charge`); None: not asked."""
     dropped = {mark.number for mark in marks if mark.phase == "skipped" and mark.number}
-    strikes = [mark for mark in marks if mark.phase in {"begin", "end"} and mark.number not in dropped]
+    strikes = [mark for mark in marks if mark.phase in STRIKES and mark.number not in dropped]
     out = Verdict(world, marks[0].at_s if marks else 0, marks[-1].at_s if marks else 0, runs=list(runs), marks=strikes)
     out.faults.update(mark.kind for mark in strikes if mark.phase == "begin")
     out.skipped.update(mark.note for mark in marks if mark.phase == "skipped")
@@ -147,18 +149,20 @@ def _judge_backs(out: Verdict, strikes: Sequence[Mark]) -> None:
         index = bisect_right(starts, gap.from_s + 0.05) - 1
         out.gaps.append((gap, begins[max(index, 0)].kind if begins else ""))
     ends = [gap.to_s for gap in found]
+    asked: set[int] = set()
     for index, mark in enumerate(strikes):
-        if not mark.database or not mark.able or mark.excused:
+        if mark.phase == "begin" or not mark.database or not mark.able or mark.excused:
             continue
+        asked.add(mark.number)
         next_s = strikes[index + 1].at_s if index + 1 < len(strikes) else out.to_s
         limit_s = mark.at_s + BACK_LIMIT_S
         back_s = mark.at_s
-        for gap in found[bisect_left(ends, mark.at_s) :]:
+        for at in range(bisect_left(ends, mark.at_s), len(found)):
+            gap = found[at]
             if gap.from_s > min(next_s, limit_s):
                 break
             back_s = max(back_s, gap.to_s)
         if back_s > next_s and next_s < limit_s:
-            out.unjudged += 1
             continue
         out.backs.append(Back(mark, back_s - mark.at_s))
         if back_s > limit_s:
@@ -167,6 +171,7 @@ def _judge_backs(out: Verdict, strikes: Sequence[Mark]) -> None:
                 f"{', '.join(mark.able)} and the database were able"
             )
             out.red.append(Red("back in time", sentence, mark.number, mark.at_s))
+    out.unjudged = len(asked - {back.mark.number for back in out.backs})
 
 
 def _voids(strikes: Sequence[Mark]) -> list[tuple[float, float]]:

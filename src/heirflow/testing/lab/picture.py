@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import ceil
 
 from heirflow.testing.lab.judging import Verdict
 from heirflow.testing.lab.ledger import Run
@@ -24,7 +25,7 @@ def draw(verdicts: Sequence[Verdict], *, title: str, strip_s: float = 300.0) -> 
     worlds = sorted({verdict.world for verdict in verdicts}, reverse=True)
     block = HEAD + len(HOSTS) * LANE + 6
     strip = len(worlds) * block + 22
-    strips = int((ended - began) // strip_s) + 1
+    strips = max(1, ceil((ended - began) / strip_s - 0.01))
     height = 74 + strips * strip
     scale = (WIDTH - LEFT - 16) / strip_s
     out = [
@@ -35,7 +36,7 @@ def draw(verdicts: Sequence[Verdict], *, title: str, strip_s: float = 300.0) -> 
     ]
 
     def place(at_s: float) -> tuple[int, float]:
-        number = int((at_s - began) // strip_s)
+        number = min(int((at_s - began) // strip_s), strips - 1)
         return number, LEFT + (at_s - began - number * strip_s) * scale
 
     def bar(from_s: float, to_s: float, y: float, height: float) -> str:
@@ -43,7 +44,7 @@ def draw(verdicts: Sequence[Verdict], *, title: str, strip_s: float = 300.0) -> 
         parts = []
         while True:
             number, x = place(from_s)
-            edge = min(to_s, began + (number + 1) * strip_s)
+            edge = to_s if number == strips - 1 else min(to_s, began + (number + 1) * strip_s)
             top = 60 + number * strip + y
             parts.append(f"M{x:.1f} {top:g}h{max(0.4, (edge - from_s) * scale):.1f}v{height:g}H{x:.1f}z")
             if edge >= to_s:

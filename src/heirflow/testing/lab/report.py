@@ -97,7 +97,7 @@ def text(facts: dict[str, Any]) -> str:
         (
             f"somebody led again within {back['limit_s']:g} s after {back['judged'] - back['late']} of {back['judged']} strikes "
             f"and healings that left one member and the database able; the longest took {back['max_s']:.2f} s; "
-            f"{back['unjudged']} more were struck again before"
+            f"after {back['unjudged']} faults nothing could be said, as the next came at once"
         ),
     ]
     for name, words in (

@@ -42,7 +42,8 @@ class Mark:
 
     at_s: float
     phase: str
-    """``begin``, ``end``; ``standing``: the line stood; ``skipped``; ``orphan``; ``told``."""
+    """``begin``, ``struck`` (some strikes take a while), ``end``; ``standing``: the line stood; ``skipped``; ``orphan``;
+    ``told``."""
     number: int
     kind: str
     at: str
@@ -160,6 +161,7 @@ class World:
                 self._mark("skipped", fault, host, note=str(reason))
                 raise
             self.faults += 1
+            self._mark("struck", fault, host)
             try:
                 yield
             finally:
