@@ -131,7 +131,7 @@ def chaos(options: argparse.Namespace) -> Figures:
         line.start()
         line.settled(lambda _: bool(ledger.attempts(files.tasks)))
         blows = campaign(line, mixed(KINDS, options.runs, options.seed), seed=options.seed, tell=tell)
-        found = verdict(site, files, load, limit_s=900.0, tell=tell)
+        found = verdict(site, line, files, load, limit_s=900.0, tell=tell)
         line.close()
     for blow in blows:
         figures[f"{blow.kind} to job row"].append(blow.seconds["job row"])

@@ -4,10 +4,14 @@ One thread asks, at its own pace; what it finds wakes the member's loop, which n
 three things: well, not well, or that it cannot tell. A command is given up when it was not found well for a whole timeout
 *while the check could tell*: an outage of what the check rests on starts the wait again, and is never the command's fault.
 Whatever the clock is, only this thread's own counts.
+
+A command that was *stopped* (SIGSTOP) is seen at once, in ``/proc``, without asking anybody: it holds what it holds, locks in the
+database perhaps, and does nothing. So it is given up after a shorter time.
 """
 
 from __future__ import annotations
 
+import math
 import subprocess
 import threading
 import urllib.error
@@ -15,6 +19,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from heirflow.aside import run_aside
@@ -23,6 +28,7 @@ from heirflow.clock import boottime
 LOOKS_PER_TIMEOUT = 4
 SLOWEST_LOOK_S = 15.0
 FRESHNESS_EVERY_S = 30.0
+STANDSTILL_EVERY_S = 1.0
 
 
 class CannotTell(Exception):
@@ -85,6 +91,31 @@ class Judge:
         return None
 
 
+class Standstill:
+    """Whether a process was stopped (SIGSTOP, SIGTSTP) at every look for so long. One that a debugger holds is not meant.
+
+    Linux only: elsewhere nothing is found.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since: float | None = None
+
+    def look(self, pid: int, now: float) -> str:
+        """Empty, or why the command should be given up."""
+        try:
+            stopped = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] == "T"
+        except (OSError, IndexError):
+            stopped = False
+        if not stopped:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        elif now - self._since >= self._limit_s:
+            return f"it was stopped (SIGSTOP) and stands still for {now - self._since:.0f} s"
+        return ""
+
+
 class Lookout:
     """The thread. The member tells it what begins and ends, and takes what it has found."""
 
@@ -93,18 +124,24 @@ class Lookout:
         *,
         check: Check | None = None,
         patience: Patience | None = None,
+        standstill_s: float = math.inf,
         fingerprint: Callable[[], dict[str, Any]] | None = None,
         fingerprint_every_s: float = FRESHNESS_EVERY_S,
     ) -> None:
-        """`fingerprint`: everything that a standby depends on, by name; a standby that was started with another one is stale."""
+        """`fingerprint`: everything that a standby depends on, by name; a standby that was started with another one is stale.
+
+        `standstill_s`: how long a command with a `check` may be stopped.
+        """
         self._check = check
         self._patience = patience or Patience()
+        self._standstill_s = standstill_s
         self._fingerprint = fingerprint
         self._fingerprint_every_s = fingerprint_every_s
         self._changed = threading.Condition()
         self._found: deque[Unwell | Stale] = deque()
         self._run = 0  # number of the command's run, 0 while none runs: a verdict on an earlier one is void
         self._runs = 0
+        self._pid = 0
         self._note = ""
         self._standby = 0
         self._ending = False
@@ -116,10 +153,12 @@ class Lookout:
         if self._check is not None or self._fingerprint is not None:
             threading.Thread(target=self._watch, name="heirflow-lookout", daemon=True).start()
 
-    def command(self, *, runs: bool) -> None:
-        """The command has started, or is gone."""
+    def command(self, pid: int | None) -> None:
+        """The command has started, or is gone (None)."""
+        runs = pid is not None
         with self._changed:
             self._runs += runs
+            self._pid = pid or 0
             self._run, self._note = (self._runs if runs else 0), ""
             self._found.clear()
             self._changed.notify()
@@ -154,13 +193,17 @@ class Lookout:
     def _watch(self) -> None:
         run = standby = 0
         judge = Judge(self._patience, boottime())
-        health_at = fresh_at = float("inf")
+        health_at = fresh_at = still_at = float("inf")
+        standstill = Standstill(self._standstill_s)
         print_before: dict[str, Any] = {}
         while True:
             with self._changed:
                 if self._ending:
                     return
-                due = min(health_at if self._run else float("inf"), fresh_at if self._fingerprint else float("inf"))
+                due = min(
+                    min(health_at, still_at) if self._run else float("inf"),
+                    fresh_at if self._fingerprint else float("inf"),
+                )
                 if (run, standby) == (self._run, self._standby) and due > boottime():
                     self._changed.wait(None if due == float("inf") else max(0.0, due - boottime()))
                 begun, note, before = self._run != run, self._note, standby
@@ -168,6 +211,11 @@ class Lookout:
             now = boottime()
             if begun and run and self._check is not None:
                 judge, health_at = Judge(self._patience, now), now + self._patience.every_s
+                standstill, still_at = Standstill(self._standstill_s), now
+            if run and now >= still_at:
+                still_at = now + STANDSTILL_EVERY_S
+                if because := standstill.look(self._pid, now):
+                    self._tell_of(run, because)
             if run and now >= health_at and self._check is not None:
                 self._look(self._check, judge, run, note)
                 health_at = boottime() + self._patience.every_s
@@ -185,8 +233,12 @@ class Lookout:
         except CannotTell:
             unwell = None
         verdict = judge.hear(boottime(), unwell)
-        if verdict is not None and run == self._run:
-            self._tell(Unwell(verdict))
+        if verdict is not None:
+            self._tell_of(run, verdict)
+
+    def _tell_of(self, run: int, because: str) -> None:
+        if run == self._run:
+            self._tell(Unwell(because))
 
     def _tell(self, found: Unwell | Stale) -> None:
         with self._changed:

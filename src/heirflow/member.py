@@ -271,7 +271,7 @@ class Member:
                 case Started(pid):
                     self._pids.update(command=pid, standby=None)
                     self._journal.say("the command has started", pid=pid, term=self._state.term)
-                    self._lookout.command(runs=True)
+                    self._lookout.command(pid)
                     yield CommandStarted()
                 case Ending(because):
                     yield CommandEnding(because)
@@ -279,7 +279,7 @@ class Member:
                     self._journal.say("the command was killed and does not end; waiting for the kernel", pids=pids)
                 case Gone(status, because, _):
                     self._pids["command"] = None
-                    self._lookout.command(runs=False)
+                    self._lookout.command(None)
                     self._want_standby(now)
                     yield from self._ready(False)  # first: who has no standby does not start again at once
                     yield CommandGone(status, _end_of(status, because))

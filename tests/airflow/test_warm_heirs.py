@@ -43,7 +43,8 @@ def sessions(rig: Rig) -> list[str]:
 
 @pytest.mark.timeout(600)
 def test_a_scheduler_that_is_killed_and_one_that_hangs(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    health = ("--health-timeout", "10s", "--stop-timeout", "20s")
+    # With so long a lease a scheduler that is stopped is given up for its heartbeat before it is for standing still.
+    health = ("--health-timeout", "10s", "--stop-timeout", "20s", "--ttl", "60s")
     a = rig.member("a", "scheduler", *health)
     first = rig.at_work("scheduler", a)
     b = rig.member("b", "scheduler", *health)

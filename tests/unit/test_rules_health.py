@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -21,7 +25,7 @@ from heirflow.election.state import (
     StopCommand,
     Unhealthy,
 )
-from heirflow.health import CannotTell, Judge, Lookout, Patience, Stale, Unwell
+from heirflow.health import CannotTell, Judge, Lookout, Patience, Stale, Standstill, Unwell
 
 SICK = Unhealthy("its health check failed for 61 s: job 17 does not write its heartbeat")
 STOPPED = CommandGone(0, "the command is gone: it ended as it was told")
@@ -210,13 +214,52 @@ def test_the_lookout_wakes_its_member() -> None:
     check = Always("it sleeps")
     lookout = Lookout(check=check, patience=Patience(timeout_s=0.4, start_s=0.4))
     lookout.begin(lambda: wakes.append(1))
-    lookout.command(runs=True)
+    lookout.command(os.getpid())
     lookout.note("job 17")
     found = wait_for_finding(lookout, wakes)
-    lookout.command(runs=False)
+    lookout.command(None)
     lookout.close()
     assert isinstance(found, Unwell) and "it sleeps" in found.because
     assert wakes and check.notes[-1] == "job 17"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells in /proc that a process is stopped")
+def test_a_command_that_is_stopped_is_given_up_though_its_check_is_content() -> None:
+    wakes: list[int] = []
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"]) as process:
+        try:
+            lookout = Lookout(check=Always(""), standstill_s=0.5)
+            lookout.begin(lambda: wakes.append(1))
+            lookout.command(process.pid)
+            with pytest.raises(AssertionError, match="nothing was found"):
+                wait_for_finding(lookout, wakes, 1.5)
+            process.send_signal(signal.SIGSTOP)
+            found = wait_for_finding(lookout, wakes)
+            lookout.close()
+            assert isinstance(found, Unwell) and "stands still" in found.because
+        finally:
+            process.kill()
+
+
+def test_standing_still_counts_from_the_last_time_that_it_moved() -> None:
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"]) as process:
+        try:
+            standstill = Standstill(5.0)
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            assert standstill.look(process.pid, 100.0) == ""
+            assert standstill.look(process.pid, 104.0) == ""
+            process.send_signal(signal.SIGCONT)
+            os.waitid(os.P_PID, process.pid, os.WCONTINUED)
+            assert standstill.look(process.pid, 105.0) == ""
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            assert standstill.look(process.pid, 106.0) == ""
+            if sys.platform == "linux":
+                assert standstill.look(process.pid, 111.0) == "it was stopped (SIGSTOP) and stands still for 5 s"
+        finally:
+            process.kill()
+    assert Standstill(0.0).look(process.pid, 0.0) == ""  # gone: its guard tells
 
 
 def test_what_changed_since_the_standby_was_started_makes_it_stale() -> None:

@@ -61,6 +61,8 @@ def extras_for(
     extras.lookout = Lookout(
         check=None if config["no-health"] else _check(extras, config, found if in_airflow else None, side_store),
         patience=Patience(timeout_s=config["health-timeout"], start_s=config["health-start"]),
+        # The lease bounds how long a host that is frozen whole can hold up the rest; a frozen command needs no more.
+        standstill_s=config["ttl"] / 2,
         fingerprint=_fingerprint(found, side_store) if in_airflow else None,
     )
     return extras

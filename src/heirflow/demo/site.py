@@ -6,14 +6,13 @@ tasks. Everything else is each component's own: its folder, its log, its Airflow
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
 import shutil
 import signal
 import time
-import urllib.error
-import urllib.request
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -197,11 +196,14 @@ class Site:
             time.sleep(0.2)
 
     def _api_answers(self) -> bool:
+        link = http.client.HTTPConnection("127.0.0.1", self.ui_port, timeout=2.0)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ui_port}/api/v2/version", timeout=2.0) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+            link.request("GET", "/api/v2/version")
+            return link.getresponse().status == 200
+        except (http.client.HTTPException, OSError):
             return False
+        finally:
+            link.close()
 
     def dags_are_known(self) -> bool:
         """Whether as many DAGs are there as there are DAG files."""

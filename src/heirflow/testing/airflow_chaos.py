@@ -113,7 +113,7 @@ def mixed(kinds: Sequence[str], count: int, seed: int) -> list[str]:
     return every
 
 
-def verdict(site: Site, files: Files, load: Load, *, limit_s: float, tell: Tell) -> ledger.Verdict:
+def verdict(site: Site, line: Line, files: Files, load: Load, *, limit_s: float, tell: Tell) -> ledger.Verdict:
     """Let all runs that began until now come to their end, and judge them, and the schedulers' reigns."""
     until = datetime.now(timezone.utc)
     limit, told_at = time.monotonic() + limit_s, time.monotonic()
@@ -127,11 +127,19 @@ def verdict(site: Site, files: Files, load: Load, *, limit_s: float, tell: Tell)
         found.broken.append("there was no run at all")
     if len(reigns(files.schedulers)) < 2:
         found.broken.append("the schedulers wrote nothing down, so nothing can be said of them")
+    # A dead one's row that still says so keeps its tasks from being adopted for five minutes.
+    rows = site.ask(
+        "SELECT id FROM job WHERE job_type = 'SchedulerJob' AND state = 'running' AND id <> :id", id=line.job() or 0
+    )
+    found.broken.extend(f"job {number} says that it runs, and its scheduler does not" for (number,) in rows)
     for both in overlaps(files.schedulers):
         found.broken.append(
             f"two schedulers for {both.lasted_s:.3f} s: {both.earlier.member} in term {both.earlier.term} "
             f"and {both.later.member} in term {both.later.term}"
         )
+    if found.broken:
+        for sentence in line.history():
+            tell(f"    {sentence}")
     return found
 
 

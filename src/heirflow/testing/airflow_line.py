@@ -86,11 +86,13 @@ class Line:
         told = self.site.ask("SELECT note FROM heirflow_election WHERE name = :name", name=self.election)
         running = "SELECT id FROM job WHERE job_type = :job AND state = 'running' "
         kind = JOBS[self.component]
-        if told and told[0][0]:
+        if "--cold" in self._flags:  # it does not say which is its own
+            rows = self.site.ask(running + "ORDER BY id DESC LIMIT 1", job=kind)
+        elif told and told[0][0]:
             number = json.loads(told[0][0])["job_id"]
             rows = self.site.ask(running + "AND id = :id", job=kind, id=number)
-        else:  # a cold one does not say which is its own
-            rows = self.site.ask(running + "ORDER BY id DESC LIMIT 1", job=kind)
+        else:
+            return None
         return int(rows[0][0]) if rows else None
 
     def facts(self, host: str) -> dict[str, Any]:
@@ -122,6 +124,19 @@ class Line:
         assert self._store is not None
         events = self._store.events(self.election, 50)
         return next((event.at for event in events if event.what is What.TOOK_CHARGE and event.at > after), None)
+
+    def history(self) -> list[str]:
+        """What `heirflow history` tells, and Airflow's rows of this component."""
+        assert self._store is not None
+        told = [
+            f"term {each.term}: {each.member} {each.what.value}: {each.because}"
+            for each in self._store.events(self.election, 200)
+        ]
+        rows = self.site.ask(
+            "SELECT id, hostname, state, start_date FROM job WHERE job_type = :job ORDER BY id",
+            job=JOBS[self.component],
+        )
+        return told + [f"job {number} of {host} since {since:%H:%M:%S}: {state}" for number, host, state, since in rows]
 
     def close(self) -> None:
         """Give the connection back."""
