@@ -44,7 +44,7 @@ class Flavour(Protocol):
         """Try to be the only one that makes the tables."""
 
     def unlock(self, conn: sa.engine.Connection) -> None:
-        """Undo `try_lock` where the end of the transaction does not."""
+        """After the commit: undo `try_lock` where the end of the transaction has not."""
 
     def fence(
         self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool

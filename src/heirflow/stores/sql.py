@@ -246,7 +246,8 @@ class SqlStore:
             self._flavour.begin(conn, writes=True)
             self._flavour.patient(conn)
             schemas.make(conn, self._here, self._flavour.try_lock)
-            self._flavour.unlock(conn)
+            conn.commit()
+            self._flavour.unlock(conn)  # which must not come first: the next one would not see what we have made
             conn.commit()
         except sa.exc.DBAPIError as error:
             if not self._flavour.may_not_create(error.orig or error):
