@@ -6,6 +6,7 @@ from itertools import islice
 
 import pytest
 
+from heirflow.testing.lab.__main__ import main
 from heirflow.testing.lab.plan import KINDS, plan
 from heirflow.testing.lab.strikes import _OTHERS
 
@@ -35,5 +36,7 @@ def test_only_and_a_kind_that_does_not_exist() -> None:
     assert {fault.kind.name for fault in islice(plan(1, "mariadb", only="cut"), 30)} == {
         "cut from", "cut to", "cut both", "cut database"
     }  # fmt: skip
+    assert main(["--only", "flood"]) == 2
+    assert main(["--only", "immediate", "--plan"]) == 0  # of PostgreSQL only
     with pytest.raises(ValueError, match="no kind of fault begins with 'flood'"):
         next(plan(1, "mariadb", only="flood"))

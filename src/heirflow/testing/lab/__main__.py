@@ -23,7 +23,7 @@ from pathlib import Path
 from heirflow.testing.lab import ground, report
 from heirflow.testing.lab.judging import Red, Verdict
 from heirflow.testing.lab.picture import draw
-from heirflow.testing.lab.plan import Fault, plan
+from heirflow.testing.lab.plan import Fault, kinds_of, plan
 from heirflow.testing.lab.runner import Runner, Stalls
 from heirflow.testing.servers import mariadb_missing
 
@@ -40,28 +40,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments(arguments)
     if given.minutes is None and given.faults is None:
         given.minutes = 1.0
-    missing = ground.missing()
     worlds = given.world or ["postgres", "mariadb"]
-    if "mariadb" in worlds and (absent := mariadb_missing()) is not None:
-        if given.world or len(worlds) == 1:
+    chosen = [world for world in worlds if kinds_of(world, given.only)]
+    if not chosen:
+        known = ", ".join(dict.fromkeys(kind.name for world in worlds for kind in kinds_of(world, None)))
+        _say(f"No kind of fault begins with {given.only!r} in {' and '.join(worlds)}; there are {known}.")
+        return 2
+    plans = {world: _chosen(given, world) for world in chosen}
+    if given.plan:
+        return _show(plans, all_of_them=given.faults is not None)
+    missing = ground.missing()
+    if "mariadb" in plans and (absent := mariadb_missing()) is not None:
+        if len(plans) == 1 or given.world:
             missing.append(absent)
         else:
             _say(f"The MariaDB world is left out: {absent}.")
-            worlds.remove("mariadb")
+            del plans["mariadb"]
     if missing:
         _say(f"The fault laboratory cannot run here: {'; '.join(missing)}.\n{ANYWAY}")
         return CANNOT_RUN
-    try:
-        plans = {world: _chosen(given, world) for world in worlds}
-        next(plan(given.seed, worlds[0], only=given.only))
-    except ValueError as error:
-        _say(str(error))
+    try:  # now, and not after an hour
+        for path in filter(None, (given.picture, given.summary)):
+            path.touch()
+    except OSError as error:
+        _say(f"Cannot write {error.filename}: {error.strerror}.")
         return 2
     for remark in ground.remarks():
         _say(remark)
     for name in ground.clear_away():
         _say(f"Cleared away what a laboratory before left: {name}")
     return _run(given, plans)
+
+
+def _show(plans: dict[str, Iterator[Fault]], *, all_of_them: bool) -> int:
+    for world, faults in plans.items():
+        for fault in faults if all_of_them else itertools.islice(faults, 50):
+            beside = f"; beside it {fault.beside}" if fault.beside else ""
+            print(f"{world} {fault.number}: {fault}{beside}")  # noqa: T201
+    return 0
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -102,11 +118,6 @@ def _chosen(given: argparse.Namespace, world: str) -> Iterator[Fault]:
 
 
 def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
-    if given.plan:
-        for world, faults in plans.items():
-            for fault in itertools.islice(faults, 1000 if given.faults else 50):
-                print(f"{world} {fault.number}: {fault}" + (f", beside it {fault.beside}" if fault.beside else ""))  # noqa: T201
-        return 0
     folder = Path(tempfile.mkdtemp(prefix=f"{ground.PREFIX}{ground.own_mark()}-"))
     folder.chmod(0o755)
     ending, began = threading.Event(), time.monotonic()

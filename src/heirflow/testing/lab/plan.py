@@ -7,7 +7,7 @@ number, and some before it, again and again (`--first`, `--faults`, `--again`).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 TTL_S = 3.0
@@ -81,7 +81,6 @@ KINDS = (
     Kind("switchover", 6, "nothing", at=("leader",)),
     Kind("pause", 3, "command", ((0.5, 2.5),), ("leader",)),
 )  # fmt: skip
-BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +103,20 @@ class Fault:
         return f"{self.kind.name} ({self.at}){held}"
 
 
+def kinds_of(world: str, only: str | None) -> list[Kind]:
+    """The kinds of fault that this world knows, and whose name begins so."""
+    return [kind for kind in KINDS if world in kind.worlds and (only is None or kind.name.startswith(only))]
+
+
 def plan(seed: int, world: str, *, only: str | None = None) -> Iterator[Fault]:
     """The faults of one world, without end. Numbers count the faults, also those beside others, from 1.
 
     Every kind that this world knows comes once before the weights decide. `only`: kinds whose name begins so.
     """
     dice = random.Random(f"{seed} {world}")
-    kinds = [kind for kind in KINDS if world in kind.worlds and (only is None or kind.name.startswith(only))]
+    kinds = kinds_of(world, only)
     if not kinds:
-        raise ValueError(f"no kind of fault begins with {only!r}; there are {', '.join(BY_NAME)}")
+        raise ValueError(f"no kind of fault begins with {only!r} in {world}")
     first = dice.sample(kinds, len(kinds))
     besides = [kind for kind in kinds if kind.beside]
     number = 0
