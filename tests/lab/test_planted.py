@@ -20,7 +20,14 @@ PLANTED = {
         "election/rules.py",
         "trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s",
         "trusted_until = ask.asked_at + 2 * swap.record.ttl_s - timings.margin_s",
-        ["--only", "cut both", "--faults", "6"],
+        ["--world", "mariadb", "--only", "cut both", "--faults", "6"],
+    ),
+    # A leader that ends no sessions: what a dead command had sent arrives when the network heals.
+    "deposed write": (
+        "stores/fence.py",
+        "        if self._reign != (election, leader, term):",
+        "        return ()\n        if self._reign != (election, leader, term):",
+        ["--world", "postgres", "--only", "cut from", "--faults", "6"],
     ),
 }
 
@@ -38,7 +45,7 @@ def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     assert text.count(right) == 1
     (copy / name).write_text(text.replace(right, wrong))
     done = subprocess.run(
-        [sys.executable, "-m", "heirflow.testing.lab", "--world", "mariadb", "--seed", "4", "--json", *words],
+        [sys.executable, "-m", "heirflow.testing.lab", "--seed", "4", "--json", *words],
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     facts = json.loads(done.stdout)

@@ -79,6 +79,8 @@ class Verdict:
     skipped: Counter[str] = field(default_factory=Counter)
     runs: list[Run] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    most: dict[str, int] = field(default_factory=dict)
+    """What the biggest member had: descriptors, threads, resident MB."""
 
 
 def judge(

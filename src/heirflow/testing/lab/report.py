@@ -57,6 +57,12 @@ def summary(
             for verdict in verdicts
             for red in verdict.red
         ],
+        "a_member_at_most": {
+            name: max(verdict.most.get(name, 0) for verdict in verdicts)
+            for name in ("descriptors", "threads", "resident_mb")
+        }
+        if verdicts
+        else {},
         "machine_stood_still": {"count": len(stalls), "max_s": max(stalls, default=0.0)},
         "troubles": list(troubles),
     }
@@ -106,6 +112,10 @@ def text(facts: dict[str, Any]) -> str:
     ):
         if facts[name]["count"]:
             lines.append(f"{facts[name]['count']} {words}, at most {facts[name]['max_ms']:.0f} ms")
+    if most := facts["a_member_at_most"]:
+        lines.append(
+            f"a member had at most {most['descriptors']} descriptors, {most['threads']} threads, {most['resident_mb']} MB resident"
+        )
     if (still := facts["machine_stood_still"])["count"]:
         lines.append(f"the machine itself stood still {still['count']} times, at most {still['max_s']:.2f} s")
     lines += ["", "nobody ran the command, by the fault before it", *_table(facts["kinds"])]

@@ -95,6 +95,7 @@ class Runner:
             base = world.database
             facts = {"late": base.late_rows(), "rows": base.rows(), "took": base.took_charge(world.election)}
         self.current = judge(self.kind, world.marks, world.ledger.runs(), fenced=FENCED[self.kind], **facts)  # type: ignore[arg-type]
+        self.current.most = dict(world.most)
         for red in self.current.red:
             self._tell(red)
 

@@ -251,7 +251,8 @@ def _order(stage: Stage, *words: str) -> None:
         capture_output=True, text=True, check=False, timeout=ORDER_LIMIT_S, start_new_session=True,
     )  # fmt: skip
     if done.returncode != 0:
-        raise NotNow(f"{words[0]} was refused: {done.stderr.strip()[-120:]}")
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise NotNow(f"{words[0]} was refused: {said[-1][:160]}")
 
 
 @contextlib.contextmanager

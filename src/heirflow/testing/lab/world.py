@@ -71,6 +71,8 @@ class World:
         self.ledger = Ledger(self.ticks)
         self.marks: list[Mark] = []
         self.faults = 0
+        self.most: dict[str, int] = {}
+        """The most that any member had: descriptors, threads, resident MB."""
         self.after: Callable[[World, Fault], None] = lambda _world, _fault: None
         """Called when the line stands again after a fault."""
         self._record = (folder / "marks.jsonl").open("a", buffering=1)
@@ -222,9 +224,23 @@ class World:
                 )
             self.wait(0.05)
         self._mark("standing", fault, "")
+        self._measure()
         self._orphans()
         if fault is not None:
             self.after(self, fault)
+
+    def _measure(self) -> None:
+        """A member that lives through one outage after the other must not grow."""
+        for member in self.rig.members.values():
+            with contextlib.suppress(OSError):
+                place = Path(f"/proc/{member.process.pid}")
+                status = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines())
+                now = {
+                    "descriptors": len(os.listdir(place / "fd")),  # noqa: PTH208
+                    "threads": int(status["Threads"]),
+                    "resident_mb": int(status.get("VmRSS", "0 kB").split()[0]) // 1024,
+                }
+                self.most = {name: max(value, self.most.get(name, 0)) for name, value in now.items()}
 
     def _name(self, fact: dict[str, Any]) -> Path:
         return self.ticks / f"{fact['term']}.{fact['member']}.{fact['command_pid']}.ticks"
