@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from heirflow.airflow.adopt import Adoption, job_of
+from heirflow.airflow.adopt import Adoption, NotAirflows, job_of
 from heirflow.airflow.row import Fingerprint, RowCheck
 from heirflow.health import CannotTell
 from heirflow.stores import open_store
@@ -90,9 +90,10 @@ def test_a_table_that_is_not_airflows_is_left_alone(url: str) -> None:
         for table in ("", "CREATE TABLE job (id INTEGER PRIMARY KEY, state VARCHAR(20))"):
             if table:
                 conn.exec_driver_sql(table)
-            told = Adoption(None)(conn, OURS)
-            assert told == "no job was marked: this is not Airflow's job table as HeirFlow knows it"
-            conn.commit()
+                conn.commit()
+            with pytest.raises(NotAirflows, match="not Airflow's job table"):
+                Adoption(None)(conn, OURS)
+            conn.rollback()
     engine.dispose()
 
 

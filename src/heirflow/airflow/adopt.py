@@ -17,7 +17,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-COLUMNS = frozenset({"id", "job_type", "state", "end_date", "latest_heartbeat"})
 WHAT_FOR = {
     "SchedulerJob": ", so that its tasks are adopted at once",
     "TriggererJob": ", so that its triggers are taken over at once",
@@ -35,28 +34,45 @@ def job_of(note: str) -> tuple[int, str] | None:
     return (number, kind) if type(number) is int and kind in WHAT_FOR else None
 
 
+class NotAirflows(Exception):
+    """The table does not have the columns that Airflow's has."""
+
+
 class Adoption:
     """The hook that a store calls when its member takes charge. Calling it may raise what the database raises."""
 
     def __init__(self, schema: str | None) -> None:
         self._schema = schema
-        self._missing: frozenset[str] | None = None
-        """Columns that Airflow's table lacks; None until it was looked at."""
 
     def __call__(self, connection: sa.engine.Connection, note: str) -> str | None:
-        """Mark the row that `note` names; returns the sentence for the history, None when there was nothing to do."""
+        """Mark the row that `note` names; returns the sentence for the history, None when there was nothing to do.
+
+        One statement and no look at the table before: whoever takes charge on a busy machine has little time for this, and
+        what was not marked now waits for five minutes. A table that is another one is told by the statement's failure, which
+        leaves it as it was. Raises `NotAirflows` then; the transaction must be taken back to before this call.
+        """
         job = job_of(note)
         if job is None:
             return None
-        if self._missing is None:
-            self._missing = COLUMNS - columns(connection, self._schema)
-        if self._missing:
-            return "no job was marked: this is not Airflow's job table as HeirFlow knows it"
         number, kind = job
-        changed = connection.execute(failed(connection.dialect.name, self._schema, number, kind)).rowcount
+        try:
+            changed = connection.execute(failed(connection.dialect.name, self._schema, number, kind)).rowcount
+        except sa.exc.DBAPIError as error:
+            if _is_absent(error):
+                raise NotAirflows("this is not Airflow's job table as HeirFlow knows it") from error
+            raise
         if changed != 1:
             return None  # it ended in order, or was marked before
         return f"marked job {number} of the predecessor failed{WHAT_FOR[kind]}"
+
+
+def _is_absent(error: sa.exc.DBAPIError) -> bool:
+    """Whether a table or a column is not there, by any of the drivers."""
+    said = str(error.orig).lower()
+    return any(
+        words in said
+        for words in ("no such table", "no such column", "does not exist", "doesn't exist", "unknown column")
+    )
 
 
 def job_table(schema: str | None) -> sa.Table:
@@ -70,14 +86,6 @@ def job_table(schema: str | None) -> sa.Table:
         sa.Column("end_date", sa.TIMESTAMP(timezone=True)),
         sa.Column("latest_heartbeat", sa.TIMESTAMP(timezone=True)),
     )
-
-
-def columns(connection: sa.engine.Connection, schema: str | None) -> frozenset[str]:
-    """The names of the columns of `job`; none when there is no such table."""
-    try:
-        return frozenset(column["name"] for column in sa.inspect(connection).get_columns("job", schema=schema))
-    except sa.exc.NoSuchTableError:
-        return frozenset()
 
 
 def failed(dialect: str, schema: str | None, number: int, kind: str) -> Any:
