@@ -276,7 +276,7 @@ def dag_processor(options: argparse.Namespace) -> Figures:
         line = Line(site, stage, "dag-processor", THREE[:2])
         line.start()
         file = site.dags / "changing.py"
-        text = "from airflow.sdk import DAG\nDAG('changing', schedule=None, description='{}')\n"
+        text = "from airflow.sdk import DAG\ndag = DAG('changing', schedule=None, description='{}')\n"
         known = "SELECT 1 FROM dag WHERE dag_id = 'changing' AND description = :text"
         file.write_text(text.format("first"))
         line.settled(lambda _: bool(site.ask(known, text="first")))

@@ -18,10 +18,12 @@ from heirflow.demo.warden import descendants
 
 START_LIMIT_S = 120.0
 HELD = """
-SELECT a.pid FROM pg_locks a JOIN pg_locks p USING (pid) JOIN pg_class c ON c.oid = p.relation
+SELECT s.pid, s.state_change FROM pg_locks a JOIN pg_locks p USING (pid) JOIN pg_class c ON c.oid = p.relation
+JOIN pg_stat_activity s USING (pid)
 WHERE a.locktype = 'advisory' AND a.granted AND p.granted AND c.relname = 'slot_pool' AND p.mode = 'RowShareLock'
+AND s.state = 'idle in transaction'
 """
-"""Sessions that hold the advisory lock of Airflow's critical section and rows of its pools."""
+"""Sessions that hold the advisory lock of Airflow's critical section and rows of its pools, and wait for their client."""
 STATEMENT = re.compile(
     r"^\S+ \S+ \S+ \[\d+\] (?P<who>\S*) LOG:  (?:statement|execute [^:]*): (?P<what>\w+)", re.MULTILINE
 )
@@ -74,17 +76,19 @@ def catch(site: Site, pid: int, *, limit_s: float = 300.0) -> tuple[float, int]:
         tries += 1
         at = time.time()
         os.kill(pid, signal.SIGSTOP)
-        # What it had sent is carried out meanwhile; a session that holds on has nobody who would let go.
-        if all(_held(site) for _ in range(3)):
+        # What it had sent is carried out meanwhile. A session that waits for its client since the same moment, look after look,
+        # is the stopped one's: another scheduler's would go on.
+        looks = [_held(site) for _ in range(4)]
+        if looks[0] and all(look == looks[0] for look in looks):
             return at, tries
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.05 + 0.11 * (tries % 5))
     raise TimeoutError(f"{tries} stops in {limit_s:.0f} s found no scheduler with both locks")
 
 
-def _held(site: Site) -> list[int]:
+def _held(site: Site) -> list[Any]:
     time.sleep(0.04)
-    return [row[0] for row in site.ask(HELD)]
+    return [tuple(row) for row in site.ask(HELD)]
 
 
 def send(pids: Sequence[int], number: signal.Signals) -> None:
