@@ -14,8 +14,6 @@ from __future__ import annotations
 import math
 import subprocess
 import threading
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -276,6 +274,9 @@ class UrlCheck:
         self._url = url
 
     def look(self, note: str, limit_s: float) -> str:
+        import urllib.error  # some megabytes, which most members never need
+        import urllib.request
+
         request = urllib.request.Request(self._url, headers={"User-Agent": "heirflow"})  # noqa: S310  http(s), see options
         try:
             with urllib.request.urlopen(request, timeout=limit_s):  # noqa: S310

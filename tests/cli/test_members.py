@@ -116,5 +116,11 @@ def test_run_imports_no_tables(home) -> None:
     assert "rich" not in imported_by("run", "--", "no-such-program")
 
 
+def test_a_member_carries_no_web_client_and_no_tables() -> None:
+    program = "import sys, heirflow.run, heirflow.cli.run, heirflow.cli.extras; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert not {"http.client", "email.parser", "rich"} & set(told.split())
+
+
 def test_help_imports_no_command(home) -> None:
     assert not imported_by("--help") & {"sqlalchemy", "rich"}
