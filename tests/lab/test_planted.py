@@ -34,7 +34,7 @@ PLANTED = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("promise", PLANTED)
+@pytest.mark.parametrize("promise", PLANTED, ids=["trusts itself too long", "ends no session"])
 def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     if missing := ground.missing():
         pytest.skip("; ".join(missing))  # in CI a skip is a failure
