@@ -27,8 +27,8 @@ from heirflow.testing.servers import mariadb_server, postgres_server
 HOSTS = ("ada", "ben", "cleo")
 TRANSACTIONS_AT_MOST = 1.0
 RSS_AT_MOST_MB = 75.0
-ENDS = re.compile(r"heirflow/(\S+) LOG:  (?:statement|execute [^:]*): (COMMIT|END|ROLLBACK)", re.IGNORECASE)
-STATEMENTS = re.compile(r"heirflow/(\S+) LOG:  (?:statement|execute [^:]*): ", re.IGNORECASE)
+ENDS = re.compile(r"heirflow-member/(\S+) LOG:  (?:statement|execute [^:]*): (COMMIT|END|ROLLBACK)", re.IGNORECASE)
+STATEMENTS = re.compile(r"heirflow-member/(\S+) LOG:  (?:statement|execute [^:]*): ", re.IGNORECASE)
 
 
 def total(server: Server, store: str) -> int:
