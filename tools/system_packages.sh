@@ -16,6 +16,7 @@ need() { # need PROGRAM PACKAGE WHY
 # Tests may use servers that stand elsewhere.
 [ -n "${HEIRFLOW_TEST_MYSQL_URL:-}" ] || need mariadbd mariadb-server "the store's contract on MariaDB"
 need pgbouncer pgbouncer "what HeirFlow does behind a transaction pooler"
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need no-such-program postgresql "fencing below PostgreSQL 17"
 need rabbitmq-server rabbitmq-server "Airflow with Celery"
 if [ "$(uname -s)" = Linux ]; then
     need ip iproute2 "the fault laboratory (network namespaces)"

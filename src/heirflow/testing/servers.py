@@ -28,8 +28,8 @@ from pathlib import Path
 from heirflow.testing.server import NAME, Place, Server, ServerTrouble, identity
 
 __all__ = [
-    "NAME", "Server", "ServerTrouble", "free_port", "mariadb_missing", "mariadb_server", "own", "postgres_server",
-    "private_folder",
+    "NAME", "Server", "ServerTrouble", "debian_postgres", "free_port", "mariadb_missing", "mariadb_server", "own",
+    "postgres_server", "private_folder",
 ]  # fmt: skip
 
 KEEPER = """
@@ -64,10 +64,14 @@ def postgres_server(
     settings: Mapping[str, str] | None = None,
     place: Place | None = None,
     env: Mapping[str, str] | None = None,
+    programs: Path | None = None,
 ) -> Iterator[Server]:
-    """A PostgreSQL 18 from the wheel. `fsync`: survive a power cut of the machine. `settings`: as in postgresql.conf."""
+    """A PostgreSQL 18 from the wheel, or the one whose `programs` lie there (see `debian_postgres`).
+
+    `fsync`: survive a power cut of the machine. `settings`: as in postgresql.conf.
+    """
     with private_folder("heirflow-postgres-") as (folder, user):
-        programs = _postgres_programs(folder, user)
+        programs = programs or _postgres_programs(folder, user)
         password = secrets.token_urlsafe(12)
         secret = folder / "password"
         secret.write_text(password)
@@ -88,6 +92,12 @@ def postgres_server(
             server.sql(f"CREATE ROLE {NAME} LOGIN PASSWORD '{password}'", database="postgres")
             server.sql(f"CREATE DATABASE {NAME} OWNER {NAME}", database="postgres")
             yield server
+
+
+def debian_postgres() -> Path | None:
+    """Where the programs of Debian's PostgreSQL lie, the oldest if there are several; None when none is installed."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/postgres")
+    return min((program.parent for program in found), key=lambda place: int(place.parent.name), default=None)
 
 
 @contextmanager
