@@ -118,6 +118,7 @@ def test_dag_processor_and_triggerer(rig: Rig, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("rig", ["3.3"], indirect=True)
 def test_a_standby_that_grew_stale_is_started_anew(rig: Rig) -> None:
     a = rig.member("a", "scheduler")
     rig.at_work("scheduler", a)
