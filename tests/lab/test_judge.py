@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+from heirflow.clock import boottime
 from heirflow.testing.lab import report
 from heirflow.testing.lab.judging import BACK_LIMIT_S, judge
 from heirflow.testing.lab.ledger import Run, gaps, overlaps, runs_of
 from heirflow.testing.lab.picture import draw
+from heirflow.testing.lab.pulse import Pulse
 from heirflow.testing.lab.world import Mark
 
 ALL = ("ada", "ben", "cleo")
@@ -81,6 +84,29 @@ def test_nobody_for_too_long_is_red_only_if_somebody_was_able() -> None:
     assert promises([mark(10, "begin", database=False), mark(12, "end")], late) == []
     stopped = [mark(10, "begin", "stop command", excused="stop command"), mark(14, "end", "stop command")]
     assert promises(stopped, late) == []
+
+
+def test_what_the_machine_took_away_is_counted_and_excuses_no_overlap() -> None:
+    class Slow(Pulse):
+        def lost_s(self, from_s: float, to_s: float) -> float:
+            return (to_s - from_s) / 2
+
+    late = [run(1, "ada", 0, 10), run(2, "ben", 10 + BACK_LIMIT_S + 0.5, 60)]
+    verdict = judge("postgres", [*KILLED, mark(60, "standing")], late, pulse=Slow())
+    assert not verdict.red and [back.late for back in verdict.backs] == [True]
+    assert report.summary([verdict], [], seed=1)["back"]["late_with_the_machine"] == 1
+    assert promises(KILLED, [run(1, "ada", 0, 10), run(2, "ben", 60, 61)], pulse=Slow()) == ["back in time"]
+    assert promises(KILLED, [run(1, "ada", 0, 10), run(2, "ben", 9.99, 60)], pulse=Slow()) == ["overlap"]
+
+
+def test_a_pulse_counts_what_is_late() -> None:
+    began = boottime()
+    with Pulse() as pulse:
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            time.sleep(0.01)
+    assert 0 <= pulse.lost_s(began, boottime()) < boottime() - began
+    assert pulse.lost_s(began - 20, began - 10) == 0
 
 
 def test_struck_again_before_the_time_was_over_stays_unjudged() -> None:

@@ -24,7 +24,8 @@ from heirflow.testing.lab import ground, report
 from heirflow.testing.lab.judging import Red, Verdict
 from heirflow.testing.lab.picture import draw
 from heirflow.testing.lab.plan import Fault, kinds_of, plan
-from heirflow.testing.lab.runner import Runner, Stalls
+from heirflow.testing.lab.pulse import Pulse
+from heirflow.testing.lab.runner import Runner
 from heirflow.testing.servers import mariadb_missing
 
 TELL_EVERY_S = 15.0
@@ -120,7 +121,7 @@ def _chosen(given: argparse.Namespace, world: str) -> Iterator[Fault]:
 def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
     folder = Path(tempfile.mkdtemp(prefix=f"{ground.PREFIX}{ground.own_mark()}-"))
     folder.chmod(0o755)
-    ending, began = threading.Event(), time.monotonic()
+    ending, began, pulse = threading.Event(), time.monotonic(), Pulse()
 
     def over() -> bool:
         return given.minutes is not None and time.monotonic() - began >= 60 * given.minutes
@@ -131,11 +132,11 @@ def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
         )
 
     runners = [
-        Runner(world, number, folder, faults, over, ending, on_red=red)
+        Runner(world, number, folder, faults, over, ending, on_red=red, pulse=pulse)
         for number, (world, faults) in enumerate(plans.items(), 1)
     ]
     threads = [threading.Thread(target=runner.run, name=runner.kind) for runner in runners]
-    with _asked_to_end(ending), Stalls() as stalls:
+    with _asked_to_end(ending), pulse:
         for thread in threads:
             thread.start()
         tell_at, write_at = began, began + 60
@@ -147,8 +148,8 @@ def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
                 _progress(given, runners, tell_at - began)
             if given.summary and time.monotonic() >= write_at:
                 write_at += 60
-                given.summary.write_text(json.dumps(_facts(given, runners, stalls), indent=1))
-    facts, verdicts = _facts(given, runners, stalls), _verdicts(runners)
+                given.summary.write_text(json.dumps(_facts(given, runners, pulse), indent=1))
+    facts, verdicts = _facts(given, runners, pulse), _verdicts(runners)
     if given.summary:
         given.summary.write_text(json.dumps(facts, indent=1))
     if given.picture and verdicts:
@@ -170,9 +171,9 @@ def _verdicts(runners: Sequence[Runner]) -> list[Verdict]:
     return [verdict for runner in runners for verdict in runner.all()]
 
 
-def _facts(given: argparse.Namespace, runners: Sequence[Runner], stalls: Stalls) -> dict[str, object]:
+def _facts(given: argparse.Namespace, runners: Sequence[Runner], pulse: Pulse) -> dict[str, object]:
     troubles = [trouble for runner in runners for trouble in runner.troubles]
-    return report.summary(_verdicts(runners), troubles, seed=given.seed, stalls=stalls.lasted_s)
+    return report.summary(_verdicts(runners), troubles, seed=given.seed, stalls=pulse.standstills_s)
 
 
 def _title(facts: dict[str, object]) -> str:

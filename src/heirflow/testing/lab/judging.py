@@ -5,7 +5,8 @@
   after a fail-over to an asynchronous replica, which forgets what was confirmed (*void*: docs/safety.md).
 - *Deposed write:* a row that the database took although its record already named a later term.
 - *Back:* after each strike and each healing that leaves one member and the database able, somebody runs the command
-  within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged.
+  within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged. What the machine itself took away
+  meanwhile (`pulse`) is counted, and no promise of ours.
 - *Lost event:* a command ran in a term of which the history says nothing.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 from heirflow.election.timings import Timings
 from heirflow.testing.lab.ledger import PAUSE_S, Gap, Overlap, Run, gaps, overlaps
 from heirflow.testing.lab.plan import TTL_S
+from heirflow.testing.lab.pulse import Pulse
 from heirflow.testing.lab.world import Mark
 
 TIMINGS = Timings.of(TTL_S)
@@ -40,6 +42,17 @@ class Back:
 
     mark: Mark
     after_s: float
+    lost_s: float = 0.0
+    """How much of that the machine itself took away, by being busy with other things."""
+
+    @property
+    def late(self) -> bool:
+        return self.after_s > BACK_LIMIT_S
+
+    @property
+    def broken(self) -> bool:
+        """Late, and not because of the machine."""
+        return self.after_s - self.lost_s > BACK_LIMIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ def judge(
     rows: int = 0,
     took: set[tuple[int, str]] | None = None,
     fenced: bool = True,
+    pulse: Pulse | None = None,
 ) -> Verdict:
     """Judge one act. `late` and `took`: what the database says (`Database.late_rows`, `took_charge`); None: not asked."""
     dropped = {mark.number for mark in marks if mark.phase == "skipped" and mark.number}
@@ -136,11 +150,11 @@ def judge(
                 out.lost_events.append(run)
                 sentence = f"the history does not say that {run.member} took charge for term {run.term}"
                 out.red.append(_red(strikes, "lost event", sentence, run.from_s))
-    _judge_backs(out, strikes)
+    _judge_backs(out, strikes, pulse)
     return out
 
 
-def _judge_backs(out: Verdict, strikes: Sequence[Mark]) -> None:
+def _judge_backs(out: Verdict, strikes: Sequence[Mark], pulse: Pulse | None) -> None:
     found = gaps(out.runs)
     last_s = max((run.to_s for run in out.runs), default=out.from_s)
     if out.to_s - last_s > PAUSE_S:
@@ -166,8 +180,9 @@ def _judge_backs(out: Verdict, strikes: Sequence[Mark]) -> None:
             back_s = max(back_s, gap.to_s)
         if back_s > next_s and next_s < limit_s:
             continue
-        out.backs.append(Back(mark, back_s - mark.at_s))
-        if back_s > limit_s:
+        back = Back(mark, back_s - mark.at_s, pulse.lost_s(mark.at_s, back_s) if pulse else 0.0)
+        out.backs.append(back)
+        if back.broken:
             sentence = (
                 f"{back_s - mark.at_s:.1f} s without a command after the {mark.phase} of {mark.kind} ({mark.at}), though "
                 f"{', '.join(mark.able)} and the database were able"

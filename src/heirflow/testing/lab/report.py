@@ -35,7 +35,8 @@ def summary(
             "limit_s": BACK_LIMIT_S,
             "judged": len(backs),
             "unjudged": sum(verdict.unjudged for verdict in verdicts),
-            "late": sum(back.after_s > BACK_LIMIT_S for back in backs),
+            "late": sum(back.late for back in backs),
+            "late_with_the_machine": sum(back.late and not back.broken for back in backs),
             "max_s": round(max((back.after_s for back in backs), default=0), 3),
         },
         "worlds": {
@@ -103,6 +104,7 @@ def text(facts: dict[str, Any]) -> str:
         (
             f"somebody led again within {back['limit_s']:g} s after {back['judged'] - back['late']} of {back['judged']} strikes "
             f"and healings that left one member and the database able; the longest took {back['max_s']:.2f} s; "
+            f"{back['late_with_the_machine']} of the others were late because the machine itself was; "
             f"after {back['unjudged']} faults nothing could be said, as the next came at once"
         ),
     ]

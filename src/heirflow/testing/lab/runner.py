@@ -9,9 +9,11 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from heirflow.testing.lab.judging import Red, Verdict, judge
 from heirflow.testing.lab.plan import Fault
+from heirflow.testing.lab.pulse import Pulse
 from heirflow.testing.lab.report import FENCED
 from heirflow.testing.lab.world import World
 from heirflow.testing.rig import RigError, now_s
@@ -36,6 +38,7 @@ class Runner:
     current: Verdict | None = None
     troubles: list[str] = field(default_factory=list)
     now: str = "starting"
+    pulse: Pulse | None = None
     on_red: Callable[[str, Red], None] = lambda _kind, _red: None
     _told: set[tuple[str, float]] = field(default_factory=set)
 
@@ -89,12 +92,13 @@ class Runner:
 
     def _judge(self, world: World, *, asked: bool) -> None:
         """`asked`: whether the database is asked too."""
-        facts = {}
+        facts: dict[str, Any] = {}
         if asked:
             time.sleep(0.1)
             base = world.database
             facts = {"late": base.late_rows(), "rows": base.rows(), "took": base.took_charge(world.election)}
-        self.current = judge(self.kind, world.marks, world.ledger.runs(), fenced=FENCED[self.kind], **facts)  # type: ignore[arg-type]
+        runs = world.ledger.runs()
+        self.current = judge(self.kind, world.marks, runs, fenced=FENCED[self.kind], pulse=self.pulse, **facts)
         self.current.most = dict(world.most)
         for red in self.current.red:
             self._tell(red)
@@ -108,33 +112,6 @@ class Runner:
         """What is judged by now."""
         current = self.current
         return [*self.verdicts, *([current] if current is not None and current not in self.verdicts else [])]
-
-
-class Stalls:
-    """How often the machine itself stood still: then nobody on it could keep a time. Told beside the figures, excuses nothing."""
-
-    LONG_S = 0.3
-
-    def __init__(self) -> None:
-        self.lasted_s: list[float] = []
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="stalls", daemon=True)
-
-    def __enter__(self) -> Stalls:  # noqa: PYI034  `Self` is not in Python 3.10
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        before = time.monotonic()
-        while not self._ending.wait(0.02):
-            now = time.monotonic()
-            if now - before > self.LONG_S:
-                self.lasted_s.append(round(now - before, 3))
-            before = now
 
 
 def _sentence(trouble: BaseException) -> str:

@@ -1,0 +1,62 @@
+"""Whether the machine itself keeps time: how much later than asked for a small sleep ends, all the while.
+
+A laboratory on a machine that is busy with other things cannot keep a time, whatever HeirFlow does. So the judge of times is
+told how much the machine took away; the judges of overlaps, orphans and rows are not: no slowness excuses these.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+
+from heirflow.clock import boottime
+
+BEAT_S = 0.02
+USUAL_S = 0.005
+"""By how much a sleep is late on a machine that has nothing else to do."""
+STANDSTILL_S = 0.3
+KEPT_EVERY_S = 0.2
+
+
+class Pulse:
+    """Beats from entering to leaving."""
+
+    def __init__(self) -> None:
+        self.standstills_s: list[float] = []
+        """Each time that nothing of ours ran for longer than `STANDSTILL_S`."""
+        self._at: list[float] = []
+        self._lost: list[float] = []
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+
+    def __enter__(self) -> Pulse:  # noqa: PYI034  `Self` is not in Python 3.10
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def lost_s(self, from_s: float, to_s: float) -> float:
+        """How much of this time (CLOCK_BOOTTIME) the machine took away."""
+        return max(0.0, self._until(to_s) - self._until(from_s))
+
+    def _until(self, at_s: float) -> float:
+        index = bisect_right(self._at, at_s) - 1
+        return self._lost[index] if index >= 0 else 0.0
+
+    def _beat(self) -> None:
+        before = boottime()
+        lost, keep_at = 0.0, before
+        while not self._ending.wait(BEAT_S):
+            now = boottime()
+            late_s = now - before - BEAT_S
+            if late_s > USUAL_S:
+                lost += late_s
+            if late_s > STANDSTILL_S:
+                self.standstills_s.append(round(late_s, 3))
+            if now >= keep_at:
+                keep_at = now + KEPT_EVERY_S
+                self._lost.append(lost)  # first: whoever looks meanwhile finds as many of these
+                self._at.append(now)
+            before = now
