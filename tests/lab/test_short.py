@@ -57,7 +57,7 @@ def wait_for_a_command(mark: str, process: subprocess.Popen[bytes]) -> None:
 def test_a_short_campaign_breaks_no_promise(tmp_path: Path) -> None:
     picture = tmp_path / "picture.svg"
     process, mark = None, ""
-    words = [*LAB, "--minutes", "0.4", "--seed", "11", "--json", "--picture", str(picture)]
+    words = [*LAB, "--faults", "6", "--minutes", "1", "--seed", "11", "--json", "--picture", str(picture)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     out, said = process.communicate(timeout=200)
     facts = json.loads(out)
@@ -66,7 +66,7 @@ def test_a_short_campaign_breaks_no_promise(tmp_path: Path) -> None:
         assert facts[promise] == 0, f"{promise}: {facts['red']}"
     assert facts["worlds"]["postgres"]["rows_of_a_deposed_term"] == 0, facts["red"]
     assert process.returncode == 0, f"{facts['red']} {facts['troubles']}\n{said}"
-    assert facts["faults"] >= 4 and facts["terms"] >= 2 and facts["worlds"]["postgres"]["rows"] > 100
+    assert facts["faults"] >= 2 and facts["terms"] >= 2 and facts["worlds"]["postgres"]["rows"] > 20
     assert picture.read_text().startswith("<svg")
     assert not left(mark or f"{process.pid}")
 
