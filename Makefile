@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format unit test sim airflow demo cluster lock faults faults-process faults-fence bench clean
+.PHONY: help setup system check format unit test sim proof airflow demo cluster lock faults faults-process faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -59,6 +59,9 @@ test: $(READY) system check airflow ## Everything: check, then all tests; ARGS a
 
 sim: $(READY) ## Play WORLDS=1000 simulated worlds from SEED=0 on; a red one prints its short story
 	@$(BIN)/python -m heirflow.testing.sim --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),0) $(ARGS)
+
+proof: $(READY) ## Check the model of the protocol in every state, and find every planted fault (minutes); ARGS=--short
+	@$(BIN)/python proof/check.py $(ARGS)
 
 airflow: $(READY) ## Make the environments with Airflow 3.3 and 2.11 that the tests and the demo use
 	@$(BIN)/python -m heirflow.demo.environment

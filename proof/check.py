@@ -1,0 +1,199 @@
+"""Check the model of the protocol with Spin: every property holds, and every planted fault is found.
+
+    make proof                                  everything (minutes)
+    python proof/check.py --short               fewer faults in one story, two members (seconds)
+    python proof/check.py --story START_LATE    the shortest way to what a planted fault breaks
+
+Ends with 1 when a property fails or a planted fault is not found, and with 2 when it cannot check: `spin` and a C compiler
+are needed (on Debian: apt-get install spin gcc).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MODEL = Path(__file__).with_name("election.pml")
+MEMORY_MB = 12_000
+DEPTH = 8_000_000
+LIMIT_S = 3600.0
+LIVENESS = "someone leads, and stays"
+
+
+class CannotCheck(Exception):
+    """What is missing or went wrong, in a sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One question to Spin."""
+
+    name: str
+    fault: str = "NONE"
+    members: int = 2
+    ttl: int = 3
+    faults_at_most: int | None = None
+    """Of members, network and operators in one story; None: no limit."""
+    liveness: bool = False
+    """Look for a cycle in which nobody leads for ever, instead of states that must not be."""
+
+    def defines(self) -> list[str]:
+        limit = [] if self.faults_at_most is None else [f"-DFAULTS_AT_MOST={self.faults_at_most}"]
+        return [f"-DN={self.members}", f"-DTTL={self.ttl}", f"-DFAULT={self.fault}", *limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Spin answered."""
+
+    run: Run
+    broken: str | None
+    """The property that does not hold; None: all hold, in every state that there is."""
+    states: int
+    took_s: float
+
+    @property
+    def good(self) -> bool:
+        return (self.broken is None) == (self.run.fault == "NONE")
+
+    def __str__(self) -> str:
+        if self.run.fault == "NONE":
+            said = "holds" if self.broken is None else f"BROKEN: {self.broken}"
+        else:
+            said = f"found: breaks '{self.broken}'" if self.broken else "NOT FOUND: the model proves nothing"
+        return f"{self.run.name:<58} {said:<52} {self.states:>9,} states {self.took_s:6.1f} s"
+
+
+def planted() -> dict[str, str]:
+    """The faults that the model knows, and what each takes away."""
+    return {
+        name: (said or name.lower().replace("_", " ")).strip()
+        for name, said in re.findall(
+            r"^#define ([A-Z_]+) +\d+(?:[ \t]*/\* (.*?) \*/)?$", MODEL.read_text("utf-8"), re.MULTILINE
+        )
+        if name not in {"NONE", "MARGIN"}
+    }
+
+
+def runs(*, short: bool) -> list[Run]:
+    """Every question, the quick ones first."""
+    asked = [Run(f"planted: {said}", name, faults_at_most=3) for name, said in planted().items()]
+    asked.append(Run("two members, at most 3 faults in a story", faults_at_most=3))
+    if not short:
+        asked += [
+            Run("three members, at most 3 faults in a story", members=3, faults_at_most=3),
+            Run("two members, ttl of 4 ticks, at most 5 faults", ttl=4, faults_at_most=5),
+            Run("two members, any number of faults"),
+            Run(f"two members, any number of faults: {LIVENESS}", liveness=True),
+        ]
+    return asked
+
+
+def programs() -> tuple[str, str]:
+    """Spin and a C compiler. Raises `CannotCheck`."""
+    spin, compiler = shutil.which("spin"), shutil.which("gcc") or shutil.which("cc")
+    missing = [name for name, path in (("spin", spin), ("gcc", compiler)) if path is None]
+    if spin is None or compiler is None:
+        raise CannotCheck(f"{' and '.join(missing)} not found; on Debian: apt-get install {' '.join(missing)}")
+    return spin, compiler
+
+
+def ask(run: Run, *, shortest: bool = False, limit_s: float = LIMIT_S) -> tuple[Found, str]:
+    """Let Spin answer; also the story of what is broken, as the model tells it. Raises `CannotCheck`."""
+    spin, compiler = programs()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="heirflow-proof-") as folder:
+
+        def call(*words: str) -> str:
+            try:
+                done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                raise CannotCheck(f"{run.name}: no answer within {limit_s:g} s") from None
+            return done.stdout + done.stderr
+
+        model = shutil.copy(MODEL, folder)
+        told = call(spin, *run.defines(), "-a", model)
+        # Every state is stored whole (collapsed, not hashed): "holds" means in every state.
+        how = ["-DCOLLAPSE"] if run.liveness else ["-DSAFETY", "-DNOCLAIM", "-DBFS" if shortest else "-DCOLLAPSE"]
+        # Compiling takes time too.
+        effort = "-O2" if run.faults_at_most is None else "-O0" if run.fault != "NONE" else "-O1"
+        told += call(compiler, effort, "-w", f"-DMEMLIM={MEMORY_MB}", *how, "-o", "pan", "pan.c")
+        if not Path(folder, "pan").exists():
+            raise CannotCheck(f"{run.name}: spin or {compiler} failed:\n{told[-2000:]}")
+        answer = call("./pan", *(["-a"] if run.liveness else []), f"-m{DEPTH}", "-w24")
+        counted = re.search(r"errors: (\d+)\s+([\d.e+]+) states, stored", answer)
+        errors = int(counted[1]) if counted else 0
+        if (
+            counted is None
+            or "max search depth too small" in answer
+            or (not errors and "Search not completed" in answer)
+        ):
+            raise CannotCheck(f"{run.name}: the search did not end:\n{answer[-2000:]}")
+        broken, story = None, ""
+        if errors and run.liveness:
+            broken = LIVENESS
+        elif errors:
+            trail = next(Path(folder).glob("*.trail"))
+            story = call(spin, *run.defines(), "-t", "-k", trail.name, model)
+            broken = _property(story)
+        return Found(run, broken, round(float(counted[2])), time.monotonic() - began), story
+
+
+def _property(story: str) -> str:
+    """What the model says beside the assertion that failed."""
+    line = re.search(r"election\.pml:(\d+), Error: assertion violated", story)
+    if line is None:
+        return "nothing can happen any more"
+    said = re.search(r"/\* ([^*]*) \*/\s*$", MODEL.read_text("utf-8").splitlines()[int(line[1]) - 1])
+    return said[1] if said else f"the assertion in line {line[1]}"
+
+
+def sentences(story: str) -> Iterator[str]:
+    """What the model told, without Spin's own words."""
+    for line in story.splitlines():
+        if line.startswith("spin:"):
+            return
+        if not line.lstrip().startswith(("Starting", "ltl", "using")):
+            yield line.strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask everything, and say what came out."""
+    parser = argparse.ArgumentParser(description="Check the model of the protocol with Spin.")
+    parser.add_argument("--short", action="store_true", help="two members and at most 3 faults in a story: seconds")
+    parser.add_argument("--story", metavar="FAULT", choices=[*planted()], help="the shortest story of a planted fault")
+    parser.add_argument("--json", action="store_true", help="one line of JSON per answer")
+    asked = parser.parse_args(arguments)
+    try:
+        if asked.story:
+            found, story = ask(Run(asked.story, asked.story, faults_at_most=3), shortest=True)
+            print("\n".join(sentences(story)), f"\n{found}")
+            return int(not found.good)
+        bad = 0
+        for run in runs(short=asked.short):
+            if sys.stderr.isatty():
+                print(f"… {run.name}", end="\r", file=sys.stderr, flush=True)
+            found, _ = ask(run)
+            bad += not found.good
+            print(json.dumps({**asdict(found), "good": found.good}) if asked.json else found, flush=True)
+        if not asked.json:
+            print("every property holds, and every planted fault is found" if not bad else f"{bad} of these are wrong")
+        return int(bad > 0)
+    except CannotCheck as trouble:
+        print(f"the model cannot be checked: {trouble}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
