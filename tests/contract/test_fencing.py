@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tests.contract.drivers import MYSQL, POSTGRES
 
 from heirflow.election.record import Exchange, Reading, What
-from heirflow.stores import Store, StoreUnavailable, open_store
+from heirflow.stores import Store, StoreUnavailable, fence, open_store
 from heirflow.testing.servers import Server
 from heirflow.testing.store_tools import new_election, take, who
 
@@ -256,6 +256,26 @@ def test_a_look_that_fails_costs_one_renewal_at_most(url: str, postgres: Server)
         reading = store.exchange(election, Exchange(who("a-1"), swap=swap))
         assert reading.swapped and len(reading.told) == 1 and "could not be seen" in reading.told[0]
         assert store.events(election, 1)[0].what is What.FENCED
+
+
+def test_a_connection_that_breaks_during_the_look_is_no_reason_to_do_without(
+    url: str, theirs: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that crashed in that moment left it without a look for a minute, in which old sessions could come back."""
+    election = new_election()
+    with leading(url, election, "a-1", "b-2") as (store, lead):
+        lead("b-2", renew=True)
+        swap = dataclasses.replace(take("b-2", 2, 4, expected=3, news=False), event=None)
+        with monkeypatch.context() as patched:
+            breaks = sa.text("SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) WHERE :own <> ''")
+            patched.setattr(fence, "_SEEN", breaks)
+            with pytest.raises(StoreUnavailable):
+                store.exchange(election, Exchange(who("b-2"), swap=swap))
+        back = theirs.open("heirflow/a-1")
+        reading = store.exchange(election, Exchange(who("b-2"), swap=swap))
+        assert reading.swapped and reading.told == ("ended 1 session of a-1, which led before",)
+        time.sleep(0.05)
+        assert not alive(back)
 
 
 @pytest.mark.parametrize("driver", MYSQL[:1])

@@ -94,14 +94,16 @@ class SessionFence:
             try:
                 return untold + self._end(conn, election, leader, term, None)
             except sa.exc.DBAPIError as error:
-                # The transaction is lost, and with it this renewal; the next one comes in time, and does without.
-                self._untold = self._rest(error)
+                # The transaction is lost, and with it this renewal; the next one comes in time, and does without. A connection
+                # that broke says nothing about the look.
+                if not _broken(conn, error):
+                    self._untold = self._rest(error)
                 raise
         savepoint = conn.begin_nested()
         try:
             told = self._end(conn, election, leader, term, wait_s)
         except sa.exc.DBAPIError as error:
-            if conn.closed or conn.invalidated or error.connection_invalidated:
+            if _broken(conn, error):
                 raise
             savepoint.rollback()
             return self._rest(error)
@@ -159,6 +161,10 @@ class SessionFence:
         if left:
             told.append(f"{_sessions(left)} did not end within {wait_s:g} s")
         return tuple(told)
+
+
+def _broken(conn: sa.engine.Connection, error: sa.exc.DBAPIError) -> bool:
+    return bool(conn.closed or conn.invalidated or error.connection_invalidated)
 
 
 def _sessions(count: int) -> str:
