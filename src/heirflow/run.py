@@ -54,7 +54,9 @@ def run_member(
             journal.warn(f"{error}; probes will not find this member")
 
     def guard() -> Guard:
-        made = Guard(argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s)
+        made = Guard(
+            argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s, strike_after_s=timings.strike_after_s
+        )
         made.spare = children
         return made
 

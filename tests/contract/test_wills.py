@@ -47,6 +47,7 @@ def test_a_will_releases_exactly_this_members_term(driver: str, database_url: Da
     election, url = new_election(), database_url(driver)
     writer = open_store(url, call_limit_s=1.5)  # never opened: a will can be written before anything else
     heir = open_store(url, call_limit_s=1.5)
+    heir.open()  # whoever comes first makes the tables
     because = f"a was killed {HOSTILE}"
     will = sent(writer.will(election, "a", 3, because))
     assert not carry_out(will), "there was no record"
@@ -55,7 +56,7 @@ def test_a_will_releases_exactly_this_members_term(driver: str, database_url: Da
     for leader, term, version in (("a", 2, 1), ("b", 3, 2)):
         heir.exchange(election, Exchange(swap=take(leader, term, version, expected=version - 1 or None)))
         assert not carry_out(will), f"term {term} of {leader} was released by the will of a's term 3"
-    held = heir.exchange(election, Exchange(who("b"), swap=take("a", 3, 3, expected=2)))
+    held = heir.exchange(election, Exchange(who("b"), swap=take("a", 3, 3, expected=2, switchover_to="b", paused=True)))
     while heir.news(election):
         pass
     assert carry_out(will)
@@ -64,6 +65,7 @@ def test_a_will_releases_exactly_this_members_term(driver: str, database_url: Da
     seen = heir.exchange(election, Exchange())
     assert seen.record is not None
     assert (seen.record.leader, seen.record.term, seen.record.version, seen.record.because) == (None, 3, 4, because)
+    assert (seen.record.switchover_to, seen.record.paused) == ("b", True), "an order outlives the leader"
     assert seen.since > held.since
     assert ids(seen) == ["b"]
     told = heir.events(election, 1)[0]

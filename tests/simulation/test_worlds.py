@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 
 from heirflow.testing import scenes
+from heirflow.testing.faults import KINDS
 from heirflow.testing.shrink import shrink
 from heirflow.testing.sim import Tally, explain, play, play_many
 from heirflow.testing.world import World
@@ -31,6 +33,17 @@ def test_a_thousand_worlds_keep_every_promise() -> None:
 def test_in_quiet_worlds_the_line_is_in_order(seed: int) -> None:
     verdict = scenes.quiet(seed)
     assert verdict.promise is None, f"{verdict.promise}: {verdict.sentence}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_order_outlives_a_leader_that_is_killed_before_it_obeys(seed: int) -> None:
+    verdict = scenes.order_outlives_its_leader(seed)
+    assert verdict.promise is None, f"{verdict.promise}: {verdict.sentence}"
+
+
+def test_every_kind_of_fault_happens_within_a_thousand_worlds() -> None:
+    met = Counter(fault.kind for seed in range(300) for fault in World(seed).faults)
+    assert not [kind for kind in KINDS if met[kind] < 20]
 
 
 def test_the_same_seed_is_the_same_world() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heirflow.election.timings import Timings, UnsafeTimings
+from heirflow.election.timings import BACKSTOP_S, DYING_S, Timings, UnsafeTimings
+from heirflow.supervise.backstop import LATE_S
 
 
 def test_what_is_not_given_follows_from_the_ttl() -> None:
@@ -36,6 +37,10 @@ def test_every_ttl_in_range_works_with_nothing_else_given(ttl_s: float) -> None:
             "margin 0.1 s is below 2 % of ttl 10 s (= 0.2 s): clocks of two hosts may differ by more; raise --margin",
         ),
         (
+            {"ttl_s": 1.0, "margin_s": 0.05},
+            "dying takes 0.02 s; an heir moves 0.017 s (kill) + 0.05 s (margin) after it; raise --margin",
+        ),
+        (
             {"ttl_s": 10.0, "check_in_s": 4.0},
             "2 check-ins 8 + one slow call 3 + grace 1 + kill 0.25 + margin 1 = 13.25 s; raise --ttl or lower --check-in",
         ),
@@ -45,6 +50,10 @@ def test_unsafe_numbers_are_refused_with_the_sum(options: dict[str, float], sent
     with pytest.raises(UnsafeTimings) as refused:
         Timings.of(**options)
     assert str(refused.value).endswith(sentence)
+
+
+def test_the_backstop_strikes_when_the_sums_say() -> None:
+    assert BACKSTOP_S == 2 * LATE_S
 
 
 @given(
@@ -67,4 +76,7 @@ def test_what_is_accepted_leaves_room_for_everything(
     term_after_s = timings.trust_s - timings.kill_lead_s - timings.loss_grace_s
     assert term_after_s >= 2 * timings.check_in_s + timings.call_limit_s - 1e-9
     assert 0 < timings.kill_lead_s < timings.margin_s
+    # A frozen guard is struck inside the trust by its member, and before the heir moves by the backstop alone.
+    assert timings.strike_after_s <= timings.kill_lead_s / 2
+    assert timings.kill_lead_s + timings.margin_s >= 2 * LATE_S + DYING_S
     assert timings.call_limit_s < timings.check_in_s

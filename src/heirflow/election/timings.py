@@ -13,6 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BACKSTOP_S = 0.1
+"""How long after a deadline the backstop strikes, when neither guard nor member does (`supervise.backstop.LATE_S`, twice)."""
+DYING_S = 0.02
+"""What a killed tree takes to be gone, on a host that is not overloaded."""
+
 
 class UnsafeTimings(ValueError):
     """These numbers cannot keep the promises; the message shows the sum."""
@@ -67,6 +72,11 @@ class Timings:
         return self.ttl_s - self.margin_s
 
     @property
+    def strike_after_s(self) -> float:
+        """A guard that is still silent so long after its deadline is frozen, and its member strikes: well inside the trust."""
+        return self.kill_lead_s / 4
+
+    @property
     def turn_s(self) -> float:
         """How long each more senior member is given before the next may try."""
         return self.check_in_s
@@ -94,6 +104,12 @@ class Timings:
             raise UnsafeTimings(
                 f"margin {self.margin_s:g} s is below 2 % of ttl {self.ttl_s:g} s (= {0.02 * self.ttl_s:g} s): clocks of two "
                 "hosts may differ by more; raise --margin"
+            )
+        if self.kill_lead_s + self.margin_s < BACKSTOP_S + DYING_S:
+            raise UnsafeTimings(
+                f"margin {self.margin_s:g} s is too short: a frozen guard whose member is dead too is struck {BACKSTOP_S:g} s "
+                f"after its deadline, and dying takes {DYING_S:g} s; an heir moves {self.kill_lead_s:.2g} s (kill) + "
+                f"{self.margin_s:g} s (margin) after it; raise --margin"
             )
         need = 2 * self.check_in_s + self.call_limit_s + self.loss_grace_s + self.kill_lead_s + self.margin_s
         if need > self.ttl_s:

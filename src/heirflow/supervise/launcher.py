@@ -51,11 +51,15 @@ class Guard:
         argv: Sequence[str],
         cwd: str,
         guard_limit_s: float,
+        strike_after_s: float | None = None,
         clock: Clock = boottime,
         name: str = "",
         use_cgroup: bool = True,
     ) -> None:
-        """`name` is for people who read `ps`. `clock` must count as `boottime` does: the guard reads the same one."""
+        """`strike_after_s`: how long after its deadline a silent guard is struck, which must lie inside the trust; None: as
+        fits a `guard_limit_s` that came from a ttl. `name` is for people who read `ps`. `clock` must count as `boottime` does:
+        the guard reads the same one.
+        """
         self.argv, self.cwd, self.name = list(argv), cwd, name
         self.guard_limit_s, self.clock, self.use_cgroup = guard_limit_s, clock, use_cgroup
         self.spare: set[int] = set()
@@ -77,6 +81,7 @@ class Guard:
         self._kill_at = float("inf")
         self._struck_late = False
         self._ping_s = min(0.5, guard_limit_s / 4)
+        self._strike_after_s = self._ping_s / 4 if strike_after_s is None else strike_after_s
         self._pinged_at = self._polled_at = self._silent_s = 0.0
         self._asked = self._answered = 0
         self._clean = 0  # sweeps in a row that found nothing
@@ -200,7 +205,7 @@ class Guard:
         if self.running:
             moments.append(self._pinged_at + self._ping_s)
             if not self._struck_late:
-                moments.append(self._kill_at + self._ping_s / 4)
+                moments.append(self._kill_at + self._strike_after_s)
         return min(moments)
 
     def close(self) -> None:
@@ -320,7 +325,7 @@ class Guard:
                 self._break(f"its guard was frozen for {self._silent_s:.1f} s", now, strike=True)
         elif now >= self._pinged_at + self._ping_s:
             self._ping(now)
-        if now >= self._kill_at + self._ping_s / 4 and not self._struck_late:
+        if now >= self._kill_at + self._strike_after_s and not self._struck_late:
             self._struck_late = (
                 True  # the guard should have said gone by now: strike as well, and leave the proof to it
             )

@@ -35,12 +35,12 @@ class Fault:
 INSTANTS = (
     "member killed", "guard killed", "both killed", "command killed", "command exits", "asked to stop", "asked twice",
     "freeze before acting", "joins", "paused", "resumed", "switchover to anyone", "switchover to one", "switchover to nobody",
-    "clock jump",
+    "clock jump", "probe fails", "sessions lost",
 )  # fmt: skip
 LASTING = (
     "questions cut", "answers cut", "all cut", "slow link", "lossy link", "store down", "store restarted", "store read-only",
     "member frozen", "guard frozen", "host frozen", "sluggish", "not ready", "drained", "news lost", "stubborn commands",
-    "paused a while",
+    "paused a while", "command frozen", "crash loop", "orders at changes",
 )  # fmt: skip
 RARE = ("backup restored",)
 KINDS = INSTANTS + LASTING + RARE
@@ -100,6 +100,12 @@ def begin(world: World, fault: Fault) -> Callable[[], None] | None:
             return lambda: _less_news_lost(world)
         case "stubborn commands":
             return _while(world, "stubborn")
+        case "crash loop":
+            return _while(world, "crash_loop")
+        case "orders at changes":
+            return _while(world, "orders_at_changes")
+        case "sessions lost":
+            world.network.lose_sessions()
         case _ if not _orders(world, fault):
             return _to_member(world, fault, member) if member is not None else None
     return None
@@ -127,6 +133,17 @@ def _orders(world: World, fault: Fault) -> bool:
     return True
 
 
+def any_order(world: World) -> None:
+    """An operator who happens to act just now."""
+    names = [*world.members, ANYONE, "nobody-knows"]
+    if world.calm:
+        return
+    if world.rng.random() < 0.6:
+        world.order(switchover_to=world.rng.choice(names))
+    else:
+        world.order(paused=world.rng.random() < 0.4)
+
+
 def _to_member(world: World, fault: Fault, member: MemberProcess) -> Callable[[], None] | None:
     guard = member.guard
     match fault.kind:
@@ -140,6 +157,14 @@ def _to_member(world: World, fault: Fault, member: MemberProcess) -> Callable[[]
             guard.command.kill("somebody killed the command")
         case "command exits" if guard is not None and guard.command is not None and not guard.command.suspended:
             guard.command.end(int(fault.luck * 3), "the command ended by itself")
+        case "command frozen" if guard is not None and guard.command is not None:
+            guard.command.stand_still()
+            if fault.luck < 0.5:  # half of them have a probe
+                delay = fault.luck * 4 * member.timings.ttl_s
+                world.agenda.after(delay, member, member.look_whether_it_works, guard.command)
+            return guard.command.go_on
+        case "probe fails":
+            member.unwell("its probe fails")
         case "asked to stop":
             member.ask_to_stop("SIGTERM came")
         case "asked twice":

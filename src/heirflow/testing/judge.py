@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ROUNDING_S = 1e-5
 SENDS_PER_CHECK_IN = 25
 """More exchanges than this within one check-in is a hot loop: changes of leadership bring some, mere waiting one."""
+STARTS_PER_SECOND = 5
+"""More starts of one member's command than this within a second is a crash loop that spins."""
 TURNS_PER_INSTANT = 200
 """More decisions than this within a millisecond is a spin."""
 
@@ -60,6 +62,9 @@ class Judge:
         """How often the leadership changed."""
         self.switchovers = 0
         self.drained: set[str] = set()
+        self.unwell: set[str] = set()
+        """Members whose command was once said not to work."""
+        self.starts: dict[str, deque[float]] = {}
         self.slack_s = 0.0
         """How much later a command may be gone; only for worlds whose other layers are taken away on purpose."""
         self.lease_end: dict[str, float] = {}
@@ -98,7 +103,18 @@ class Judge:
             self.broken(
                 "terms only grow", f"{command.member.id} starts for term {command.term} and has seen a higher one"
             )
+        self._count_start(command)
         self._begin(command)
+
+    def _count_start(self, command: CommandProcess) -> None:
+        recent = self.starts.setdefault(command.member.id, deque())
+        recent.append(self.world.agenda.now)
+        while recent[0] < self.world.agenda.now - 1.0:
+            recent.popleft()
+        if len(recent) > STARTS_PER_SECOND:
+            self.broken(
+                "a crash loop does not spin", f"{command.member.id} started {len(recent)} times within a second"
+            )
 
     def command_gone(self, command: CommandProcess) -> None:
         """A command and all its descendants are gone."""
@@ -314,10 +330,11 @@ class Judge:
                     self.watch_when_asked[member.id, act.ask.serial] = since
             elif isinstance(act, StopCommand):
                 record = step.state.record
-                if record is not None and record.paused and not member.stop_asked:
+                then = step.state.stop.then if step.state.stop is not None else None
+                if record is not None and record.paused and not member.stop_asked and then is not Then.REPLACE:
                     self.broken("paused: nobody changes place", f"{member.id} stops its command")
-                ordered = member.stop_asked or self.switchovers or member.id in self.drained
-                if not ordered and step.state.stop is not None and step.state.stop.then is not Then.LOST:
+                ordered = member.stop_asked or self.switchovers or member.id in self.drained | self.unwell
+                if not ordered and step.state.stop is not None and then is not Then.LOST:
                     self.broken("no preemption without an order", f"{member.id} stops: {step.state.stop.because}")
             elif isinstance(act, Abandon):
                 self.broken_watch[member.id] = now
@@ -330,6 +347,14 @@ class Judge:
                         "dead by the end of trust",
                         f"{member.id} lets its command live {act.kill_at - end:.3f} s longer",
                     )
+
+    def told_unwell(self, member: MemberProcess, before: State, step: Step) -> None:
+        """A member has heard that its command does not do its work."""
+        works_for_us = before.command is Command.RUNNING and before.stop is None
+        if works_for_us and not any(isinstance(act, (StopCommand, KillCommand)) for act in step.acts):
+            self.broken(
+                "who does not work is succeeded", f"{member.id} lets a command go on that its probe found unwell"
+            )
 
     def _sent(self, member: MemberProcess, now: float) -> None:
         self.sent[member.id] = self.sent.get(member.id, 0) + 1

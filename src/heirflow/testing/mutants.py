@@ -160,6 +160,12 @@ MUTANTS = (
     Mutant("a frozen guard's deadline is not kept by its member", (
         Patch(process, "MemberProcess.watch_deadline", "not guard.frozen or", "True or"),),
         only=("guard frozen", "guard frozen", *STUBBORN)),
+    Mutant("a frozen guard's member strikes too late", (
+        Patch(process, "MemberProcess.watch_deadline", "self.timings.strike_after_s", "self.timings.kill_lead_s * 1.5"),),
+        only=("guard frozen", "guard frozen", *STUBBORN)),
+    Mutant("a stopped command is not killed", (
+        Patch(supervision, "CommandProcess.kill", "self.frozen = False", "pass"),),
+        only=("command frozen",) * 4 + ("member killed", "member killed")),
     # ---- waiting ----
     Mutant("an heir waits 0.6 ttl", (
         Patch(line, "turn_at", "state.watch_since + record.ttl_s", "state.watch_since + 0.6 * record.ttl_s"),)),
@@ -225,7 +231,15 @@ MUTANTS = (
     Mutant("a leader stops when it sees somebody older", (
         Patch(rules, "_obey", "elif state.drained and",
               "elif state.members and state.members[0].id != state.me and"),)),
+    Mutant("the will forgets a switchover that was ordered", (
+        Patch(register, "SimStore.will", "leader=None, because=because", "leader=None, because=because, switchover_to=None"),),
+        scene=scenes.order_outlives_its_leader),
+    Mutant("a command that does not work goes on", (
+        Patch(rules, "_unhealthy", "if state.command is not Command.RUNNING or state.stop is not None:", "if True:"),),
+        only=("probe fails", "command frozen")),
     # ---- limits ----
+    Mutant("a crash loop spins", (
+        Patch(rules, "_gone", "2.0 ** min(failures - 1, 16)", "0.0"),), only=("crash loop", "crash loop")),
     Mutant("an answer is followed by the next question at once", (
         Patch(rules, "_answered", "max(ask.asked_at + timings.check_in_s, now)", "now"),)),
     Mutant("a failed call is tried again at once", (

@@ -20,6 +20,8 @@ class Network:
         """The share of news that never arrives."""
         self.late_limit_s = 0.0
         """The longest that a lost question may wander before the store carries it out."""
+        self.severed: set[tuple[str, int]] = set()
+        """Questions that were lost with their session."""
 
     def send(self, member: MemberProcess, ask: Ask) -> None:
         """A question leaves its member."""
@@ -43,6 +45,8 @@ class Network:
 
     def _arrive(self, member: MemberProcess, ask: Ask) -> None:
         world, rng, store = self.world, self.world.rng, self.world.store
+        if (member.id, ask.serial) in self.severed:
+            return
         if store.down:
             if rng.random() < 0.5:
                 self._answer(member, Failed(ask.serial, "the store is down"))
@@ -65,6 +69,14 @@ class Network:
         if host.slow:
             delay += member.timings.call_limit_s * rng.random() * 1.2
         self.world.agenda.after(delay + self.world.event_late_s(member), member, member.happen, event)
+
+    def lose_sessions(self) -> None:
+        """The store ends every session: whether what was under way is carried out, nobody can know."""
+        for member in self.world.members.values():
+            if (ask := member.state.ask) is not None:
+                if self.world.rng.random() < 0.5:
+                    self.severed.add((member.id, ask.serial))
+                self._answer(member, Failed(ask.serial, "the store ended the session"))
 
     def news(self) -> None:
         """Leadership or orders changed: tell everybody who can hear it."""

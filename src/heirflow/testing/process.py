@@ -28,10 +28,11 @@ from heirflow.election.state import (
     StopAsked,
     StopCommand,
     Tick,
+    Unhealthy,
 )
 from heirflow.election.timings import Timings
 from heirflow.testing.clock import Host, Process
-from heirflow.testing.supervision import Guard
+from heirflow.testing.supervision import CommandProcess, Guard
 
 if TYPE_CHECKING:
     from heirflow.testing.world import World
@@ -105,6 +106,8 @@ class MemberProcess(Process):
         before = self.state
         step = rules.decide(before, event, now, self.timings)
         self.state = step.state
+        if isinstance(event, Unhealthy):
+            world.judge.told_unwell(self, before, step)
         for sentence in step.because:
             world.say(self.id, sentence)
         if step.acts:
@@ -135,6 +138,16 @@ class MemberProcess(Process):
         if serial == self.wake_serial:
             self.wake_at = -1.0
             self.happen(Tick())
+
+    def unwell(self, because: str) -> None:
+        """Its probe says that the command does not do its work."""
+        self.world.judge.unwell.add(self.id)
+        self.post(Unhealthy(because))
+
+    def look_whether_it_works(self, command: CommandProcess) -> None:
+        """A probe of a command that may have been stopped."""
+        if command.alive and command.frozen:
+            self.unwell("the command has not said a word for a while")
 
     # ---- acts ----
 
@@ -206,7 +219,7 @@ class MemberProcess(Process):
         """A frozen guard cannot keep the deadline: then its member strikes, a moment later and still inside the trust."""
         if self.guard is not guard or not guard.frozen or not guard.alive or not self.world.member_strikes:
             return
-        strike_at = self.kill_at + self.timings.kill_lead_s / 4
+        strike_at = self.kill_at + self.timings.strike_after_s
         if self.host.local(self.world.agenda.now) >= strike_at:
             self.kill_guard("the guard did not keep the deadline")
         elif strike_at != float("inf"):

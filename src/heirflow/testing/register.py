@@ -126,12 +126,12 @@ class SimStore:
             self.rows[member] = replace(self.rows[member], drained=on)
 
     def will(self, member: str, term: int) -> bool:
-        """Release exactly this member's term, as the helper does for a member that was killed."""
+        """Release exactly this member's term, as the helper does for a member that was killed. Orders outlive it."""
         record = self.record
         if record is None or record.leader != member or record.term != term:
             return False
         because = f"{member} ended without a word"
-        after = replace(record, version=record.version + 1, leader=None, because=because, switchover_to=None)
+        after = replace(record, version=record.version + 1, leader=None, because=because)
         self.judge.written(record, after, f"will of {member}")
         self.record = after
         return True

@@ -21,6 +21,30 @@ def quiet(seed: int) -> Verdict:
     return Verdict(seed, promise, sentence, judge.thaw_overlaps, judge.changes, False, world.agenda.now)
 
 
+def order_outlives_its_leader(seed: int) -> Verdict:
+    """A leader is killed before it obeys a switchover: its will keeps the order, and the named member takes charge."""
+    world = World(seed, quiet=True)
+    promise, sentence = None, ""
+    try:
+        members = [member for index in range(len(world.hosts)) if (member := world.start_member(index)) is not None]
+        _pass(world, 2 * world.longest_ttl_s)
+        record = world.store.record
+        assert record is not None
+        leader = world.members[record.leader or ""]
+        named = [member for member in members if member is not leader][-1]
+        world.network.news_lost = 1.0  # so that nobody hears of the order before the leader is dead
+        world.restart_share = 0.0
+        world.order(switchover_to=named.id)
+        world.kill_member(leader)
+        world.network.news_lost = 0.0
+        _pass(world, 3 * max(timings.check_in_s for timings in world.timings))
+        _leads(world, named, "an order outlives its leader")
+    except Red as red:
+        promise, sentence = red.promise, red.sentence
+    judge = world.judge
+    return Verdict(seed, promise, sentence, judge.thaw_overlaps, judge.changes, False, world.agenda.now)
+
+
 def _play(world: World) -> None:
     ttl, check_in = world.longest_ttl_s, max(timings.check_in_s for timings in world.timings)
     members = []

@@ -55,7 +55,8 @@ class CommandProcess(Process):
         """Thawed with its host after its lease: the instant that only fencing closes."""
 
     def terminate(self) -> None:
-        """TERM, followed by CONT."""
+        """TERM, followed by CONT: one that was stopped acts on it."""
+        self.go_on()
         if not self.termed and self.manners.obeys_term_after_s < FOREVER:
             self.member.world.agenda.after(
                 self.manners.obeys_term_after_s, self, self.end, -15, "the command ended after TERM"
@@ -66,7 +67,19 @@ class CommandProcess(Process):
         """KILL, to the whole tree; it takes a moment until the last one is gone."""
         if not self.dying:
             self.dying = True
+            self.frozen = False  # a stopped process dies of KILL as it is
+            self.backlog.clear()
             self.member.world.agenda.after(self.manners.kill_takes_s, self, self.end, -9, because)
+
+    def stand_still(self) -> None:
+        """STOP: it does nothing, and neither exits nor dies of TERM."""
+        self.frozen = not self.dying
+
+    def go_on(self) -> None:
+        """CONT."""
+        if self.frozen:
+            self.frozen = False
+            self.member.world.agenda.thaw(self)
 
     def end_by_itself(self, because: str) -> None:
         """It exits, unless the faults are over by now."""

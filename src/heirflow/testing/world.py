@@ -72,7 +72,7 @@ class World:
         self.transcript: list[tuple[float, str, str]] = []
         self.members: dict[str, MemberProcess] = {}
         self.everybody: dict[str, MemberProcess] = {}
-        self.stubborn = 0
+        self.stubborn = self.crash_loop = self.orders_at_changes = 0
         self.frozen_starts = 0.0
         """The share of starts before which the member is frozen, between deciding and acting."""
         self.member_strikes = True
@@ -164,6 +164,8 @@ class World:
         stubborn = self.stubborn and rng.random() < 0.7
         obeys = FOREVER if stubborn else rng.random() * rng.choice((0.1, 0.5, 3.0)) * timings.loss_grace_s
         exits = rng.random() * timings.ttl_s * 3 if rng.random() < self.crashing_share else FOREVER
+        if self.crash_loop:
+            exits = 0.05 * rng.random()
         return Manners(obeys, exits, rng.choice((0, 1, -11)), kill)
 
     # ---- members ----
@@ -364,6 +366,8 @@ class World:
     def leadership_changed(self, record: Record) -> None:
         """The judge saw a change; the story has it too."""
         self.say("store", f"term {record.term}: {record.leader or 'nobody'} leads: {record.because}")
+        if self.orders_at_changes:
+            self.agenda.after(self.little_s() * self.rng.choice((1, 50)), None, faults.any_order, self)
 
 
 def _timings(choose: Random, count: int) -> list[Timings]:
