@@ -40,6 +40,8 @@ from heirflow.testing.airflow_native import Natives, catch, cost, send
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""
+CALM = Load(tasks=2, sleep_s=4.0, every_s=5.0, runs=2, long_s=3600.0, begun_ago_s=3600.0)
+"""For what takes minutes of waiting anyway."""
 LIMIT_S = 400.0
 QUEUED_BY_SUCCESSOR = """
 SELECT extract(epoch FROM min(start_date)) FROM task_instance
@@ -208,7 +210,7 @@ def restart(options: argparse.Namespace) -> Figures:
 
 def _natively(options: argparse.Namespace, hosts: tuple[str, ...], *, restart: bool) -> Figures:
     figures: Figures = defaultdict(list)
-    with scene(options.executor, BUSY) as (site, stage, files):
+    with scene(options.executor, CALM) as (site, stage, files):
         natives = Natives(site, stage)
         natives.start(*hosts)
         for _ in range(options.runs):
