@@ -136,7 +136,10 @@ def chaos(options: argparse.Namespace) -> Figures:
         found = verdict(site, line, files, load, limit_s=900.0, tell=tell)
         line.close()
     for blow in blows:
-        figures[f"{blow.kind} to job row"].append(blow.seconds["job row"])
+        if "job row" in blow.seconds:
+            figures[f"{blow.kind} to job row"].append(blow.seconds["job row"])
+    if len(figures) and sum(map(len, figures.values())) < options.runs:
+        found.broken.append("the campaign broke off: the line did not settle")
     print(
         f"{len(blows)} failovers on {options.executor}: {found.runs} runs, {found.tasks} tasks, {found.attempts} attempts; "
         f"cut short {found.cut_short}, done again in a later attempt {found.done_again}; broken promises: {len(found.broken)}"

@@ -37,10 +37,11 @@ def test_no_task_is_lost_or_ends_twice_and_there_is_one_scheduler(capsys: pytest
         line = Line(site, stage, "scheduler", ("ada", "ben", "cleo"), "--ttl", "4s")
         line.start()
         line.settled(lambda _: bool(ledger.attempts(files.tasks)), heirs=1)
-        campaign(line, BLOWS, seed=1, heirs=1, tell=tell)
+        blows = campaign(line, BLOWS, seed=1, heirs=1, tell=tell)
         found = verdict(site, line, files, load, limit_s=180.0, tell=tell)
         line.close()
         members = list(line.members.values())
+    assert [blow.kind for blow in blows if "job row" in blow.seconds] == list(BLOWS)
     assert not found.broken, "\n".join(found.broken)
     assert found.runs >= 4
     assert found.tasks == 3 * found.runs

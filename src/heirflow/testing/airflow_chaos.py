@@ -25,7 +25,7 @@ from heirflow.demo.screen import Screen
 from heirflow.demo.site import Site
 from heirflow.demo.stage import Stage
 from heirflow.testing import ledger
-from heirflow.testing.airflow_line import Blow, Line
+from heirflow.testing.airflow_line import Blow, Line, NotSettled
 from heirflow.testing.reigns import overlaps, reigns
 
 MANY = CHECKOUT / "bench" / "many"
@@ -93,15 +93,22 @@ def scene(
 
 
 def campaign(line: Line, kinds: Sequence[str], *, seed: int, heirs: int | None = None, tell: Tell) -> list[Blow]:
-    """Strike once for each of `kinds`, at random moments, each time when the line is settled again."""
+    """Strike once for each of `kinds`, at random moments, each time when the line is settled again.
+
+    A line that does not settle ends the campaign; the last blow may have no figure then.
+    """
     chance = random.Random(seed)
-    blows = []
+    blows: list[Blow] = []
     for number, kind in enumerate(kinds, 1):
-        line.settled(heirs=heirs)
-        time.sleep(chance.uniform(0.0, 2.0))
-        blow = line.strike(kind, heirs=heirs)
-        line.succeeded(blow)
-        blows.append(blow)
+        try:
+            line.settled(heirs=heirs)
+            time.sleep(chance.uniform(0.0, 2.0))
+            blow = line.strike(kind, heirs=heirs)
+            blows.append(blow)
+            line.succeeded(blow)
+        except NotSettled as error:
+            tell(str(error))
+            break
         tell(f"{number:>3}/{len(kinds)} {kind} on {blow.host}: succeeded after {blow.seconds['job row']:.2f} s")
     return blows
 

@@ -16,15 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heirflow.demo.site import Site
 from heirflow.demo.stage import Process, Stage
 from heirflow.demo.warden import descendants
-from heirflow.election.record import Exchange, What
+from heirflow.election.record import Event, Exchange, What
 from heirflow.local import ask
 from heirflow.status import Snapshot
-from heirflow.stores import Store
+from heirflow.stores import Store, StoreUnavailable
 
 KINDS = ("command", "member", "guard", "host", "stop", "switchover")
 JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
@@ -33,6 +33,8 @@ LEFT = (
 )
 IN_LOOP = re.compile(r"^(\S+Z) .*Adopting or resetting orphaned tasks", re.MULTILINE)
 SETTLE_LIMIT_S = 240.0
+ASK_TIMES = 10
+Answer = TypeVar("Answer")
 
 
 class NotSettled(RuntimeError):
@@ -71,10 +73,23 @@ class Line:
                 self.members[host] = self.site.start_member(host, self.component, *self._flags, **self._env)
 
     def snapshot(self) -> Snapshot:
-        """The line now."""
-        if self._store is None:
-            self._store = self.site.open_store()
-        return Snapshot.of(self.election, self._store.exchange(self.election, Exchange()))
+        """The line now. A database that is too busy to answer this in time is asked again. Raises `StoreUnavailable` at last."""
+        return self._patiently(lambda store: Snapshot.of(self.election, store.exchange(self.election, Exchange())))
+
+    def _events(self) -> tuple[Event, ...]:
+        return self._patiently(lambda store: store.events(self.election, 400))
+
+    def _patiently(self, ask: Callable[[Store], Answer]) -> Answer:
+        for number in range(1, ASK_TIMES + 1):
+            try:
+                if self._store is None:
+                    self._store = self.site.open_store()
+                return ask(self._store)
+            except StoreUnavailable:  # noqa: PERF203  (that is what the loop is for)
+                if number == ASK_TIMES:
+                    raise
+                time.sleep(0.5)
+        raise AssertionError
 
     def leader(self) -> str | None:
         """The host of the leader."""
@@ -121,17 +136,11 @@ class Line:
 
     def in_charge_at(self, after: float) -> float | None:
         """When somebody first took charge later than that."""
-        assert self._store is not None
-        events = self._store.events(self.election, 50)
-        return next((event.at for event in events if event.what is What.TOOK_CHARGE and event.at > after), None)
+        return next((event.at for event in self._events() if event.what is What.TOOK_CHARGE and event.at > after), None)
 
     def history(self) -> list[str]:
         """What `heirflow history` tells, and Airflow's rows of this component."""
-        assert self._store is not None
-        told = [
-            f"term {each.term}: {each.member} {each.what.value}: {each.because}"
-            for each in self._store.events(self.election, 200)
-        ]
+        told = [f"term {each.term}: {each.member} {each.what.value}: {each.because}" for each in self._events()]
         rows = self.site.ask(
             "SELECT id, hostname, state, start_date FROM job WHERE job_type = :job ORDER BY id",
             job=JOBS[self.component],
