@@ -14,6 +14,7 @@ import pytest
 from tests.process.stage import Stage, wait_until
 
 from heirflow.clock import boottime
+from heirflow.election.timings import Timings
 from heirflow.errors import CommandNotFound, CommandNotRunnable
 from heirflow.supervise.commands import check_runnable, command_environment
 from heirflow.supervise.events import Gone, GuardEvent, Lost, Started
@@ -217,6 +218,26 @@ def test_one_guard_runs_one_command_after_another(guard: Guard) -> None:
         guard.kill()
         assert until(guard, Gone)[-1].status == -signal.SIGKILL
     assert guard.wake_at() == float("inf"), "an idle guard costs nothing"
+
+
+def test_a_frozen_guards_command_is_struck_when_the_timings_say(tmp_path: Path) -> None:
+    """Time is told, not waited for: the deadline itself is far away."""
+    timings = Timings.of(1.0)
+    sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(30)"]
+    guard = Guard(argv=sleeper, cwd=str(tmp_path), guard_limit_s=60, strike_after_s=timings.strike_after_s)
+    guard.spawn()
+    try:
+        kill_at = boottime() + 30
+        guard.start(env={}, term_at=kill_at, kill_at=kill_at)
+        pid = next(event.pid for event in until(guard, Started) if isinstance(event, Started))
+        os.kill(guard.pid, signal.SIGSTOP)
+        guard.poll(kill_at + timings.strike_after_s - 0.001)
+        assert Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+        guard.poll(kill_at + timings.strike_after_s)
+        wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z", "the command's end", 5)
+        os.kill(guard.pid, signal.SIGCONT)
+    finally:
+        guard.close()
 
 
 def test_a_start_that_comes_too_late_is_refused(guard: Guard) -> None:

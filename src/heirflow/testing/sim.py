@@ -4,10 +4,12 @@ A red world says which promise is broken, its last sentences, and the command th
 story short first.
 """
 
+# ruff: noqa: T201 -- a program that speaks to people
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,8 @@ from functools import partial
 from heirflow.testing.shrink import shrink
 from heirflow.testing.world import Verdict, World
 
+TELL_EVERY_S = 20.0
+"""How often a long run says how far it is."""
 CHUNK = 25
 """Worlds that one process plays before it reports."""
 
@@ -62,8 +66,11 @@ def play_many(seeds: Sequence[int], *, processes: int = 2, drift: float = 1.0) -
         yield from map(one, seeds)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))  # Ctrl-C is ours
+    try:
         yield from pool.map(one, seeds, chunksize=CHUNK)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def replay_command(
@@ -119,7 +126,7 @@ def explain(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play, print what came out, and return 1 when a world was red."""
+    """Play, print what came out, and return 1 when a world was red; 130 when it was interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m heirflow.testing.sim", description="Play seeded worlds over the real rules."
     )
@@ -139,20 +146,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep = [] if asked.keep == "none" else [int(number) for number in asked.keep.split(",")]
     shorten = not asked.no_shrink and asked.keep is None
     if asked.worlds == 1:
-        print(explain(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts, shorten=shorten, last=asked.last))  # noqa: T201
+        print(explain(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts, shorten=shorten, last=asked.last))
         return int(World(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts).run().promise is not None)
     tally, began = Tally(), time.monotonic()
-    for verdict in play_many(
-        range(asked.seed, asked.seed + asked.worlds), processes=asked.processes, drift=asked.drift
-    ):
-        tally.add(verdict)
-        if verdict.promise is not None and len(tally.red) <= 3:
-            print(explain(verdict.seed, drift=asked.drift, shorten=shorten, last=asked.last), end="\n\n", flush=True)  # noqa: T201
+    told = began
+    interrupted = False
+    try:
+        for verdict in play_many(
+            range(asked.seed, asked.seed + asked.worlds), processes=asked.processes, drift=asked.drift
+        ):
+            tally.add(verdict)
+            if time.monotonic() - told >= TELL_EVERY_S:
+                told = time.monotonic()
+                print(
+                    f"… {tally.worlds:,} of {asked.worlds:,} worlds, {len(tally.red)} red", file=sys.stderr, flush=True
+                )
+            if verdict.promise is not None and len(tally.red) <= 3:
+                print(
+                    explain(verdict.seed, drift=asked.drift, shorten=shorten, last=asked.last), end="\n\n", flush=True
+                )
+    except KeyboardInterrupt:
+        interrupted = True
     took_s = time.monotonic() - began
     if len(tally.red) > 3:
-        print("red too: seeds " + ", ".join(str(verdict.seed) for verdict in tally.red[3:40]))  # noqa: T201
-    print(f"{tally}; {tally.worlds / took_s:.0f} worlds/s")  # noqa: T201
-    return int(bool(tally.red))
+        print("red too: seeds " + ", ".join(str(verdict.seed) for verdict in tally.red[3:40]))
+    print(f"{tally}; {tally.worlds / took_s:.0f} worlds/s")
+    return 130 if interrupted else int(bool(tally.red))
 
 
 if __name__ == "__main__":
