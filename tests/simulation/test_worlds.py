@@ -46,6 +46,11 @@ def test_every_kind_of_fault_happens_within_a_thousand_worlds() -> None:
     assert not [kind for kind in KINDS if met[kind] < 20]
 
 
+def test_who_orders_at_each_change_is_no_quicker_than_people_are() -> None:
+    """Seed 102292 once had an operator who ordered twelve switchovers within half a second, and called that a hot loop."""
+    assert play(102292).promise is None
+
+
 def test_the_same_seed_is_the_same_world() -> None:
     one, other = World(7), World(7)
     assert one.run() == other.run()

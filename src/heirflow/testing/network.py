@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from heirflow.testing.process import MemberProcess
     from heirflow.testing.world import World
 
+WILL_LIMIT_S = 3.0
+WILL_RETRY_S = 0.2
+"""As `supervise.testament` and `supervise.will` have it."""
+
 
 class Network:
     """Carries questions and answers, each with its own luck."""
@@ -85,19 +89,26 @@ class Network:
                 member.post(News())
 
     def will(self, member: MemberProcess, term: int) -> None:
-        """The helper that releases a killed member's term; it tries once."""
-        rng = self.world.rng
-        if member.host.out_cut or (member.host.lossy and rng.random() < 0.3):
-            return
-        delay = (
-            0.02
-            + 0.1 * rng.random()
-            + (rng.random() * self.late_limit_s if member.host.slow or member.host.lossy else 0.0)
-        )
-        self.world.agenda.after(delay, None, self._will_arrives, member, term)
+        """The helper that releases a killed member's term; it tries for a while."""
+        self._try_will(member, term, self.world.agenda.now + WILL_LIMIT_S)
 
-    def _will_arrives(self, member: MemberProcess, term: int) -> None:
+    def _try_will(self, member: MemberProcess, term: int, give_up_at: float) -> None:
+        world, rng, host = self.world, self.world.rng, member.host
+        if host.out_cut or host.frozen or (host.lossy and rng.random() < 0.3):
+            self._again(member, term, give_up_at)
+            return
+        wandering = rng.random() * self.late_limit_s if host.slow or host.lossy else 0.0
+        delay = 0.02 + 0.1 * rng.random() + wandering
+        world.agenda.after(delay, None, self._will_arrives, member, term, give_up_at)
+
+    def _again(self, member: MemberProcess, term: int, give_up_at: float) -> None:
+        if self.world.agenda.now + WILL_RETRY_S <= give_up_at:
+            self.world.agenda.after(WILL_RETRY_S, None, self._try_will, member, term, give_up_at)
+
+    def _will_arrives(self, member: MemberProcess, term: int, give_up_at: float) -> None:
         store = self.world.store
-        if not store.down and not store.read_only and store.will(member.id, term):
+        if store.down or store.read_only:
+            self._again(member, term, give_up_at)
+        elif store.will(member.id, term):
             self.world.say(member.id, f"its will released term {term}")
             self.news()

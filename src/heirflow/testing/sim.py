@@ -1,7 +1,7 @@
 """Play simulated worlds: ``python -m heirflow.testing.sim --worlds 1000 --seed 0``.
 
-A red world says which promise is broken, its last sentences, and the command that plays it again. ``--shrink`` makes its
-story short first.
+A red world says which promise is broken, its last sentences, and the command that plays it again. Its story is made short
+first (``--no-shrink``: told as it is).
 """
 
 # ruff: noqa: T201 -- a program that speaks to people

@@ -73,6 +73,7 @@ class World:
         self.members: dict[str, MemberProcess] = {}
         self.everybody: dict[str, MemberProcess] = {}
         self.stubborn = self.crash_loop = self.orders_at_changes = 0
+        self.next_order_s = 0.0
         self.frozen_starts = 0.0
         """The share of starts before which the member is frozen, between deciding and acting."""
         self.member_strikes = True
@@ -366,7 +367,8 @@ class World:
     def leadership_changed(self, record: Record) -> None:
         """The judge saw a change; the story has it too."""
         self.say("store", f"term {record.term}: {record.leader or 'nobody'} leads: {record.because}")
-        if self.orders_at_changes:
+        if self.orders_at_changes and self.agenda.now >= self.next_order_s:  # people are not quicker than that
+            self.next_order_s = self.agenda.now + max(timings.check_in_s for timings in self.timings)
             self.agenda.after(self.little_s() * self.rng.choice((1, 50)), None, faults.any_order, self)
 
 
