@@ -60,7 +60,7 @@ test: $(READY) system check airflow ## Everything: check, then all tests; ARGS a
 sim: $(READY) ## Play WORLDS=1000 simulated worlds from SEED=0 on; a red one prints its short story
 	@$(BIN)/python -m heirflow.testing.sim --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),0) $(ARGS)
 
-proof: $(READY) ## Check the model of the protocol in every state, and find every planted fault (minutes); ARGS=--short
+proof: $(READY) ## Check the model of the protocol in every state, and find every planted fault (up to half an hour); ARGS=--short
 	@$(BIN)/python proof/check.py $(ARGS)
 
 airflow: $(READY) ## Make the environments with Airflow 3.3 and 2.11 that the tests and the demo use

@@ -1,6 +1,6 @@
 """Check the model of the protocol with Spin: every property holds, and every planted fault is found.
 
-    make proof                                  everything (minutes)
+    make proof                                  everything (up to half an hour)
     python proof/check.py --short               fewer faults in one story, two members (seconds)
     python proof/check.py --story START_LATE    the shortest way to what a planted fault breaks
 

@@ -329,9 +329,9 @@ class Judge:
                     since = self.broken_watch.get(member.id, float("-inf"))
                     self.watch_when_asked[member.id, act.ask.serial] = since
             elif isinstance(act, StopCommand):
-                record = step.state.record
+                paused = step.state.record is not None and step.state.record.paused
                 then = step.state.stop.then if step.state.stop is not None else None
-                if record is not None and record.paused and not member.stop_asked and then is not Then.REPLACE:
+                if paused and not member.stop_asked and then not in {Then.REPLACE, Then.LOST}:
                     self.broken("paused: nobody changes place", f"{member.id} stops its command")
                 ordered = member.stop_asked or self.switchovers or member.id in self.drained | self.unwell
                 if not ordered and step.state.stop is not None and then is not Then.LOST:
