@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 
 from heirflow.supervise.commands import command_environment
+from heirflow.supervise.launcher import SPARING
 
 
 def run_aside(text: str, children: set[int], limit_s: float, *, extra: Mapping[str, str], speaks: bool) -> int | None:
@@ -21,15 +22,16 @@ def run_aside(text: str, children: set[int], limit_s: float, *, extra: Mapping[s
     # The inner shell's code is read from the pipe: as PID 1 our member collects every child, this one's code with it.
     where = ">&2" if speaks else ">/dev/null 2>&1"
     argv = ["/bin/sh", "-c", f'/bin/sh -c "$1" {where}; echo "$?"', "sh", text]
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=None if speaks else subprocess.DEVNULL,
-        env=command_environment(os.environ, extra),
-        start_new_session=True,
-    )
-    children.add(process.pid)
+    with SPARING:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=None if speaks else subprocess.DEVNULL,
+            env=command_environment(os.environ, extra),
+            start_new_session=True,
+        )
+        children.add(process.pid)
     try:
         out, _ = process.communicate(timeout=limit_s)
     finally:

@@ -8,11 +8,15 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.process.stage import Stage, wait_until
 
+from heirflow import aside
 from heirflow.clock import boottime
 from heirflow.election.timings import Timings
 from heirflow.errors import CommandNotFound, CommandNotRunnable
@@ -284,6 +288,34 @@ def test_a_spared_child_survives_a_lost_guard(guard: Guard) -> None:
         until(guard, Lost)
         assert hook.poll() is None
         hook.kill()
+
+
+def test_a_child_that_is_just_being_started_is_spared_too(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A hook of a member that left was killed: forked already and not yet known when the guard's end was swept up.
+    start = subprocess.Popen
+    forked = threading.Event()
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        process = start(*args, **options)
+        forked.set()
+        time.sleep(0.5)
+        return process
+
+    guard.start(env={}, term_at=boottime() + 20, kill_at=boottime() + 21)
+    until(guard, Started)
+    codes: list[int | None] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(aside.subprocess, "Popen", slowly)
+        hook = threading.Thread(
+            target=lambda: codes.append(aside.run_aside("sleep 1; exit 3", guard.spare, 20.0, extra={}, speaks=False))
+        )
+        hook.start()
+        assert forked.wait(5)
+    os.kill(guard.pid, signal.SIGKILL)
+    os.kill(guard.backstop_pid, signal.SIGKILL)
+    until(guard, Lost)
+    hook.join()
+    assert codes == [3]
 
 
 # ---- commands ------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from heirflow.errors import HeirflowError
 from heirflow.supervise import processes
 from heirflow.supervise.events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
 
+SPARING = threading.Lock()
+"""Held by a thread that starts a child to be spared, until the child is in `Guard.spare`: no sweep may come in between."""
 GRACE_S = 1.0
 """How long the surviving half of a broken guard has to clean up before the member does it."""
 CLOSE_LIMIT_S = 5.0
@@ -348,12 +351,13 @@ class Guard:
     def _sweep(self, now: float, events: list[GuardEvent]) -> None:
         """Wait for the surviving half to clean up, then kill; end when nothing is left below us but `spare`."""
         me = os.getpid()
-        # With both dead there is no surviving half: what they ran would go on, and be nobody's if we died meanwhile.
-        if now >= self._broken_at + GRACE_S or (self._socket is None and self.backstop_pid == 0):
-            self._struck_at = self._struck_at or time.monotonic()
-            processes.strike(me, self.spare)
-            self._reap()
-        left = self._children() or processes.descendants(me, self.spare, thorough=True)
+        with SPARING:
+            # With both dead there is no surviving half: what they ran would go on, and be nobody's if we died meanwhile.
+            if now >= self._broken_at + GRACE_S or (self._socket is None and self.backstop_pid == 0):
+                self._struck_at = self._struck_at or time.monotonic()
+                processes.strike(me, self.spare)
+                self._reap()
+            left = self._children() or processes.descendants(me, self.spare, thorough=True)
         self._clean = 0 if left else self._clean + 1
         if self._clean < 2:  # twice: a list of processes that is read while they fork may miss one
             return
