@@ -52,6 +52,11 @@ def test_every_kind_of_fault_happens_within_a_thousand_worlds() -> None:
         (102292, "an operator ordered twelve switchovers within half a second, and that was called a hot loop"),
         (102901, "a thawed leader, paused, stopped its unwell command whose lease was over: called a change of place"),
         (102988, "the same, of a probe that failed"),
+        (
+            105937,
+            "an heir that checks in half as often is stale to the leader at times: only the leader's view was asked",
+        ),
+        (108910, "the same, with two members"),
     ],
 )
 def test_what_the_judge_once_got_wrong(seed: int, wrong_verdict: str) -> None:

@@ -112,5 +112,5 @@ def _agrees(world: World) -> None:
     if len(set(views.values())) > 1 and alike:
         judge.broken("one view", f"members see the line differently: {views}")
     heirs = [member.id for member in _able(world) if member.id != record.leader]
-    if heirs and views and not next(iter(views.values()))[2]:
+    if heirs and not any(order for _, _, order in views.values()):
         judge.broken("an heir stands", f"{heirs} could take charge and nobody sees them")
