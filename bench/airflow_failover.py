@@ -33,10 +33,11 @@ from dataclasses import asdict
 from heirflow.demo.airflow_play import THREE
 from heirflow.demo.site import Site
 from heirflow.demo.warden import descendants
+from heirflow.supervise import processes
 from heirflow.testing import ledger
 from heirflow.testing.airflow_chaos import Files, Load, campaign, load_now, mixed, scene, verdict
 from heirflow.testing.airflow_line import KINDS, LEFT, Blow, Line
-from heirflow.testing.airflow_native import Natives, catch, cost, send
+from heirflow.testing.airflow_native import Natives, catch, cost
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""
@@ -164,7 +165,7 @@ def frozen(options: argparse.Namespace) -> Figures:
                 at, tries = catch(site, pid)
                 everything = [line.members[host].pid, *descendants(line.members[host].pid)]
                 if what == "whole host":
-                    send(everything, signal.SIGSTOP)
+                    processes.send(everything, signal.SIGSTOP)
                 blow = Blow(what, host, job, at)
                 wanted: dict[str, Callable[[], float | None]] = {
                     "in charge": lambda b=blow: line.in_charge_at(b.at),
@@ -174,7 +175,7 @@ def frozen(options: argparse.Namespace) -> Figures:
                 tell(f"{what} of {host} frozen at try {tries}: {told(blow.seconds)}")
                 for name, value in blow.seconds.items():
                     figures[f"{what}: {name}"].append(value)
-                send(everything, signal.SIGCONT)
+                processes.send(everything, signal.SIGCONT)
                 if what == "whole host":
                     stage.signal(line.members[host], signal.SIGTERM)
                     stage.wait(line.members[host], 60.0)
@@ -191,7 +192,7 @@ def frozen(options: argparse.Namespace) -> Figures:
             at, tries = catch(site, natives.processes["nat-a"].pid)
             blow = Blow("native", "nat-a", 0, at)
             follow(files, blow, {"next task": lambda b=blow: started_by_successor(site, b.at + 1.0)}, 60.0)
-            send([natives.processes["nat-a"].pid], signal.SIGCONT)
+            processes.send([natives.processes["nat-a"].pid], signal.SIGCONT)
             blow.seconds.pop("next task of all", None)  # of those that the workers had already
             if "next task" not in blow.seconds:
                 tell(

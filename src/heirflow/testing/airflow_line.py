@@ -7,12 +7,10 @@ an orderly stop in between. What was killed comes back, as systemd would bring i
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +23,7 @@ from heirflow.election.record import Event, Exchange, What
 from heirflow.local import ask
 from heirflow.status import Snapshot
 from heirflow.stores import Store, StoreUnavailable
+from heirflow.supervise import processes
 
 KINDS = ("command", "member", "guard", "host", "stop", "switchover")
 JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
@@ -162,18 +161,17 @@ class Line:
         blow = Blow(kind, host, job, time.time())
         if kind == "host":
             everything = [member.pid, *descendants(member.pid)]
-            for pid in everything:  # frozen first, so that no half of it can act on the death of the other
-                _signal(pid, signal.SIGSTOP)
+            # Frozen first, so that no half of it can act on the death of the other.
+            processes.send(everything, signal.SIGSTOP)
             blow.at = time.time()
-            for pid in everything:
-                _signal(pid, signal.SIGKILL)
+            processes.send(everything, signal.SIGKILL)
         elif kind == "stop":
             self.stage.signal(member, signal.SIGTERM)
         elif kind == "switchover":
             self.site.order("switchover", self.election, "--no-wait")
         else:
             pid = {"command": facts["command_pid"], "guard": facts["guard_pid"], "member": member.pid}[kind]
-            _signal(int(pid), signal.SIGKILL)
+            processes.send([int(pid)], signal.SIGKILL)
         return blow
 
     def succeeded(self, blow: Blow, limit_s: float = 60.0) -> None:
@@ -202,8 +200,3 @@ class Line:
                 if at > after:
                     found.append(at)
         return min(found, default=None)
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)

@@ -15,6 +15,7 @@ from typing import Any
 from heirflow.demo.site import WATCHER, Site
 from heirflow.demo.stage import Process, Stage
 from heirflow.demo.warden import descendants
+from heirflow.supervise import processes
 
 START_LIMIT_S = 120.0
 HELD = """
@@ -61,7 +62,7 @@ class Natives:
         """The whole tree with -9, as the loss of its host would; returns when."""
         pid = self.processes[host].pid
         at = time.time()
-        send([pid, *descendants(pid)], signal.SIGKILL)
+        processes.send([pid, *descendants(pid)], signal.SIGKILL)
         self.stage.wait(self.processes.pop(host), 10.0)
         return at
 
@@ -89,13 +90,6 @@ def catch(site: Site, pid: int, *, limit_s: float = 300.0) -> tuple[float, int]:
 def _held(site: Site) -> list[Any]:
     time.sleep(0.04)
     return [tuple(row) for row in site.ask(HELD)]
-
-
-def send(pids: Sequence[int], number: signal.Signals) -> None:
-    """A signal to each that is still there."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 @dataclass(frozen=True, slots=True)
