@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from heirflow.aside import run_aside
 from heirflow.clock import boottime
-from heirflow.election.state import Command, State
+from heirflow.election.line import FOREVER
+from heirflow.election.state import NEVER, Command, State
 from heirflow.journal import Journal
 
 HOOK_LIMIT_S = 30.0
-NEVER = float("inf")
 
 
 class Herald(Protocol):
@@ -47,7 +47,6 @@ class ServiceManager:
         self._every_s = None if watchdog_s is None else watchdog_s / 3
         self._alive_at = boottime()
         self._told: tuple[object, ...] = ()
-        self._was_ready = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
 
@@ -62,7 +61,6 @@ class ServiceManager:
         return cls(address, int(interval) / 1e6 if watched else None)
 
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
-        self._was_ready = self._was_ready or state.joined
         seen = (
             state.joined,
             state.leaving,
@@ -76,7 +74,7 @@ class ServiceManager:
         if seen != self._told:
             self._told = seen
             lines.append(f"STATUS={facts()['sentence']}")
-            lines += ["READY=1"] if self._was_ready else []
+            lines += ["READY=1"] if state.checked_in_at != NEVER else []
             lines += ["STOPPING=1"] if state.leaving is not None else []
         if self._every_s is not None and boottime() >= self._alive_at:
             self._alive_at = boottime() + self._every_s
@@ -86,7 +84,7 @@ class ServiceManager:
                 self._socket.sendto("\n".join(lines).encode(), self._address)
 
     def wake_at(self) -> float:
-        return NEVER if self._every_s is None else self._alive_at
+        return FOREVER if self._every_s is None else self._alive_at
 
     def close(self) -> None:
         self._socket.close()
@@ -139,7 +137,7 @@ class Hooks:
                 self._waiting.put((f"--on-{name}", text, extra))
 
     def wake_at(self) -> float:
-        return NEVER
+        return FOREVER
 
     def close(self) -> None:
         self._waiting.put(None)
