@@ -107,8 +107,8 @@ def turn_at(state: State, now: float, timings: Timings) -> float:
     elif state.watch_since is None:
         return FOREVER
     else:
-        record = record or Record(0, 0, None, timings.ttl_s)
-        vacant_since = state.watch_since + record.ttl_s
+        ttl_s = record.ttl_s if record else timings.ttl_s
+        vacant_since = state.watch_since + ttl_s
     order = [row.id for row in line(state, now, timings)]
     if state.me not in order:
         return FOREVER

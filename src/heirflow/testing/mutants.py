@@ -168,9 +168,9 @@ MUTANTS = (
         only=("command frozen",) * 4 + ("member killed", "member killed")),
     # ---- waiting ----
     Mutant("an heir waits 0.6 ttl", (
-        Patch(line, "turn_at", "state.watch_since + record.ttl_s", "state.watch_since + 0.6 * record.ttl_s"),)),
+        Patch(line, "turn_at", "state.watch_since + ttl_s", "state.watch_since + 0.6 * ttl_s"),)),
     Mutant("an heir waits its own ttl, not the record's", (
-        Patch(line, "turn_at", "state.watch_since + record.ttl_s", "state.watch_since + timings.ttl_s"),),
+        Patch(line, "turn_at", "state.watch_since + ttl_s", "state.watch_since + timings.ttl_s"),),
         only=("member frozen", "host frozen", "all cut", "both killed")),
     Mutant("a renewal that is seen does not restart the wait", (
         Patch(rules, "_answered", "state.watch_since if same and unbroken", "state.watch_since if unbroken"),)),
