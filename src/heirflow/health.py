@@ -6,7 +6,7 @@ three things: well, not well, or that it cannot tell. A command is given up when
 Whatever the clock is, only this thread's own counts.
 
 A command that was *stopped* (SIGSTOP) is seen at once, in ``/proc``, without asking anybody: it holds what it holds, locks in the
-database perhaps, and does nothing. So it is given up after a shorter time.
+database perhaps, and does nothing. So it is given up after a shorter time, and has a shorter time to end in order.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class Check(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unwell:
-    """The command was not found well for too long."""
+    """The command was not found well for too long; `still`: it was stopped (SIGSTOP)."""
 
     because: str
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class Lookout:
             if run and now >= still_at:
                 still_at = now + STANDSTILL_EVERY_S
                 if because := standstill.look(self._pid, now):
-                    self._tell_of(run, because)
+                    self._tell_of(run, Unwell(because, still=True))
             if run and now >= health_at and self._check is not None:
                 self._look(self._check, judge, run, note)
                 health_at = boottime() + self._patience.every_s
@@ -232,11 +233,11 @@ class Lookout:
             unwell = None
         verdict = judge.hear(boottime(), unwell)
         if verdict is not None:
-            self._tell_of(run, verdict)
+            self._tell_of(run, Unwell(verdict))
 
-    def _tell_of(self, run: int, because: str) -> None:
+    def _tell_of(self, run: int, unwell: Unwell) -> None:
         if run == self._run:
-            self._tell(Unwell(because))
+            self._tell(unwell)
 
     def _tell(self, found: Unwell | Stale) -> None:
         with self._changed:

@@ -238,7 +238,7 @@ class Member:
             yield StopAsked(self._stop_because.pop(0))
         for found in self._lookout.take():
             if isinstance(found, Unwell):
-                yield Unhealthy(found.because)
+                yield Unhealthy(found.because, found.still)
             else:
                 yield from self._renew_standby(found)
         outcomes, news = self._worker.take()

@@ -57,6 +57,12 @@ def test_a_command_that_hangs_is_stopped_and_the_heir_takes_charge() -> None:
     assert b.did_not(StartCommand)
 
 
+def test_a_command_that_stood_still_has_only_a_short_time_to_end_in_order() -> None:
+    b = leader_with_heir()
+    b.at(3.0, replace(SICK, still=True))
+    assert b.did(StopCommand).grace_s == b.timings.loss_grace_s == 1.0
+
+
 def test_without_an_heir_it_is_started_again_here() -> None:
     b = leader(policy=Policy(healthy_after_s=1.0))
     b.at(3.0, SICK)
@@ -219,7 +225,7 @@ def test_the_lookout_wakes_its_member() -> None:
     found = wait_for_finding(lookout, wakes)
     lookout.command(None)
     lookout.close()
-    assert isinstance(found, Unwell) and "it sleeps" in found.because
+    assert isinstance(found, Unwell) and not found.still and "it sleeps" in found.because
     assert wakes and check.notes[-1] == "job 17"
 
 
@@ -236,7 +242,7 @@ def test_a_command_that_is_stopped_is_given_up_though_its_check_is_content() -> 
             process.send_signal(signal.SIGSTOP)
             found = wait_for_finding(lookout, wakes)
             lookout.close()
-            assert isinstance(found, Unwell) and "stands still" in found.because
+            assert isinstance(found, Unwell) and found.still and "stands still" in found.because
         finally:
             process.kill()
 

@@ -266,7 +266,8 @@ def _unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
     if state.command is not Command.RUNNING or state.stop is not None:
         return Step(state)
     state = replace(state, command=Command.STOPPING, stop=Stop(Then.REPLACE, event.because))
-    return Step(state, (StopCommand(timings.stop_timeout_s),), (f"{event.because}: stopping the command",))
+    grace_s = timings.loss_grace_s if event.still else timings.stop_timeout_s
+    return Step(state, (StopCommand(grace_s),), (f"{event.because}: stopping the command",))
 
 
 def _stop_asked(state: State, event: StopAsked, now: float, timings: Timings) -> Step:

@@ -212,6 +212,8 @@ class Unhealthy:
     """The command is there and does not do its work."""
 
     because: str
+    still: bool = False
+    """It was stopped (SIGSTOP): it does nothing at all, and an orderly end need not be waited for long."""
 
 
 @dataclass(frozen=True, slots=True)
