@@ -43,8 +43,8 @@ def measure(rig: Rig, fault: str, runs: int) -> list[float]:
         FAULTS[fault][1](leader)
         reign = rig.wait_for_reign(at_s, 40, other_than=me)
         if fault == "stop":
-            at_s = max(old.last_s for old in reigns(rig.ticks) if old.member == me)
-        times.append(reign.first_s - at_s)
+            at_s = max(old.to_s for old in reigns(rig.ticks) if old.member == me)
+        times.append(reign.from_s - at_s)
         rig.ticks.write_text("")
         if fault in {"command", "guard"}:
             leader.signal("member", signal.SIGTERM)  # a new member has no crash loop behind it, and no back-off

@@ -17,11 +17,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from heirflow.aside import run_aside
 from heirflow.clock import boottime
+from heirflow.supervise.processes import stat_of
 
 LOOKS_PER_TIMEOUT = 4
 SLOWEST_LOOK_S = 15.0
@@ -103,8 +103,8 @@ class Standstill:
     def look(self, pid: int, now: float) -> str:
         """Empty, or why the command should be given up."""
         try:
-            stopped = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] == "T"
-        except (OSError, IndexError):
+            stopped = stat_of(pid)[0] == "T"
+        except OSError:
             stopped = False
         if not stopped:
             self._since = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from heirflow.election.timings import Timings
 from heirflow.testing import written
 from heirflow.testing.rig import Member, Rig, RigError, now_s
+from heirflow.testing.spans import overlaps
 from heirflow.testing.written import Start
 
 STARTER = Path(__file__).with_name("starter.py")
@@ -107,7 +108,7 @@ class Scene:
         """The first start after that one. Raises `RigError` after the limit."""
 
         def found() -> Start | None:
-            return next((start for start in written.starts(self.ticks) if start.first_s > before.first_s), None)
+            return next((start for start in written.starts(self.ticks) if start.from_s > before.from_s), None)
 
         return self.wait_for(found, "the next command's first line", limit_s)
 
@@ -127,6 +128,13 @@ class Scene:
 
     # what they did
 
+    def overlaps(self) -> list[str]:
+        """A sentence for each two starts that wrote at the same time, of all that was written until now."""
+        return [
+            f"{both.later.path.name} began {both.lasted_s:.3f} s before {both.earlier.path.name} ended"
+            for both in overlaps(written.starts(self.ticks))
+        ]
+
     def orphans(self, current: Start) -> dict[int, Path]:
         """Living processes of any start but the current one."""
         return {pid: path for pid, path in written.processes(self.ticks).items() if path != current.path}
@@ -139,7 +147,7 @@ class Scene:
 
     def story(self) -> str:
         """The end of every member's journal, and every start."""
-        lines = [f"{s.first_s:.3f} … {s.last_s:.3f}  {s.path.name}" for s in written.starts(self.ticks)]
+        lines = [f"{s.from_s:.3f} … {s.to_s:.3f}  {s.path.name}" for s in written.starts(self.ticks)]
         for host, member in self.rig.members.items():
             said = member.log.read_text(errors="replace").splitlines()
             lines += [f"--- {host} (pid {member.process.pid}, exit {member.process.poll()})", *said[-25:]]

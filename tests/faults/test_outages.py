@@ -89,12 +89,12 @@ def judge(play: Scene, before: Start, after: Start, out_at: float, run: Run) -> 
     """What the commands wrote, and who is left."""
     old = written.start_of(before.path)
     assert old is not None
-    run.gap_s = after.first_s - old.last_s
-    if old.last_s > out_at + play.timings.ttl_s:
-        run.wrong.append(f"the command wrote until {old.last_s - out_at:.2f} s after the database had gone")
-    found = written.overlaps(play.ticks)
+    run.gap_s = after.from_s - old.to_s
+    if old.to_s > out_at + play.timings.ttl_s:
+        run.wrong.append(f"the command wrote until {old.to_s - out_at:.2f} s after the database had gone")
+    found = play.overlaps()
     run.overlaps = len(found)
-    run.wrong += [f"{b.path.name} began {a.last_s - b.first_s:.3f} s before {a.path.name} ended" for a, b in found]
+    run.wrong += found
     orphans = play.orphans(after)
     run.orphans = len(orphans)
     run.wrong += [f"left behind: {orphans}"] if orphans else []

@@ -77,7 +77,7 @@ def carry_out(play: Scene, fault: Fault) -> Run:
     run = Run()
     leader, before, at = strike(play, fault)
     after = play.next_start(before, fault.limit_s(play) + NOISE_S + play.timings.ttl_s)
-    run.gap_s = after.first_s - at
+    run.gap_s = after.from_s - at
     run.late = run.gap_s > fault.limit_s(play)
     if run.gap_s > fault.limit_s(play) + NOISE_S:
         run.wrong.append(f"the next command came after {run.gap_s:.2f} s, promised are {fault.limit_s(play):.2f} s")
@@ -137,9 +137,9 @@ def holds_the_file(play: Scene) -> bool:
 
 def judge_line(play: Scene, before: Start, run: Run) -> None:
     """Overlaps of anything that was written until now."""
-    found = written.overlaps(play.ticks)
+    found = play.overlaps()
     run.overlaps += len(found)
-    run.wrong += [f"{b.path.name} began {a.last_s - b.first_s:.3f} s before {a.path.name} ended" for a, b in found]
+    run.wrong += found
 
 
 def judge_place(play: Scene, leader: Member, run: Run) -> None:
@@ -175,7 +175,7 @@ def thaw(play: Scene, leader: Member, fault: Fault, before: Start, run: Run) -> 
     play.wait_for(lambda: not play.processes(before), "the end of the thawed command", 10)
     old = written.start_of(before.path)
     assert old is not None
-    run.instant_s = max(0.0, old.last_s - thawed_at)
+    run.instant_s = max(0.0, old.to_s - thawed_at)
     if run.instant_s > INSTANT_LIMIT_S:
         run.wrong.append(f"the thawed command wrote for {run.instant_s:.2f} s")
     before.path.unlink()  # judged; what follows is judged without it

@@ -35,10 +35,10 @@ def exit_of(play: Scene, member: Member, limit_s: float) -> int:
 
 def judge(play: Scene, run: Run) -> Run:
     """Nothing ran twice."""
-    found = written.overlaps(play.ticks)
+    found = play.overlaps()
     run.overlaps = len(found)
     if found:
-        run.wrong += [f"overlap: {found}", play.story()]
+        run.wrong += [*found, play.story()]
     return run
 
 
@@ -137,7 +137,7 @@ def ctrl_c(_: object) -> Run:
         code = exit_of(play, leader, 10)
         old = written.start_of(start.path)
         assert old is not None
-        run.gap_s = after.first_s - old.last_s
+        run.gap_s = after.from_s - old.to_s
         said = leader.log.read_text()
         if code != 0 or "was killed" in said or "released" not in said:
             run.wrong.append(f"exit {code}\n{play.story()}")
@@ -154,7 +154,7 @@ def our_own_end_is_not_the_commands(_: object) -> Run:
         at = now_s()
         leader.kill("backstop")
         after = play.next_start(start, play.timings.ttl_s + NOISE_S)
-        run.gap_s = after.first_s - at
+        run.gap_s = after.from_s - at
         play.whole()  # both are in line, and ready
         if leader.process.poll() is not None:
             run.wrong.append(f"exit {leader.process.poll()}\n{play.story()}")
@@ -170,15 +170,15 @@ def crash_loop(behaviour: str) -> Run:
     with Scene(SHARED["postgres"], new_folder(), behaviour=behaviour, more=("3",)) as play:
         play.fill()
         first = play.wait_for(lambda: written.starts(play.ticks), "the first start", 30)[0]
-        play.wait_until(first.first_s + watched_s)
-        found = [start for start in written.starts(play.ticks) if start.first_s < first.first_s + watched_s]
+        play.wait_until(first.from_s + watched_s)
+        found = [start for start in written.starts(play.ticks) if start.from_s < first.from_s + watched_s]
         # Each of three members: at 0, 1, 3 and 7 s.
         if not 4 <= len(found) <= 12:
             run.wrong.append(f"{len(found)} starts within {watched_s:g} s\n{play.story()}")
         lines = sum(len(member.log.read_text().splitlines()) for member in play.rig.members.values())
         if lines > 8 * len(found):
             run.wrong.append(f"{lines} lines about {len(found)} starts\n{play.story()}")
-        current = max(found, key=lambda start: start.first_s)
+        current = max(found, key=lambda start: start.from_s)
         old = {
             pid for pid, path in written.processes(play.ticks).items() if int(path.name.split(".")[0]) < current.term
         }

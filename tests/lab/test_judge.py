@@ -8,10 +8,11 @@ from pathlib import Path
 from heirflow.clock import boottime
 from heirflow.testing.lab import report
 from heirflow.testing.lab.judging import BACK_LIMIT_S, judge
-from heirflow.testing.lab.ledger import Run, gaps, overlaps, runs_of
+from heirflow.testing.lab.ledger import Run, gaps, runs_of
 from heirflow.testing.lab.picture import draw
 from heirflow.testing.lab.pulse import Pulse
 from heirflow.testing.lab.world import Mark
+from heirflow.testing.spans import overlaps
 
 ALL = ("ada", "ben", "cleo")
 

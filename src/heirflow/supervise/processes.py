@@ -35,6 +35,23 @@ def become_subreaper() -> bool:
     return LINUX and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
+def stat_of(pid: int) -> list[str]:
+    """What /proc/PID/stat says after the name: state, parent, process group and so on. Raises OSError when it is gone."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].decode().split()  # a name may contain spaces and parentheses
+    if not fields:
+        raise ProcessLookupError(pid)
+    return fields
+
+
+def lives(pid: int) -> bool:
+    """Whether this process is there and not a zombie. Linux only."""
+    try:
+        return stat_of(pid)[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def process_table() -> dict[int, tuple[int, int, str]]:
     """Every process: pid -> (parent, process group, state). Thorough and slow; `children` is the quick way."""
     table: dict[int, tuple[int, int, str]] = {}
@@ -46,10 +63,9 @@ def process_table() -> dict[int, tuple[int, int, str]]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open(f"/proc/{entry}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()  # a name may contain spaces and parentheses
-                table[int(entry)] = int(fields[1]), int(fields[2]), fields[0].decode()
-            except (OSError, IndexError):  # it ended while we looked
+                fields = stat_of(int(entry))
+                table[int(entry)] = int(fields[1]), int(fields[2]), fields[0]
+            except OSError:  # it ended while we looked
                 pass
     return table
 

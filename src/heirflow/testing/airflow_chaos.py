@@ -26,7 +26,8 @@ from heirflow.demo.site import Site
 from heirflow.demo.stage import Stage
 from heirflow.testing import ledger
 from heirflow.testing.airflow_line import Blow, Line, NotSettled
-from heirflow.testing.reigns import overlaps, reigns
+from heirflow.testing.reigns import reigns
+from heirflow.testing.spans import overlaps
 
 MANY = CHECKOUT / "bench" / "many"
 WORKERS = ("dora", "emil")
@@ -139,7 +140,7 @@ def verdict(site: Site, line: Line, files: Files, load: Load, *, limit_s: float,
         "SELECT id FROM job WHERE job_type = 'SchedulerJob' AND state = 'running' AND id <> :id", id=line.job() or 0
     )
     found.broken.extend(f"job {number} says that it runs, and its scheduler does not" for (number,) in rows)
-    for both in overlaps(files.schedulers):
+    for both in overlaps(reigns(files.schedulers)):
         found.broken.append(
             f"two schedulers for {both.lasted_s:.3f} s: {both.earlier.member} in term {both.earlier.term} "
             f"and {both.later.member} in term {both.later.term}"

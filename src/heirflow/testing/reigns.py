@@ -1,7 +1,8 @@
-"""Reads what the commands themselves wrote down, and counts overlaps and gaps. It asks nobody else.
+"""Reads what the commands themselves wrote down, and tells reigns and gaps. It asks nobody else.
 
-A *reign* is the time from the first to the last line of one member's command in one term. Two reigns that intersect are an
-overlap. Only what was written is known here: a command that runs and writes nothing is found by looking for its process.
+A *reign* is the time from the first to the last line of one member's command in one term. Two reigns that intersect
+(`spans.overlaps`) are never right. Only what was written is known here: a command that runs and writes nothing is found by
+looking for its process.
 """
 
 from __future__ import annotations
@@ -17,20 +18,8 @@ class Reign:
 
     term: int
     member: str
-    first_s: float
-    last_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """Two commands at once."""
-
-    earlier: Reign
-    later: Reign
-
-    @property
-    def lasted_s(self) -> float:
-        return min(self.earlier.last_s, self.later.last_s) - self.later.first_s
+    from_s: float
+    to_s: float
 
 
 def reigns(path: Path) -> list[Reign]:
@@ -43,21 +32,10 @@ def reigns(path: Path) -> list[Reign]:
             continue
         at_s, key = int(words[0]) / 1e9, (int(words[2]), words[3])
         known = found.get(key) or Reign(*key, at_s, at_s)
-        found[key] = Reign(*key, min(known.first_s, at_s), max(known.last_s, at_s))
-    return sorted(found.values(), key=lambda reign: reign.first_s)
-
-
-def overlaps(path: Path) -> list[Overlap]:
-    """Every pair of reigns that intersect."""
-    ordered = reigns(path)
-    return [
-        Overlap(earlier, later)
-        for index, earlier in enumerate(ordered)
-        for later in ordered[index + 1 :]
-        if later.first_s <= earlier.last_s
-    ]
+        found[key] = Reign(*key, min(known.from_s, at_s), max(known.to_s, at_s))
+    return sorted(found.values(), key=lambda reign: reign.from_s)
 
 
 def gaps_s(path: Path) -> list[float]:
     """How long nothing ran between one reign and the next."""
-    return [later.first_s - earlier.last_s for earlier, later in pairwise(reigns(path))]
+    return [later.from_s - earlier.to_s for earlier, later in pairwise(reigns(path))]

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from heirflow.clock import boottime
 from heirflow.errors import HeirflowError
 from heirflow.local import ask
-from heirflow.supervise.processes import descendants
+from heirflow.supervise.processes import descendants, lives, stat_of
 from heirflow.testing import reigns, servers, ticker
 
 T = TypeVar("T")
@@ -57,9 +57,8 @@ class Member:
             if facts.get(f"{part}_pid"):
                 self.seen[part] = facts[f"{part}_pid"]
         if "guard" in self.seen:
-            with contextlib.suppress(OSError, ValueError):
-                stat = Path(f"/proc/{self.seen['guard']}/stat").read_text().rpartition(")")[2].split()
-                self.seen["backstop"] = int(stat[1])
+            with contextlib.suppress(OSError):
+                self.seen["backstop"] = int(stat_of(self.seen["guard"])[1])
         return facts
 
     def signal(self, part: str, number: int) -> None:
@@ -204,7 +203,7 @@ class Rig:
 
         def found() -> reigns.Reign | None:
             fresh = (
-                reign for reign in reigns.reigns(self.ticks) if reign.first_s > after_s and reign.member != other_than
+                reign for reign in reigns.reigns(self.ticks) if reign.from_s > after_s and reign.member != other_than
             )
             return next(fresh, None)
 
@@ -230,7 +229,7 @@ class Rig:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) not in living:
                 with contextlib.suppress(OSError):
-                    if str(self.ticks).encode() in (entry / "cmdline").read_bytes() and _alive(entry):
+                    if str(self.ticks).encode() in (entry / "cmdline").read_bytes() and lives(int(entry.name)):
                         found.append(int(entry.name))
         return [pid for pid in found if pid not in {member.process.pid for member in self.members.values()}]
 
@@ -259,10 +258,6 @@ def store_url(kind: str, folder: Path) -> Iterator[str]:
             yield server.url("pymysql")
     else:
         yield f"sqlite:///{folder / 'heirflow.db'}"
-
-
-def _alive(entry: Path) -> bool:
-    return (entry / "stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def now_s() -> float:

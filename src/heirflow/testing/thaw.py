@@ -19,6 +19,7 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
+from heirflow.supervise.processes import lives
 from heirflow.testing import writer
 from heirflow.testing.rig import Member, Rig
 
@@ -82,7 +83,7 @@ class ThawScene:
         for pid in sorted(pids, key=lambda pid: pid != command):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        self.rig.wait_for(lambda: not _runs(command), "the end of the frozen command", 20)
+        self.rig.wait_for(lambda: not lives(command), "the end of the frozen command", 20)
         instant_s = time.monotonic() - thawed_at
         self.rig.wait_for_line(2, 40)
         with self._engine.begin() as conn:
@@ -101,10 +102,3 @@ class ThawScene:
                 return conn.execute(statement, values).first() is not None
 
         self.rig.wait_for(written, "the first row of the leader's command", 40)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except OSError:
-        return False

@@ -1,7 +1,7 @@
 """What the commands themselves wrote down: one file for each start, judged by the stamps in it.
 
 A *start* is one start of a command: by one member, in one term, with one main pid; its descendants write into the same file.
-Two starts whose times intersect are an overlap, whoever made them.
+Two starts whose times intersect (`spans.overlaps`) are never right, whoever made them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from heirflow.supervise.processes import lives
 
 PIECE = 8192
 
@@ -21,8 +23,8 @@ class Start:
     term: int
     member: str
     pid: int
-    first_s: float
-    last_s: float
+    from_s: float
+    to_s: float
     path: Path
 
 
@@ -45,18 +47,7 @@ def start_of(path: Path) -> Start | None:
 def starts(folder: Path) -> list[Start]:
     """All starts, by their first line."""
     found = [start for path in folder.glob("*.ticks") if (start := start_of(path)) is not None]
-    return sorted(found, key=lambda start: start.first_s)
-
-
-def overlaps(folder: Path) -> list[tuple[Start, Start]]:
-    """Every pair of starts that ran at the same time."""
-    ordered = starts(folder)
-    return [
-        (earlier, later)
-        for index, earlier in enumerate(ordered)
-        for later in ordered[index + 1 :]
-        if later.first_s <= earlier.last_s
-    ]
+    return sorted(found, key=lambda start: start.from_s)
 
 
 def processes(folder: Path) -> dict[int, Path]:
@@ -68,10 +59,9 @@ def processes(folder: Path) -> dict[int, Path]:
             words = Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
             if not any(word.startswith(mark) and word.endswith(b".ticks") for word in words):
                 continue
-            state = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        if state not in "ZX":
+        if lives(int(entry)):
             found[int(entry)] = next(
                 Path(os.fsdecode(word)) for word in words if word.startswith(mark) and word.endswith(b".ticks")
             )

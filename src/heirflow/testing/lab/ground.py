@@ -24,6 +24,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from heirflow.supervise.processes import stat_of
+
 PREFIX = "hflab-"
 SPACES = Path("/run/netns")
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
@@ -93,7 +95,7 @@ def own_mark() -> str:
 
 def _mark(pid: int) -> str | None:
     try:
-        return f"{pid}-{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+        return f"{pid}-{stat_of(pid)[19]}"
     except OSError:
         return None
 

@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heirflow.election.timings import Timings
-from heirflow.testing.lab.ledger import PAUSE_S, Gap, Overlap, Run, gaps, overlaps
+from heirflow.testing.lab.ledger import PAUSE_S, Gap, Run, gaps
 from heirflow.testing.lab.plan import TTL_S
 from heirflow.testing.lab.pulse import Pulse
 from heirflow.testing.lab.world import Mark
+from heirflow.testing.spans import Overlap, overlaps
 
 TIMINGS = Timings.of(TTL_S)
 BACK_LIMIT_S = TTL_S + 2 * TIMINGS.check_in_s + 1
@@ -74,9 +75,9 @@ class Verdict:
     from_s: float
     to_s: float
     faults: Counter[str] = field(default_factory=Counter)
-    overlaps: list[Overlap] = field(default_factory=list)
-    thaws: list[Overlap] = field(default_factory=list)
-    void: list[Overlap] = field(default_factory=list)
+    overlaps: list[Overlap[Run]] = field(default_factory=list)
+    thaws: list[Overlap[Run]] = field(default_factory=list)
+    void: list[Overlap[Run]] = field(default_factory=list)
     orphans: list[Mark] = field(default_factory=list)
     deposed_rows: int = 0
     released_rows: int = 0

@@ -32,22 +32,6 @@ class Run:
         return self.member.split("-")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """Two starts that ran at once."""
-
-    earlier: Run
-    later: Run
-
-    @property
-    def from_s(self) -> float:
-        return max(self.earlier.from_s, self.later.from_s)
-
-    @property
-    def lasted_s(self) -> float:
-        return min(self.earlier.to_s, self.later.to_s) - self.from_s
-
-
 def runs_of(path: Path) -> list[Run]:
     """The stretches of one start. A half-written last line is left out."""
     term, member, pid, _ = path.name.split(".")
@@ -58,17 +42,6 @@ def runs_of(path: Path) -> list[Run]:
         if index == len(stamps) or stamps[index] - stamps[index - 1] > PAUSE_S * 1e9:
             found.append(Run(int(term), member, int(pid), stamps[begin] / 1e9, stamps[index - 1] / 1e9))
             begin = index
-    return found
-
-
-def overlaps(runs: Iterable[Run]) -> list[Overlap]:
-    """Every pair of stretches of different starts that intersect."""
-    found: list[Overlap] = []
-    open_runs: list[Run] = []
-    for run in sorted(runs, key=lambda run: run.from_s):
-        open_runs = [other for other in open_runs if other.to_s >= run.from_s]
-        found += [Overlap(other, run) for other in open_runs if other.start != run.start]
-        open_runs.append(run)
     return found
 
 

@@ -247,7 +247,7 @@ class World:
 
     def _writes(self, fact: dict[str, Any]) -> bool:
         start = written.start_of(self._name(fact))
-        return start is not None and now_s() - start.last_s < 0.2
+        return start is not None and now_s() - start.to_s < 0.2
 
     def _orphans(self) -> None:
         """Processes of any start but the leader's, seen twice while the leader stayed the same."""
