@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from heirflow.demo.airflow_play import THREE
-from heirflow.demo.site import Site
+from heirflow.demo.site import PARALLELISM, Site
 from heirflow.demo.warden import descendants
 from heirflow.supervise import processes
 from heirflow.testing import ledger
@@ -41,8 +41,8 @@ from heirflow.testing.airflow_native import Natives, catch, cost
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""
-ROOM = Load(tasks=2, sleep_s=3.0, every_s=5.0, runs=3, long_s=3600.0, begun_ago_s=3600.0)
-"""Always something to do, and a slot free for it: how soon the next task starts is the scheduler's doing alone."""
+STEADY = Load(tasks=1, sleep_s=3.0, every_s=1.5, runs=16, long_s=3600.0)
+"""A task falls due every 1.5 s, and finds a slot free: how soon the next one starts is the scheduler's doing alone."""
 CALM = Load(tasks=2, sleep_s=4.0, every_s=5.0, runs=2, long_s=3600.0, begun_ago_s=3600.0)
 """For what takes minutes of waiting anyway."""
 LIMIT_S = 400.0
@@ -61,8 +61,8 @@ def told(seconds: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
 
 
-def busy(site: Site) -> Callable[[int], bool]:
-    """Tasks are running in the job's name, the long one among them, and one is queued."""
+def busy(site: Site, slots: int = 99) -> Callable[[int], bool]:
+    """Tasks are running in the job's name, the long one among them, and one is queued; fewer in all than there are slots."""
 
     def of(job: int) -> bool:
         states = site.ask(
@@ -73,7 +73,8 @@ def busy(site: Site) -> Callable[[int], bool]:
             "SELECT 1 FROM task_instance WHERE dag_id = 'long' AND state = 'running' AND queued_by_job_id = :job",
             job=job,
         )
-        return bool(rows) and now.get("running", 0) >= 3 and now.get("queued", 0) >= 1
+        running, queued = now.get("running", 0), now.get("queued", 0)
+        return bool(rows) and running >= 3 and queued >= 1 and running + queued < slots
 
     return of
 
@@ -107,11 +108,11 @@ def started_by_successor(site: Site, at: float) -> float | None:
 def failover(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
     flags = [f"--{name}" for name in ("cold", "no-adopt") if getattr(options, name.replace("-", "_"))]
-    with scene(options.executor, ROOM) as (site, stage, files):
+    with scene(options.executor, STEADY) as (site, stage, files):
         line = Line(site, stage, "scheduler", THREE, *flags)
         line.start()
         for number in range(options.runs):
-            blow = line.strike("command", busy(site))
+            blow = line.strike("command", busy(site, PARALLELISM))
             wanted: dict[str, Callable[[], float | None]] = {
                 "in charge": lambda b=blow: line.in_charge_at(b.at),
                 "in its loop": lambda b=blow: line.in_loop_at(b.at),

@@ -36,6 +36,8 @@ HOSTNAME_MODULE = "import os\n\n\ndef name() -> str:\n    return os.environ.get(
 WATCHER = "heirflow-site"
 """The name of the session by which a site looks at Airflow's tables."""
 EXECUTORS = {"local": "LocalExecutor", "celery": "CeleryExecutor"}
+PARALLELISM = 8
+"""Tasks that run at once, of a whole installation."""
 
 
 class Site:
@@ -91,7 +93,7 @@ class Site:
         (self.home / "config" / "demo_host.py").write_text(HOSTNAME_MODULE)
         settings = {
             "CORE__EXECUTOR": EXECUTORS[self.executor],
-            "CORE__PARALLELISM": "8",
+            "CORE__PARALLELISM": str(PARALLELISM),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_FOLDER": str(self.dags),
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
