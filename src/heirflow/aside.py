@@ -40,3 +40,11 @@ def run_aside(text: str, children: set[int], limit_s: float, *, extra: Mapping[s
         process.communicate()
         children.discard(process.pid)
     return int(out) if out.strip().isdigit() else None
+
+
+def end_all(children: set[int]) -> None:
+    """Kill those that still run, whoever waits for them: their member leaves."""
+    with SPARING:
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)

@@ -173,10 +173,13 @@ def _home(env: Mapping[str, str]) -> Path:
 
 def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | None:
     if chosen.value is not None:
-        file = Path(chosen.value).expanduser()
-        if not file.is_file():
-            raise ConfigError(f"there is no configuration file {file} ({chosen.origin})")
-        return file
+        file = _expanded(chosen)
+        try:
+            if file.is_file():
+                return file
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror} ({chosen.origin})") from None
+        raise ConfigError(f"there is no configuration file {file} ({chosen.origin})")
     config_home = env.get("XDG_CONFIG_HOME", "")
     own = Path(config_home) if config_home.startswith("/") else _home(env) / ".config"
     for place in (folder, own / "heirflow", Path("/etc/heirflow")):
@@ -187,6 +190,14 @@ def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | 
         except OSError:  # a folder that we may not look into holds nothing for us
             continue
     return None
+
+
+def _expanded(setting: Setting) -> Path:
+    """The path that a setting names, with ``~`` for a home."""
+    try:
+        return Path(setting.value).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{setting.value}: {error} ({setting.origin})") from None
 
 
 def _read_file(file: Path) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
@@ -250,7 +261,7 @@ def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warning
                 "the password in --db-url can be read by everybody with ps; use --db-url-file or HEIRFLOW_DB_URL"
             )
     else:
-        file = Path(by_file.value).expanduser()
+        file = _expanded(by_file)
         setting = Setting("db-url", _read_url(file, by_file.origin), f"{by_file.origin}: {file}")
         if others_may_read(file):
             warnings.append(f"others may read {file}, which holds the URL of the database; chmod 600 {file}")

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from heirflow.aside import run_aside
 from heirflow.clock import boottime
 from heirflow.supervise.processes import stat_of
+from heirflow.text import masked_url
 
 LOOKS_PER_TIMEOUT = 4
 SLOWEST_LOOK_S = 15.0
@@ -49,6 +50,13 @@ class Unwell:
 
     because: str
     still: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """The check itself is broken: until this is mended, nobody looks."""
+
+    because: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +145,13 @@ class Lookout:
         self._fingerprint = fingerprint
         self._fingerprint_every_s = fingerprint_every_s
         self._changed = threading.Condition()
-        self._found: deque[Unwell | Stale] = deque()
+        self._found: deque[Unwell | Blind | Stale] = deque()
         self._run = 0  # number of the command's run, 0 while none runs: a verdict on an earlier one is void
         self._runs = 0
         self._pid = 0
         self._note = ""
         self._standby = 0
-        self._ending = False
+        self._ending = self._blind = False
         self._wake: Callable[[], None] = lambda: None
 
     def begin(self, wake: Callable[[], None]) -> None:
@@ -174,7 +182,7 @@ class Lookout:
             self._standby += 1
             self._changed.notify()
 
-    def take(self) -> list[Unwell | Stale]:
+    def take(self) -> list[Unwell | Blind | Stale]:
         """What was found since the last call."""
         with self._changed:
             found = list(self._found)
@@ -231,6 +239,11 @@ class Lookout:
             unwell: str | None = check.look(note, self._patience.every_s)
         except CannotTell:
             unwell = None
+        except Exception as error:  # noqa: BLE001  a mistake of ours; the thread must go on, for what else it looks at
+            unwell = None
+            if not self._blind:
+                self._tell(Blind(f"the health check is broken, so a command that hangs is not seen: {error!r}"))
+            self._blind = True
         verdict = judge.hear(boottime(), unwell)
         if verdict is not None:
             self._tell_of(run, Unwell(verdict))
@@ -239,7 +252,7 @@ class Lookout:
         if run == self._run:
             self._tell(unwell)
 
-    def _tell(self, found: Unwell | Stale) -> None:
+    def _tell(self, found: Unwell | Blind | Stale) -> None:
         with self._changed:
             self._found.append(found)
         self._wake()
@@ -272,10 +285,11 @@ class UrlCheck:
     """An address that answers a GET with a status below 400 while all is well."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url, self._shown = url, masked_url(url)
 
     def look(self, note: str, limit_s: float) -> str:
-        import urllib.error  # some megabytes, which most members never need
+        import http.client  # some megabytes, which most members never need
+        import urllib.error
         import urllib.request
 
         request = urllib.request.Request(self._url, headers={"User-Agent": "heirflow"})  # noqa: S310  http(s), see options
@@ -284,6 +298,8 @@ class UrlCheck:
                 return ""
         except urllib.error.HTTPError as error:
             error.close()
-            return f"{self._url} answered {error.code}"
+            return f"{self._shown} answered {error.code}"
+        except http.client.HTTPException as error:
+            return f"{self._shown} did not answer as HTTP does: {type(error).__name__}"
         except (OSError, ValueError) as error:
-            return f"{self._url} did not answer: {getattr(error, 'reason', error)}"
+            return f"{self._shown} did not answer: {getattr(error, 'reason', error)}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -45,11 +44,13 @@ from heirflow.election.state import (
     Unhealthy,
 )
 from heirflow.election.timings import Timings
-from heirflow.health import Lookout, Stale, Unwell
+from heirflow.errors import HeirflowError
+from heirflow.health import Blind, Lookout, Stale, Unwell
 from heirflow.herald import Herald
 from heirflow.local import LocalDoor
 from heirflow.standing import facts_about
 from heirflow.stores.base import Store
+from heirflow.supervise import events
 from heirflow.supervise.commands import command_environment
 from heirflow.supervise.events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
 from heirflow.worker import Outcome, Worker
@@ -58,7 +59,6 @@ RESPAWN_AFTER_S = 1.0
 """Pause before a new guard, when the one before did not last longer than this."""
 HOST_LIMIT = 39
 """Characters of the host in a member's id: PostgreSQL keeps 63 of ``heirflow-standby/<id>``."""
-ENDED_BY_ITSELF = "it ended by itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,7 @@ class Member:
         self._nudge_reader.setblocking(False)
         self._nudge_writer.setblocking(False)
         self._stop_because: list[str] = []
+        self._signals: list[int] = []  # to be passed on
 
     @property
     def state(self) -> State:
@@ -166,9 +167,9 @@ class Member:
             self._nudge_writer.send(b".")
 
     def forward(self, number: int) -> None:
-        """Pass a signal on to the command."""
-        if self._state.command is not Command.NONE:
-            self._keeper.signal(number)
+        """Pass a signal on to the command, from the loop: an order of the loop's own may be half said just now."""
+        self._signals.append(number)
+        self._nudge()
 
     def run(self) -> int:
         """Stay in the line until told to leave. The exit order can be read off the nesting: the command first, the store last."""
@@ -236,9 +237,15 @@ class Member:
             self._nudge_reader.recv(4096)
         while self._stop_because:
             yield StopAsked(self._stop_because.pop(0))
+        while self._signals:
+            number = self._signals.pop(0)
+            if self._state.command is not Command.NONE:
+                self._keeper.signal(number)
         for found in self._lookout.take():
             if isinstance(found, Unwell):
                 yield Unhealthy(found.because, found.still)
+            elif isinstance(found, Blind):
+                self._journal.say(found.because)
             else:
                 yield from self._renew_standby(found)
         outcomes, news = self._worker.take()
@@ -262,7 +269,12 @@ class Member:
             if now < self._guard_wanted_at:
                 return
             self._keeper = self._keeper_factory()
-            self._keeper.spawn()
+            try:
+                self._keeper.spawn()
+            except HeirflowError as error:  # no process or no memory to be had just now
+                self._journal.say(str(error))
+                self._guard_wanted_at = now + RESPAWN_AFTER_S
+                return
             self._guard_wanted_at, self._guard_since = None, now
             self._want_standby(now)
             yield GuardUp()
@@ -282,16 +294,18 @@ class Member:
                     self._lookout.command(None)
                     self._want_standby(now)
                     yield from self._ready(False)  # first: who has no standby does not start again at once
-                    yield CommandGone(status, _end_of(status, because))
+                    yield CommandGone(status, events.end_of(status, because))
                 case Standing(pid):
                     self._pids["standby"], self._standbys_ended = pid, 0
                     self._journal.say("the standby is warm", pid=pid)
                     yield from self._ready(True)
                 case StandbyGone(status, because):
                     self._pids["standby"] = None
-                    wait_s = min(60.0, 2.0**self._standbys_ended)
+                    wait_s = min(60.0, 2.0 ** min(self._standbys_ended, 6))
                     self._standbys_ended += 1
-                    self._journal.say(f"the standby ended ({_end_of(status, because)}); another one in {wait_s:g} s")
+                    self._journal.say(
+                        f"the standby ended ({events.end_of(status, because)}); another one in {wait_s:g} s"
+                    )
                     self._want_standby(now + wait_s)
                     yield from self._ready(False)
                 case Note(text):
@@ -381,13 +395,3 @@ def _event_of(outcome: Outcome) -> StateEvent:
     if outcome.reading is not None:
         return Answered(outcome.serial, outcome.reading)
     return Failed(outcome.serial, outcome.error, outcome.fatal_code)
-
-
-def _end_of(status: int | None, because: str) -> str:
-    """How the command ended, in words. `because` is why the guard saw to its end."""
-    if status is None or because != ENDED_BY_ITSELF:
-        return f"the command is gone: {because}"
-    if status < 0:
-        named = -status in signal.Signals.__members__.values()  # not all real-time signals have a name
-        return f"the command was killed by {signal.Signals(-status).name if named else f'signal {-status}'}"
-    return f"the command exited with {status}"

@@ -117,6 +117,11 @@ def read_url(raw: object) -> str:
     text = read_text(raw)
     if not text.startswith(("http://", "https://")):
         raise ValueError("must begin with http:// or https://")
+    place = text.split("/")[2].partition("?")[0]
+    if "@" in place:
+        raise ValueError("must not hold a user's name or password")
+    if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+)(:\d{1,5})?", place) or not text.isprintable() or " " in text:
+        raise ValueError("must be like http://host:port/path")
     return text
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from heirflow.aside import end_all
 from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
@@ -53,11 +54,11 @@ def run_member(
         except HeirflowError as error:
             journal.warn(f"{error}; probes will not find this member")
 
+    cwd = os.getcwd()  # once: a later guard starts the command there too, or says that the folder is gone
+
     def guard() -> Guard:
-        made = Guard(
-            argv=argv, cwd=os.getcwd(), guard_limit_s=timings.guard_limit_s, strike_after_s=timings.strike_after_s
-        )
-        made.spare = children
+        made = Guard(argv=argv, cwd=cwd, guard_limit_s=timings.guard_limit_s, strike_after_s=timings.strike_after_s)
+        made.spare, made.collects = children, True
         return made
 
     heralds: list[Herald] = []
@@ -85,7 +86,10 @@ def run_member(
         heralds=heralds,
     )
     handle_signals(member)
-    return member.run()
+    try:
+        return member.run()
+    finally:
+        end_all(children)
 
 
 def handle_signals(member: Member) -> None:

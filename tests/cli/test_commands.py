@@ -212,6 +212,12 @@ class TestDoctor:
         assert "problem" in answer.out
         assert "hunter2" not in answer.out + answer.err
 
+    def test_it_makes_nothing(self, heirflow: Callable, home: Path) -> None:
+        answer = heirflow("doctor", "--json")
+        [found] = [each for each in json.loads(answer.out)["findings"] if each["topic"] == "store"]
+        assert found["level"] == "note" and "does not exist yet" in found["sentence"]
+        assert not list(home.rglob("line.db*"))
+
 
 def test_init_makes_the_tables_twice(heirflow: Callable, home: Path) -> None:
     for _ in range(2):

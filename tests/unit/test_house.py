@@ -30,10 +30,10 @@ ARROWS: dict[str, set[str]] = {
     "worker": {"errors", "election", "stores"},
     "standing": {"election"},
     "aside": {"supervise"},
-    "health": {"aside", "clock", "supervise"},
+    "health": {"aside", "clock", "supervise", "text"},
     "herald": {"aside", "clock", "election", "journal"},
     "member": {"errors", "clock", "health", "herald", "local", "standing", "worker", "election", "stores", "supervise"},
-    "run": {"errors", "health", "herald", "journal", "local", "member", "election", "stores", "supervise"},
+    "run": {"aside", "errors", "health", "herald", "journal", "local", "member", "election", "stores", "supervise"},
     "status": {"errors", "clock", "text", "member", "election", "stores"},
     # The Python API: the same line in a program of one's own.
     "embed": {"errors", "clock", "journal", "config", "options", "election", "stores", "supervise", "member", "local"},

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from heirflow.config import Config, nearest, resolve
-from heirflow.errors import HeirflowError
+from heirflow.errors import ConfigError, HeirflowError
 from heirflow.options import BY_NAME
 from heirflow.text import masked, printable
 
@@ -75,8 +75,11 @@ def _beside_airflow(config: Config) -> Config:
 
     name: str | None = config["name"]
     default_file = Path(config.db_url.removeprefix("sqlite:///"))
-    if name is None and default_file.exists():
-        return config
+    try:
+        if name is None and default_file.exists():
+            return config
+    except OSError as error:  # the home of somebody else
+        raise ConfigError(f"cannot look into {default_file.parent}: {error.strerror}; give --db-url") from None
     found = find_for_election(name, os.environ)
     if found is None:
         return config

@@ -21,6 +21,7 @@ from heirflow.cli.common import (
 )
 from heirflow.election.record import Event
 from heirflow.status import duration
+from heirflow.text import printable
 
 HEAD = ("when", "term", "what", "member", "took", "because")
 
@@ -61,7 +62,7 @@ def history(name: str | None, *, limit: int, as_json: bool, **flags: Any) -> int
         return 0
     rows = rows_of(events)
     if not rows:
-        click.echo(f"Nothing has happened in {election} yet.")
+        click.echo(f"Nothing has happened in {printable(election)} yet.")
     elif tables.on_terminal():
         tables.show(tables.rich_table(HEAD, rows))
     else:

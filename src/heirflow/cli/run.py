@@ -10,6 +10,7 @@ import click
 
 from heirflow.airflow.detect import find_database, recognise
 from heirflow.cli.common import settings, settled, store_of
+from heirflow.errors import ConfigError
 from heirflow.options import OPTIONS
 
 SIDE_LIMIT_S = 5.0
@@ -39,7 +40,11 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
 
     from heirflow.supervise.commands import check_runnable
 
-    check_runnable(command, os.getcwd(), os.environ)
+    try:
+        cwd = os.getcwd()
+    except OSError:
+        raise ConfigError("the working directory is gone; change to another one") from None
+    check_runnable(command, cwd, os.environ)
     found = None
     if component and config.db_url_is_default:
         found = find_database(component, os.environ)

@@ -95,7 +95,7 @@ class Store(Protocol):
         """What a helper must do to release exactly this member's term; None where that cannot be written down."""
 
     def examine(self) -> tuple[Finding, ...]:
-        """What `heirflow doctor` tells about this store. Raises like `open`."""
+        """What `heirflow doctor` tells about this store, without a change to it. Raises `StoreUnavailable`."""
 
     def fence(self) -> Finding:
         """Whether and how a member that led before is kept from writing here. Raises like `open`.

@@ -12,9 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.stores.base import Finding
+from heirflow.stores.base import Finding, StoreMisfit
 from heirflow.stores.flavour import Flavour
-from heirflow.stores.schema import Tables
+from heirflow.stores.schema import Tables, check, version_of
 
 READS = 5
 CLOCK_LIMIT_S = 1.0
@@ -67,7 +67,19 @@ def examine(conn: sa.engine.Connection, flavour: Flavour, here: Tables, where: s
             {"offset_s": offset_s, "uncertainty_s": uncertainty_s},
         ),
     ]
-    return [*found, *flavour.examine(conn, here), flavour.fenced(conn, here)]
+    return [*found, *_tables(conn, here), *flavour.examine(conn, here), flavour.fenced(conn, here)]
+
+
+def _tables(conn: sa.engine.Connection, here: Tables) -> list[Finding]:
+    version = version_of(conn, here)
+    if version is None:
+        made = "HeirFlow's tables are not there yet; the first member makes them, or `heirflow init` where it may not"
+        return [Finding("tables", "note", made)]
+    try:
+        check(version, create=False)
+    except StoreMisfit as error:
+        return [Finding("tables", "problem", str(error))]
+    return []
 
 
 def ask(conn: sa.engine.Connection, statement: str) -> Row | None:

@@ -182,7 +182,11 @@ class SqlStore:
         from heirflow.stores.examine import examine
 
         with self._link.asking():
-            conn = self._connected()
+            if not self._flavour.prepare(create=False):
+                return (Finding("store", "note", f"{self.where} does not exist yet; the first member makes it"),)
+            if self._link.hung_up():
+                self._link.drop()
+            conn = self._link.conn or self._link.connect()
             found = examine(conn, self._flavour, self._here, self.where)
             conn.rollback()
             return tuple(found)

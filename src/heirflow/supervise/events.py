@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
+
+ENDED_BY_ITSELF = "it ended by itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +70,13 @@ class Note:
 
 
 GuardEvent = Started | Ending | Stuck | Gone | Lost | Standing | StandbyGone | Note
+
+
+def end_of(status: int | None, because: str) -> str:
+    """How the command ended, in words. `because` is why the guard saw to its end."""
+    if status is None or because != ENDED_BY_ITSELF:
+        return f"the command is gone: {because}"
+    if status < 0:
+        named = -status in signal.Signals.__members__.values()  # not all real-time signals have a name
+        return f"the command was killed by {signal.Signals(-status).name if named else f'signal {-status}'}"
+    return f"the command exited with {status}"

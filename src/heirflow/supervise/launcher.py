@@ -67,6 +67,9 @@ class Guard:
         self.guard_limit_s, self.clock, self.use_cgroup = guard_limit_s, clock, use_cgroup
         self.spare: set[int] = set()
         """Children of this process that are not the guard's and must not be killed or reaped here (hooks, other guards)."""
+        self.collects = False
+        """Whether every dead child of this process but `spare` is collected, whoever made it: what a hook left behind, and
+        as PID 1 anything."""
         self.pid = 0
         self.backstop_pid = 0
         self.running = False
@@ -294,10 +297,15 @@ class Guard:
 
     def _reap(self) -> None:
         """Collect the backstop when it is dead, and orphans once they can have come to us. Never a spared child."""
-        ours = {self.backstop_pid} - {0}
-        if self._broken or os.getpid() == 1:
-            ours |= set(processes.children(os.getpid())) - self.spare
-        for pid in ours:
+        self._collect({self.backstop_pid} - {0})
+        if (self._broken or self.collects) and SPARING.acquire(blocking=False):  # otherwise the next time
+            try:
+                self._collect(set(self._children()))
+            finally:
+                SPARING.release()
+
+    def _collect(self, pids: set[int]) -> None:
+        for pid in pids:
             try:
                 reaped, raw = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
@@ -356,7 +364,7 @@ class Guard:
             if now >= self._broken_at + GRACE_S or (self._socket is None and self.backstop_pid == 0):
                 self._struck_at = self._struck_at or time.monotonic()
                 processes.strike(me, self.spare)
-                self._reap()
+                self._collect(set(self._children()))
             left = self._children() or processes.descendants(me, self.spare, thorough=True)
         self._clean = 0 if left else self._clean + 1
         if self._clean < 2:  # twice: a list of processes that is read while they fork may miss one
