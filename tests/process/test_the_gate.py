@@ -19,6 +19,7 @@ from tests.process.stage import SOURCE, wait_until
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.local import ask
 from heirflow.supervise.commands import preloaded
+from heirflow.supervise.processes import lives
 
 GATE = SOURCE / "heirflow" / "supervise" / "gate.py"
 SLOW = "import time; time.sleep(0.5)\n"
@@ -180,13 +181,6 @@ def line(folder: Path) -> Iterator[Line]:
         member.wait()
 
 
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
-
-
 def test_a_lone_member_waits_until_its_standby_stands_and_then_takes_charge(line: Line) -> None:
     line.start("a")
     line.wait_for("a", "command_pid")
@@ -207,7 +201,7 @@ def test_an_heir_says_ready_when_its_standby_stands_and_starts_at_once(line: Lin
     assert line.wait_for("b", "command_pid") == standby
     wait_until(lambda: len(line.starts()) == 2, "the second start")
     assert line.starts()[1][1:3] == [str(standby), "2"]
-    assert gone(leader)
+    assert not lives(leader)
 
 
 @pytest.mark.parametrize("whom", ["pid", "guard_pid"])
@@ -217,7 +211,7 @@ def test_a_standby_ends_with_its_member_and_with_its_guard(line: Line, whom: str
     line.start("b")
     standby = line.wait_for("b", "standby_pid")
     os.kill(line.wait_for("b", whom), signal.SIGKILL)
-    wait_until(lambda: gone(standby), "the standby's end", 5.0)
+    wait_until(lambda: not lives(standby), "the standby's end", 5.0)
     if whom == "guard_pid":
         wait_until(lambda: line.facts("b").get("standby_pid") not in {None, standby}, "another standby", 20.0)
     assert len(line.starts()) == 1

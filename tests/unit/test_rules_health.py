@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -25,7 +27,7 @@ from heirflow.election.state import (
     StopCommand,
     Unhealthy,
 )
-from heirflow.health import CannotTell, Judge, Lookout, Patience, Stale, Standstill, Unwell
+from heirflow.health import Blind, CannotTell, Judge, Lookout, Patience, Stale, Standstill, Unwell, UrlCheck
 
 SICK = Unhealthy("its health check failed for 61 s: job 17 does not write its heartbeat")
 STOPPED = CommandGone(0, "the command is gone: it ended as it was told")
@@ -204,7 +206,7 @@ class Always:
         return self.answer
 
 
-def wait_for_finding(lookout: Lookout, wakes: list[int], limit_s: float = 10.0) -> Unwell | Stale:
+def wait_for_finding(lookout: Lookout, wakes: list[int], limit_s: float = 10.0) -> Unwell | Blind | Stale:
     import time
 
     until = time.monotonic() + limit_s
@@ -227,6 +229,47 @@ def test_the_lookout_wakes_its_member() -> None:
     lookout.close()
     assert isinstance(found, Unwell) and not found.still and "it sleeps" in found.because
     assert wakes and check.notes[-1] == "job 17"
+
+
+class Mistaken:
+    """A check with a mistake in it."""
+
+    def look(self, note: str, limit_s: float) -> str:
+        raise KeyError(note)
+
+
+def test_a_check_that_is_broken_is_told_once_and_what_else_is_looked_at_goes_on() -> None:
+    wakes: list[int] = []
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"]) as process:
+        try:
+            lookout = Lookout(check=Mistaken(), patience=Patience(timeout_s=0.4, start_s=0.4), standstill_s=0.5)
+            lookout.begin(lambda: wakes.append(1))
+            lookout.command(process.pid)
+            first = wait_for_finding(lookout, wakes)
+            assert isinstance(first, Blind) and "KeyError" in first.because
+            process.send_signal(signal.SIGSTOP)
+            found = wait_for_finding(lookout, wakes)
+            lookout.close()
+            assert isinstance(found, Unwell) and found.still
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02\x28", b"HTTP/1.1 200 OK\r\n" * 300]
+)
+def test_an_address_that_answers_anything_else_is_unwell_and_no_secret_is_told(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            link, _ = server.accept()
+            with link:
+                link.recv(65536)
+                link.sendall(said)
+
+        threading.Thread(target=answer, daemon=True).start()
+        unwell = UrlCheck(f"http://127.0.0.1:{server.getsockname()[1]}/health?token=hunter2").look("", 5.0)
+    assert "did not answer" in unwell and "hunter2" not in unwell
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells in /proc that a process is stopped")

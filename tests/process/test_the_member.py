@@ -1,0 +1,118 @@
+"""What a whole member survives: a guard that cannot be had, a folder that is gone, and what its helpers leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.process.stage import SOURCE, wait_until
+
+from heirflow.errors import HeirflowError
+from heirflow.local import ask
+from heirflow.supervise.processes import children, lives, stat_of
+
+WITH_PYTHON = "import sys; sys.executable = sys.argv.pop(1); from heirflow.cli import main; sys.exit(main())"
+
+
+class Alone:
+    """One member, leading, started by a Python that can be taken away, in a folder that can be too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log, self.python = folder, folder / "log", folder / "python"
+        self.place = folder / "place"
+        self.place.mkdir()
+        self.python.symlink_to(sys.executable)
+        self.member: subprocess.Popen[bytes] | None = None
+
+    def start(self, *flags: str) -> int:
+        """Returns the command's pid."""
+        argv = [sys.executable, "-c", WITH_PYTHON, str(self.python), "run", "--name", "alone", "--ttl", "3s",
+                "--db-url", f"sqlite:///{self.folder / 'line.db'}", "--run-dir", str(self.folder), *flags,
+                "--", "sleep", "600"]  # fmt: skip
+        own = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        with self.log.open("ab") as log:
+            self.member = subprocess.Popen(argv, env=own, cwd=self.place, stdout=log, stderr=log)
+        return self.command()
+
+    @property
+    def pid(self) -> int:
+        assert self.member is not None
+        return self.member.pid
+
+    def facts(self) -> dict[str, Any]:
+        try:
+            return ask(self.folder, "alone", 2.0)
+        except HeirflowError:
+            return {}
+
+    def command(self, other_than: int = 0) -> int:
+        def found() -> int:
+            pid = self.facts().get("command_pid") or 0
+            return pid if pid != other_than else 0
+
+        return int(wait_until(found, f"a command: {self.log.read_text()}", 30.0))
+
+    def says(self, words: str, limit_s: float = 20.0) -> None:
+        wait_until(lambda: words in self.log.read_text(), f"{words!r}: {self.log.read_text()}", limit_s)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Alone]:
+    made = Alone(tmp_path)
+    yield made
+    if made.member is not None:
+        made.member.kill()
+        made.member.wait()
+
+
+def test_a_guard_that_cannot_be_had_is_tried_again(alone: Alone) -> None:
+    command = alone.start()
+    alone.python.unlink()
+    os.kill(alone.facts()["guard_pid"], signal.SIGKILL)
+    alone.says("the guard could not be started: No such file or directory")
+    assert not lives(command)
+    alone.python.symlink_to(sys.executable)
+    again = alone.command(other_than=command)
+    assert lives(again) and "Traceback" not in alone.log.read_text()
+
+
+def test_a_working_directory_that_is_gone_is_told_and_no_end(alone: Alone) -> None:
+    alone.start()
+    alone.place.rmdir()
+    os.kill(alone.facts()["guard_pid"], signal.SIGKILL)
+    alone.says(f"could not be started: No such file or directory: {alone.place}")
+    assert lives(alone.pid) and "Traceback" not in alone.log.read_text()
+
+
+def test_health_checks_that_hang_leave_no_zombies_and_end_with_their_member(alone: Alone, tmp_path: Path) -> None:
+    looks = tmp_path / "looks"
+    hangs = f"echo $$ >> {looks}; sleep 601 & sleep 602"
+    alone.start("--health-cmd", hangs, "--health-timeout", "1s")
+    wait_until(lambda: looks.exists() and len(looks.read_text().split()) >= 8, "eight looks", 30.0)
+
+    def dead() -> list[int]:
+        return [pid for pid in children(alone.pid) if not lives(pid)]
+
+    wait_until(lambda: not dead(), f"no zombie: {[stat_of(pid) for pid in dead()]}")
+    last = int(looks.read_text().split()[-1])
+    alone.member.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+    assert alone.member.wait(20) == 0  # type: ignore[union-attr]
+    wait_until(lambda: not lives(last), "the end of the last look")
+    assert not [pid for pid in of_group(last) if lives(pid)]
+
+
+def of_group(group: int) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and int(stat_of(int(entry))[2]) == group:
+                found.append(int(entry))
+        except OSError:
+            continue
+    return found
