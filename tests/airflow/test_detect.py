@@ -90,6 +90,17 @@ def test_what_is_none_of_them(argv: list[str]) -> None:
     assert detect.recognise(argv, os.environ) is None
 
 
+@pytest.mark.parametrize(
+    ("argv", "component"),
+    [(["bash", "-c", "exec airflow scheduler"], "scheduler"), (["env", "A=b", "airflow", "dag-processor"], "dag-processor"),
+     (["nice", "/opt/airflow/bin/airflow", "triggerer", "--skip-serve-logs"], "triggerer"), (["sh", "-c", "airflow version"], None),
+     (["myairflow", "scheduler"], None), (["airflow-x", "scheduler"], None), (["celery", "beat"], None)],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)  # fmt: skip
+def test_a_component_behind_something_else_is_noticed(argv: list[str], component: str | None) -> None:
+    assert detect.hidden(argv) == component
+
+
 @pytest.mark.parametrize("flag", ["-D", "--daemon", "-vD"])
 def test_a_component_that_would_leave_its_wrapper_is_refused(flag: str) -> None:
     with pytest.raises(ConfigError, match="without --daemon"):

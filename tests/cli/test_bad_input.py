@@ -97,6 +97,13 @@ def test_one_sentence_and_the_right_code(
     assert "Traceback" not in answer.err
 
 
+def test_airflow_behind_a_shell_would_lead_on_every_host(heirflow: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEIRFLOW_DB_URL")
+    answer = heirflow("run", "--", "sh", "-c", "exec airflow scheduler")
+    assert answer.code == CONFIG
+    assert "every host would lead; name airflow itself (heirflow run -- airflow scheduler)" in answer.err
+
+
 def test_several_elections_are_listed(heirflow: Callable, line: Callable) -> None:
     line("beat", "a")
     line("poller", "b")

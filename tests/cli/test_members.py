@@ -37,6 +37,17 @@ def pair(start: Callable) -> tuple:
     return first, second
 
 
+def test_who_named_no_database_is_told_that_each_host_has_a_line_of_its_own(
+    start: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEIRFLOW_DB_URL")
+    member = start(*COMMAND)
+    until(lambda: state_of(member.process.pid) == "leader", "it leads")
+    member.process.send_signal(signal.SIGTERM)
+    member.process.wait(20)
+    assert "nobody said where the record lives" in member.told
+
+
 def test_a_line_of_two(heirflow: Callable, pair: tuple) -> None:
     first, second = pair
     (snapshot,) = json.loads(heirflow("status", "--json").out)["elections"]

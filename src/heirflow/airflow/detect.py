@@ -24,6 +24,7 @@ COMPONENTS = ("scheduler", "dag-processor", "triggerer")
 ORIGIN = "Airflow's own configuration"
 NAME_IT = "name the database with --db-url or HEIRFLOW_DB_URL"
 
+_HIDDEN = re.compile(rf"(^|[\s/;&|'\"])airflow['\"]?\s+({'|'.join(COMPONENTS)})\b")
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*(-intel64)?")
 _TAKES_A_VALUE = {"-W", "-X", "--check-hash-based-pycs"}
 
@@ -88,6 +89,12 @@ def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Component | No
             f"airflow {words[0]} --daemon leaves its wrapper; run it without --daemon, and heirflow in the background"
         )
     return Component(words[0], interpreter, argv[0])
+
+
+def hidden(argv: Sequence[str]) -> str | None:
+    """The component of Airflow's that this command line probably starts behind something else: a shell, ``env``, ``nice``."""
+    found = _HIDDEN.search(" ".join(argv))
+    return found[2] if found else None
 
 
 def find_database(component: Component, environ: Mapping[str, str], *, limit_s: float = 30.0) -> Database:

@@ -52,6 +52,11 @@ def extras_for(
         )
     elif not config["cold"]:
         _warm_airflow(extras, command)
+    if component is not None and found is None:
+        extras.sentences.append(
+            f"the database was named by {config.settings['db-url'].origin}, so Airflow's job table is left alone: no adoption, "
+            "no health by its row, and a standby is not renewed when Airflow changes"
+        )
     in_airflow = found is not None and extras.standby_argv is not None
     if in_airflow and not config["no-adopt"]:
         from heirflow.airflow.adopt import Adoption

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from heirflow.airflow.detect import find_database, recognise
+from heirflow.airflow.detect import find_database, hidden, recognise
 from heirflow.cli.common import settings, settled, store_of
 from heirflow.errors import ConfigError
 from heirflow.options import OPTIONS
@@ -45,7 +45,12 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     except OSError:
         raise ConfigError("the working directory is gone; change to another one") from None
     check_runnable(command, cwd, os.environ)
-    found = None
+    found, unseen = None, hidden(command)
+    if component is None and unseen and config.db_url_is_default:
+        raise ConfigError(
+            f"this looks like Airflow's {unseen} behind {Path(command[0]).name}, so Airflow cannot be asked for its database, and "
+            f"every host would lead; name airflow itself (heirflow run -- airflow {unseen}), or give --name and --db-url-file"
+        )
     if component and config.db_url_is_default:
         found = find_database(component, os.environ)
         config = config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
@@ -68,6 +73,11 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         return store_of(config, call_limit_s=SIDE_LIMIT_S, application_name=f"look/{identity.id}")
 
     extras = extras_for(command, component, found, config, side_store)
+    if config.db_url_is_default:
+        journal.warn(
+            f"nobody said where the record lives, so it is in {config.settings['db-url'].shown}, which only members on this host "
+            "see; elsewhere another member leads too. For several hosts name a database with --db-url-file or HEIRFLOW_DB_URL"
+        )
     for sentence in extras.sentences:
         journal.say(sentence)
     return run_member(
