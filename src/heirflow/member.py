@@ -43,7 +43,7 @@ from heirflow.election.state import (
     Tick,
     Unhealthy,
 )
-from heirflow.election.timings import Timings
+from heirflow.election.timings import Timings, back_off_s
 from heirflow.errors import HeirflowError
 from heirflow.health import Blind, Lookout, Stale, Unwell
 from heirflow.herald import Herald
@@ -301,8 +301,8 @@ class Member:
                     yield from self._ready(True)
                 case StandbyGone(status, because):
                     self._pids["standby"] = None
-                    wait_s = min(60.0, 2.0 ** min(self._standbys_ended, 6))
                     self._standbys_ended += 1
+                    wait_s = back_off_s(self._standbys_ended, 60.0)
                     self._journal.say(
                         f"the standby ended ({events.end_of(status, because)}); another one in {wait_s:g} s"
                     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heirflow.election.timings import BACKSTOP_S, DYING_S, Timings, UnsafeTimings
+from heirflow.election.timings import BACKSTOP_S, DYING_S, Timings, UnsafeTimings, back_off_s
 from heirflow.supervise.backstop import LATE_S
 
 
@@ -80,3 +80,7 @@ def test_what_is_accepted_leaves_room_for_everything(
     assert timings.strike_after_s <= timings.kill_lead_s / 2
     assert timings.kill_lead_s + timings.margin_s >= 2 * LATE_S + DYING_S
     assert timings.call_limit_s < timings.check_in_s
+
+
+def test_the_pause_grows_to_its_limit_and_however_often_it_fails() -> None:
+    assert [back_off_s(times, 60.0) for times in (0, 1, 2, 3, 6, 7, 5000)] == [0.0, 1.0, 2.0, 4.0, 32.0, 60.0, 60.0]

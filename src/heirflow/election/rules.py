@@ -55,7 +55,7 @@ from heirflow.election.state import (
     Tick,
     Unhealthy,
 )
-from heirflow.election.timings import Timings
+from heirflow.election.timings import Timings, back_off_s
 
 EXIT_STORE_UNAVAILABLE = 69
 EXIT_LOST = 75
@@ -246,8 +246,7 @@ def _gone(state: State, event: CommandGone, now: float, timings: Timings) -> Ste
         state, event = replace(state, stop=None), CommandGone(event.status, stop.because)
     if event.status is not None:
         failures = state.failures + 1 if ran_s < state.policy.healthy_after_s else 0
-        backoff_s = min(state.policy.restart_limit_s, 2.0 ** min(failures - 1, 16)) if failures else 0.0
-        state = replace(state, failures=failures, restart_at=now + backoff_s)
+        state = replace(state, failures=failures, restart_at=now + back_off_s(failures, state.policy.restart_limit_s))
         if state.policy.exit_with_command and not replaced:
             code = event.status if event.status >= 0 else 128 - event.status
             leave = Stop(Then.LEAVE, event.because)

@@ -118,3 +118,8 @@ class Timings:
                 f"{self.call_limit_s:g} + grace {self.loss_grace_s:g} + kill {self.kill_lead_s:.2g} + margin "
                 f"{self.margin_s:g} = {need:.4g} s; raise --ttl or lower --check-in"
             )
+
+
+def back_off_s(failures: int, limit_s: float) -> float:
+    """How long to wait after so many failures in a row: nothing, then 1 s, 2 s, 4 s and so on, at most `limit_s`."""
+    return min(limit_s, 2.0 ** min(failures - 1, 16)) if failures else 0.0

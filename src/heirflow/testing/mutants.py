@@ -239,7 +239,7 @@ MUTANTS = (
         only=("probe fails", "command frozen")),
     # ---- limits ----
     Mutant("a crash loop spins", (
-        Patch(rules, "_gone", "2.0 ** min(failures - 1, 16)", "0.0"),), only=("crash loop", "crash loop")),
+        Patch(rules, "_gone", "+ back_off_s(failures, state.policy.restart_limit_s)", ""),), only=("crash loop", "crash loop")),
     Mutant("an answer is followed by the next question at once", (
         Patch(rules, "_answered", "max(ask.asked_at + timings.check_in_s, now)", "now"),)),
     Mutant("a failed call is tried again at once", (
