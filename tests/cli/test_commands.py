@@ -219,6 +219,27 @@ def test_init_makes_the_tables_twice(heirflow: Callable, home: Path) -> None:
         assert answer.code == 0
         assert "line.db" in answer.out
     assert heirflow("status").code == 0
+    told = json.loads(heirflow("init", "--json").out)
+    assert told["database"] == f"sqlite:///{home}/line.db"
+    assert told["sentence"] == f"HeirFlow's tables are in {told['database']}"
+
+
+@pytest.mark.parametrize(
+    ("word", "there", "fact"),
+    [
+        ("install", None, ("installed", True)),
+        ("remove", True, ("removed", True)),
+        ("remove", False, ("removed", False)),
+    ],
+)
+def test_fence_tells_what_it_did_as_json_too(
+    heirflow: Callable, monkeypatch: pytest.MonkeyPatch, word: str, there: bool | None, fact: tuple[str, bool]
+) -> None:
+    # What the trigger does is proved in tests/fencing, on real servers.
+    monkeypatch.setattr("heirflow.cli.fence._by_superuser", lambda config, act: there)
+    said = heirflow("fence", word, "--db-url", "postgresql://me:hunter2@db/x")
+    told = json.loads(heirflow("fence", word, "--json", "--db-url", "postgresql://me:hunter2@db/x").out)
+    assert told == {"database": "postgresql://me:***@db/x", fact[0]: fact[1], "sentence": said.out.strip()}
 
 
 class TestConfig:

@@ -144,6 +144,15 @@ def write_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str))
 
 
+def told(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:
+    """What was done: a sentence for people, or the same as JSON. Returns the exit code, 0."""
+    if as_json:
+        write_json(result)
+    else:
+        click.echo(printable(sentence))
+    return 0
+
+
 def warn(sentence: str) -> None:
     """One sentence on standard error."""
     with suppress(OSError):

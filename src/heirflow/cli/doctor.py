@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from heirflow.cli import tables
-from heirflow.cli.common import CALL_LIMIT_S, WHERE, json_option, opened, settings, settled, store_of, write_json
+from heirflow.cli.common import (
+    CALL_LIMIT_S,
+    WHERE,
+    json_option,
+    opened,
+    settings,
+    settled,
+    store_of,
+    told,
+    write_json,
+)
 from heirflow.config import Config
 from heirflow.errors import HeirflowError
 from heirflow.local import prepare
@@ -86,8 +96,9 @@ def _store(config: Config) -> list[Finding]:
 
 
 @click.command()
+@json_option
 @settings(*WHERE)
-def init(**flags: Any) -> int:
+def init(*, as_json: bool, **flags: Any) -> int:
     """Make HeirFlow's tables. Members do that themselves where they may; this is for roles that may not.
 
     Run it once with a role that may create tables. Safe to run again.
@@ -98,5 +109,6 @@ def init(**flags: Any) -> int:
     config = settled(flags)
     with opened(config, create=True):
         pass
-    click.echo(f"HeirFlow's tables are in {config.settings['db-url'].shown}")
-    return 0
+    shown = config.settings["db-url"].shown
+    sentence = f"HeirFlow's tables are in {shown}"
+    return told(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)

@@ -22,7 +22,7 @@ from heirflow.cli.common import (
     settings,
     settled,
     somebody,
-    write_json,
+    told,
 )
 from heirflow.election.record import ANYONE, Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.errors import HeirflowError
@@ -70,14 +70,14 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit: str, 
         result: dict[str, Any] = {"election": election, "from": before.leader, "to": to, "waited": wait}
         whom = "the next in line" if to == ANYONE else to
         if not wait:
-            return _told(f"{election}: switchover from {before.leader} to {whom} is ordered.", result, as_json=as_json)
+            return told(f"{election}: switchover from {before.leader} to {whom} is ordered.", result, as_json=as_json)
         if not as_json:
             click.echo(printable(f"{election}: {before.leader} hands over to {whom} …"), err=True)
         after = _await_switchover(store, election, before, to, began + limit_s)
     took_s = time.monotonic() - began
     result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
     sentence = f"{election}: {after.leader} leads term {after.term}, {duration(took_s)} after the order."
-    return _told(sentence, result, as_json=as_json)
+    return told(sentence, result, as_json=as_json)
 
 
 def _limit(text: str) -> float:
@@ -190,9 +190,9 @@ def _set_paused(name: str | None, flags: dict[str, Any], *, on: bool, as_json: b
         found = store.exchange(election, Exchange()).record
         result = {"election": election, "paused": on}
         if (found.paused if found else False) == on:
-            return _told(f"{election} is {state} already.", result, as_json=as_json)
+            return told(f"{election} is {state} already.", result, as_json=as_json)
         order(store, election, lambda record, _: (replace(record, paused=on), "pause" if on else "resume"))
-    return _told(f"{election} is {state}.", result, as_json=as_json)
+    return told(f"{election} is {state}.", result, as_json=as_json)
 
 
 @click.command()
@@ -217,7 +217,7 @@ def drain(member: str | None, *, undo: bool, as_json: bool, **flags: Any) -> int
         if not store.drain(election, row.id, not undo):
             raise Refused(f"{row.id} has left the line")
     result = {"election": election, "member": row.id, "drained": not undo}
-    return _told(f"{election}: {row.id} {'takes part again' if undo else 'stands aside'}.", result, as_json=as_json)
+    return told(f"{election}: {row.id} {'takes part again' if undo else 'stands aside'}.", result, as_json=as_json)
 
 
 def order(store: Store, election: str, change: Callable[[Record, Reading], tuple[Record, str]]) -> Record:
@@ -238,11 +238,3 @@ def order(store: Store, election: str, change: Callable[[Record, Reading], tuple
         if store.exchange(election, Exchange(swap=swap)).swapped:
             return record
     raise NotInTime(f"the record changed {TRIES} times while the order was written; try again")
-
-
-def _told(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
-        write_json(result)
-    else:
-        click.echo(printable(sentence))
-    return 0
