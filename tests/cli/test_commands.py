@@ -44,6 +44,11 @@ def test_every_command_has_help_in_the_words_of_the_house(heirflow: Callable, co
     assert not re.search(r"\b(heartbeat|master|primary|candidate|epoch)\b", answer.out)
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, "fence install", "fence remove", "fence status"])
+def test_every_help_shows_an_example(heirflow: Callable, command: str) -> None:
+    assert re.search(rf"^  (HEIRFLOW_\S+ )?heirflow {command}", heirflow(*command.split(), "--help").out, re.MULTILINE)
+
+
 def test_version(heirflow: Callable) -> None:
     assert heirflow("--version").out == f"heirflow {__version__}\n"
 

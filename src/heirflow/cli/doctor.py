@@ -36,6 +36,10 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
 
     Changes nothing. Looks at the settings, the folder for probes and the store: is it reached directly or through a pooler,
     how do its clock and ours differ, what may we do there, could a failover of the database forget writes.
+
+    \b
+    heirflow doctor
+    heirflow doctor --json | jq '.findings[] | select(.level=="problem")'
     """
     findings = list(examined(settled(flags)))
     if as_json:

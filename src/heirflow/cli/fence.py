@@ -47,7 +47,11 @@ def fence() -> None:
 @json_option
 @settings(*WHERE)
 def install(*, as_json: bool, **flags: Any) -> int:
-    """Make the login trigger. Needs a superuser, once; safe to run again."""
+    """Make the login trigger. Needs a superuser, once; safe to run again.
+
+    \b
+    HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence install
+    """
     from heirflow.stores.fence_login import install as make
 
     config = settled(flags)
@@ -61,7 +65,11 @@ def install(*, as_json: bool, **flags: Any) -> int:
 @json_option
 @settings(*WHERE)
 def remove(*, as_json: bool, **flags: Any) -> int:
-    """Take the login trigger away. Leaders still end the sessions of earlier leaders."""
+    """Take the login trigger away. Leaders still end the sessions of earlier leaders.
+
+    \b
+    HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence remove
+    """
     from heirflow.stores.fence_login import remove as undo
 
     config = settled(flags)
@@ -75,7 +83,12 @@ def remove(*, as_json: bool, **flags: Any) -> int:
 @json_option
 @settings(*WHERE)
 def status(*, as_json: bool, **flags: Any) -> int:
-    """Say whether members that led before are kept out. Exit code 1 when only their lease does that."""
+    """Say whether members that led before are kept out. Exit code 1 when only their lease does that.
+
+    \b
+    heirflow fence status
+    heirflow fence status --json | jq -r .state
+    """
     finding = _finding(settled(flags))
     if as_json:
         write_json({**finding.facts, "sentence": finding.sentence})

@@ -169,6 +169,10 @@ def pause(name: str | None, *, as_json: bool, **flags: Any) -> int:
     """Let nobody change place until `resume`: for work on the hosts or the database.
 
     A leader goes on leading. When it ends, nobody takes charge.
+
+    \b
+    heirflow pause
+    heirflow pause airflow-scheduler
     """
     return _set_paused(name, flags, on=True, as_json=as_json)
 
@@ -178,7 +182,12 @@ def pause(name: str | None, *, as_json: bool, **flags: Any) -> int:
 @json_option
 @settings(*WHERE)
 def resume(name: str | None, *, as_json: bool, **flags: Any) -> int:
-    """Take back `pause`."""
+    """Take back `pause`.
+
+    \b
+    heirflow resume
+    heirflow resume airflow-scheduler
+    """
     return _set_paused(name, flags, on=False, as_json=as_json)
 
 
