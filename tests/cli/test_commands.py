@@ -163,7 +163,13 @@ class TestOrders:
     def test_paused(self, heirflow: Callable, line: Callable) -> None:
         line("beat", "a", "b")
         heirflow("pause")
-        assert "beat is paused: `heirflow resume` first" in heirflow("switchover").err
+        assert "beat is paused: `heirflow resume beat` first" in heirflow("switchover").err
+
+    def test_a_command_that_is_told_can_be_pasted(self, heirflow: Callable, line: Callable) -> None:
+        line("night job", "a", "b")
+        assert "the order stands, see `heirflow status 'night job'`" in heirflow("switchover", "--limit", "1ms").err
+        heirflow("pause")
+        assert "is paused: `heirflow resume 'night job'` first" in heirflow("switchover").err
 
     def test_waiting_has_a_limit(self, heirflow: Callable, line: Callable) -> None:
         line("beat", "a", "b")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 import click
@@ -105,7 +106,7 @@ def _checked_target(record: Record, reading: Reading, election: str, target: str
     if record.leader is None:
         raise Refused("nobody leads now, so there is nobody to hand over")
     if record.paused:
-        raise Refused(f"{election} is paused: `heirflow resume` first")
+        raise Refused(f"{election} is paused: `heirflow resume {quote(election)}` first")
     if record.switchover_to is not None:
         raise Refused("a switchover is already under way")
     snapshot = Snapshot.of(election, reading)
@@ -153,7 +154,7 @@ def _await_switchover(store: Store, election: str, before: Record, to: str, ends
             released = released or record.leader is None
         time.sleep(LOOK_EVERY_S)
     where = "nobody leads yet" if released else f"{before.leader} has not handed over yet"
-    raise NotInTime(f"{where}; the order stands, see `heirflow status`")
+    raise NotInTime(f"{where}; the order stands, see `heirflow status {quote(election)}`")
 
 
 def _why_refused(store: Store, election: str) -> str | None:
