@@ -11,8 +11,10 @@ from heirflow.cli import tables
 from heirflow.cli.common import (
     CALL_LIMIT_S,
     WHERE,
+    check_place,
     json_option,
     opened,
+    place,
     settings,
     settled,
     store_of,
@@ -88,15 +90,15 @@ def _run_dir(config: Config) -> Finding:
 
 
 def _store(config: Config) -> list[Finding]:
-    shown = config.settings["db-url"].shown
     try:
+        check_place(config)  # the file would be made, and doctor changes nothing
         store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="doctor")
         try:
             return list(store.examine())
         finally:
             store.close()
     except HeirflowError as error:
-        return [Finding("store", "problem", f"{error} ({shown})")]
+        return [Finding("store", "problem", f"{error} ({place(config)})")]
 
 
 @click.command()
@@ -113,6 +115,6 @@ def init(*, as_json: bool, **flags: Any) -> int:
     config = settled(flags)
     with opened(config, create=True):
         pass
-    shown = config.settings["db-url"].shown
+    shown = place(config)
     sentence = f"HeirFlow's tables are in {shown}"
     return told(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)

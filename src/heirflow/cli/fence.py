@@ -12,6 +12,7 @@ from heirflow.cli.common import (
     WHERE,
     json_option,
     opened,
+    place,
     settings,
     settled,
     store_of,
@@ -56,7 +57,7 @@ def install(*, as_json: bool, **flags: Any) -> int:
 
     config = settled(flags)
     _by_superuser(config, make)
-    shown = config.settings["db-url"].shown
+    shown = place(config)
     sentence = f"members that led before are refused at login by {shown}"
     return told(sentence, {"database": shown, "installed": True, "sentence": sentence}, as_json=as_json)
 
@@ -74,7 +75,7 @@ def remove(*, as_json: bool, **flags: Any) -> int:
 
     config = settled(flags)
     there = _by_superuser(config, lambda conn, _: undo(conn))
-    shown = config.settings["db-url"].shown
+    shown = place(config)
     sentence = f"the login trigger is gone from {shown}" if there else f"there was no login trigger in {shown}"
     return told(sentence, {"database": shown, "removed": there, "sentence": sentence}, as_json=as_json)
 
