@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -207,6 +208,34 @@ class TestOrders:
         assert store.exchange("beat", Exchange()).members[1].drained
         assert heirflow("drain", "b", "--undo").out == "beat: b takes part again.\n"
         assert not store.exchange("beat", Exchange()).members[1].drained
+
+    def test_a_host_means_the_member_that_is_heard_there(
+        self, heirflow: Callable, line: Callable, store: Store, home: Path
+    ) -> None:
+        def silence(*members: str) -> None:
+            with sqlite3.connect(home / "line.db") as conn:
+                marks = ", ".join("?" * len(members))
+                stand_still = f"UPDATE heirflow_member SET checked_in_at = checked_in_at - 1200 WHERE id IN ({marks})"
+                conn.execute(stand_still, members)
+            conn.close()
+
+        line("beat", "a-1")
+        for name in ("b-1", "b-2", "b-3"):
+            store.exchange("beat", Exchange(check_in=CheckIn(name, "host-b", 4242, ready=True), join=True))
+        silence("b-1")
+        assert "'host-b' may mean b-2 or b-3; give more of it" in heirflow("drain", "host-b").err
+        silence("b-2")
+        assert heirflow("drain", "host-b").out == "beat: b-3 stands aside.\n"
+        assert heirflow("drain", "host-b", "--undo").out == "beat: b-3 takes part again.\n"
+        assert json.loads(heirflow("switchover", "--to", "host-b", "--no-wait", "--json").out)["to"] == "b-3"
+        assert heirflow("drain", "b-1").out == "beat: b-1 stands aside.\n"
+        silence("b-3")
+        assert "'host-b' may mean b-1 or b-2 or b-3; give more of it" in heirflow("drain", "host-b").err
+
+        # A leader that is silent may be frozen, and leads when it wakes.
+        store.exchange("beat", Exchange(check_in=CheckIn("a-2", "host-a-1", 4242, ready=True), join=True))
+        silence("a-1")
+        assert "'host-a-1' may mean a-1 or a-2; give more of it" in heirflow("drain", "host-a-1").err
 
 
 class TestDoctor:

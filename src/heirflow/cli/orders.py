@@ -114,7 +114,7 @@ def _checked_target(record: Record, reading: Reading, election: str, target: str
         if snapshot.heir is None:
             raise Refused("no other member is ready to take charge")
         return ANYONE
-    row = find_member(reading.members, target)
+    row = find_member(snapshot, reading.members, target)
     if row.id == record.leader:
         raise Refused(f"{row.id} leads already")
     standing = next(each for each in snapshot.succession if each.member == row.id)
@@ -123,13 +123,19 @@ def _checked_target(record: Record, reading: Reading, election: str, target: str
     return row.id
 
 
-def find_member(members: tuple[MemberRow, ...], target: str) -> MemberRow:
-    """The member that is meant: by id, by host, or by the beginning of its id. Raises `Refused`."""
-    for matches in (
+def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str) -> MemberRow:
+    """The member that is meant: by id, by host, or by the beginning of its id. Raises `Refused`.
+
+    The row of one that died stays for a while, and the next one on that host has the same host: who is silent is meant
+    only where nobody else can be. Not so a leader: it may be frozen, and lead when it wakes.
+    """
+    gone = {standing.member for standing in snapshot.succession if standing.silent and standing.rank is None}
+    for found in (
         [row for row in members if row.id == target],
         [row for row in members if row.host == target],
         [row for row in members if row.id.startswith(target)],
     ):
+        matches = [row for row in found if row.id not in gone] or found
         if len(matches) == 1:
             return matches[0]
         if matches:
@@ -222,8 +228,8 @@ def drain(member: str | None, *, undo: bool, as_json: bool, **flags: Any) -> int
     config = settled(flags)
     with opened(config) as store:
         election = chosen_election(store, config)
-        members = store.exchange(election, Exchange()).members
-        row = find_member(members, member or config["host"])
+        reading = store.exchange(election, Exchange())
+        row = find_member(Snapshot.of(election, reading), reading.members, member or config["host"])
         if not store.drain(election, row.id, not undo):
             raise Refused(f"{row.id} has left the line")
     result = {"election": election, "member": row.id, "drained": not undo}
