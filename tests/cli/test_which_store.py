@@ -14,7 +14,7 @@ import pytest
 from heirflow.election.record import CheckIn, Exchange
 from heirflow.stores import open_store
 
-CONFIG, REFUSED = 78, 1
+CONFIG, STORE, REFUSED = 78, 69, 1
 NOWHERE = (
     "heirflow: nobody said where the record lives, and SQLite at {file} does not exist: give --db-url-file or "
     "HEIRFLOW_DB_URL; for Airflow's lines put `airflow` on the PATH, with its environment\n"
@@ -72,12 +72,21 @@ def test_a_default_place_that_nobody_used_is_not_offered(
     assert not default_file.exists()
 
 
-def test_doctor_finds_it_and_makes_nothing(heirflow: Callable, default_file: Path) -> None:
-    findings = json.loads(heirflow("doctor", "--json").out)["findings"]
-    (store,) = [finding for finding in findings if finding["topic"] == "store"]
-    assert store["level"] == "problem"
-    assert "nobody said where the record lives" in store["sentence"]
-    assert not default_file.exists()
+def test_the_home_of_somebody_else_is_told(
+    heirflow: Callable, default_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Path.exists
+
+    def may_not(path: Path) -> bool:
+        if path == default_file:
+            raise PermissionError(13, "Permission denied")
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", may_not)
+    for args in (["status"], ["status", "beat"]):
+        answer = heirflow(*args)
+        assert answer.code == CONFIG
+        assert answer.err == f"heirflow: cannot look into {default_file.parent}: Permission denied; give --db-url\n"
 
 
 def test_watch_says_it_too(default_file: Path) -> None:
@@ -130,6 +139,16 @@ class TestALineOfAnyNameBesideAirflow:
         hold(default_file, "beat")
         (Path(os.environ["PYTHONPATH"]) / "airflow" / "__init__.py").write_text("raise SystemExit('broken')")
         assert "did you mean 'beat'?" in heirflow("status", "baet").err
+
+    def test_a_database_of_airflow_that_does_not_answer_is_told(
+        self, heirflow: Callable, default_file: Path, airflow: Path
+    ) -> None:
+        configuration = Path(os.environ["PYTHONPATH"]) / "airflow" / "configuration.py"
+        configuration.write_text(AIRFLOW.replace("sqlite:///{database}", "postgresql://me:hunter2@127.0.0.1:1/airflow"))
+        answer = heirflow("status", "scheduler-eu")
+        assert answer.code == STORE
+        assert "PostgreSQL at 127.0.0.1:1/airflow" in answer.err
+        assert "hunter2" not in answer.err
 
     def test_looking_for_it_makes_no_tables(self, heirflow: Callable, default_file: Path, airflow: Path) -> None:
         assert "nobody said where the record lives" in heirflow("status", "beat").err

@@ -75,7 +75,7 @@ def _beside_airflow(config: Config) -> Config:
 
     name: str | None = config["name"]
     if name is None:
-        return config if _default_file(config).exists() else _in_airflow(config)
+        return config if _default_is_used(config) else _in_airflow(config)
     if name in ELECTIONS:
         return _in_airflow(config)
     # `heirflow run --name` gives a line of Airflow's any name.
@@ -115,14 +115,22 @@ def _default_file(config: Config) -> Path:
     return Path(config.db_url.removeprefix("sqlite:///"))
 
 
+def _default_is_used(config: Config) -> bool:
+    file = _default_file(config)
+    try:
+        return file.exists()
+    except OSError as error:  # the home of somebody else
+        raise ConfigError(f"cannot look into {file.parent}: {error.strerror}; give --db-url") from None
+
+
 def check_place(config: Config) -> None:
-    """Raises `ConfigError` where nobody said where the record lives and no member ever used the default place.
+    """Raises `ConfigError` where nobody said where the record lives and the default place was never used, or cannot be seen.
 
     Whoever were told to make that file would from then on look into it, and never again where the record is.
     """
-    if config.db_url_is_default and not (file := _default_file(config)).exists():
+    if config.db_url_is_default and not _default_is_used(config):
         raise ConfigError(
-            f"nobody said where the record lives, and SQLite at {file} does not exist: give --db-url-file or "
+            f"nobody said where the record lives, and SQLite at {_default_file(config)} does not exist: give --db-url-file or "
             "HEIRFLOW_DB_URL; for Airflow's lines put `airflow` on the PATH, with its environment"
         )
 

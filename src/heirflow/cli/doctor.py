@@ -11,7 +11,6 @@ from heirflow.cli import tables
 from heirflow.cli.common import (
     CALL_LIMIT_S,
     WHERE,
-    check_place,
     json_option,
     opened,
     place,
@@ -91,7 +90,6 @@ def _run_dir(config: Config) -> Finding:
 
 def _store(config: Config) -> list[Finding]:
     try:
-        check_place(config)  # the file would be made, and doctor changes nothing
         store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="doctor")
         try:
             return list(store.examine())
