@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from heirflow.airflow.warm import STANDBY
 from heirflow.stores import Store
 
 USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
@@ -109,6 +110,34 @@ def test_several_elections_are_listed(heirflow: Callable, line: Callable) -> Non
     line("poller", "b")
     assert "there are several elections, name one: beat, poller" in heirflow("history").err
     assert "did you mean 'poller'?" in heirflow("history", "pollen").err
+
+
+def standby() -> subprocess.CompletedProcess[str]:
+    """Start the standby of ``python -m airflow scheduler``, by a Python that sees no packages but those in this folder."""
+    gate = os.pipe()
+    command = [sys.executable, "-S", str(STANDBY), "-m", "scheduler"]
+    env = {"HEIRFLOW_GATE": f"{gate[0]},{gate[1]}"}
+    try:
+        return subprocess.run(command, env=env, pass_fds=gate, capture_output=True, text=True, check=False, timeout=20)
+    finally:
+        for fd in gate:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("folder", ["dags", "airflow"])
+def test_a_standby_without_airflow_says_so(home: Path, folder: str) -> None:
+    (home / folder).mkdir()  # a folder of that name beside the DAGs is no Airflow
+    answer = standby()
+    sentence = f"heirflow: {sys.executable} has no Airflow; name Airflow's own script by its path\n"
+    assert (answer.returncode, answer.stdout, answer.stderr) == (CONFIG, "", sentence)
+
+
+def test_an_airflow_that_lacks_something_keeps_its_traceback(home: Path) -> None:
+    (home / "airflow").mkdir()
+    (home / "airflow" / "__main__.py").write_text("import pendulous")
+    answer = standby()
+    assert answer.returncode == 1
+    assert answer.stderr.endswith("No module named 'pendulous'\n")
 
 
 def test_no_command_at_all_shows_the_help(heirflow: Callable) -> None:

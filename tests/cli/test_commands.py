@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,6 +43,11 @@ def test_every_command_has_help_in_the_words_of_the_house(heirflow: Callable, co
     assert answer.code == 0
     assert answer.out.startswith(f"Usage: heirflow {command}")
     assert not re.search(r"\b(heartbeat|master|primary|candidate|epoch)\b", answer.out)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "fence install", "fence remove", "fence status"])
+def test_every_help_shows_an_example(heirflow: Callable, command: str) -> None:
+    assert re.search(rf"^  (HEIRFLOW_\S+ )?heirflow {command}", heirflow(*command.split(), "--help").out, re.MULTILINE)
 
 
 def test_version(heirflow: Callable) -> None:
@@ -158,7 +164,13 @@ class TestOrders:
     def test_paused(self, heirflow: Callable, line: Callable) -> None:
         line("beat", "a", "b")
         heirflow("pause")
-        assert "beat is paused: `heirflow resume` first" in heirflow("switchover").err
+        assert "beat is paused: `heirflow resume beat` first" in heirflow("switchover").err
+
+    def test_a_command_that_is_told_can_be_pasted(self, heirflow: Callable, line: Callable) -> None:
+        line("night job", "a", "b")
+        assert "the order stands, see `heirflow status 'night job'`" in heirflow("switchover", "--limit", "1ms").err
+        heirflow("pause")
+        assert "is paused: `heirflow resume 'night job'` first" in heirflow("switchover").err
 
     def test_waiting_has_a_limit(self, heirflow: Callable, line: Callable) -> None:
         line("beat", "a", "b")
@@ -197,6 +209,34 @@ class TestOrders:
         assert heirflow("drain", "b", "--undo").out == "beat: b takes part again.\n"
         assert not store.exchange("beat", Exchange()).members[1].drained
 
+    def test_a_host_means_the_member_that_is_heard_there(
+        self, heirflow: Callable, line: Callable, store: Store, home: Path
+    ) -> None:
+        def silence(*members: str) -> None:
+            with sqlite3.connect(home / "line.db") as conn:
+                marks = ", ".join("?" * len(members))
+                stand_still = f"UPDATE heirflow_member SET checked_in_at = checked_in_at - 1200 WHERE id IN ({marks})"
+                conn.execute(stand_still, members)
+            conn.close()
+
+        line("beat", "a-1")
+        for name in ("b-1", "b-2", "b-3"):
+            store.exchange("beat", Exchange(check_in=CheckIn(name, "host-b", 4242, ready=True), join=True))
+        silence("b-1")
+        assert "'host-b' may mean b-2 or b-3; give more of it" in heirflow("drain", "host-b").err
+        silence("b-2")
+        assert heirflow("drain", "host-b").out == "beat: b-3 stands aside.\n"
+        assert heirflow("drain", "host-b", "--undo").out == "beat: b-3 takes part again.\n"
+        assert json.loads(heirflow("switchover", "--to", "host-b", "--no-wait", "--json").out)["to"] == "b-3"
+        assert heirflow("drain", "b-1").out == "beat: b-1 stands aside.\n"
+        silence("b-3")
+        assert "'host-b' may mean b-1 or b-2 or b-3; give more of it" in heirflow("drain", "host-b").err
+
+        # A leader that is silent may be frozen, and leads when it wakes.
+        store.exchange("beat", Exchange(check_in=CheckIn("a-2", "host-a-1", 4242, ready=True), join=True))
+        silence("a-1")
+        assert "'host-a-1' may mean a-1 or a-2; give more of it" in heirflow("drain", "host-a-1").err
+
 
 class TestDoctor:
     def test_findings(self, heirflow: Callable, store: Store) -> None:
@@ -225,6 +265,27 @@ def test_init_makes_the_tables_twice(heirflow: Callable, home: Path) -> None:
         assert answer.code == 0
         assert "line.db" in answer.out
     assert heirflow("status").code == 0
+    told = json.loads(heirflow("init", "--json").out)
+    assert told["database"] == f"sqlite:///{home}/line.db"
+    assert told["sentence"] == f"HeirFlow's tables are in {told['database']}"
+
+
+@pytest.mark.parametrize(
+    ("word", "there", "fact"),
+    [
+        ("install", None, ("installed", True)),
+        ("remove", True, ("removed", True)),
+        ("remove", False, ("removed", False)),
+    ],
+)
+def test_fence_tells_what_it_did_as_json_too(
+    heirflow: Callable, monkeypatch: pytest.MonkeyPatch, word: str, there: bool | None, fact: tuple[str, bool]
+) -> None:
+    # What the trigger does is proved in tests/fencing, on real servers.
+    monkeypatch.setattr("heirflow.cli.fence._by_superuser", lambda config, act: there)
+    said = heirflow("fence", word, "--db-url", "postgresql://me:hunter2@db/x")
+    told = json.loads(heirflow("fence", word, "--json", "--db-url", "postgresql://me:hunter2@db/x").out)
+    assert told == {"database": "postgresql://me:***@db/x", fact[0]: fact[1], "sentence": said.out.strip()}
 
 
 class TestConfig:

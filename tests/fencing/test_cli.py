@@ -83,7 +83,10 @@ def test_installed_once_it_refuses_who_led_before_until_it_is_removed(
 
     assert "only a superuser may remove" in heirflow(url, "fence", "remove").stderr
     assert heirflow(superuser(url, postgres), "fence", "remove").stdout.startswith("the login trigger is gone from")
-    assert heirflow(superuser(url, postgres), "fence", "remove").stdout.startswith("there was no login trigger in")
+    again = json.loads(heirflow(superuser(url, postgres), "fence", "remove", "--json").stdout)
+    assert again["removed"] is False
+    assert again["sentence"].startswith("there was no login trigger in postgresql")
+    assert postgres.password not in again["database"]
     assert login(url, "heirflow/a-1") == ""
     assert state(url) == (0, "sessions ended")
 

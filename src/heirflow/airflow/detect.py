@@ -21,6 +21,8 @@ from heirflow.errors import ConfigError
 
 COMPONENTS = ("scheduler", "dag-processor", "triggerer")
 """What exactly one of may be wanted. Workers and API servers share their work by themselves."""
+ELECTIONS = frozenset(f"airflow-{name}" for name in COMPONENTS)
+"""What their lines are called where nobody named them."""
 ORIGIN = "Airflow's own configuration"
 NAME_IT = "name the database with --db-url or HEIRFLOW_DB_URL"
 
@@ -109,7 +111,7 @@ def find_for_election(election: str | None, environ: Mapping[str, str], *, limit
 
     None when there is no such Airflow, or when the election is not named after one of its components.
     """
-    if election is not None and election not in {f"airflow-{name}" for name in COMPONENTS}:
+    if election is not None and election not in ELECTIONS:
         return None
     if not shutil.which("airflow", path=environ.get("PATH", os.defpath)):
         return None

@@ -24,6 +24,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+NO_AIRFLOW = 78
+"""Exit code of a standby whose Python has no Airflow: the configuration is wrong, and another try will not help."""
+
 
 def main() -> None:
     """Stand, then be ``airflow COMPONENT``."""
@@ -34,8 +37,14 @@ def main() -> None:
     safe = sys.flags.isolated or getattr(sys.flags, "safe_path", False)
     if not safe:  # as the program itself would find it there
         sys.path[0] = os.getcwd() if program == "-m" else str(Path(program).resolve().parent)
-    from airflow.__main__ import __file__ as its_file
-    from airflow.__main__ import main as airflow
+    try:
+        from airflow.__main__ import __file__ as its_file
+        from airflow.__main__ import main as airflow
+    except ModuleNotFoundError as error:
+        if error.name not in {"airflow", "airflow.__main__"}:
+            raise
+        sys.stderr.write(f"heirflow: {sys.executable} has no Airflow; name Airflow's own script by its path\n")
+        sys.exit(NO_AIRFLOW)
 
     sys.argv[:] = [str(its_file) if program == "-m" else program, *words]
     _Listener(gate, component=words[0]).attach()

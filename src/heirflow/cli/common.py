@@ -70,20 +70,69 @@ def settled(flags: dict[str, Any], *, fallback_name: str | None = None, ask_airf
 
 
 def _beside_airflow(config: Config) -> Config:
-    """For an election of Airflow's, or where no member ever used the default place."""
-    from heirflow.airflow.detect import find_for_election
+    """For an election of Airflow's, or where no member ever used the default place, or where only Airflow's holds the name."""
+    from heirflow.airflow.detect import ELECTIONS
 
     name: str | None = config["name"]
-    default_file = Path(config.db_url.removeprefix("sqlite:///"))
+    if name is None:
+        return config if _default_is_used(config) else _in_airflow(config)
+    if name in ELECTIONS:
+        return _in_airflow(config)
+    # `heirflow run --name` gives a line of Airflow's any name.
+    if _holds(config, name):
+        return config
     try:
-        if name is None and default_file.exists():
-            return config
-    except OSError as error:  # the home of somebody else
-        raise ConfigError(f"cannot look into {default_file.parent}: {error.strerror}; give --db-url") from None
-    found = find_for_election(name, os.environ)
+        there = _in_airflow(config)
+    except ConfigError:  # an Airflow that cannot be asked keeps nobody from what stands in the default place
+        return config
+    return there if there is not config and _holds(there, name) else config
+
+
+def _in_airflow(config: Config) -> Config:
+    """The same, in the database of the Airflow on the PATH; unchanged without one. Raises `ConfigError`."""
+    from heirflow.airflow.detect import find_for_election
+
+    found = find_for_election(None, os.environ)
     if found is None:
         return config
     return config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
+
+
+def _holds(config: Config, name: str) -> bool:
+    """Whether this election stands there. A store that does not answer may hold it, and its error is the one to tell."""
+    from heirflow.stores import StoreUnavailable
+
+    try:
+        with opened(config) as store:
+            return name in store.elections()
+    except StoreUnavailable:
+        return True
+    except HeirflowError:
+        return False
+
+
+def _default_file(config: Config) -> Path:
+    return Path(config.db_url.removeprefix("sqlite:///"))
+
+
+def _default_is_used(config: Config) -> bool:
+    file = _default_file(config)
+    try:
+        return file.exists()
+    except OSError as error:  # the home of somebody else
+        raise ConfigError(f"cannot look into {file.parent}: {error.strerror}; give --db-url") from None
+
+
+def check_place(config: Config) -> None:
+    """Raises `ConfigError` where nobody said where the record lives and the default place was never used, or cannot be seen.
+
+    Whoever were told to make that file would from then on look into it, and never again where the record is.
+    """
+    if config.db_url_is_default and not _default_is_used(config):
+        raise ConfigError(
+            f"nobody said where the record lives, and SQLite at {_default_file(config)} does not exist: give --db-url-file or "
+            "HEIRFLOW_DB_URL; for Airflow's lines put `airflow` on the PATH, with its environment"
+        )
 
 
 def store_of(config: Config, *, call_limit_s: float, application_name: str, on_taken: OnTaken | None = None) -> Store:
@@ -102,7 +151,9 @@ def store_of(config: Config, *, call_limit_s: float, application_name: str, on_t
 
 @contextmanager
 def opened(config: Config, *, create: bool = False) -> Iterator[Store]:
-    """The store, open. Raises `StoreUnavailable` or `StoreMisfit`."""
+    """The store, open. Raises `StoreUnavailable`, `StoreMisfit`, or like `check_place`."""
+    if not create:
+        check_place(config)
     store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="cli")
     try:
         store.open(create=create)
@@ -120,17 +171,30 @@ def chosen_election(store: Store, config: Config) -> str:
             return name
         close = nearest(name, known)
         raise NoSuchElection(
-            f"there is no election {name!r}{f'; did you mean {close!r}?' if close else _listed(known)}"
+            f"there is no election {name!r}{f'; did you mean {close!r}?' if close else _listed(known, config)}"
         )
     if len(known) == 1:
         return known[0]
     if not known:
-        raise NoSuchElection("there is no election in this store yet; `heirflow run -- COMMAND` makes one")
+        raise NoSuchElection(f"there is {none_yet(place(config))}")
     raise NoSuchElection(f"there are several elections, name one: {', '.join(known)}")
 
 
-def _listed(known: tuple[str, ...]) -> str:
-    return f"; there are: {', '.join(known)}" if known else "; this store holds none yet"
+def place(config: Config) -> str:
+    """Which store this is, for somebody may have meant another; never the password."""
+    shown: str = config.settings["db-url"].shown
+    return shown
+
+
+def none_yet(where: str) -> str:
+    """What is said of an empty store. `where`: its `place`, if that is known."""
+    return f"no election in this store yet{f' ({where})' if where else ''}; `heirflow run -- COMMAND` makes one"
+
+
+def _listed(known: tuple[str, ...], config: Config) -> str:
+    if known:
+        return f"; there are: {', '.join(known)}"
+    return f"; this store holds none yet ({place(config)})"
 
 
 def somebody() -> str:
@@ -145,6 +209,15 @@ def somebody() -> str:
 def write_json(value: object) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str))
+
+
+def told(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:
+    """What was done: a sentence for people, or the same as JSON. Returns the exit code, 0."""
+    if as_json:
+        write_json(result)
+    else:
+        click.echo(printable(sentence))
+    return 0
 
 
 def warn(sentence: str) -> None:

@@ -8,7 +8,18 @@ from typing import Any
 import click
 
 from heirflow.cli import tables
-from heirflow.cli.common import CALL_LIMIT_S, WHERE, json_option, opened, settings, settled, store_of, write_json
+from heirflow.cli.common import (
+    CALL_LIMIT_S,
+    WHERE,
+    json_option,
+    opened,
+    place,
+    settings,
+    settled,
+    store_of,
+    told,
+    write_json,
+)
 from heirflow.config import Config
 from heirflow.errors import HeirflowError
 from heirflow.local import prepare
@@ -26,6 +37,10 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
 
     Changes nothing. Looks at the settings, the folder for probes and the store: is it reached directly or through a pooler,
     how do its clock and ours differ, what may we do there, could a failover of the database forget writes.
+
+    \b
+    heirflow doctor
+    heirflow doctor --json | jq '.findings[] | select(.level=="problem")'
     """
     findings = list(examined(settled(flags)))
     if as_json:
@@ -74,7 +89,6 @@ def _run_dir(config: Config) -> Finding:
 
 
 def _store(config: Config) -> list[Finding]:
-    shown = config.settings["db-url"].shown
     try:
         store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="doctor")
         try:
@@ -82,12 +96,13 @@ def _store(config: Config) -> list[Finding]:
         finally:
             store.close()
     except HeirflowError as error:
-        return [Finding("store", "problem", f"{error} ({shown})")]
+        return [Finding("store", "problem", f"{error} ({place(config)})")]
 
 
 @click.command()
+@json_option
 @settings(*WHERE)
-def init(**flags: Any) -> int:
+def init(*, as_json: bool, **flags: Any) -> int:
     """Make HeirFlow's tables. Members do that themselves where they may; this is for roles that may not.
 
     Run it once with a role that may create tables. Safe to run again.
@@ -98,5 +113,6 @@ def init(**flags: Any) -> int:
     config = settled(flags)
     with opened(config, create=True):
         pass
-    click.echo(f"HeirFlow's tables are in {config.settings['db-url'].shown}")
-    return 0
+    shown = place(config)
+    sentence = f"HeirFlow's tables are in {shown}"
+    return told(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from heirflow.cli.common import CALL_LIMIT_S, WHERE, json_option, opened, settings, settled, store_of, write_json
+from heirflow.cli.common import (
+    CALL_LIMIT_S,
+    WHERE,
+    json_option,
+    opened,
+    place,
+    settings,
+    settled,
+    store_of,
+    told,
+    write_json,
+)
 from heirflow.config import Config
 from heirflow.stores import Finding
 from heirflow.text import masked, printable
@@ -34,35 +45,51 @@ def fence() -> None:
 
 
 @fence.command()
+@json_option
 @settings(*WHERE)
-def install(**flags: Any) -> int:
-    """Make the login trigger. Needs a superuser, once; safe to run again."""
+def install(*, as_json: bool, **flags: Any) -> int:
+    """Make the login trigger. Needs a superuser, once; safe to run again.
+
+    \b
+    HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence install
+    """
     from heirflow.stores.fence_login import install as make
 
     config = settled(flags)
     _by_superuser(config, make)
-    click.echo(f"members that led before are refused at login by {config.settings['db-url'].shown}")
-    return 0
+    shown = place(config)
+    sentence = f"members that led before are refused at login by {shown}"
+    return told(sentence, {"database": shown, "installed": True, "sentence": sentence}, as_json=as_json)
 
 
 @fence.command()
+@json_option
 @settings(*WHERE)
-def remove(**flags: Any) -> int:
-    """Take the login trigger away. Leaders still end the sessions of earlier leaders."""
+def remove(*, as_json: bool, **flags: Any) -> int:
+    """Take the login trigger away. Leaders still end the sessions of earlier leaders.
+
+    \b
+    HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence remove
+    """
     from heirflow.stores.fence_login import remove as undo
 
     config = settled(flags)
     there = _by_superuser(config, lambda conn, _: undo(conn))
-    shown = config.settings["db-url"].shown
-    click.echo(f"the login trigger is gone from {shown}" if there else f"there was no login trigger in {shown}")
-    return 0
+    shown = place(config)
+    sentence = f"the login trigger is gone from {shown}" if there else f"there was no login trigger in {shown}"
+    return told(sentence, {"database": shown, "removed": there, "sentence": sentence}, as_json=as_json)
 
 
 @fence.command()
 @json_option
 @settings(*WHERE)
 def status(*, as_json: bool, **flags: Any) -> int:
-    """Say whether members that led before are kept out. Exit code 1 when only their lease does that."""
+    """Say whether members that led before are kept out. Exit code 1 when only their lease does that.
+
+    \b
+    heirflow fence status
+    heirflow fence status --json | jq -r .state
+    """
     finding = _finding(settled(flags))
     if as_json:
         write_json({**finding.facts, "sentence": finding.sentence})

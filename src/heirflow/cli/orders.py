@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 import click
@@ -22,7 +23,7 @@ from heirflow.cli.common import (
     settings,
     settled,
     somebody,
-    write_json,
+    told,
 )
 from heirflow.election.record import ANYONE, Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.errors import HeirflowError
@@ -70,14 +71,14 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit: str, 
         result: dict[str, Any] = {"election": election, "from": before.leader, "to": to, "waited": wait}
         whom = "the next in line" if to == ANYONE else to
         if not wait:
-            return _told(f"{election}: switchover from {before.leader} to {whom} is ordered.", result, as_json=as_json)
+            return told(f"{election}: switchover from {before.leader} to {whom} is ordered.", result, as_json=as_json)
         if not as_json:
             click.echo(printable(f"{election}: {before.leader} hands over to {whom} …"), err=True)
         after = _await_switchover(store, election, before, to, began + limit_s)
     took_s = time.monotonic() - began
     result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
     sentence = f"{election}: {after.leader} leads term {after.term}, {duration(took_s)} after the order."
-    return _told(sentence, result, as_json=as_json)
+    return told(sentence, result, as_json=as_json)
 
 
 def _limit(text: str) -> float:
@@ -105,7 +106,7 @@ def _checked_target(record: Record, reading: Reading, election: str, target: str
     if record.leader is None:
         raise Refused("nobody leads now, so there is nobody to hand over")
     if record.paused:
-        raise Refused(f"{election} is paused: `heirflow resume` first")
+        raise Refused(f"{election} is paused: `heirflow resume {quote(election)}` first")
     if record.switchover_to is not None:
         raise Refused("a switchover is already under way")
     snapshot = Snapshot.of(election, reading)
@@ -113,7 +114,7 @@ def _checked_target(record: Record, reading: Reading, election: str, target: str
         if snapshot.heir is None:
             raise Refused("no other member is ready to take charge")
         return ANYONE
-    row = find_member(reading.members, target)
+    row = find_member(snapshot, reading.members, target)
     if row.id == record.leader:
         raise Refused(f"{row.id} leads already")
     standing = next(each for each in snapshot.succession if each.member == row.id)
@@ -122,13 +123,19 @@ def _checked_target(record: Record, reading: Reading, election: str, target: str
     return row.id
 
 
-def find_member(members: tuple[MemberRow, ...], target: str) -> MemberRow:
-    """The member that is meant: by id, by host, or by the beginning of its id. Raises `Refused`."""
-    for matches in (
+def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str) -> MemberRow:
+    """The member that is meant: by id, by host, or by the beginning of its id. Raises `Refused`.
+
+    The row of one that died stays for a while, and the next one on that host has the same host: who is silent is meant
+    only where nobody else can be. Not so a leader: it may be frozen, and lead when it wakes.
+    """
+    gone = {standing.member for standing in snapshot.succession if standing.silent and standing.rank is None}
+    for found in (
         [row for row in members if row.id == target],
         [row for row in members if row.host == target],
         [row for row in members if row.id.startswith(target)],
     ):
+        matches = [row for row in found if row.id not in gone] or found
         if len(matches) == 1:
             return matches[0]
         if matches:
@@ -153,7 +160,7 @@ def _await_switchover(store: Store, election: str, before: Record, to: str, ends
             released = released or record.leader is None
         time.sleep(LOOK_EVERY_S)
     where = "nobody leads yet" if released else f"{before.leader} has not handed over yet"
-    raise NotInTime(f"{where}; the order stands, see `heirflow status`")
+    raise NotInTime(f"{where}; the order stands, see `heirflow status {quote(election)}`")
 
 
 def _why_refused(store: Store, election: str) -> str | None:
@@ -169,6 +176,10 @@ def pause(name: str | None, *, as_json: bool, **flags: Any) -> int:
     """Let nobody change place until `resume`: for work on the hosts or the database.
 
     A leader goes on leading. When it ends, nobody takes charge.
+
+    \b
+    heirflow pause
+    heirflow pause airflow-scheduler
     """
     return _set_paused(name, flags, on=True, as_json=as_json)
 
@@ -178,7 +189,12 @@ def pause(name: str | None, *, as_json: bool, **flags: Any) -> int:
 @json_option
 @settings(*WHERE)
 def resume(name: str | None, *, as_json: bool, **flags: Any) -> int:
-    """Take back `pause`."""
+    """Take back `pause`.
+
+    \b
+    heirflow resume
+    heirflow resume airflow-scheduler
+    """
     return _set_paused(name, flags, on=False, as_json=as_json)
 
 
@@ -190,9 +206,9 @@ def _set_paused(name: str | None, flags: dict[str, Any], *, on: bool, as_json: b
         found = store.exchange(election, Exchange()).record
         result = {"election": election, "paused": on}
         if (found.paused if found else False) == on:
-            return _told(f"{election} is {state} already.", result, as_json=as_json)
+            return told(f"{election} is {state} already.", result, as_json=as_json)
         order(store, election, lambda record, _: (replace(record, paused=on), "pause" if on else "resume"))
-    return _told(f"{election} is {state}.", result, as_json=as_json)
+    return told(f"{election} is {state}.", result, as_json=as_json)
 
 
 @click.command()
@@ -212,12 +228,12 @@ def drain(member: str | None, *, undo: bool, as_json: bool, **flags: Any) -> int
     config = settled(flags)
     with opened(config) as store:
         election = chosen_election(store, config)
-        members = store.exchange(election, Exchange()).members
-        row = find_member(members, member or config["host"])
+        reading = store.exchange(election, Exchange())
+        row = find_member(Snapshot.of(election, reading), reading.members, member or config["host"])
         if not store.drain(election, row.id, not undo):
             raise Refused(f"{row.id} has left the line")
     result = {"election": election, "member": row.id, "drained": not undo}
-    return _told(f"{election}: {row.id} {'takes part again' if undo else 'stands aside'}.", result, as_json=as_json)
+    return told(f"{election}: {row.id} {'takes part again' if undo else 'stands aside'}.", result, as_json=as_json)
 
 
 def order(store: Store, election: str, change: Callable[[Record, Reading], tuple[Record, str]]) -> Record:
@@ -238,11 +254,3 @@ def order(store: Store, election: str, change: Callable[[Record, Reading], tuple
         if store.exchange(election, Exchange(swap=swap)).swapped:
             return record
     raise NotInTime(f"the record changed {TRIES} times while the order was written; try again")
-
-
-def _told(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
-        write_json(result)
-    else:
-        click.echo(printable(sentence))
-    return 0

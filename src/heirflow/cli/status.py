@@ -13,10 +13,13 @@ from heirflow.cli import tables
 from heirflow.cli.common import (
     CALL_LIMIT_S,
     WHERE,
+    check_place,
     chosen_election,
     json_option,
     name_argument,
+    none_yet,
     opened,
+    place,
     settings,
     settled,
     store_of,
@@ -59,9 +62,9 @@ def status(name: str | None, *, watch: bool, as_json: bool, **flags: Any) -> int
         kept_out = {**fence.facts, "sentence": fence.sentence}
         write_json({"elections": [snapshot.to_json() for snapshot in snapshots], "fence": kept_out})
     elif tables.on_terminal():
-        tables.show(drawn(snapshots), tables.styled(fence.sentence, "dim"))
+        tables.show(drawn(snapshots, place(config)), tables.styled(fence.sentence, "dim"))
     else:
-        click.echo("\n".join((plain(snapshots), printable(fence.sentence))))
+        click.echo("\n".join((plain(snapshots, place(config)), printable(fence.sentence))))
     return 0
 
 
@@ -88,7 +91,7 @@ def _write_on(store: Store, config: Config, *, as_json: bool) -> int:
         if as_json:
             write_json({"elections": [snapshot.to_json() for snapshot in snapshots], "trouble": trouble})
         else:
-            click.echo(trouble or plain(snapshots))
+            click.echo(trouble or plain(snapshots, place(config)))
         sys.stdout.flush()
         time.sleep(REDRAW_EVERY_S)
 
@@ -101,7 +104,7 @@ def _draw_on(store: Store, config: Config) -> int:
         while True:
             snapshots, trouble = _try(store, config)
             last = snapshots or last
-            picture: RenderableType = drawn(last)
+            picture: RenderableType = drawn(last, place(config))
             if trouble:
                 picture = Group(picture, tables.styled(f"{trouble}; what stands above is old", "bold red"))
             live.update(picture, refresh=True)
@@ -110,6 +113,7 @@ def _draw_on(store: Store, config: Config) -> int:
 
 def _try(store: Store, config: Config) -> tuple[list[Snapshot], str | None]:
     try:
+        check_place(config)
         store.open(create=False)
         return take(store, config), None
     except HeirflowError as error:
@@ -145,10 +149,10 @@ def headline(snapshot: Snapshot) -> str:
     return f"{snapshot.election}   term {snapshot.term}   {led}{'   PAUSED' if snapshot.paused else ''}"
 
 
-def plain(snapshots: list[Snapshot]) -> str:
-    """As text for a pipe or a file."""
+def plain(snapshots: list[Snapshot], where: str = "") -> str:
+    """As text for a pipe or a file. `where`: the store that was asked."""
     if not snapshots:
-        return "There is no election in this store yet; `heirflow run -- COMMAND` makes one."
+        return printable(f"There is {none_yet(where)}.")
     blocks = []
     for snapshot in snapshots:
         lines = [printable(headline(snapshot))]
@@ -161,10 +165,10 @@ def plain(snapshots: list[Snapshot]) -> str:
     return "\n\n".join(blocks)
 
 
-def drawn(snapshots: list[Snapshot]) -> RenderableType:
-    """With colours, for a terminal."""
+def drawn(snapshots: list[Snapshot], where: str = "") -> RenderableType:
+    """With colours, for a terminal. `where`: the store that was asked."""
     if not snapshots:
-        return tables.styled(plain([]), "dim")
+        return tables.styled(plain([], where), "dim")
     parts: list[RenderableType] = []
     for number, snapshot in enumerate(snapshots):
         if number:
