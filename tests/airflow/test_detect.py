@@ -182,12 +182,10 @@ def test_a_program_that_hides_its_python(fake: dict[str, str], tmp_path: Path) -
 
 
 def test_those_who_only_ask_about_an_election_find_the_airflow_on_the_path(fake: dict[str, str]) -> None:
-    found = detect.find_for_election("airflow-triggerer", fake)
+    found = detect.find_on_path(fake)
     assert found is not None
     assert found.url == "postgresql://u:p@h/d"
-    assert detect.find_for_election(None, fake) == found
-    assert detect.find_for_election("billing-bot", fake) is None
-    assert detect.find_for_election("airflow-scheduler", fake | {"PATH": "/usr/bin:/bin"}) is None
+    assert detect.find_on_path(fake | {"PATH": "/usr/bin:/bin"}) is None
 
 
 def test_the_second_term_leaves_airflow_time_to_write_down_how_it_ended() -> None:

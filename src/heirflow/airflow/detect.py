@@ -106,13 +106,8 @@ def find_database(component: Component, environ: Mapping[str, str], *, limit_s: 
     return _ask(component.interpreter, environ, limit_s)
 
 
-def find_for_election(election: str | None, environ: Mapping[str, str], *, limit_s: float = 30.0) -> Database | None:
-    """The database of the Airflow on the PATH, for those who ask about an election of Airflow's without a command line.
-
-    None when there is no such Airflow, or when the election is not named after one of its components.
-    """
-    if election is not None and election not in ELECTIONS:
-        return None
+def find_on_path(environ: Mapping[str, str], *, limit_s: float = 30.0) -> Database | None:
+    """The database of the Airflow on the PATH, for those who ask without a command line; None when there is no such Airflow."""
     if not shutil.which("airflow", path=environ.get("PATH", os.defpath)):
         return None
     interpreter = _interpreter_of("airflow", environ)

@@ -90,9 +90,9 @@ def _beside_airflow(config: Config) -> Config:
 
 def _in_airflow(config: Config) -> Config:
     """The same, in the database of the Airflow on the PATH; unchanged without one. Raises `ConfigError`."""
-    from heirflow.airflow.detect import find_for_election
+    from heirflow.airflow.detect import find_on_path
 
-    found = find_for_election(None, os.environ)
+    found = find_on_path(os.environ)
     if found is None:
         return config
     return config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
