@@ -290,3 +290,18 @@ def test_a_network_file_system_is_a_problem(tmp_path: Path) -> None:
     )
     assert file_system(tmp_path / "line.db", mounts) == "nfs4"
     assert file_system(Path("/line.db"), mounts) == "ext4"
+
+
+def test_a_commit_that_waits_for_a_lost_standby_ends_for_those_who_wait_for_it() -> None:
+    election = new_election()
+    with postgres_server() as server, opened(server.url("psycopg"), call_limit_s=5.0) as store:
+        store.exchange(election, Exchange(who("a"), join=True))
+        server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        server.sql("SELECT pg_reload_conf()")
+        time.sleep(0.5)
+        store.limit_answers(1.0)
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="did not answer within 1 s"):
+            store.exchange(election, Exchange(who("a")))
+        assert time.monotonic() - begun < 3.0
+        assert ids(store.exchange(election, Exchange())) == ["a"], "reading waits for no standby"

@@ -6,7 +6,6 @@ one every 30 s for the version of the database, by who has a standby.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from heirflow.health import CannotTell
 from heirflow.stores.sql import SqlStore
 
 StoreFactory = Callable[[], SqlStore]
-VERSION_LIMIT_S = 10.0
 
 
 class RowCheck:
@@ -36,7 +34,7 @@ class RowCheck:
             return "it has not written its row in Airflow's job table"
         number, kind = named
         job = self._job
-        rows = _ask(self._store_factory, sa.select(job.c.latest_heartbeat).where(job.c.id == number), limit_s)
+        rows = _ask(self._store_factory, sa.select(job.c.latest_heartbeat).where(job.c.id == number))
         if not rows:
             raise CannotTell(f"job {number} is not there")
         seen = (number, rows[0][0])
@@ -64,25 +62,20 @@ class Fingerprint:
         if self._store_factory is None:
             return {}
         try:
-            rows = _ask(self._store_factory, self._version, VERSION_LIMIT_S)
+            rows = _ask(self._store_factory, self._version)
         except CannotTell:
             rows = []
         return {"the version of the metadata database": sorted(row[0] for row in rows) or None}
 
 
-def _ask(store_factory: StoreFactory, statement: Any, limit_s: float) -> list[Any]:
+def _ask(store_factory: StoreFactory, statement: Any) -> list[Any]:
     store = store_factory()
-    # A server that stands still behind a proxy that does not keeps a driver waiting for ever.
-    limit = threading.Timer(limit_s, store.sever)
-    limit.daemon = True
-    limit.start()
     try:
         store.open(create=False)
         return store.ask(statement)
     except HeirflowError as error:
         raise CannotTell(str(error)) from error
     finally:
-        limit.cancel()
         store.close()
 
 

@@ -27,6 +27,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 WHERE = ("config", "db-url", "db-url-file")
 """Options of every command that speaks to the store."""
 CALL_LIMIT_S = 5.0
+ANSWER_LIMIT_S = 15.0
+"""Of a call of somebody's who waits for it, with connecting: beyond all the limits that the server may keep itself."""
 """A person waits longer than a member may."""
 
 
@@ -149,12 +151,19 @@ def store_of(config: Config, *, call_limit_s: float, application_name: str, on_t
     )
 
 
+def store_for_people(config: Config, application_name: str = "cli") -> Store:
+    """The same for one command line: it does not wait for ever."""
+    store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name=application_name)
+    store.limit_answers(ANSWER_LIMIT_S)
+    return store
+
+
 @contextmanager
 def opened(config: Config, *, create: bool = False) -> Iterator[Store]:
     """The store, open. Raises `StoreUnavailable`, `StoreMisfit`, or like `check_place`."""
     if not create:
         check_place(config)
-    store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="cli")
+    store = store_for_people(config)
     try:
         store.open(create=create)
         yield store

@@ -9,14 +9,13 @@ import click
 
 from heirflow.cli import tables
 from heirflow.cli.common import (
-    CALL_LIMIT_S,
     WHERE,
     json_option,
     opened,
     place,
     settings,
     settled,
-    store_of,
+    store_for_people,
     told,
     write_json,
 )
@@ -90,7 +89,7 @@ def _run_dir(config: Config) -> Finding:
 
 def _store(config: Config) -> list[Finding]:
     try:
-        store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="doctor")
+        store = store_for_people(config, "doctor")
         try:
             return list(store.examine())
         finally:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from heirflow.cli.common import (
-    CALL_LIMIT_S,
     WHERE,
     json_option,
     opened,
     place,
     settings,
     settled,
-    store_of,
+    store_for_people,
     told,
     write_json,
 )
@@ -108,7 +107,7 @@ def _by_superuser(config: Config, act: Callable[[Connection, Tables], T]) -> T:
     from heirflow.stores.fence_login import FenceTrouble
     from heirflow.stores.sql import SqlStore
 
-    store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="cli")
+    store = store_for_people(config)
     assert isinstance(store, SqlStore)
     try:
         if not store.where.startswith("PostgreSQL"):

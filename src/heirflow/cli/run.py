@@ -70,7 +70,9 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     )
 
     def side_store() -> Any:
-        return store_of(config, call_limit_s=SIDE_LIMIT_S, application_name=f"look/{identity.id}")
+        store = store_of(config, call_limit_s=SIDE_LIMIT_S, application_name=f"look/{identity.id}")
+        store.limit_answers(2 * SIDE_LIMIT_S)
+        return store
 
     extras = extras_for(command, component, found, config, side_store)
     if config.db_url_is_default:

@@ -11,7 +11,6 @@ from rich.console import Group, RenderableType
 
 from heirflow.cli import tables
 from heirflow.cli.common import (
-    CALL_LIMIT_S,
     WHERE,
     check_place,
     chosen_election,
@@ -22,7 +21,7 @@ from heirflow.cli.common import (
     place,
     settings,
     settled,
-    store_of,
+    store_for_people,
     write_json,
 )
 from heirflow.config import Config
@@ -76,7 +75,7 @@ def take(store: Store, config: Config) -> list[Snapshot]:
 
 def _watch(config: Config, *, as_json: bool) -> int:
     """Show it until Ctrl-C, over one connection. A store that does not answer is told, and asked again."""
-    store = store_of(config, call_limit_s=CALL_LIMIT_S, application_name="cli")
+    store = store_for_people(config)
     try:
         if as_json or not tables.on_terminal():
             return _write_on(store, config, as_json=as_json)

@@ -82,6 +82,12 @@ class Store(Protocol):
         Ask after every exchange too: word that came in during one makes no descriptor readable any more.
         """
 
+    def limit_answers(self, limit_s: float) -> None:
+        """From now on a call that takes longer ends as `StoreUnavailable`: for those who have no thread of their own for it.
+
+        A server's own limits do not hold where it stands still, or where a commit waits for a standby.
+        """
+
     def elections(self) -> tuple[str, ...]:
         """The names of all elections that have a record or a member."""
 

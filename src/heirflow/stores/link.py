@@ -40,6 +40,8 @@ class Link:
         self.conn: sa.engine.Connection | None = None
         self.driver: Any = None
         """The driver's own connection."""
+        self.answer_limit_s: float | None = None
+        """When a call that hangs is severed from here; None: somebody else does."""
         self._flavour = flavour
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()  # between `sever` and whoever replaces the connection; never held while waiting
@@ -82,7 +84,14 @@ class Link:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Whatever fails in here ends the connection; what the database or the network did becomes `StoreUnavailable`."""
+        """Whatever fails in here ends the connection; what the database or the network did becomes `StoreUnavailable`.
+
+        Where nobody else severs a call that hangs, the answer's own limit does.
+        """
+        limit = threading.Timer(self.answer_limit_s or 0, self.sever)
+        limit.daemon = True
+        if self.answer_limit_s is not None:
+            limit.start()
         try:
             yield
         except HeirflowError:
@@ -92,8 +101,12 @@ class Link:
             self.drop()
             if isinstance(error, (sa.exc.SQLAlchemyError, OSError, self.dbapi.Error)):
                 cause = getattr(error, "orig", None) or error
+                if limit.finished.is_set():
+                    raise StoreUnavailable(f"{self.where} did not answer within {self.answer_limit_s:g} s") from cause
                 raise StoreUnavailable(self._sentence(cause)) from cause
             raise
+        finally:
+            limit.cancel()
 
     def _sentence(self, cause: BaseException) -> str:
         said = " ".join(str(arg) for arg in cause.args if not isinstance(arg, (int, dict))).strip()

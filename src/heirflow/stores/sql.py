@@ -124,6 +124,9 @@ class SqlStore:
 
     # What people ask
 
+    def limit_answers(self, limit_s: float) -> None:
+        self._link.answer_limit_s = limit_s
+
     def elections(self) -> tuple[str, ...]:
         with self._transaction(writes=False) as conn:
             return tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
