@@ -71,7 +71,6 @@ class Fingerprint:
 def _ask(store_factory: StoreFactory, statement: Any) -> list[Any]:
     store = store_factory()
     try:
-        store.open(create=False)
         return store.ask(statement)
     except HeirflowError as error:
         raise CannotTell(str(error)) from error

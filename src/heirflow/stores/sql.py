@@ -140,9 +140,13 @@ class SqlStore:
         )
 
     def ask(self, statement: Any) -> list[Any]:
-        """The rows of one statement that only reads, about tables that are not ours. Raises like `open`."""
-        with self._transaction(writes=False) as conn:
-            return list(conn.execute(statement).all())
+        """The rows of one statement that only reads, about tables that are not ours; ours need not be there. Raises like `open`."""
+        with self._link.asking():
+            conn = self._as_it_is()
+            self._flavour.begin(conn, writes=False)
+            rows = list(conn.execute(statement).all())
+            conn.rollback()
+            return rows
 
     def drain(self, election: str, member: str, on: bool) -> bool:
         with self._transaction(writes=True) as conn:
@@ -187,9 +191,7 @@ class SqlStore:
         with self._link.asking():
             if not self._flavour.prepare(create=False):
                 return (Finding("store", "note", f"{self.where} does not exist yet; the first member makes it"),)
-            if self._link.hung_up():
-                self._link.drop()
-            conn = self._link.conn or self._link.connect()
+            conn = self._as_it_is()
             found = examine(conn, self._flavour, self._here, self.where)
             conn.rollback()
             return tuple(found)
@@ -223,6 +225,14 @@ class SqlStore:
     def where(self) -> str:
         """Which database this is, for people: never the password."""
         return self._link.where
+
+    def _as_it_is(self) -> sa.engine.Connection:
+        """The connection, new if need be, to whatever is there: nothing is made. Raises `StoreUnavailable` where nothing is."""
+        if not self._flavour.prepare(create=False):
+            raise StoreUnavailable(f"{self.where} does not exist")
+        if self._link.hung_up():
+            self._link.drop()
+        return self._link.conn or self._link.connect()
 
     def _connected(self) -> sa.engine.Connection:
         """The connection, new if need be, to tables that fit."""
