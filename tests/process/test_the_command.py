@@ -244,6 +244,14 @@ def test_a_frozen_guards_command_is_struck_when_the_timings_say(tmp_path: Path) 
         guard.close()
 
 
+def test_a_stop_in_the_very_moment_of_the_start_is_obeyed(guard: Guard) -> None:
+    for _ in range(20):
+        guard.start(env={}, term_at=boottime() + 30, kill_at=boottime() + 31)
+        guard.stop(grace_s=20.0)
+        [gone] = [event for event in until(guard, Gone, 10.0) if isinstance(event, Gone)]
+        assert gone.because == "it ended as it was told"
+
+
 def test_a_start_that_comes_too_late_is_refused(guard: Guard) -> None:
     guard.start(env={}, term_at=boottime() - 1, kill_at=boottime() + 5)
     gone = until(guard, Gone)[-1]

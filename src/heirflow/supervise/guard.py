@@ -249,7 +249,7 @@ class Guard:
         self.running = True
         self.exec_fd, report = os.pipe()
         me = os.getpid()
-        self.command = os.fork()
+        self.command = processes.fork()
         if self.command == 0:
             processes.become_command(me, argv, env, cwd, report, self.cgroup, keep)
         self.main_pid, self.group = self.command, 0 if processes.LINUX else self.command

@@ -200,6 +200,18 @@ def run_helper(argv: list[str], stdin: int, stdout: int) -> None:
             os._exit(127)
 
 
+def fork() -> int:
+    """As `os.fork`, for a child that becomes a command: signals sent to it before wait until it has made them its own.
+
+    The guard ignores them, and so would its child until then: an order to end that came at once would be lost.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = os.fork()
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
 def become_command(
     guard: int,
     argv: list[str],
