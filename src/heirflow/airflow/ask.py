@@ -102,9 +102,12 @@ def _end(process: subprocess.Popen[str]) -> None:
     """Also when all went well: a command of the configuration (``_CMD``) may have left something behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    if process.poll() is None:
+    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None and not pipe.closed]
+    if pipes:  # it took too long
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=2.0)
+    for pipe in pipes:
+        pipe.close()
 
 
 def _read(out: str, err: str, code: int, python: str) -> Answer:
