@@ -35,8 +35,7 @@ def run_aside(text: str, children: set[int], limit_s: float, *, extra: Mapping[s
     try:
         out, _ = process.communicate(timeout=limit_s)
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _end(process.pid)
         process.communicate()
         children.discard(process.pid)
     return int(out) if out.strip().isdigit() else None
@@ -46,5 +45,9 @@ def end_all(children: set[int]) -> None:
     """Kill those that still run, whoever waits for them: their member leaves."""
     with SPARING:
         for pid in children:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            _end(pid)
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -27,9 +27,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 WHERE = ("config", "db-url", "db-url-file")
 """Options of every command that speaks to the store."""
 CALL_LIMIT_S = 5.0
+"""A person waits longer than a member may."""
 ANSWER_LIMIT_S = 15.0
 """Of a call of somebody's who waits for it, with connecting: beyond all the limits that the server may keep itself."""
-"""A person waits longer than a member may."""
 
 
 class NoSuchElection(HeirflowError):

@@ -72,6 +72,12 @@ class Link:
         self._flavour.set_up(conn)
         return conn
 
+    def usable(self) -> sa.engine.Connection | None:
+        """The connection, if there is one that has not hung up."""
+        if self.hung_up():
+            self.drop()
+        return self.conn
+
     def hung_up(self) -> bool:
         """Whether the connection is of no use any more, as far as that can be seen without asking."""
         if self.conn is not None and self._flavour.stale():
@@ -88,9 +94,10 @@ class Link:
 
         Where nobody else severs a call that hangs, the answer's own limit does.
         """
-        limit = threading.Timer(self.answer_limit_s or 0, self.sever)
-        limit.daemon = True
+        limit = None
         if self.answer_limit_s is not None:
+            limit = threading.Timer(self.answer_limit_s, self.sever)
+            limit.daemon = True
             limit.start()
         try:
             yield
@@ -101,12 +108,13 @@ class Link:
             self.drop()
             if isinstance(error, (sa.exc.SQLAlchemyError, OSError, self.dbapi.Error)):
                 cause = getattr(error, "orig", None) or error
-                if limit.finished.is_set():
+                if limit is not None and limit.finished.is_set():
                     raise StoreUnavailable(f"{self.where} did not answer within {self.answer_limit_s:g} s") from cause
                 raise StoreUnavailable(self._sentence(cause)) from cause
             raise
         finally:
-            limit.cancel()
+            if limit is not None:
+                limit.cancel()
 
     def _sentence(self, cause: BaseException) -> str:
         said = " ".join(str(arg) for arg in cause.args if not isinstance(arg, (int, dict))).strip()

@@ -142,6 +142,8 @@ class SqlStore:
     def ask(self, statement: Any) -> list[Any]:
         """The rows of one statement that only reads, about tables that are not ours; ours need not be there. Raises like `open`."""
         with self._link.asking():
+            if not self._flavour.prepare(create=False):
+                raise StoreUnavailable(f"{self.where} does not exist")
             conn = self._as_it_is()
             self._flavour.begin(conn, writes=False)
             rows = list(conn.execute(statement).all())
@@ -227,18 +229,12 @@ class SqlStore:
         return self._link.where
 
     def _as_it_is(self) -> sa.engine.Connection:
-        """The connection, new if need be, to whatever is there: nothing is made. Raises `StoreUnavailable` where nothing is."""
-        if not self._flavour.prepare(create=False):
-            raise StoreUnavailable(f"{self.where} does not exist")
-        if self._link.hung_up():
-            self._link.drop()
-        return self._link.conn or self._link.connect()
+        """The connection, new if need be, to whatever is there: nothing is made."""
+        return self._link.usable() or self._link.connect()
 
     def _connected(self) -> sa.engine.Connection:
         """The connection, new if need be, to tables that fit."""
-        if self._link.hung_up():
-            self._link.drop()
-        conn = self._link.conn
+        conn = self._link.usable()
         if conn is None:
             # Once there were tables, an empty database is never made again behind the back of a leader that still
             # trusts the old one: whoever found it empty would take charge at once.
