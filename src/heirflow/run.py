@@ -26,6 +26,7 @@ def run_member(
     *,
     election: str,
     argv: list[str],
+    cwd: str,
     store_factory: Callable[[], Store],
     timings: Timings,
     identity: Identity,
@@ -42,7 +43,8 @@ def run_member(
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
-    `argv[0]` is the path that was checked to be runnable. `again_s`: in an orderly stop, when to send a second SIGTERM.
+    `argv[0]` is the path that was checked to be runnable. `cwd`: where every command is started, also when the folder has gone
+    since; then that is told. `again_s`: in an orderly stop, when to send a second SIGTERM.
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
     not the guard's, as `lookout` may start them. `hooks`: see `herald.Hooks`; its programs stand in `children` too.
     """
@@ -53,8 +55,6 @@ def run_member(
             door = LocalDoor(run_dir, election)
         except HeirflowError as error:
             journal.warn(f"{error}; probes will not find this member")
-
-    cwd = os.getcwd()  # once: a later guard starts the command there too, or says that the folder is gone
 
     def guard() -> Guard:
         made = Guard(argv=argv, cwd=cwd, guard_limit_s=timings.guard_limit_s, strike_after_s=timings.strike_after_s)

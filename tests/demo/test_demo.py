@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -134,8 +135,10 @@ def test_on_a_terminal_it_draws_the_line_and_a_folder_of_ones_own_stays(place: P
 def test_after_ctrl_c_at_any_moment_nothing_is_left(place: Path, moment: str) -> None:
     performance = Performance(place)
     wait_for(lambda: moment in performance.said or performance.process.poll() is not None, f"never told: {moment}")
-    os.killpg(performance.process.pid, signal.SIGINT)
-    assert performance.wait() == 130, performance.said
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(performance.process.pid, signal.SIGINT)
+    # A busy machine may bring the signal when it has just ended by itself.
+    assert performance.wait() in ({0, 130} if moment == "Stopping" else {130}), performance.said
     assert "Traceback" not in performance.said
     nothing_is_left(place)
 

@@ -90,9 +90,12 @@ def test_a_working_directory_that_is_gone_is_told_and_no_end(alone: Alone) -> No
     assert lives(alone.pid) and "Traceback" not in alone.log.read_text()
 
 
-def test_health_checks_that_hang_leave_no_zombies_and_end_with_their_member(alone: Alone, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_health_checks_that_hang_leave_no_zombies_and_end_with_their_member(
+    alone: Alone, tmp_path: Path, how: signal.Signals
+) -> None:
     looks = tmp_path / "looks"
-    hangs = f"echo $$ >> {looks}; sleep 601 & sleep 602"
+    hangs = f"echo $PPID >> {looks}; sleep 601 & sleep 602"
     alone.start("--health-cmd", hangs, "--health-timeout", "1s")
     wait_until(lambda: looks.exists() and len(looks.read_text().split()) >= 8, "eight looks", 30.0)
 
@@ -100,11 +103,10 @@ def test_health_checks_that_hang_leave_no_zombies_and_end_with_their_member(alon
         return [pid for pid in children(alone.pid) if not lives(pid)]
 
     wait_until(lambda: not dead(), f"no zombie: {[stat_of(pid) for pid in dead()]}")
-    last = int(looks.read_text().split()[-1])
-    alone.member.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
-    assert alone.member.wait(20) == 0  # type: ignore[union-attr]
-    wait_until(lambda: not lives(last), "the end of the last look")
-    assert not [pid for pid in of_group(last) if lives(pid)]
+    group = int(looks.read_text().split()[-1])
+    alone.member.send_signal(how)  # type: ignore[union-attr]
+    assert alone.member.wait(20) == (0 if how == signal.SIGTERM else -how)  # type: ignore[union-attr]
+    wait_until(lambda: not [pid for pid in of_group(group) if lives(pid)], "the end of the last look")
 
 
 def of_group(group: int) -> list[int]:

@@ -85,6 +85,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     return run_member(
         election=config["name"],
         argv=list(command),
+        cwd=cwd,
         store_factory=lambda: store_of(
             config,
             call_limit_s=timings.call_limit_s,
