@@ -83,8 +83,9 @@ faults-process: $(READY) system ## Kill and freeze every process of a member, 20
 faults-fence: $(READY) ## Freeze a whole host past its lease and thaw it, 100 times with the fence; ARGS='--way "lease only"'
 	@$(BIN)/python bench/fence.py --only thaw --tries 100 $(if $(ARGS),$(ARGS),--way fenced)
 
-bench: $(READY) ## How long a failover takes and what an heir costs; prints distributions
-	@for program in bench/*.py; do echo "== $$program"; $(BIN)/python "$$program" $(ARGS) || exit; done
+bench: $(READY) ## How long a failover takes (ARGS='--runs 20') and what an heir costs; bench/ has more
+	@$(BIN)/python bench/failover.py $(ARGS)
+	@$(BIN)/python bench/load.py
 
 lock: $(VENV)/.uv ## Write locks/*.txt anew; ARGS=--upgrade takes newer versions
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(ARGS)

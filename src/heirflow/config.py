@@ -21,6 +21,7 @@ from heirflow.options import BY_NAME, ENVIRONMENT_PREFIX, NOT_SETTINGS, OPTIONS
 from heirflow.text import masked_url
 
 DEFAULT = "default"
+OF_THE_COMMAND = "the command's name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def resolve(
     at_top = (f"file {file}", top)
     name = settle("name", at_top)
     if name.value is None and fallback_name:
-        name = Setting("name", fallback_name, "the command's name")
+        name = Setting("name", fallback_name, OF_THE_COMMAND)
     own = (f"file {file} [election.{name.value}]", elections.get(str(name.value), {}))
 
     for option in OPTIONS:

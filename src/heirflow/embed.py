@@ -129,6 +129,9 @@ class LogJournal:
     def say(self, sentence: str, **facts: Any) -> None:
         self._log.info("%s: %s", self._election, sentence, extra={"heirflow": facts})
 
+    def warn(self, sentence: str, **facts: Any) -> None:
+        self._log.warning("%s: %s", self._election, sentence, extra={"heirflow": facts})
+
 
 class ThreadKeeper:
     """Keeps a callable as a guard keeps a command, as far as a thread can be kept."""

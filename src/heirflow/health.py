@@ -262,7 +262,7 @@ class Lookout:
 
 
 class CommandCheck:
-    """A shell command that exits with 0 while all is well."""
+    """A shell command that exits with 0 while all is well. Its text may hold a secret, and what is said of it is kept in tables."""
 
     def __init__(self, text: str, children: set[int]) -> None:
         """`children`: see `run_aside`."""
@@ -275,10 +275,10 @@ class CommandCheck:
         except OSError as error:
             raise CannotTell(str(error)) from error
         except subprocess.TimeoutExpired:
-            return f"`{self._text}` did not end within {limit_s:g} s"
+            return f"the health command did not end within {limit_s:g} s"
         if code is None:
             raise CannotTell("it was killed")
-        return "" if code == 0 else f"`{self._text}` exited with {code}"
+        return "" if code == 0 else f"the health command exited with {code}"
 
 
 class UrlCheck:

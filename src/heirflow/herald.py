@@ -149,10 +149,10 @@ class Hooks:
             try:
                 code = run_aside(text, self._children, HOOK_LIMIT_S, extra=extra, speaks=True)
             except subprocess.TimeoutExpired:
-                self._journal.warn(f"{flag} did not end within {HOOK_LIMIT_S:g} s and was killed: `{text}`")
+                self._journal.warn(f"{flag} did not end within {HOOK_LIMIT_S:g} s and was killed")
             except OSError as error:
                 self._journal.warn(f"{flag} could not be started: {error.strerror or error}")
             else:
                 if code != 0:
                     how = "was killed" if code is None else f"exited with {code}"
-                    self._journal.warn(f"{flag} {how}: `{text}`")
+                    self._journal.warn(f"{flag} {how}")

@@ -13,26 +13,12 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 from heirflow.text import masked, printable
 
 LINE_LIMIT = 4000
 """Bytes; up to 4,096 a pipe takes a line whole, not mixed with what others write there."""
-REPEAT_EVERY_S = 60.0
-"""A sentence that would repeat itself is told at most this often."""
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """Something that was told once and still holds."""
-
-    sentence: str
-    since: float
-    told_at: float
-    untold: int = 0
 
 
 class _Outlet:
@@ -64,7 +50,7 @@ class _Outlet:
 class Journal:
     """Writes lines. Safe to use from several threads.
 
-    `subject` (the election) and `member` stand in each line. `clock` is for tests; it counts seconds and never goes back.
+    `subject` (the election) and `member` stand in each line.
     """
 
     def __init__(
@@ -74,20 +60,15 @@ class Journal:
         *,
         form: str = "text",
         quiet: bool = False,
-        verbose: bool = False,
         out: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.subject = subject
         self.member = member
         self._form = form
         self._quiet = quiet
-        self._verbose = verbose
         self._out = out
         self._outlet = _Outlet() if out is None else None
         self._lost = 0
-        self._clock = clock
-        self._troubles: dict[str, _Trouble] = {}
         self._turn = threading.Lock()
 
     def say(self, sentence: str, **facts: Any) -> None:
@@ -95,38 +76,9 @@ class Journal:
         if not self._quiet:
             self._write("info", sentence, facts)
 
-    def detail(self, sentence: str, **facts: Any) -> None:
-        """Tell it to those who asked for more."""
-        if self._verbose:
-            self._write("detail", sentence, facts)
-
     def warn(self, sentence: str, **facts: Any) -> None:
         """Tell what a person should look at, even when only warnings are wanted."""
         self._write("warning", sentence, facts)
-
-    def once(self, key: str, sentence: str, **facts: Any) -> None:
-        """Warn of a state that lasts: now, and then at most once a minute with the number of times, until it is `over`."""
-        now = self._clock()
-        with self._turn:
-            trouble = self._troubles.get(key)
-            if trouble is None:
-                self._troubles[key] = _Trouble(sentence, now, now)
-            elif now - trouble.told_at < REPEAT_EVERY_S:
-                trouble.untold += 1
-                trouble.sentence = sentence
-                return
-            else:
-                times, lasted = trouble.untold + 1, now - trouble.since
-                trouble.told_at, trouble.untold = now, 0
-                sentence = f"{sentence} (still so after {lasted:.0f} s, {times} more times)"
-        self._write("warning", sentence, facts)
-
-    def over(self, key: str, sentence: str, **facts: Any) -> None:
-        """Tell that such a state has ended, with how long it lasted; silent when it was never told."""
-        with self._turn:
-            trouble = self._troubles.pop(key, None)
-        if trouble is not None:
-            self.say(f"{sentence} (after {self._clock() - trouble.since:.1f} s)", **facts)
 
     def _write(self, level: str, sentence: str, facts: dict[str, Any]) -> None:
         with self._turn:

@@ -48,7 +48,7 @@ from heirflow.errors import HeirflowError
 from heirflow.health import Blind, Lookout, Stale, Unwell
 from heirflow.herald import Herald
 from heirflow.local import LocalDoor
-from heirflow.standing import facts_about
+from heirflow.standing import amiss, facts_about
 from heirflow.stores.base import Store
 from heirflow.supervise import events
 from heirflow.supervise.commands import command_environment
@@ -98,6 +98,8 @@ class Telling(Protocol):
     """Where a member's sentences go."""
 
     def say(self, sentence: str, **facts: Any) -> None: ...
+
+    def warn(self, sentence: str, **facts: Any) -> None: ...
 
 
 class Member:
@@ -245,7 +247,7 @@ class Member:
             if isinstance(found, Unwell):
                 yield Unhealthy(found.because, found.still)
             elif isinstance(found, Blind):
-                self._journal.say(found.because)
+                self._journal.warn(found.because)
             else:
                 yield from self._renew_standby(found)
         outcomes, news = self._worker.take()
@@ -272,7 +274,7 @@ class Member:
             try:
                 self._keeper.spawn()
             except HeirflowError as error:  # no process or no memory to be had just now
-                self._journal.say(str(error))
+                self._journal.warn(str(error))
                 self._guard_wanted_at = now + RESPAWN_AFTER_S
                 return
             self._guard_wanted_at, self._guard_since = None, now
@@ -288,7 +290,7 @@ class Member:
                 case Ending(because):
                     yield CommandEnding(because)
                 case Stuck(pids):
-                    self._journal.say("the command was killed and does not end; waiting for the kernel", pids=pids)
+                    self._journal.warn("the command was killed and does not end; waiting for the kernel", pids=pids)
                 case Gone(status, because, _):
                     self._pids["command"] = None
                     self._lookout.command(None)
@@ -303,7 +305,7 @@ class Member:
                     self._pids["standby"] = None
                     self._standbys_ended += 1
                     wait_s = back_off_s(self._standbys_ended, 60.0)
-                    self._journal.say(
+                    self._journal.warn(
                         f"the standby ended ({events.end_of(status, because)}); another one in {wait_s:g} s"
                     )
                     self._want_standby(now + wait_s)
@@ -343,10 +345,11 @@ class Member:
             self._keeper.standby(argv=self._standby_argv, env=self._environment(None))
 
     def _happen(self, event: StateEvent) -> None:
-        step = decide(self._state, event, boottime(), self._timings)
+        before, step = self._state, decide(self._state, event, boottime(), self._timings)
         self._state = step.state
+        tell = self._journal.warn if amiss(before, event, step.state) else self._journal.say
         for sentence in step.because:
-            self._journal.say(sentence, term=step.state.term)
+            tell(sentence, term=step.state.term)
         for act in step.acts:
             self._do(act)
 

@@ -161,7 +161,8 @@ OPTIONS: tuple[Option, ...] = (
         "name",
         read_name,
         "The election to stand for, or to speak of.",
-        "`run`: the command's own name, for Airflow `airflow-<component>`; elsewhere: the only election in the store",
+        "`run`: the program's own name, for Airflow `airflow-<component>`, and none for Python, shells and other programs that run "
+        "others; elsewhere: the only election in the store",
         metavar="NAME",
     ),
     Option(
@@ -210,7 +211,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "cold",
         read_switch,
-        "Start the command only when taking charge, although it could wait at a gate, imported and ready.",
+        "Start the command only when taking charge, although it could wait at a gate, imported and ready. A component of Airflow's "
+        "then has no adoption and no health by its row.",
         "false: heirs of Airflow's components are warm, and those of other commands with --preload",
         default=False,
         metavar="",
@@ -242,7 +244,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "health-cmd",
         read_text,
-        "A shell command that exits with 0 while the command is well. It runs on the leader's host.",
+        "A shell command that exits with 0 while the command is well. It runs on the leader's host. No secrets: flags can be read "
+        "by everybody with ps, and `heirflow config` shows it.",
         "for warm Airflow components their own row in Airflow's `job` table; for others nothing is asked",
         metavar="TEXT",
     ),
@@ -252,6 +255,7 @@ OPTIONS: tuple[Option, ...] = (
         "An address that answers a GET with a status below 400 while the command is well.",
         "none",
         metavar="URL",
+        secret=True,
     ),
     Option(
         "health-timeout",
@@ -328,8 +332,7 @@ OPTIONS: tuple[Option, ...] = (
         default="text",
         metavar="text|json",
     ),
-    Option("quiet", read_switch, "Tell warnings only.", "false", default=False, metavar="", short="-q"),
-    Option("verbose", read_switch, "Tell more.", "false", default=False, metavar="", short="-v"),
+    Option("quiet", read_switch, "Tell only what failed or was lost.", "false", default=False, metavar="", short="-q"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 

@@ -1,4 +1,4 @@
-"""Where one member stands, as facts for probes and people on its own host."""
+"""Where one member stands, as facts for probes and people on its own host, and which of its changes somebody should look at."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from heirflow.election import line, talk
-from heirflow.election.state import State
+from heirflow.election.state import CommandEnding, CommandGone, GuardDown, State, StateEvent, Then, Unhealthy
 from heirflow.election.timings import Timings
 
 
@@ -49,3 +49,21 @@ def _standing(state: State, place: int | None, *, leads: bool) -> tuple[str, str
     if state.joined:
         return "not ready", "joined, and not ready to take charge"
     return "not ready", "has not joined the line yet"
+
+
+def amiss(before: State, event: StateEvent, after: State) -> bool:
+    """Whether what this event changed is worth a warning: nobody ordered it, and something failed or was lost."""
+    match event:
+        case GuardDown() | Unhealthy() | CommandEnding():
+            return True
+        case CommandGone(status=status):
+            if before.stop is None:
+                return status != 0 or not after.policy.exit_with_command
+            return before.stop.then in {Then.LOST, Then.REPLACE}
+    went_back = after.record != before.record and after.record is not None and after.record.term < after.highest_term
+    told_more = any(each not in before.untold for each in after.untold)  # a loss, or a start in place
+    return after.failed_calls > before.failed_calls or (_lost(after) and not _lost(before)) or told_more or went_back
+
+
+def _lost(state: State) -> bool:
+    return state.stop is not None and state.stop.then is Then.LOST

@@ -61,6 +61,16 @@ USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
         (["run", "--config", "~no-such-user/x", "--", "true"], CONFIG, "(flag --config)"),
         (["status", "--db-url-file", "~no-such-user/x"], CONFIG, "(flag --db-url-file)"),
         (["run", "--health-url", "http://me:hunter2@127.0.0.1/", "--", "true"], CONFIG, "must not hold a user's name"),
+        (
+            ["run", "--no-health", "--health-cmd", "x", "--", "true"],
+            CONFIG,
+            "--health-cmd (flag --health-cmd) contradict",
+        ),
+        (["run", "--health-cmd", "x", "--health-url", "http://x/", "--", "true"], CONFIG, "contradict each other"),
+        (["run", "--cold", "--preload", "json", "--", "true"], CONFIG, "--cold (flag --cold) and --preload"),
+        (["run", "--health-cmd", "x", "--health-timeout", "0", "--", "true"], CONFIG, "must be at least 1 s"),
+        (["run", "--", "python3", "-c", "0"], CONFIG, "a line called 'python3' would be shared"),
+        (["run", "--", "sh", "-c", "true"], CONFIG, "name it after what it does, with --name"),
         (["run", "--health-url", "http://127.0.0.1:80a/", "--", "true"], CONFIG, "must be like http://host:port/path"),
         (["config", "--config", "bad.toml"], CONFIG, "there is no setting 'tll'; did you mean 'ttl'?"),
         (["status", "--db-url", "oracle://me:hunter2@db/x"], CONFIG, "'oracle' is no kind of database"),
@@ -96,6 +106,22 @@ def test_one_sentence_and_the_right_code(
     assert all(line.startswith("heirflow: warning: ") for line in warnings)
     assert "hunter2" not in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_no_component_of_airflow_stands_in_the_line_of_another(
+    heirflow: Callable, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "airflow").write_text("#!/bin/sh\nexec sleep 60\n")
+    (home / "airflow").chmod(0o755)
+    monkeypatch.setenv("HEIRFLOW_NAME", "airflow-triggerer")
+    answer = heirflow("run", "--", "./airflow", "scheduler")
+    assert answer.code == CONFIG
+    assert "airflow-triggerer is the line of another" in answer.err and "environment HEIRFLOW_NAME" in answer.err
+    monkeypatch.setenv("HEIRFLOW_NAME", "prod")
+    nowhere = ("--db-url", "postgresql://127.0.0.1:1/x", "--start-timeout", "100ms")
+    answer = heirflow("run", *nowhere, "--", "./airflow", "scheduler")
+    assert answer.code == STORE
+    assert "warning: the line of this scheduler is called 'prod' (environment HEIRFLOW_NAME)" in answer.err
 
 
 def test_airflow_behind_a_shell_would_lead_on_every_host(heirflow: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

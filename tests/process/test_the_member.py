@@ -82,6 +82,16 @@ def test_a_guard_that_cannot_be_had_is_tried_again(alone: Alone) -> None:
     assert lives(again) and "Traceback" not in alone.log.read_text()
 
 
+def test_a_quiet_member_tells_what_failed_and_nothing_else(alone: Alone) -> None:
+    command = alone.start("--quiet")
+    assert alone.log.read_text() == ""
+    os.kill(alone.facts()["guard_pid"], signal.SIGKILL)
+    alone.command(other_than=command)
+    told = alone.log.read_text().splitlines()
+    assert told and all(": warning: " in line for line in told)
+    assert any("guard" in line for line in told)
+
+
 def test_a_working_directory_that_is_gone_is_told_and_no_end(alone: Alone) -> None:
     alone.start()
     alone.place.rmdir()

@@ -22,6 +22,7 @@ from heirflow.election.state import (
     Tick,
 )
 from heirflow.election.timings import Timings
+from heirflow.standing import amiss
 
 AnyAct = TypeVar("AnyAct", bound=Act)
 
@@ -35,6 +36,8 @@ class Story:
         self.state = State(me="b", host="hb", pid=1, born_at=0.0, policy=policy or Policy())
         self.acts: tuple[Act, ...] = ()
         self.because: tuple[str, ...] = ()
+        self.warned = False
+        """Whether a person is to look at the last of what happened."""
         self.record: Record | None = None
         self.rows: dict[str, MemberRow] = {}
 
@@ -42,8 +45,9 @@ class Story:
 
     def at(self, now: float, event: StateEvent | None = None) -> tuple[str, ...]:
         """Let an event happen; its acts and sentences are kept. Returns the sentences."""
-        self.now = now
-        step = decide(self.state, event or Tick(), now, self.timings)
+        self.now, event = now, event or Tick()
+        step = decide(self.state, event, now, self.timings)
+        self.warned = amiss(self.state, event, step.state)
         self.state, self.acts, self.because = step.state, step.acts, step.because
         return step.because
 

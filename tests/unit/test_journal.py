@@ -1,4 +1,4 @@
-"""The journal: one line each, no floods, nothing that a terminal obeys, and never the end of who speaks."""
+"""The journal: one line each, nothing that a terminal obeys, and never the end of who speaks."""
 
 from __future__ import annotations
 
@@ -14,24 +14,9 @@ import pytest
 from heirflow.journal import Journal
 
 
-class Hands:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def out() -> io.StringIO:
     return io.StringIO()
-
-
-@pytest.fixture
-def clock() -> Hands:
-    return Hands()
 
 
 def test_text(out: io.StringIO) -> None:
@@ -50,29 +35,11 @@ def test_json(out: io.StringIO) -> None:
     assert (entry["sentence"], entry["term"], entry["level"], entry["member"]) == ("took\ncharge", 7, "info", "a-1")
 
 
-def test_quiet_and_verbose(out: io.StringIO) -> None:
+def test_quiet(out: io.StringIO) -> None:
     quiet = Journal(quiet=True, out=out)
     quiet.say("nothing")
-    quiet.detail("nothing")
     quiet.warn("trouble")
-    Journal(verbose=True, out=out).detail("more")
-    assert [line.split(": ", 1)[1] for line in out.getvalue().splitlines()] == ["warning: trouble", "more"]
-
-
-def test_once_is_not_a_flood(out: io.StringIO, clock: Hands) -> None:
-    journal = Journal(out=out, clock=clock)
-    for _ in range(130):
-        journal.once("store", "the store does not answer")
-        clock.now += 1
-    journal.over("store", "the store answers again")
-    journal.over("store", "the store answers again")
-    sentences = [line.split(": ", 1)[1] for line in out.getvalue().splitlines()]
-    assert sentences == [
-        "warning: the store does not answer",
-        "warning: the store does not answer (still so after 60 s, 60 more times)",
-        "warning: the store does not answer (still so after 120 s, 60 more times)",
-        "the store answers again (after 130.0 s)",
-    ]
+    assert [line.split(": ", 1)[1] for line in out.getvalue().splitlines()] == ["warning: trouble"]
 
 
 def test_nothing_can_forge_a_line_or_show_a_password(out: io.StringIO) -> None:

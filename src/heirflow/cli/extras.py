@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from heirflow.stores import OnTaken
     from heirflow.stores.sql import SqlStore
 
+LEAST_HEALTH_TIMEOUT_S = 1.0
+_WITHOUT = "; so the predecessor's tasks are adopted only after up to 5 minutes, and Airflow's row does not tell whether it is well"
+
 
 @dataclass(slots=True)
 class Extras:
@@ -43,19 +46,36 @@ def extras_for(
     `found`: what Airflow said about its database, when the record lives there too. `side_store`: for a look beside the line.
     """
     extras = Extras()
+    for off, on in (
+        ("cold", "preload"),
+        ("no-health", "health-cmd"),
+        ("no-health", "health-url"),
+        ("health-cmd", "health-url"),
+    ):
+        if config[off] and config[on]:
+            one, other = config.settings[off], config.settings[on]
+            raise ConfigError(
+                f"--{off} ({one.origin}) and --{on} ({other.origin}) contradict each other; give one of them"
+            )
+    if config["health-timeout"] < LEAST_HEALTH_TIMEOUT_S:
+        raise ConfigError(
+            f"--health-timeout must be at least {LEAST_HEALTH_TIMEOUT_S:g} s; --no-health turns the looks off"
+        )
     if component is None:
-        if config["preload"] and not config["cold"]:
+        if config["preload"]:
             extras.standby_argv = preloaded(command, config["preload"])
     elif config["preload"]:
         raise ConfigError(
             "--preload is for other Python programs; heirs of Airflow's components are warm by themselves"
         )
-    elif not config["cold"]:
+    elif config["cold"]:
+        extras.sentences.append(f"heirs are cold ({config.settings['cold'].origin}){_WITHOUT}")
+    else:
         _warm_airflow(extras, command)
     if component is not None and found is None:
         extras.sentences.append(
-            f"the database was named by {config.settings['db-url'].origin}, so Airflow's job table is left alone: no adoption, "
-            "no health by its row, and a standby is not renewed when Airflow changes"
+            f"the database was named by {config.settings['db-url'].origin}, so Airflow's job table is left alone{_WITHOUT}, and a "
+            "standby is not renewed when Airflow changes"
         )
     in_airflow = found is not None and extras.standby_argv is not None
     if in_airflow and not config["no-adopt"]:
@@ -79,12 +99,10 @@ def _warm_airflow(extras: Extras, command: Sequence[str]) -> None:
     try:
         extras.standby_argv = standby_argv(command, os.environ)
     except Cold as error:
-        extras.sentences.append(f"heirs are cold: {error}")
+        extras.sentences.append(f"heirs are cold: {error}{_WITHOUT}")
 
 
 def _check(extras: Extras, config: Config, found: Database | None, side_store: Callable[[], SqlStore]) -> Check | None:
-    if config["health-cmd"] and config["health-url"]:
-        raise ConfigError("give --health-cmd or --health-url, not both")
     if config["health-cmd"]:
         return CommandCheck(config["health-cmd"], extras.children)
     if config["health-url"]:

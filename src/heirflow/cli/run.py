@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
-from heirflow.airflow.detect import find_database, hidden, recognise
-from heirflow.cli.common import settings, settled, store_of
+from heirflow.airflow.detect import ELECTIONS, Component, find_database, hidden, recognise
+from heirflow.cli.common import settings, settled, store_of, warn
+from heirflow.config import OF_THE_COMMAND, Config
 from heirflow.errors import ConfigError
 from heirflow.options import OPTIONS
 
@@ -17,6 +19,12 @@ SIDE_LIMIT_S = 5.0
 """Longest time that a look beside the line may take at the database."""
 EVENTS = ("promote", "demote", "event")
 ALL = tuple(option.name for option in OPTIONS)
+RUNS_OTHERS = re.compile(
+    r"(python|pypy|perl|ruby|php|lua)[0-9.]*|node|deno|bun|java|mono|dotnet|(|ba|da|k|z|fi|a)sh|busybox"
+    r"|env|nice|ionice|chrt|taskset|nohup|setsid|stdbuf|timeout|sudo|su|runuser|setpriv|flock|tini|dumb-init"
+    r"|uv|uvx|pipx|poetry|pipenv|npm|npx|docker|podman"
+)
+"""Programs whose name says nothing about what they run: a line named after one would be shared by all of that."""
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -30,7 +38,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
 
     \b
     heirflow run -- airflow scheduler
-    heirflow run --name nightly --ttl 5s -- python poller.py --fast
+    heirflow run --name poller --ttl 5s -- python poller.py --fast
     heirflow run --db-url-file /etc/heirflow/db-url -- celery -A app beat
     """
     component = recognise(command, os.environ)
@@ -51,6 +59,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
             f"this looks like Airflow's {unseen} behind {Path(command[0]).name}, so Airflow cannot be asked for its database, and "
             f"every host would lead; name airflow itself (heirflow run -- airflow {unseen}), or give --name and --db-url-file"
         )
+    _check_name(config, component)
     if component and config.db_url_is_default:
         found = find_database(component, os.environ)
         config = config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
@@ -61,13 +70,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     from heirflow.run import run_member
 
     identity = Identity.new(config["host"], config["label"] or "")
-    journal = Journal(
-        config["name"],
-        identity.id,
-        form=config["log-format"],
-        quiet=config["quiet"],
-        verbose=config["verbose"],
-    )
+    journal = Journal(config["name"], identity.id, form=config["log-format"], quiet=config["quiet"])
 
     def side_store() -> Any:
         store = store_of(config, call_limit_s=SIDE_LIMIT_S, application_name=f"look/{identity.id}")
@@ -81,7 +84,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
             "see; elsewhere another member leads too. For several hosts name a database with --db-url-file or HEIRFLOW_DB_URL"
         )
     for sentence in extras.sentences:
-        journal.say(sentence)
+        journal.warn(sentence)
     return run_member(
         election=config["name"],
         argv=list(command),
@@ -105,3 +108,23 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         lookout=extras.lookout,
         children=extras.children,
     )
+
+
+def _check_name(config: Config, component: Component | None) -> None:
+    """Raises `ConfigError` where different programs would stand in one line: one of them would never run."""
+    name, origin = config["name"], config.settings["name"].origin
+    if component is None and origin == OF_THE_COMMAND and RUNS_OTHERS.fullmatch(name):
+        raise ConfigError(
+            f"a line called {name!r} would be shared by all that {name} runs, and one command stands for all in a line; name it "
+            "after what it does, with --name"
+        )
+    if component is not None and name in ELECTIONS - {component.election}:
+        raise ConfigError(
+            f"{name} is the line of another of Airflow's components, in which {component.name} would be its heir ({origin}); "
+            f"leave the name away, then it is {component.election}"
+        )
+    if component is not None and name != component.election and not origin.startswith("flag"):
+        warn(
+            f"the line of this {component.name} is called {name!r} ({origin}); all that is started with the same setting stands in "
+            "this one line, and only one of it runs"
+        )
