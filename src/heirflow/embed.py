@@ -23,6 +23,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -201,8 +202,15 @@ class ThreadKeeper:
 
     def close(self) -> None:
         self.stop(grace_s=0)
+        if self._lead is not None and not self._returned:  # an exception ended the member, not an orderly stop
+            threading.Thread(target=self._watch_to_the_end, name="heirflow-lease", daemon=True).start()
         self._reader.close()
         self._writer.close()
+
+    def _watch_to_the_end(self) -> None:
+        while self._lead is not None:
+            self._watch(boottime())
+            time.sleep(0.02)
 
     def _watch(self, now: float) -> None:
         lead, thread = self._lead, self._thread

@@ -20,6 +20,7 @@ from heirflow.clock import boottime
 from heirflow.election.line import FOREVER
 from heirflow.election.state import NEVER, Command, State
 from heirflow.journal import Journal
+from heirflow.text import printable
 
 HOOK_LIMIT_S = 30.0
 
@@ -73,7 +74,7 @@ class ServiceManager:
         lines = []
         if seen != self._told:
             self._told = seen
-            lines.append(f"STATUS={facts()['sentence']}")
+            lines.append(f"STATUS={printable(facts()['sentence'])}")
             lines += ["READY=1"] if state.checked_in_at != NEVER else []
             lines += ["STOPPING=1"] if state.leaving is not None else []
         if self._every_s is not None and boottime() >= self._alive_at:
@@ -129,7 +130,7 @@ class Hooks:
             **self._environment,
             "HEIRFLOW_EVENT": event,
             "HEIRFLOW_TERM": str(term),
-            "HEIRFLOW_LEADER": (record.leader if record else None) or "",
+            "HEIRFLOW_LEADER": ((record.leader if record else None) or "").replace("\0", ""),
             "HEIRFLOW_BECAUSE": (record.because if record else "").replace("\0", ""),
         }
         for name in (event, "event"):
@@ -150,8 +151,8 @@ class Hooks:
                 code = run_aside(text, self._children, HOOK_LIMIT_S, extra=extra, speaks=True)
             except subprocess.TimeoutExpired:
                 self._journal.warn(f"{flag} did not end within {HOOK_LIMIT_S:g} s and was killed")
-            except OSError as error:
-                self._journal.warn(f"{flag} could not be started: {error.strerror or error}")
+            except (OSError, ValueError) as error:  # ValueError: a character that cannot stand in an environment here
+                self._journal.warn(f"{flag} could not be started: {getattr(error, 'strerror', None) or error}")
             else:
                 if code != 0:
                     how = "was killed" if code is None else f"exited with {code}"

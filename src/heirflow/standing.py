@@ -62,8 +62,4 @@ def amiss(before: State, event: StateEvent, after: State) -> bool:
             return before.stop.then in {Then.LOST, Then.REPLACE}
     went_back = after.record != before.record and after.record is not None and after.record.term < after.highest_term
     told_more = any(each not in before.untold for each in after.untold)  # a loss, or a start in place
-    return after.failed_calls > before.failed_calls or (_lost(after) and not _lost(before)) or told_more or went_back
-
-
-def _lost(state: State) -> bool:
-    return state.stop is not None and state.stop.then is Then.LOST
+    return after.failed_calls > before.failed_calls or (after.losing and not before.losing) or told_more or went_back

@@ -49,7 +49,7 @@ class Worker:
         """Begin a call; an outcome is returned only when it failed without having been tried."""
         self._replace()
         if self._inner.given_up:
-            return Outcome(serial, error=f"{STUCK_LIMIT} earlier calls still hang")
+            return Outcome(serial, error="earlier calls still hang, and no other can be begun")
         self._inner.submit(serial, exchange)
         return None
 
@@ -70,9 +70,13 @@ class Worker:
             return
         self._left_behind = [thread for thread in self._left_behind if thread.alive]
         if len(self._left_behind) < STUCK_LIMIT or not self._inner.alive:
+            try:
+                fresh = _Thread(self._store_factory(), self._election)
+            except (OSError, RuntimeError):  # no thread or descriptor to be had just now: tried again at the next call
+                return
             self._inner.let_go()
             self._left_behind.append(self._inner)
-            self._inner = _Thread(self._store_factory(), self._election)
+            self._inner = fresh
 
     def close(self) -> None:
         """End the thread and give the connection back, without waiting for a call that hangs."""

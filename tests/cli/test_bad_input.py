@@ -67,7 +67,6 @@ USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
             "--health-cmd (flag --health-cmd) contradict",
         ),
         (["run", "--health-cmd", "x", "--health-url", "http://x/", "--", "true"], CONFIG, "contradict each other"),
-        (["run", "--cold", "--preload", "json", "--", "true"], CONFIG, "--cold (flag --cold) and --preload"),
         (["run", "--health-cmd", "x", "--health-timeout", "0", "--", "true"], CONFIG, "must be at least 1 s"),
         (["run", "--", "python3", "-c", "0"], CONFIG, "a line called 'python3' would be shared"),
         (["run", "--", "sh", "-c", "true"], CONFIG, "name it after what it does, with --name"),

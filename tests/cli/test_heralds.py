@@ -116,3 +116,39 @@ def test_who_leaves_without_telling_the_store_is_demoted_too(start: Callable, ho
     connection.close()
     assert "left without telling the store" in member.told
     assert told.read_text().split("\n")[1] == "demote 1"
+
+
+def test_what_stands_in_the_tables_gives_a_service_manager_no_orders(
+    start: Callable, manager: Manager, home: Path
+) -> None:
+    member = start("--name", "unit", "--on-loss", "exit", "--ttl", "2s", "--", "sleep", "600")
+    until(lambda: "STATUS=leads term 1" in manager.heard(), "its place was told")
+    with sqlite3.connect(home / "line.db", timeout=10) as conn:
+        conn.execute(
+            "UPDATE heirflow_election SET leader = ?, term = term + 1, version = version + 1", ("x\nMAINPID=4711",)
+        )
+    assert member.process.wait(20) == 75
+    assert any("the record names x\\nMAINPID=4711" in line for line in manager.heard()), manager.lines
+    assert not [line for line in manager.lines if line.startswith("MAINPID")]
+
+
+def test_a_leader_with_a_strange_name_ends_no_hooks(start: Callable, home: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    member = start(
+        "--name",
+        "h",
+        "--ttl",
+        "2s",
+        "--on-event",
+        f'echo "$HEIRFLOW_EVENT $HEIRFLOW_LEADER" >>{told}',
+        "--",
+        "sleep",
+        "600",
+    )
+    until(lambda: told.exists() and "promote" in told.read_text(), "promoted")
+    with sqlite3.connect(home / "line.db", timeout=10) as conn:
+        conn.execute("UPDATE heirflow_election SET leader = ?, term = term + 1, version = version + 1", ("a\0b",))
+    until(lambda: "leader ab" in told.read_text(), "the strange leader was told")
+    until(lambda: "demote" in told.read_text(), "and what came after")
+    member.process.terminate()
+    assert member.process.wait(20) == 0

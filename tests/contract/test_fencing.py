@@ -449,3 +449,42 @@ def test_what_somebody_made_beforehand_is_not_used(
             fenced(fence_login.install)
     finally:
         postgres.sql(undone, database=database)
+
+
+def test_the_owner_of_the_database_cannot_have_a_superuser_call_their_functions(
+    url: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a name means is the owner's to say, for every session there but those that say it themselves."""
+    from heirflow.cli import main
+
+    database = url.rpartition("/")[2]
+    with leading(url, new_election(), "a-1"):
+        pass
+    evil = "CREATE SCHEMA evil; " + "; ".join(
+        f"CREATE FUNCTION evil.{name}({takes}) RETURNS {returns} LANGUAGE plpgsql AS "
+        "$$ BEGIN ALTER ROLE heirflow SUPERUSER; RETURN NULL; END $$"
+        for name, takes, returns in (
+            ("current_schema", "", "name"), ("pg_backend_pid", "", "int"), ("current_setting", "text", "text"),
+            ("pg_is_in_recovery", "", "bool"),
+        )
+    )  # fmt: skip
+    postgres.sql(evil, database=database)
+    postgres.sql(f'ALTER DATABASE "{database}" SET search_path = evil, pg_catalog, public', database="postgres")
+    monkeypatch.setenv("HEIRFLOW_DB_URL", postgres.url("", user="postgres", database=database))
+    try:
+        for act in ("install", "remove"):
+            assert main(["fence", act]) == 0
+            assert postgres.sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'heirflow'", database="postgres") == "f"
+    finally:
+        postgres.sql("ALTER ROLE heirflow NOSUPERUSER", database="postgres")
+        postgres.sql(f'ALTER DATABASE "{database}" RESET search_path', database="postgres")
+
+
+def test_a_schema_whose_name_would_end_a_quoted_function_is_refused(url: str, fenced: Any, postgres: Server) -> None:
+    from heirflow.stores import fence_login
+
+    postgres.sql('CREATE SCHEMA "a$heirflow$" AUTHORIZATION heirflow', database=url.rpartition("/")[2])
+    with leading(f"{url}?options=-csearch_path%3D%22a%24heirflow%24%22", new_election(), "a-1"):
+        pass
+    with pytest.raises(fence_login.FenceTrouble, match="has a dollar sign"):
+        fenced(fence_login.install)

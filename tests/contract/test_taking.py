@@ -142,6 +142,27 @@ def test_a_hook_that_does_not_come_back_is_left_out_by_the_next_store(database_u
         assert last(store, election).because.endswith("could not adopt: the attempt before did not come back")
 
 
+@pytest.mark.parametrize("driver", SERVERS)
+def test_a_hook_that_broke_the_connection_is_left_out_once(driver: str, database_url: DatabaseUrl) -> None:
+    """As where a server waits longer for a lock than a call may last: the second heir's try must win."""
+    election, url, calls = new_election(), database_url(driver), []
+
+    def adopt(conn: sa.engine.Connection, note: str) -> str:
+        calls.append(note)
+        if len(calls) == 1:
+            conn.invalidate()
+            raise OSError("timed out")
+        return "adopted"
+
+    with opened(url, adopt) as store:
+        with pytest.raises(StoreUnavailable):
+            store.exchange(election, Exchange(swap=taking("a", 1, expected=None)))
+        assert store.exchange(election, Exchange(swap=taking("a", 1, expected=None))).swapped
+        assert last(store, election).because.endswith("could not adopt: the attempt before did not come back")
+        assert store.exchange(election, Exchange(swap=taking("b", 2, expected=1))).swapped
+        assert last(store, election).because.endswith("adopted")
+
+
 @pytest.mark.parametrize("swallowed", [False, True])
 @pytest.mark.parametrize("driver", MYSQL)
 def test_a_swap_that_a_deadlock_took_back_is_never_told_as_won(

@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 from heirflow.clock import boottime
 from heirflow.supervise.commands import command_environment
-from heirflow.supervise.events import Gone, Lost
+from heirflow.supervise.events import Ending, Gone, Lost
 from heirflow.supervise.launcher import Guard
 
 
@@ -102,6 +102,8 @@ def main() -> None:
             watched = -1
         for event in events:
             note(type(event).__name__, **asdict(event))
+            if isinstance(event, Ending) and options.get("renews_late"):
+                guard.lease(term_at=now + 5.0, kill_at=now + 5.5)
             if isinstance(event, Gone):
                 renew_at = float("inf")
                 if not options.get("after_gone") and not guard._broken:

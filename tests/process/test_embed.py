@@ -98,3 +98,34 @@ def test_a_deaf_callable_ends_its_process_before_its_lease_does(tmp_path):
         assert time.monotonic() - began < 2.0
         assert b"did not return before its lease ended" in process.stderr.read()
         blocker.close()
+
+
+UNWATCHED = """
+import sys, time
+sys.path.insert(0, {path!r})
+from heirflow import Election
+def work(lead):
+    print("works", flush=True)
+    time.sleep(60)  # deaf to lead.stopping
+try:
+    election = Election("embedded", db_url={url!r}, ttl_s=2, host="deaf")
+    import threading, signal, os
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    election.run(work)
+except KeyboardInterrupt:
+    print("goes on", flush=True)
+    time.sleep(30)
+"""
+
+
+def test_a_callable_whose_member_was_broken_off_does_not_outlive_its_lease(tmp_path):
+    """Ctrl-C ends the loop in which the lease is renewed and watched, and the program goes on."""
+    source = str(Path(__file__).parents[2] / "src")
+    program = UNWATCHED.format(path=source, url=f"sqlite:///{tmp_path / 'line.db'}")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"works\n"
+        assert process.stdout.readline() == b"goes on\n"
+        began = time.monotonic()
+        assert process.wait(timeout=10) == 75
+        assert time.monotonic() - began < 2.0

@@ -158,6 +158,16 @@ def test_the_lease_running_out_is_a_term_and_then_a_kill(stage: Stage) -> None:
     stage.wait_for_nobody()
 
 
+def test_a_renewal_after_its_term_takes_nothing_back(stage: Stage) -> None:
+    """A command that is deaf to the TERM of its lease would otherwise run on for ever, in a member that waits for its end."""
+    stage.run(*stage.command("ignores-term"), ttl_s=1.0, loss_grace_s=0.4, renews_late=True)
+    kill_at = stage.wait_for("start")["kill_at"]
+    gone = stage.wait_for("Gone")
+    assert stage.events("Ending") and gone["because"] == "its lease ran out"
+    assert kill_at <= gone["at"] < kill_at + 0.2
+    stage.wait_for_nobody()
+
+
 def test_renewals_keep_it_alive_and_a_signal_reaches_it(stage: Stage) -> None:
     stage.run(*stage.command("ordinary"), ttl_s=0.8, renew_s=0.1)
     start = stage.wait_for("start")["kill_at"]

@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 from tests.process.stage import SOURCE, wait_until
 
+from heirflow.clock import boottime
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.local import ask
 from heirflow.supervise.commands import preloaded
+from heirflow.supervise.events import GuardEvent, StandbyGone, Standing
+from heirflow.supervise.launcher import Guard
 from heirflow.supervise.processes import lives
 
 GATE = SOURCE / "heirflow" / "supervise" / "gate.py"
@@ -263,3 +266,24 @@ def test_cold_starts_only_when_taking_charge(line: Line) -> None:
     line.start("a", "--preload", "slow_import", "--cold")
     line.wait_for("a", "command_pid")
     assert "standby" not in line.log("a")
+
+
+def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "slow_import.py").write_text("import time; time.sleep(600)\n")
+    argv = preloaded(["python", "-m", "program"], "slow_import")
+    guard = Guard(argv=argv, cwd=str(folder), guard_limit_s=2.0)
+    guard.standing_limit_s = 1.0
+    guard.spawn()
+    try:
+        guard.standby(argv=argv, env={**os.environ, "OUT": str(folder / "out")})
+        seen: list[GuardEvent] = []
+
+        def ended() -> bool:
+            seen.extend(guard.poll(boottime()))
+            return any(isinstance(event, StandbyGone) for event in seen)
+
+        wait_until(ended, "the standby is given up")
+        assert seen[-1].because == "it did not come to its gate in time"  # type: ignore[union-attr]
+        assert not any(isinstance(event, Standing) for event in seen)
+    finally:
+        guard.close()

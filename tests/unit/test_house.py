@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "standing": {"election"},
     "aside": {"supervise"},
     "health": {"aside", "clock", "supervise", "text"},
-    "herald": {"aside", "clock", "election", "journal"},
+    "herald": {"aside", "clock", "election", "journal", "text"},
     "member": {"errors", "clock", "health", "herald", "local", "standing", "worker", "election", "stores", "supervise"},
     "run": {"aside", "errors", "health", "herald", "journal", "local", "member", "election", "stores", "supervise"},
     "status": {"errors", "clock", "text", "member", "election", "stores"},

@@ -50,6 +50,33 @@ def test_trust_is_counted_from_before_the_question() -> None:
     assert b.did(ExtendLease).kill_at == pytest.approx(2.01 + 10 - 1 - 0.25)
 
 
+def test_a_renewal_that_wins_after_the_lease_told_the_command_to_end_extends_nothing() -> None:
+    b = leader()
+    b.at(2.01)
+    b.fail(2.02)
+    b.at(7.6)
+    assert b.state.ask is not None
+    b.at(7.76, CommandEnding("its lease is running out"))
+    b.answer(7.8)
+    assert b.did_not(ExtendLease)
+    b.at(8.8, CommandGone(-9, "its lease ran out"))
+    assert b.state.command is Command.NONE and b.state.term is None
+
+
+def test_an_heir_that_takes_charge_is_given_twice_the_time_of_a_check_in() -> None:
+    b = heir()
+    for second in (2.0, 4.0, 6.0, 8.0):
+        b.check_in(second)
+    b.at(10.0)
+    b.answer(10.01)
+    assert b.asked.purpose is Purpose.TAKE and b.asked.asked_at == pytest.approx(10.01)
+    b.at(10.01 + 1.4 * b.timings.call_limit_s)
+    assert b.asked.purpose is Purpose.TAKE, "not given up after the limit of a check-in"
+    assert b.answer(10.01 + 1.5 * b.timings.call_limit_s)[0].startswith("took charge")
+    # Trust counts from before the question all the same.
+    assert b.did(StartCommand).kill_at == pytest.approx(10.01 + 10 - 1 - 0.25)
+
+
 def test_an_heir_waits_the_whole_ttl_from_the_answer_that_it_read() -> None:
     b = heir()
     for second in (2.0, 4.0, 6.0, 8.0):

@@ -139,3 +139,23 @@ def count_wakings(worker: Worker, wakes: Callable[[], bool], within_s: float = 1
             count += 1
             worker.take()
     return count
+
+
+def test_a_thread_that_cannot_be_had_is_asked_for_again(
+    worker: Worker, answers: threading.Event, hang: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of processes a member must not end: its command and its lease go on."""
+    start = threading.Thread.start
+
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        hang(1)
+        said = worker.submit(8, Exchange())
+        assert said is not None and "no other can be begun" in said.error
+    assert threading.Thread.start is start
+    answers.set()
+    assert worker.submit(9, Exchange()) is None
+    assert outcome_of(worker, 9).reading is not None

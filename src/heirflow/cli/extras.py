@@ -47,7 +47,6 @@ def extras_for(
     """
     extras = Extras()
     for off, on in (
-        ("cold", "preload"),
         ("no-health", "health-cmd"),
         ("no-health", "health-url"),
         ("health-cmd", "health-url"),
@@ -62,7 +61,9 @@ def extras_for(
             f"--health-timeout must be at least {LEAST_HEALTH_TIMEOUT_S:g} s; --no-health turns the looks off"
         )
     if component is None:
-        if config["preload"]:
+        if config["preload"] and config["cold"]:
+            extras.sentences.append(f"heirs are cold ({config.settings['cold'].origin}), and nothing is preloaded")
+        elif config["preload"]:
             extras.standby_argv = preloaded(command, config["preload"])
     elif config["preload"]:
         raise ConfigError(

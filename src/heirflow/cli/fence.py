@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -104,9 +105,11 @@ def _finding(config: Config) -> Finding:
 
 def _by_superuser(config: Config, act: Callable[[Connection, Tables], T]) -> T:
     """Do something in one transaction. Raises `FenceTrouble` where there is no such trigger."""
-    from heirflow.stores.fence_login import FenceTrouble
+    from heirflow.stores.fence_login import FenceTrouble, pinned
     from heirflow.stores.sql import SqlStore
 
+    if config.db_url.startswith("postgres"):
+        config = replace(config, connect_args=pinned(config.db_url, config.connect_args))
     store = store_for_people(config)
     assert isinstance(store, SqlStore)
     try:

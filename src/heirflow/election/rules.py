@@ -193,7 +193,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
                 state = replace(state, note="")
             if ask.purpose is Purpose.TAKE:
                 because = (f"took charge for term {swap.record.term}: {swap.record.because}",)
-            if state.command is not Command.NONE:
+            if state.command is not Command.NONE and not state.losing:
                 acts = (ExtendLease(*timings.moments(trusted_until)),)
     released = record is not None and record.leader is None and record.term == state.term
     if released and state.command is Command.NONE and (state.stop is not None or state.leaving is not None):
@@ -228,7 +228,7 @@ def _not_answered(state: State, because: str, fatal_code: int | None, now: float
 
 def _gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step:
     stop, ran_s = state.stop, now - state.command_since
-    lost = (stop is not None and stop.then is Then.LOST) or now >= state.trusted_until
+    lost = state.losing or now >= state.trusted_until
     state = replace(state, command=Command.NONE, command_since=NEVER)
     if lost:
         sentence = stop.because if stop is not None else event.because
@@ -278,7 +278,7 @@ def _stop_asked(state: State, event: StopAsked, now: float, timings: Timings) ->
     if state.command is Command.RUNNING:
         state = replace(state, command=Command.STOPPING, stop=Stop(Then.LEAVE, event.because))
         return Step(state, (StopCommand(timings.stop_timeout_s),), (f"{event.because}: stopping the command",))
-    if state.stop is None or state.stop.then is not Then.LOST:
+    if not state.losing:
         state = replace(state, stop=Stop(Then.LEAVE, event.because) if state.term is not None else None)
     return Step(state, because=(f"{event.because}: leaving the line",))
 
@@ -318,7 +318,7 @@ def _obey(state: State, now: float, timings: Timings) -> Step:
     record = state.record
     if record is None or not talk.holds(state) or state.leaving is not None:
         return Step(state)
-    if record.paused and state.stop is not None and state.command is Command.NONE and state.stop.then is not Then.LOST:
+    if record.paused and state.stop is not None and state.command is Command.NONE and not state.losing:
         # Paused while the command ended for somebody else, who may not take charge now. No release of ours is under way: one
         # that was given up was for a version before the pause.
         because = f"{state.stop.because}, but the election is paused: the command is started again here"

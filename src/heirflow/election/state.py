@@ -154,6 +154,11 @@ class State:
     failed_calls: int = 0
     lost_swaps: int = 0
 
+    @property
+    def losing(self) -> bool:
+        """Whether what runs here is ending because its lease is, or is not ours any more: nothing takes that back."""
+        return self.stop is not None and self.stop.then is Then.LOST
+
 
 # ---- what can happen ------------------------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ def names_me(state: State) -> bool:
 def wish(state: State, now: float, timings: Timings) -> Wish:
     """What to ask for, from the facts alone."""
     if state.known and holds(state):
-        ending = state.stop is not None and state.stop.then is not Then.LOST
+        ending = state.stop is not None and not state.losing
         if state.command is Command.NONE and (ending or state.leaving is not None):
             return _release(state)
         return _renew(state, timings)
@@ -85,9 +85,11 @@ def patience_s(state: State, timings: Timings) -> float:
     """How long the exchange that is under way may take.
 
     Who does not lead and got no answer is more patient the next time: to connect and to find the tables costs a dozen round
-    trips, and where these take longer than a call may, giving up in the middle each time would be for ever.
+    trips, and where these take longer than a call may, giving up in the middle each time would be for ever. Nor does an heir hurry
+    that takes charge: that costs twice what a check-in does, and with the old sessions to end and tasks to adopt more.
     """
-    hurried = state.term is not None or state.failed_calls == 0
+    taking = state.ask is not None and state.ask.purpose is Purpose.TAKE
+    hurried = (state.term is not None or state.failed_calls == 0) and not taking
     return timings.call_limit_s if hurried else 2 * timings.call_limit_s
 
 

@@ -15,7 +15,10 @@ have another name until its gate opens, and a member that leads again is named b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -82,6 +85,18 @@ class Condition:
     sentence: str
 
 
+def pinned(url: str, connect_args: Mapping[str, Any]) -> dict[str, Any]:
+    """`connect_args` for a superuser's connection, in which a name without a schema means what PostgreSQL itself calls so.
+
+    A database's owner may set another meaning for every session there, and so have a superuser call functions of theirs.
+    Options of the connection go before that; those that the superuser gave come last, and win.
+    """
+    given = connect_args.get("options", "")
+    with suppress(sa.exc.ArgumentError, ValueError):  # who opens it says what is wrong with it
+        given = given or sa.engine.make_url(url).query.get("options", "")
+    return {**connect_args, "options": f"-c search_path=pg_catalog -c check_function_bodies=on {given}".strip()}
+
+
 def condition(conn: sa.engine.Connection, here: Tables) -> Condition:
     """What any role can see about the trigger in this database."""
     version, shown = conn.execute(
@@ -127,6 +142,8 @@ def install(conn: sa.engine.Connection, here: Tables) -> None:
         raise FenceTrouble("only a superuser may make a login trigger; give --db-url with one, once")
     _refuse_foreign(conn)
     schema = schema_of(conn, here)
+    if "$" in schema:  # it will stand in a quoted function body
+        raise FenceTrouble(f"the schema {schema!r} has a dollar sign in its name, which the login trigger cannot have")
     election, event = _tables(here, schema)
     refusal = _REFUSAL.format(election=election, event=event)
 

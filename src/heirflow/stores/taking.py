@@ -29,7 +29,7 @@ class _TooLate(Exception):
 
 
 class Hook:
-    """A callable of somebody else's, and whether it has come back from its last use."""
+    """A callable of somebody else's, and whether its last use came to no end: it hangs, or broke the connection."""
 
     def __init__(self, on_taken: OnTaken) -> None:
         self.on_taken = on_taken
@@ -47,7 +47,8 @@ def carry_out(
 ) -> str | None:
     """The hook's sentence, or one that says why it could not, from within a savepoint. Raises when the swap is in doubt."""
     if hook.away:
-        # A hook that never comes back must keep nobody from taking charge twice.
+        # A hook that never comes back, or not in time, must keep nobody from taking charge twice.
+        hook.away = False
         return "could not adopt: the attempt before did not come back"
     savepoint = conn.begin_nested()
     hook.away = True
@@ -62,8 +63,7 @@ def carry_out(
         sentence = f"could not adopt: {_first_line(error)}"
     else:
         savepoint.commit()
-    finally:
-        hook.away = False
+    hook.away = False
     flavour.hurry(conn, None)
     return sentence
 

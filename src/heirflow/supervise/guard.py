@@ -66,7 +66,7 @@ class Guard:
     ) -> None:
         self.channel, self.request, self.backstop_pid, self.cgroup = channel, request, backstop_pid, cgroup
         self.inbox = self.outbox = b""
-        self.member_gone = self.backstop_gone = self.leaving = False
+        self.member_gone = self.backstop_gone = self.leaving = self.losing = False
         self.command = self.main_pid = self.group = 0  # `command`: the main process while it is not reaped
         self.running = False  # from fork until proved gone
         self.serial = 0  # the member's number for what runs
@@ -174,8 +174,8 @@ class Guard:
         elif what == "bye":
             self.leaving = True
             self.kill("its member is done")
-        elif what == "lease":  # one that comes after kill_at changes nothing: the tree is being killed
-            if now < self.kill_at < message["kill_at"]:
+        elif what == "lease":  # one that comes after kill_at, or after its TERM, changes nothing: the command is ending
+            if now < self.kill_at < message["kill_at"] and not self.losing:
                 self.kill_at = message["kill_at"]
                 self.term_at = None if self.term_at is None else message["term_at"]
                 self.tell_backstop("deadline", self.kill_at)
@@ -237,7 +237,7 @@ class Guard:
 
     def set_deadline(self, term_at: float | None, kill_at: float) -> None:
         self.term_at, self.kill_at, self.again_at, self.stop_at = term_at, kill_at, None, FOREVER
-        self.ending = "it ended by itself"
+        self.ending, self.losing = "it ended by itself", False
         self.tell_backstop("deadline", None if kill_at == FOREVER else kill_at)
 
     def tell_backstop(self, what: str, value: Any) -> None:
@@ -283,7 +283,7 @@ class Guard:
         elif now >= self.stop_at:
             self.kill("it did not stop in time")
         elif self.term_at is not None and now >= self.term_at:
-            self.term_at = None
+            self.term_at, self.losing = None, True
             self.ending = "it ended because its lease was running out"
             self.term()
             self.say("ending", because="its lease is running out")

@@ -38,6 +38,8 @@ GRACE_S = 1.0
 CLOSE_LIMIT_S = 5.0
 HELLO_LIMIT_S = 5.0
 """How long a new guard may take to say its first word: a busy host starts programs slowly."""
+STANDING_LIMIT_S = 300.0
+"""From a standby's start to its gate: imports on a busy host take a minute, hung ones for ever."""
 SOON_S = 0.005
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """The whole environment of guard and helper: whatever else the member knows, such as a password, is not theirs."""
@@ -65,6 +67,7 @@ class Guard:
         """
         self.argv, self.cwd, self.name = list(argv), cwd, name
         self.guard_limit_s, self.clock, self.use_cgroup = guard_limit_s, clock, use_cgroup
+        self.standing_limit_s = STANDING_LIMIT_S
         self.spare: set[int] = set()
         """Children of this process that are not the guard's and must not be killed or reaped here (hooks, other guards)."""
         self.collects = False
@@ -77,6 +80,7 @@ class Guard:
         self.waiting = False
         """From `standby` until `start` or `StandbyGone`."""
         self._standby_env: dict[str, str] = {}
+        self._stand_by, self._overdue = float("inf"), ""  # when a standby is given up that is not at its gate
         self._serial = 0
         """Number of the last `start` or `standby`, which "gone" repeats: one that crossed our next order is not about it."""
         self._socket: socket.socket | None = None
@@ -129,6 +133,7 @@ class Guard:
         """Run this program up to its gate; `start` then opens it. It is told by `Standing`, or `StandbyGone`."""
         self._serial += 1
         self.waiting, self._standby_env = True, dict(env)
+        self._stand_by, self._overdue = self.clock() + self.standing_limit_s, ""
         self._say("standby", **self._program(argv, env))
 
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
@@ -194,6 +199,9 @@ class Guard:
         if not self._broken:
             self._flush()
             self._look_for_frost(now)
+            if self.waiting and now >= self._stand_by:
+                self._stand_by, self._overdue = float("inf"), "it did not come to its gate in time"
+                self.kill()
         if self._broken:
             self._sweep(now, events)
         self._polled_at = now
@@ -205,7 +213,7 @@ class Guard:
             return float("inf")
         if self._broken:
             return self._polled_at + SOON_S
-        moments = [float("inf")]
+        moments = [self._stand_by if self.waiting else float("inf")]
         if self._outbox:
             moments.append(self._polled_at + SOON_S)
         if self.running:
@@ -282,6 +290,7 @@ class Guard:
         elif what == "stuck":
             events.append(Stuck(tuple(message["pids"])))
         elif what == "standing" and self.waiting:
+            self._stand_by = float("inf")
             events.append(Standing(message["pid"]))
         elif what == "note":
             events.append(Note(message["text"]))
@@ -292,7 +301,7 @@ class Guard:
                 status = None if because.startswith(("its guard", "its backstop")) else message["status"]
                 events.append(Gone(status, because, message["took_s"]))
             elif self.waiting:
-                events.append(StandbyGone(message["status"], message["because"]))
+                events.append(StandbyGone(message["status"], self._overdue or message["because"]))
             self.running = self.waiting = False
 
     def _reap(self) -> None:

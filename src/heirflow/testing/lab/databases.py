@@ -79,9 +79,13 @@ class Database:
             self._await("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
 
     def whole(self) -> None:
-        """Wait until a commit need not wait: a standby that lost its primary takes a moment to come back."""
+        """Wait until a commit need not wait: a standby that lost its primary takes a moment to come back.
+
+        A primary calls a standby synchronous that was cut off, until it notices; a commit of its own tells whether it is there.
+        """
         if self.standby is not None and self.standby.pid is not None:
             self._await("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
+            self.server.sql("SELECT pg_logical_emit_message(true, 'lab', '')", database="postgres")
 
     def _await(self, question: str, answer: str) -> None:
         until = time.monotonic() + 30

@@ -184,6 +184,14 @@ def _outage(way: outages.Outage) -> Strike:
 
 
 @contextlib.contextmanager
+def _sessions_ended(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
+    with outages.superuser(stage.database.server) as end_theirs:
+        if not end_theirs():
+            raise NotNow("no member has a session")
+    yield
+
+
+@contextlib.contextmanager
 def _immediate(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
     stage.database.server.immediate()
     yield
@@ -296,7 +304,7 @@ _OTHERS: dict[str, Strike] = {
     "connections full": _outage(outages.connections_exhausted),
     "disk full": _outage(outages.disk_full),
     "record locked": _outage(outages.record_locked),
-    "sessions ended": _outage(outages.sessions_ended),
+    "sessions ended": _sessions_ended,
     "promote synchronous": _promoted(synchronous=True),
     "promote asynchronous": _promoted(synchronous=False),
     "clock of host": _jump,
