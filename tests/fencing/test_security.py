@@ -19,6 +19,7 @@ from tests.contract.drivers import MYSQL, POSTGRES
 from tests.contract.test_wills import carry_out, sent
 from tests.fencing.test_recipe import blocks
 
+from heirflow.cli.tables import CELL_LIMIT
 from heirflow.election.record import Exchange
 from heirflow.stores import StoreMisfit, StoreUnavailable, open_store
 from heirflow.testing.pooler import pooler
@@ -27,11 +28,19 @@ from heirflow.testing.servers import Server, mariadb_server, postgres_server
 from heirflow.testing.store_tools import HOSTILE, new_election, take, who
 
 ROLES = {"heirflow_member": "change-me-1", "heirflow_reader": "change-me-2", "heirflow_operator": "change-me-3"}
+MEMBER = "this role may do all that a member does, and may not make tables: upgrades need `heirflow init` as another"
 
 
 def heirflow(url: str, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "HEIRFLOW_DB_URL": url}
     return subprocess.run([sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env)
+
+
+def doctor(url: str) -> tuple[int, str, str]:
+    """Its exit code, and what it finds about the role: the level, and the sentence."""
+    answer = heirflow(url, "doctor", "--json")
+    [found] = [each for each in json.loads(answer.stdout)["findings"] if each["topic"] in {"rights", "tables"}]
+    return answer.returncode, found["level"], found["sentence"]
 
 
 @pytest.fixture(params=[POSTGRES[0], MYSQL[0]])
@@ -71,7 +80,13 @@ def test_each_role_can_do_its_work_and_no_more(as_role: Callable[[str], str]) ->
     member.exchange(election, Exchange(who("d-4"), join=True, forget=("c-3",)))
     member.exchange(election, Exchange(who("d-4"), leave=True))
 
+    assert doctor(as_role("heirflow_member")) == (0, "note", MEMBER)
+
     reader = as_role("heirflow_reader")
+    code, level, sentence = doctor(reader)
+    assert (code, level) == (0, "warning")
+    assert sentence.startswith("this role is good for reading, not for orders or a member")
+    assert len(sentence) < CELL_LIMIT, "the table would cut it off"
     assert heirflow(reader, "status", election).returncode == 0
     assert "b-2 took charge" in heirflow(reader, "history", election).stdout
     assert heirflow(reader, "pause", election).returncode != 0
@@ -83,6 +98,12 @@ def test_each_role_can_do_its_work_and_no_more(as_role: Callable[[str], str]) ->
     store.close()
 
     operator = as_role("heirflow_operator")
+    code, level, sentence = doctor(operator)
+    assert (code, level) == (0, "warning")
+    assert sentence == (
+        "this role is good for reading and orders, not for a member: it lacks INSERT on heirflow_election; "
+        "INSERT, UPDATE, DELETE on heirflow_member (docs/security.md)"
+    )
     for words in (("pause", election), ("resume", election), ("drain", "b-2"), ("drain", "b-2", "--undo")):
         answer = heirflow(operator, *words)
         assert answer.returncode == 0, answer.stderr

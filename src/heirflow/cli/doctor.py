@@ -35,7 +35,8 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
     """Look for what could keep an election from its promises. Exit code 1 when there is a problem.
 
     Changes nothing. Looks at the settings, the folder for probes and the store: is it reached directly or through a pooler,
-    how do its clock and ours differ, what may we do there, could a failover of the database forget writes.
+    how do its clock and ours differ, what may we do there, could a failover of the database forget writes. Run it as the user
+    and with the role of the members: that another role may not be one is a warning only.
 
     \b
     heirflow doctor
