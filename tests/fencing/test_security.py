@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -114,6 +114,28 @@ def test_each_role_can_do_its_work_and_no_more(as_role: Callable[[str], str]) ->
         store.exchange("made up", Exchange(swap=take("e-5", 1, 1, expected=None)))
     store.close()
     member.close()
+
+
+def test_tables_in_the_schema_of_an_airflow(new_database: Callable[[str], str], postgres: Server) -> None:
+    owner = new_database(POSTGRES[0])
+    database = owner.rpartition("/")[2]
+    postgres.sql("CREATE SCHEMA airflow AUTHORIZATION heirflow", database=database)
+    made = heirflow(f"{owner}?options=-csearch_path%3Dairflow", "init")
+    assert made.stdout.endswith("; every other role needs the GRANTs of docs/security.md\n"), made.stderr
+    (statements,) = blocks("security.md", "sql postgresql")
+    usage = f"GRANT USAGE ON SCHEMA airflow TO {', '.join(ROLES)}"
+    postgres.sql(f"SET search_path TO airflow; {statements} {usage}", database=database)
+    member, reader = (
+        sa.engine.make_url(owner).set(username=role, password=ROLES[role]).render_as_string(hide_password=False)
+        for role in ("heirflow_member", "heirflow_reader")
+    )
+    try:
+        with closing(open_store(member, call_limit_s=5, schema="airflow")) as store:
+            assert store.exchange("nightly", Exchange(who("a-1"), join=True)).members
+        assert heirflow(f"{reader}?options=-csearch_path%3Dairflow", "status", "nightly").returncode == 0
+    finally:
+        for role in ROLES:
+            postgres.sql(f"DROP OWNED BY {role}; DROP ROLE {role}", database=database)
 
 
 @pytest.fixture(scope="module")

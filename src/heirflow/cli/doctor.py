@@ -105,7 +105,7 @@ def _store(config: Config) -> list[Finding]:
 def init(*, as_json: bool, **flags: Any) -> int:
     """Make HeirFlow's tables. Members do that themselves where they may; this is for roles that may not.
 
-    Run it once with a role that may create tables. Safe to run again.
+    Run it once with a role that may create tables. Safe to run again. Other roles then need the GRANTs of docs/security.md.
 
     \b
     HEIRFLOW_DB_URL_FILE=owner-url heirflow init
@@ -114,5 +114,7 @@ def init(*, as_json: bool, **flags: Any) -> int:
     with opened(config, create=True):
         pass
     shown = place(config)
-    sentence = f"HeirFlow's tables are in {shown}"
+    # Who owns the tables may use them; others meet "permission denied" at their first check-in. SQLite has no roles.
+    grants = "" if config.db_url.startswith("sqlite") else "; every other role needs the GRANTs of docs/security.md"
+    sentence = f"HeirFlow's tables are in {shown}{grants}"
     return told(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)
