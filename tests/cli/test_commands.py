@@ -253,10 +253,31 @@ class TestDoctor:
         assert "hunter2" not in answer.out + answer.err
 
     def test_it_makes_nothing(self, heirflow: Callable, home: Path) -> None:
+        before = sorted(home.rglob("*"))
         answer = heirflow("doctor", "--json")
-        [found] = [each for each in json.loads(answer.out)["findings"] if each["topic"] == "store"]
-        assert found["level"] == "note" and "does not exist yet" in found["sentence"]
-        assert not list(home.rglob("line.db*"))
+        found = {each["topic"]: each for each in json.loads(answer.out)["findings"]}
+        assert found["store"]["level"] == "note" and "does not exist yet" in found["store"]["sentence"]
+        assert (
+            found["probes"]["sentence"] == f"members on this host can be asked in {home}/run, which the first one makes"
+        )
+        assert sorted(home.rglob("*")) == before
+
+    def test_it_leaves_the_folder_for_probes_as_it_is(self, heirflow: Callable, home: Path) -> None:
+        def probes() -> tuple[str, str]:
+            findings = json.loads(heirflow("doctor", "--json").out)["findings"]
+            [found] = [each for each in findings if each["topic"] == "probes"]
+            return found["level"], found["sentence"]
+
+        folder = home / "run"
+        folder.mkdir()
+        folder.chmod(0o777)
+        assert probes() == ("note", f"others may write {folder}; the next member on this host takes that right away")
+        assert folder.stat().st_mode & 0o777 == 0o777
+        folder.chmod(0o700)
+        assert probes() == ("ok", f"members on this host can be asked in {folder}")
+        folder.rmdir()
+        folder.touch()
+        assert probes()[0] == "warning" and "is not a folder" in probes()[1]
 
 
 def test_init_makes_the_tables_twice(heirflow: Callable, home: Path) -> None:

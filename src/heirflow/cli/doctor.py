@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from heirflow.cli.common import (
 )
 from heirflow.config import Config
 from heirflow.errors import HeirflowError
-from heirflow.local import prepare
+from heirflow.local import OTHERS_WRITE, mode_of
 from heirflow.stores import Finding
 from heirflow.text import masked
 
@@ -81,11 +82,19 @@ def _settings(config: Config) -> Finding:
 
 def _run_dir(config: Config) -> Finding:
     folder = Path(config["run-dir"])
+    above = next((parent for parent in folder.parents if os.access(parent, os.F_OK)), folder)
     try:
-        prepare(folder)
+        mode = mode_of(folder)
+        if mode is None and not os.access(above, os.W_OK | os.X_OK):
+            raise HeirflowError(f"cannot make the folder for probes {folder}: {above} may not be written")
     except HeirflowError as error:
         return Finding("probes", "warning", f"{error}; without it `heirflow probe` gets no answer")
-    return Finding("probes", "ok", f"members on this host can be asked in {folder}")
+    if mode is not None and mode & OTHERS_WRITE:
+        return Finding(
+            "probes", "note", f"others may write {folder}; the next member on this host takes that right away"
+        )
+    made = ", which the first one makes" if mode is None else ""
+    return Finding("probes", "ok", f"members on this host can be asked in {folder}{made}")
 
 
 def _store(config: Config) -> list[Finding]:
