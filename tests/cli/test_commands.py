@@ -319,6 +319,20 @@ class TestConfig:
         assert settings["label"]["origin"] == "file heirflow.toml"
         assert settings["db-url"]["origin"] == "environment HEIRFLOW_DB_URL"
 
+    def test_numbers_that_are_refused_are_shown_with_their_origins(
+        self, heirflow: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HEIRFLOW_CHECK_IN", "2s")
+        said = heirflow("config", "--ttl", "3s")
+        assert said.code == 78
+        assert re.search(r"^check-in +2s +environment HEIRFLOW_CHECK_IN$", said.out, re.MULTILINE)
+        assert said.err.startswith("heirflow: ttl 3 s is too short")
+        told = heirflow("config", "--ttl", "3s", "--json")
+        assert (told.code, told.err) == (78, said.err)
+        shown = json.loads(told.out)
+        assert shown["settings"]["ttl"] == {"value": 3.0, "origin": "flag --ttl"}
+        assert f"heirflow: {shown['trouble']}\n" == said.err
+
     def test_no_password_is_shown(self, heirflow: Callable) -> None:
         for args in (["config"], ["config", "--json"]):
             answer = heirflow(*args, "--db-url", "mysql://me:hunter2@db/x?password=hunter2")
