@@ -10,14 +10,18 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from heirflow import __version__
 from heirflow.cli import COMMANDS
+from heirflow.cli.common import settled
+from heirflow.cli.status import _looks
 from heirflow.election.record import ANYONE, CheckIn, Exchange, Swap, What
 from heirflow.stores import Store
+from heirflow.stores.sql import SqlStore
 
 
 def on_a_terminal(*args: str, **env: str) -> str:
@@ -71,7 +75,9 @@ class TestStatus:
 
     def test_json(self, heirflow: Callable, line: Callable) -> None:
         line("beat", "a", "b", "c")
-        (snapshot,) = json.loads(heirflow("status", "--json").out)["elections"]
+        seen = json.loads(heirflow("status", "--json").out)
+        assert (seen["fence"]["state"], seen["trouble"]) == ("lease only", None)
+        (snapshot,) = seen["elections"]
         assert (snapshot["leader"], snapshot["heir"], snapshot["term"]) == ("a", "b", 1)
         assert [standing["place"] for standing in snapshot["succession"]] == ["leader", "heir", "3rd"]
 
@@ -183,8 +189,6 @@ class TestOrders:
     ) -> None:
         line("beat", "a", "b")
         from dataclasses import replace
-
-        from heirflow.stores.sql import SqlStore
 
         ask, renewals = SqlStore.exchange, []
 
@@ -345,11 +349,25 @@ def test_watch_says_that_the_store_is_away_and_goes_on_when_it_is_back(heirflow:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         away = json.loads(process.stdout.readline())
-        assert away["elections"] == []
+        assert (away["elections"], away["fence"]) == ([], None)
         assert "line.db does not exist" in away["trouble"]
         assert heirflow("init").code == 0
         back = (json.loads(line) for line in process.stdout)
-        assert any(seen["trouble"] is None for seen, _ in zip(back, range(20), strict=False))
+        seen = next(seen for seen in islice(back, 20) if seen["trouble"] is None)
+        assert seen["fence"]["state"] == "lease only"
         process.send_signal(2)
         process.stdout.read()
     assert process.returncode == 130
+
+
+def test_watch_shows_the_fence_too_and_asks_for_it_less_often(
+    line: Callable, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line("beat", "a", "b")
+    fence, asked = SqlStore.fence, []
+    monkeypatch.setattr(SqlStore, "fence", lambda self: asked.append(True) or fence(self))
+    monkeypatch.setattr("heirflow.cli.status.REDRAW_EVERY_S", 0)
+    looks = list(islice(_looks(store, settled({})), 5))
+    assert len(asked) == 1
+    for look in looks:
+        assert look.text("").startswith("beat ") and "\nlease only: " in look.text("")
