@@ -1,0 +1,51 @@
+"""What a member says of itself to those who ask on its host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tests.unit.election import Story, heir, leader
+
+from heirflow.election.state import Readiness, StopAsked
+from heirflow.standing import facts_about
+
+
+def facts(story: Story) -> dict[str, Any]:
+    return facts_about("beat", story.state, {}, story.now, story.timings)
+
+
+def ready_and_able(story: Story) -> tuple[bool, bool]:
+    found = facts(story)
+    return found["ready"], found["able"]
+
+
+def test_an_heir_is_able_while_its_standby_is_up() -> None:
+    b = heir()
+    assert (ready_and_able(b), facts(b)["state"]) == ((True, True), "heir")
+    b.at(0.5, Readiness(False, "starting"))
+    assert ready_and_able(b) == (True, False)
+    assert facts(b)["sentence"] == "joined, and cannot take charge now"
+    b.at(1.0, Readiness(True, "waits at the gate"))
+    assert ready_and_able(b) == (True, True)
+
+
+def test_who_is_drained_is_ready_and_not_able() -> None:
+    b = heir()
+    b.rows["b"] = replace(b.rows["b"], drained=True)
+    b.check_in(2.1)
+    assert (ready_and_able(b), facts(b)["sentence"]) == ((True, False), "drained: it stands aside")
+
+
+def test_who_does_not_reach_the_store_is_neither() -> None:
+    b = heir()
+    b.at(2.1)
+    b.fail(2.2)
+    assert ready_and_able(b) == (False, False)
+
+
+def test_a_leader_is_able_until_it_leaves() -> None:
+    b = leader()
+    assert (ready_and_able(b), facts(b)["leader"]) == ((True, True), True)
+    b.at(0.5, StopAsked("SIGTERM"))
+    assert ready_and_able(b) == (False, False)
