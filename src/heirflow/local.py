@@ -22,6 +22,7 @@ from heirflow.errors import HeirflowError
 
 PATH_LIMIT = 100
 """Bytes that the path of a unix socket may have on every system that we know (Linux 107, macOS 103)."""
+OTHERS_WRITE = 0o022
 ANSWER_LIMIT = 64 * 1024
 BACKLOG = 16
 
@@ -50,15 +51,26 @@ def prepare(run_dir: Path) -> None:
     """Make the folder for this user alone. Raises `HeirflowError` when somebody else could put sockets there."""
     try:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = run_dir.lstat()
     except OSError as error:
         raise HeirflowError(f"cannot make the folder for probes {run_dir}: {error.strerror}") from None
+    mode = mode_of(run_dir)
+    if mode is not None and mode & OTHERS_WRITE:
+        run_dir.chmod(mode & ~OTHERS_WRITE)
+
+
+def mode_of(run_dir: Path) -> int | None:
+    """Who may do what in the folder; None: it is not there. Changes nothing. Raises `HeirflowError` where it is not our own."""
+    try:
+        state = run_dir.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HeirflowError(f"cannot look at the folder for probes {run_dir}: {error.strerror}") from None
     if not stat.S_ISDIR(state.st_mode):
         raise HeirflowError(f"{run_dir} is not a folder; choose another --run-dir")
     if state.st_uid != os.geteuid():
         raise HeirflowError(f"{run_dir} belongs to another user; choose another --run-dir")
-    if stat.S_IMODE(state.st_mode) & 0o022:
-        run_dir.chmod(stat.S_IMODE(state.st_mode) & ~0o022)
+    return stat.S_IMODE(state.st_mode)
 
 
 class LocalDoor:

@@ -17,6 +17,7 @@ def facts_about(
     leads = talk.holds(state) and now < state.trusted_until
     order = [row.id for row in line.line(state, now, timings)]
     place = order.index(state.me) + (0 if leads else 1) if state.me in order else None
+    ready = state.joined and state.failed_calls == 0 and state.leaving is None
     name, sentence = _standing(state, place, leads=leads)
     return {
         "election": election,
@@ -25,7 +26,8 @@ def facts_about(
         "pid": state.pid,
         "state": name,
         "live": True,
-        "ready": state.joined and state.failed_calls == 0 and state.leaving is None,
+        "ready": ready,
+        "able": ready and (leads or place is not None),
         "leader": leads,
         "term": state.term,
         "place": place,
@@ -46,8 +48,10 @@ def _standing(state: State, place: int | None, *, leads: bool) -> tuple[str, str
         return "heir", "next in line"
     if place is not None:
         return "in line", f"place {place} in the line"
+    if state.drained:
+        return "not ready", "drained: it stands aside"
     if state.joined:
-        return "not ready", "joined, and not ready to take charge"
+        return "not ready", "joined, and cannot take charge now"
     return "not ready", "has not joined the line yet"
 
 

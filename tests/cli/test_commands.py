@@ -10,14 +10,18 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from heirflow import __version__
 from heirflow.cli import COMMANDS
+from heirflow.cli.common import settled
+from heirflow.cli.status import _looks
 from heirflow.election.record import ANYONE, CheckIn, Exchange, Swap, What
 from heirflow.stores import Store
+from heirflow.stores.sql import SqlStore
 
 
 def on_a_terminal(*args: str, **env: str) -> str:
@@ -71,7 +75,9 @@ class TestStatus:
 
     def test_json(self, heirflow: Callable, line: Callable) -> None:
         line("beat", "a", "b", "c")
-        (snapshot,) = json.loads(heirflow("status", "--json").out)["elections"]
+        seen = json.loads(heirflow("status", "--json").out)
+        assert (seen["fence"]["state"], seen["trouble"]) == ("lease only", None)
+        (snapshot,) = seen["elections"]
         assert (snapshot["leader"], snapshot["heir"], snapshot["term"]) == ("a", "b", 1)
         assert [standing["place"] for standing in snapshot["succession"]] == ["leader", "heir", "3rd"]
 
@@ -184,8 +190,6 @@ class TestOrders:
         line("beat", "a", "b")
         from dataclasses import replace
 
-        from heirflow.stores.sql import SqlStore
-
         ask, renewals = SqlStore.exchange, []
 
         def exchange(self: SqlStore, election: str, request: Exchange):
@@ -253,10 +257,31 @@ class TestDoctor:
         assert "hunter2" not in answer.out + answer.err
 
     def test_it_makes_nothing(self, heirflow: Callable, home: Path) -> None:
+        before = sorted(home.rglob("*"))
         answer = heirflow("doctor", "--json")
-        [found] = [each for each in json.loads(answer.out)["findings"] if each["topic"] == "store"]
-        assert found["level"] == "note" and "does not exist yet" in found["sentence"]
-        assert not list(home.rglob("line.db*"))
+        found = {each["topic"]: each for each in json.loads(answer.out)["findings"]}
+        assert found["store"]["level"] == "note" and "does not exist yet" in found["store"]["sentence"]
+        assert (
+            found["probes"]["sentence"] == f"members on this host can be asked in {home}/run, which the first one makes"
+        )
+        assert sorted(home.rglob("*")) == before
+
+    def test_it_leaves_the_folder_for_probes_as_it_is(self, heirflow: Callable, home: Path) -> None:
+        def probes() -> tuple[str, str]:
+            findings = json.loads(heirflow("doctor", "--json").out)["findings"]
+            [found] = [each for each in findings if each["topic"] == "probes"]
+            return found["level"], found["sentence"]
+
+        folder = home / "run"
+        folder.mkdir()
+        folder.chmod(0o777)
+        assert probes() == ("note", f"others may write {folder}; the next member on this host takes that right away")
+        assert folder.stat().st_mode & 0o777 == 0o777
+        folder.chmod(0o700)
+        assert probes() == ("ok", f"members on this host can be asked in {folder}")
+        folder.rmdir()
+        folder.touch()
+        assert probes()[0] == "warning" and "is not a folder" in probes()[1]
 
 
 def test_init_makes_the_tables_twice(heirflow: Callable, home: Path) -> None:
@@ -298,6 +323,20 @@ class TestConfig:
         assert settings["label"]["origin"] == "file heirflow.toml"
         assert settings["db-url"]["origin"] == "environment HEIRFLOW_DB_URL"
 
+    def test_numbers_that_are_refused_are_shown_with_their_origins(
+        self, heirflow: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HEIRFLOW_CHECK_IN", "2s")
+        said = heirflow("config", "--ttl", "3s")
+        assert said.code == 78
+        assert re.search(r"^check-in +2s +environment HEIRFLOW_CHECK_IN$", said.out, re.MULTILINE)
+        assert said.err.startswith("heirflow: ttl 3 s is too short")
+        told = heirflow("config", "--ttl", "3s", "--json")
+        assert (told.code, told.err) == (78, said.err)
+        shown = json.loads(told.out)
+        assert shown["settings"]["ttl"] == {"value": 3.0, "origin": "flag --ttl"}
+        assert f"heirflow: {shown['trouble']}\n" == said.err
+
     def test_no_password_is_shown(self, heirflow: Callable) -> None:
         for args in (["config"], ["config", "--json"]):
             answer = heirflow(*args, "--db-url", "mysql://me:hunter2@db/x?password=hunter2")
@@ -310,11 +349,25 @@ def test_watch_says_that_the_store_is_away_and_goes_on_when_it_is_back(heirflow:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         away = json.loads(process.stdout.readline())
-        assert away["elections"] == []
+        assert (away["elections"], away["fence"]) == ([], None)
         assert "line.db does not exist" in away["trouble"]
         assert heirflow("init").code == 0
         back = (json.loads(line) for line in process.stdout)
-        assert any(seen["trouble"] is None for seen, _ in zip(back, range(20), strict=False))
+        seen = next(seen for seen in islice(back, 20) if seen["trouble"] is None)
+        assert seen["fence"]["state"] == "lease only"
         process.send_signal(2)
         process.stdout.read()
     assert process.returncode == 130
+
+
+def test_watch_shows_the_fence_too_and_asks_for_it_less_often(
+    line: Callable, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line("beat", "a", "b")
+    fence, asked = SqlStore.fence, []
+    monkeypatch.setattr(SqlStore, "fence", lambda self: asked.append(True) or fence(self))
+    monkeypatch.setattr("heirflow.cli.status.REDRAW_EVERY_S", 0)
+    looks = list(islice(_looks(store, settled({})), 5))
+    assert len(asked) == 1
+    for look in looks:
+        assert look.text("").startswith("beat ") and "\nlease only: " in look.text("")

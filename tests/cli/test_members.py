@@ -56,11 +56,12 @@ def test_a_line_of_two(heirflow: Callable, pair: tuple) -> None:
 
     assert heirflow("probe", "leader", "--pid", str(first.process.pid)).code == 0
     assert heirflow("probe", "leader", "--pid", str(second.process.pid)).code == 1
-    for question in ("live", "ready"):
+    for question in ("live", "ready", "able"):
         assert heirflow("probe", question, "--pid", str(second.process.pid)).code == 0
     assert heirflow("probe", "live", "--name", "beat").code == 2
     facts = json.loads(heirflow("probe", "leader", "--json", "--pid", str(first.process.pid)).out)
     assert facts["leader"] is True
+    assert facts["able"] is True
     assert facts["election"] == "beat"
     assert facts["command_pid"] > 0
 
@@ -93,8 +94,12 @@ def test_a_drained_leader_hands_over(heirflow: Callable, pair: tuple) -> None:
     assert heirflow("drain", "host-a").code == 0
     until(lambda: state_of(second.process.pid) == "leader", "the second leads")
     assert "drained" in heirflow("status").out
+    pid = str(first.process.pid)
+    until(lambda: heirflow("probe", "ready", "--pid", pid).code == 0, "it has joined again")
+    assert heirflow("probe", "able", "--pid", pid).code == 1
     heirflow("drain", "host-a", "--undo")
     until(lambda: state_of(first.process.pid) == "heir", "the first is heir again")
+    assert heirflow("probe", "able", "--pid", pid).code == 0
 
 
 def test_the_election_is_named_after_the_command(heirflow: Callable, start: Callable) -> None:

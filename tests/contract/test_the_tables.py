@@ -128,8 +128,9 @@ def test_a_role_that_may_only_change_rows_is_enough(driver: str, request: pytest
     assert store.exchange("e", Exchange(who("a"), swap=take("a", 1, 1, expected=None))).swapped
     assert store.drain("e", "a", True)
     assert len(store.events("e", 5)) == 1
-    rights = [finding for finding in store.examine() if finding.topic == "rights"]
-    assert [finding.level for finding in rights] == ["note"]
+    [rights] = [finding for finding in store.examine() if finding.topic in {"tables", "rights"}]
+    assert rights.level == "note"
+    assert rights.sentence.startswith("this role may do all that a member does, and may not make tables")
     store.close()
 
 
@@ -139,6 +140,48 @@ def test_a_role_that_may_not_make_tables_is_told_what_to_do(driver: str, request
     store = open_store(a_role_that_may_only_change_rows(driver, server, tables=False), call_limit_s=1.5)
     with pytest.raises(StoreMisfit, match="may not make them; run `heirflow init`"):
         store.open()
+    [found] = [finding for finding in store.examine() if finding.topic in {"tables", "rights"}]
+    assert found.level == "problem"
+    assert found.sentence.startswith("HeirFlow's tables are not there and this role may not make them")
+    store.close()
+
+
+@pytest.mark.parametrize("driver", MYSQL)
+def test_a_right_that_comes_with_a_role_of_mysql_is_left_open(driver: str, mariadb: Server) -> None:
+    name = f"granted_{driver}"
+    user = f"{name}@'127.0.0.1'"
+    mariadb.sql(
+        f"CREATE DATABASE {name}; CREATE USER {user} IDENTIFIED BY '{mariadb.password}'; CREATE ROLE {name}_maker;"
+        f"GRANT ALL ON {name}.* TO {name}_maker; GRANT {name}_maker TO {user}; SET DEFAULT ROLE {name}_maker FOR {user}"
+    )
+    store = open_store(mariadb.url(driver, user=name, database=name), call_limit_s=1.5)
+    [found] = [finding for finding in store.examine() if finding.topic == "tables"]
+    assert found.level == "warning" and "could not be seen" in found.sentence
+    store.open()
+    [found] = [finding for finding in store.examine() if finding.topic == "rights"]
+    assert (found.level, found.sentence) == ("ok", "this role may do all that a member does")
+    store.close()
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_a_role_that_may_not_read_is_a_problem(driver: str, new_database: NewDatabase, postgres: Server) -> None:
+    url = new_database(driver)
+    open_and_close(url)
+    database, role = url.rpartition("/")[2], f"blind_{driver}"
+    postgres.sql(f"CREATE ROLE {role} LOGIN PASSWORD '{postgres.password}'")
+    steps = (
+        ("SELECT 1", "may not read HeirFlow's tables (permission denied for table heirflow_meta)"),
+        (f"GRANT SELECT ON heirflow_meta TO {role}", "(permission denied for table heirflow_election)"),
+        # What is in a schema that it may not even use is not there for this role.
+        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC", "are not there and this role may not make them"),
+    )
+    for statement, told in steps:
+        postgres.sql(statement, database=database)
+        store = open_store(postgres.url(driver, user=role, database=database), call_limit_s=1.5)
+        [found] = [finding for finding in store.examine() if finding.topic in {"tables", "rights"}]
+        store.close()
+        assert found.level == "problem"
+        assert told in found.sentence
 
 
 @pytest.mark.parametrize("driver", POSTGRES)

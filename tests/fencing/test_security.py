@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests.contract.drivers import MYSQL, POSTGRES
 from tests.contract.test_wills import carry_out, sent
 from tests.fencing.test_recipe import blocks
 
+from heirflow.cli.tables import CELL_LIMIT
 from heirflow.election.record import Exchange
 from heirflow.stores import StoreMisfit, StoreUnavailable, open_store
 from heirflow.testing.pooler import pooler
@@ -27,11 +28,19 @@ from heirflow.testing.servers import Server, mariadb_server, postgres_server
 from heirflow.testing.store_tools import HOSTILE, new_election, take, who
 
 ROLES = {"heirflow_member": "change-me-1", "heirflow_reader": "change-me-2", "heirflow_operator": "change-me-3"}
+MEMBER = "this role may do all that a member does, and may not make tables: upgrades need `heirflow init` as another"
 
 
 def heirflow(url: str, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "HEIRFLOW_DB_URL": url}
     return subprocess.run([sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env)
+
+
+def doctor(url: str) -> tuple[int, str, str]:
+    """Its exit code, and what it finds about the role: the level, and the sentence."""
+    answer = heirflow(url, "doctor", "--json")
+    [found] = [each for each in json.loads(answer.stdout)["findings"] if each["topic"] in {"rights", "tables"}]
+    return answer.returncode, found["level"], found["sentence"]
 
 
 @pytest.fixture(params=[POSTGRES[0], MYSQL[0]])
@@ -71,7 +80,13 @@ def test_each_role_can_do_its_work_and_no_more(as_role: Callable[[str], str]) ->
     member.exchange(election, Exchange(who("d-4"), join=True, forget=("c-3",)))
     member.exchange(election, Exchange(who("d-4"), leave=True))
 
+    assert doctor(as_role("heirflow_member")) == (0, "note", MEMBER)
+
     reader = as_role("heirflow_reader")
+    code, level, sentence = doctor(reader)
+    assert (code, level) == (0, "warning")
+    assert sentence.startswith("this role is good for reading, not for orders or a member")
+    assert len(sentence) < CELL_LIMIT, "the table would cut it off"
     assert heirflow(reader, "status", election).returncode == 0
     assert "b-2 took charge" in heirflow(reader, "history", election).stdout
     assert heirflow(reader, "pause", election).returncode != 0
@@ -83,6 +98,12 @@ def test_each_role_can_do_its_work_and_no_more(as_role: Callable[[str], str]) ->
     store.close()
 
     operator = as_role("heirflow_operator")
+    code, level, sentence = doctor(operator)
+    assert (code, level) == (0, "warning")
+    assert sentence == (
+        "this role is good for reading and orders, not for a member: it lacks INSERT on heirflow_election; "
+        "INSERT, UPDATE, DELETE on heirflow_member (docs/security.md)"
+    )
     for words in (("pause", election), ("resume", election), ("drain", "b-2"), ("drain", "b-2", "--undo")):
         answer = heirflow(operator, *words)
         assert answer.returncode == 0, answer.stderr
@@ -93,6 +114,28 @@ def test_each_role_can_do_its_work_and_no_more(as_role: Callable[[str], str]) ->
         store.exchange("made up", Exchange(swap=take("e-5", 1, 1, expected=None)))
     store.close()
     member.close()
+
+
+def test_tables_in_the_schema_of_an_airflow(new_database: Callable[[str], str], postgres: Server) -> None:
+    owner = new_database(POSTGRES[0])
+    database = owner.rpartition("/")[2]
+    postgres.sql("CREATE SCHEMA airflow AUTHORIZATION heirflow", database=database)
+    made = heirflow(f"{owner}?options=-csearch_path%3Dairflow", "init")
+    assert made.stdout.endswith("; every other role needs the GRANTs of docs/security.md\n"), made.stderr
+    (statements,) = blocks("security.md", "sql postgresql")
+    usage = f"GRANT USAGE ON SCHEMA airflow TO {', '.join(ROLES)}"
+    postgres.sql(f"SET search_path TO airflow; {statements} {usage}", database=database)
+    member, reader = (
+        sa.engine.make_url(owner).set(username=role, password=ROLES[role]).render_as_string(hide_password=False)
+        for role in ("heirflow_member", "heirflow_reader")
+    )
+    try:
+        with closing(open_store(member, call_limit_s=5, schema="airflow")) as store:
+            assert store.exchange("nightly", Exchange(who("a-1"), join=True)).members
+        assert heirflow(f"{reader}?options=-csearch_path%3Dairflow", "status", "nightly").returncode == 0
+    finally:
+        for role in ROLES:
+            postgres.sql(f"DROP OWNED BY {role}; DROP ROLE {role}", database=database)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("orders", "Let nobody change place until `resume`."),
     "resume": ("orders", "Take back `pause`."),
     "drain": ("orders", "Let one member stand aside, or take that back."),
-    "probe": ("probe", "Ask the member on this host: is it live, ready, leader?"),
+    "probe": ("probe", "Ask the member on this host: is it live, ready, able to lead, leader?"),
     "doctor": ("doctor", "Look for what could keep an election from its promises."),
     "fence": ("fence", "Keep members that led before out of PostgreSQL, for good."),
     "init": ("doctor", "Make HeirFlow's tables, for roles that may not."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from heirflow.cli.common import (
 )
 from heirflow.config import Config
 from heirflow.errors import HeirflowError
-from heirflow.local import prepare
+from heirflow.local import OTHERS_WRITE, mode_of
 from heirflow.stores import Finding
 from heirflow.text import masked
 
@@ -35,7 +36,8 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
     """Look for what could keep an election from its promises. Exit code 1 when there is a problem.
 
     Changes nothing. Looks at the settings, the folder for probes and the store: is it reached directly or through a pooler,
-    how do its clock and ours differ, what may we do there, could a failover of the database forget writes.
+    how do its clock and ours differ, what may we do there, could a failover of the database forget writes. Run it as the user
+    and with the role of the members: that another role may not be one is a warning only.
 
     \b
     heirflow doctor
@@ -80,11 +82,19 @@ def _settings(config: Config) -> Finding:
 
 def _run_dir(config: Config) -> Finding:
     folder = Path(config["run-dir"])
+    above = next((parent for parent in folder.parents if os.access(parent, os.F_OK)), folder)
     try:
-        prepare(folder)
+        mode = mode_of(folder)
+        if mode is None and not os.access(above, os.W_OK | os.X_OK):
+            raise HeirflowError(f"cannot make the folder for probes {folder}: {above} may not be written")
     except HeirflowError as error:
         return Finding("probes", "warning", f"{error}; without it `heirflow probe` gets no answer")
-    return Finding("probes", "ok", f"members on this host can be asked in {folder}")
+    if mode is not None and mode & OTHERS_WRITE:
+        return Finding(
+            "probes", "note", f"others may write {folder}; the next member on this host takes that right away"
+        )
+    made = ", which the first one makes" if mode is None else ""
+    return Finding("probes", "ok", f"members on this host can be asked in {folder}{made}")
 
 
 def _store(config: Config) -> list[Finding]:
@@ -104,7 +114,7 @@ def _store(config: Config) -> list[Finding]:
 def init(*, as_json: bool, **flags: Any) -> int:
     """Make HeirFlow's tables. Members do that themselves where they may; this is for roles that may not.
 
-    Run it once with a role that may create tables. Safe to run again.
+    Run it once with a role that may create tables. Safe to run again. Other roles then need the GRANTs of docs/security.md.
 
     \b
     HEIRFLOW_DB_URL_FILE=owner-url heirflow init
@@ -113,5 +123,7 @@ def init(*, as_json: bool, **flags: Any) -> int:
     with opened(config, create=True):
         pass
     shown = place(config)
-    sentence = f"HeirFlow's tables are in {shown}"
+    # Who owns the tables may use them; others meet "permission denied" at their first check-in. SQLite has no roles.
+    grants = "" if config.db_url.startswith("sqlite") else "; every other role needs the GRANTs of docs/security.md"
+    sentence = f"HeirFlow's tables are in {shown}{grants}"
     return told(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)

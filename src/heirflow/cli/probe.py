@@ -14,7 +14,7 @@ from heirflow.local import ask
 from heirflow.options import read_duration
 from heirflow.text import printable
 
-QUESTIONS = ("live", "ready", "leader")
+QUESTIONS = ("live", "ready", "able", "leader")
 
 
 @click.command()
@@ -28,12 +28,15 @@ def probe(question: str, *, pid: int | None, timeout: str, as_json: bool, **flag
 
     \b
     live     its loop answers: a frozen or hanging member does not
-    ready    it stands in the line and reaches the store; an heir is ready too
+    ready    it has joined the line and reaches the store: an heir too, also one that is
+             drained or whose standby is not up yet
+    able     ready, and it leads or could take charge now: a rolling restart waits for this
     leader   it leads now, and its lease is not over
 
     \b
     heirflow probe live
     heirflow probe ready --name airflow-scheduler
+    until heirflow probe able --name airflow-scheduler; do sleep 1; done
     heirflow probe leader --json
     """
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from heirflow.cli import tables
 from heirflow.cli.common import json_option, settings, settled, write_json
+from heirflow.errors import ConfigError
 from heirflow.options import OPTIONS
 
 HEAD = ("setting", "value", "from")
@@ -20,13 +22,20 @@ ALL = tuple(option.name for option in OPTIONS)
 def config(*, as_json: bool, **flags: Any) -> int:
     """Show every setting and where it comes from. Passwords are masked.
 
+    Numbers that cannot be right are shown too, with a sentence and exit code 78.
+
     \b
     heirflow config
     HEIRFLOW_TTL=5s heirflow config --json
     """
     found = settled(flags)
-    timings = found.timings()
-    derived = {"check-in": timings.check_in_s, "margin": timings.margin_s}
+    derived: dict[str, float] = {}
+    trouble: ConfigError | None = None
+    try:
+        timings = found.timings()
+        derived = {"check-in": timings.check_in_s, "margin": timings.margin_s}
+    except ConfigError as error:  # now it matters most where the numbers come from
+        trouble = error
     values = {
         name: (derived[name], f"{setting.origin}, from ttl")
         if setting.value is None and name in derived
@@ -38,19 +47,26 @@ def config(*, as_json: bool, **flags: Any) -> int:
             {
                 "file": str(found.file) if found.file else None,
                 "settings": {name: {"value": value, "origin": origin} for name, (value, origin) in values.items()},
+                "trouble": str(trouble) if trouble else None,
             }
         )
-        return 0
-    rows = [[name, _shown(value), origin] for name, (value, origin) in values.items()]
+    else:
+        _show(values)
+    if trouble is not None:
+        raise trouble
+    return 0
+
+
+def _show(values: Mapping[str, tuple[object, str]]) -> None:
+    rows = [[name, _in_words(value), origin] for name, (value, origin) in values.items()]
     if tables.on_terminal():
         styles = ["dim" if origin.startswith("default") else "" for _, origin in values.values()]
         tables.show(tables.rich_table(HEAD, rows, styles))
     else:
         click.echo(tables.plain_table(HEAD, rows))
-    return 0
 
 
-def _shown(value: object) -> str:
+def _in_words(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -28,12 +30,13 @@ from heirflow.config import Config
 from heirflow.election.record import Exchange
 from heirflow.errors import HeirflowError
 from heirflow.status import HEIR, LEADER, Snapshot, Standing, duration
-from heirflow.stores import Store
+from heirflow.stores import Finding, Store
 from heirflow.text import masked, printable
 
 HEAD = ("place", "member", "host", "since", "ready", "last check-in", "label")
 STYLES = {LEADER: "bold green", HEIR: "green"}
 REDRAW_EVERY_S = 1.0
+FENCE_EVERY_S = 10.0
 
 
 @click.command()
@@ -55,16 +58,45 @@ def status(name: str | None, *, watch: bool, as_json: bool, **flags: Any) -> int
     if watch:
         return _watch(config, as_json=as_json)
     with opened(config) as store:
-        snapshots = take(store, config)
-        fence = store.fence()
+        look = Look(take(store, config), store.fence())
     if as_json:
-        kept_out = {**fence.facts, "sentence": fence.sentence}
-        write_json({"elections": [snapshot.to_json() for snapshot in snapshots], "fence": kept_out})
+        write_json(look.to_json())
     elif tables.on_terminal():
-        tables.show(drawn(snapshots, place(config)), tables.styled(fence.sentence, "dim"))
+        tables.show(look.picture(place(config)))
     else:
-        click.echo("\n".join((plain(snapshots, place(config)), printable(fence.sentence))))
+        click.echo(look.text(place(config)))
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the store came to."""
+
+    snapshots: list[Snapshot]
+    fence: Finding | None
+    """Whether members that led before are kept out; None: the store was away."""
+    trouble: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for one look and for each of many."""
+        kept_out = None if self.fence is None else {**self.fence.facts, "sentence": self.fence.sentence}
+        return {
+            "elections": [snapshot.to_json() for snapshot in self.snapshots],
+            "fence": kept_out,
+            "trouble": self.trouble,
+        }
+
+    def text(self, where: str) -> str:
+        """For a pipe or a file. `where`: the store that was asked."""
+        if self.trouble is not None:
+            return printable(self.trouble)
+        kept_out = [printable(self.fence.sentence)] if self.fence is not None else []
+        return "\n".join((plain(self.snapshots, where), *kept_out))
+
+    def picture(self, where: str) -> RenderableType:
+        """With colours, for a terminal."""
+        kept_out = [tables.styled(self.fence.sentence, "dim")] if self.fence is not None else []
+        return Group(drawn(self.snapshots, where), *kept_out)
 
 
 def take(store: Store, config: Config) -> list[Snapshot]:
@@ -85,38 +117,47 @@ def _watch(config: Config, *, as_json: bool) -> int:
 
 
 def _write_on(store: Store, config: Config, *, as_json: bool) -> int:
-    while True:
-        snapshots, trouble = _try(store, config)
+    for look in _looks(store, config):
         if as_json:
-            write_json({"elections": [snapshot.to_json() for snapshot in snapshots], "trouble": trouble})
+            write_json(look.to_json())
         else:
-            click.echo(trouble or plain(snapshots, place(config)))
+            click.echo(look.text(place(config)))
         sys.stdout.flush()
-        time.sleep(REDRAW_EVERY_S)
+    return 0
 
 
 def _draw_on(store: Store, config: Config) -> int:
     from rich.live import Live
 
-    last: list[Snapshot] = []
+    last = Look([], None)
     with Live(console=tables.console(), auto_refresh=False, transient=False) as live:
-        while True:
-            snapshots, trouble = _try(store, config)
-            last = snapshots or last
-            picture: RenderableType = drawn(last, place(config))
-            if trouble:
-                picture = Group(picture, tables.styled(f"{trouble}; what stands above is old", "bold red"))
+        for look in _looks(store, config):
+            if look.trouble is None:
+                last = look
+            picture: RenderableType = last.picture(place(config))
+            if look.trouble is not None:
+                picture = Group(picture, tables.styled(f"{look.trouble}; what stands above is old", "bold red"))
             live.update(picture, refresh=True)
-            time.sleep(REDRAW_EVERY_S)
+    return 0
 
 
-def _try(store: Store, config: Config) -> tuple[list[Snapshot], str | None]:
-    try:
-        check_place(config)
-        store.open(create=False)
-        return take(store, config), None
-    except HeirflowError as error:
-        return [], masked(str(error))
+def _looks(store: Store, config: Config) -> Iterator[Look]:
+    """One look a second, for ever. At the fence less often: that takes some questions more, and seldom changes."""
+    fence: Finding | None = None
+    due = 0.0
+    while True:
+        try:
+            check_place(config)
+            store.open(create=False)
+            snapshots = take(store, config)
+            if fence is None or time.monotonic() >= due:
+                fence, due = store.fence(), time.monotonic() + FENCE_EVERY_S
+            look = Look(snapshots, fence)
+        except HeirflowError as error:
+            fence = None  # the store that comes back may be another server
+            look = Look([], None, masked(str(error)))
+        yield look
+        time.sleep(REDRAW_EVERY_S)
 
 
 def rows_of(snapshot: Snapshot) -> tuple[tuple[str, ...], list[list[str]]]:

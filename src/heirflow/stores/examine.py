@@ -8,13 +8,13 @@ from __future__ import annotations
 import statistics
 import time
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.stores.base import Finding, StoreMisfit
+from heirflow.stores.base import Finding
 from heirflow.stores.flavour import Flavour
-from heirflow.stores.schema import Tables, check, version_of
+from heirflow.stores.rights import ask, rights
+from heirflow.stores.schema import Tables
 
 READS = 5
 CLOCK_LIMIT_S = 1.0
@@ -34,8 +34,6 @@ NETWORK_FILE_SYSTEMS = (
     "gfs2",
     "ocfs2",
 )
-
-Row = Any
 
 
 def examine(conn: sa.engine.Connection, flavour: Flavour, here: Tables, where: str) -> list[Finding]:
@@ -67,36 +65,16 @@ def examine(conn: sa.engine.Connection, flavour: Flavour, here: Tables, where: s
             {"offset_s": offset_s, "uncertainty_s": uncertainty_s},
         ),
     ]
-    return [*found, *_tables(conn, here), *flavour.examine(conn, here), flavour.fenced(conn, here)]
+    found += [*flavour.examine(conn, here), flavour.fenced(conn, here)]
+    writable = not any(each.topic == "server" and each.level == "problem" for each in found)
+    # The server limits how long a transaction may take, and over a slow link all these questions add up.
+    conn.rollback()
+    flavour.begin(conn, writes=False)
+    return found + rights(conn, flavour, here, writable=writable)
 
 
-def _tables(conn: sa.engine.Connection, here: Tables) -> list[Finding]:
-    version = version_of(conn, here)
-    if version is None:
-        made = "HeirFlow's tables are not there yet; the first member makes them, or `heirflow init` where it may not"
-        return [Finding("tables", "note", made)]
-    try:
-        check(version, create=False)
-    except StoreMisfit as error:
-        return [Finding("tables", "problem", str(error))]
-    return []
-
-
-def ask(conn: sa.engine.Connection, statement: str) -> Row | None:
-    """The first row; None when there is none, or the server does not know the question, or does not let this role ask it."""
-    try:
-        with conn.begin_nested():
-            return conn.exec_driver_sql(statement).first()
-    except sa.exc.DBAPIError as error:
-        if error.connection_invalidated:
-            raise
-        return None
-
-
-def examine_postgres(
-    conn: sa.engine.Connection, here: Tables, *, direct: bool, settings: dict[str, str]
-) -> list[Finding]:
-    """Version, session, rights, and whether a failover can forget a confirmed write."""
+def examine_postgres(conn: sa.engine.Connection, *, direct: bool, settings: dict[str, str]) -> list[Finding]:
+    """Version, session, and whether a failover can forget a confirmed write."""
     row = conn.exec_driver_sql(
         "SELECT current_setting('server_version'), current_user, pg_is_in_recovery(), current_setting('transaction_read_only'), "
         "current_setting('synchronous_standby_names'), current_setting('synchronous_commit'), current_setting('fsync')"
@@ -121,9 +99,6 @@ def examine_postgres(
             Finding("session", "ok", "the connection is direct: a change is noticed at once", {"direct": True})
         )
 
-    schema = "current_schema()" if here.metadata.schema is None else "'" + here.metadata.schema.replace("'", "''") + "'"
-    may = ask(conn, f"SELECT has_schema_privilege({schema}, 'CREATE')")
-    found.append(_may_create(bool(may and may[0])))
     replicas = ask(conn, "SELECT count(*) FROM pg_stat_replication")
     count = int(replicas[0]) if replicas else 0
     if fsync == "off":
@@ -148,19 +123,13 @@ def examine_postgres(
 
 
 def examine_mysql(conn: sa.engine.Connection) -> list[Finding]:
-    """Version, rights, and whether a crash or a failover can forget a confirmed write."""
+    """Version, and whether a crash or a failover can forget a confirmed write."""
     version = str(conn.exec_driver_sql("SELECT VERSION()").scalar_one())
     maria = "mariadb" in version.lower()
     found = [Finding("server", "ok", f"{'MariaDB' if maria else 'MySQL'} {version}", {"version": version})]
     if int(conn.exec_driver_sql("SELECT @@global.read_only").scalar_one()):
         found.append(Finding("server", "problem", "this server is read-only; connect to the one that takes writes"))
     found.append(Finding("session", "note", "there is no news here: a change is noticed at the next check-in"))
-    may = ask(
-        conn,
-        "SELECT 1 FROM information_schema.user_privileges WHERE privilege_type = 'CREATE' UNION ALL "
-        "SELECT 1 FROM information_schema.schema_privileges WHERE privilege_type = 'CREATE' AND DATABASE() LIKE table_schema",
-    )
-    found.append(_may_create(may is not None))
     flush = int(conn.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar_one())
     if flush != 1:
         found.append(_forgets(f"innodb_flush_log_at_trx_commit is {flush}, not 1: a crash can forget confirmed writes"))
@@ -241,14 +210,6 @@ def milliseconds(setting: str) -> str:
         if setting.endswith(unit) and setting.removesuffix(unit).isdigit():
             return str(int(setting.removesuffix(unit)) * factor)
     return setting
-
-
-def _may_create(may: bool) -> Finding:
-    if may:
-        return Finding("rights", "ok", "this role may make HeirFlow's tables")
-    return Finding(
-        "rights", "note", "this role may not make tables; they are there, and upgrades need `heirflow init` as another"
-    )
 
 
 def _forgets(sentence: str) -> Finding:

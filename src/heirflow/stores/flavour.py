@@ -17,6 +17,8 @@ class Flavour(Protocol):
     title: str
     """Its name for people."""
     news_poll_s: float | None
+    roles: bool
+    """Whether there are roles here that may do some things and not others."""
     now: sa.sql.elements.ColumnElement[float]
     """The database's clock in SQL: seconds since 1970, going on within a transaction."""
     notify: sa.sql.expression.Executable | None
@@ -75,8 +77,11 @@ class Flavour(Protocol):
     def saw(self, election: str, request: Exchange, reading: Reading) -> None:
         """Remember what the member knows now, where news is told by comparing."""
 
-    def may_not_create(self, error: BaseException) -> bool:
-        """Whether a driver's error means that this role may not make tables."""
+    def refuses(self, error: BaseException) -> bool:
+        """Whether a driver's error means that this role, or anybody here, may not do what was asked."""
+
+    def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
+        """Whether this role may make tables where ours belong; None: that could not be seen."""
 
     def will_guard(self) -> Any | None:
         """A condition that is always true and limits how long the will's transaction may stand open; None: not needed."""

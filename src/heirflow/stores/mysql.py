@@ -16,8 +16,8 @@ from heirflow.election.record import Exchange, Reading
 from heirflow.stores.base import Finding
 from heirflow.stores.schema import Tables
 
-NO_RIGHT = {1044, 1142, 1227, 1290, 1792, 1836, 3261}
-"""Errors for: no access to the database, command denied, privilege needed, read-only server (three kinds), the same again."""
+NO_RIGHT = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3261}
+"""Errors for: no access to the database, command denied (table, column), privilege needed, read-only server (four kinds)."""
 
 LEASE_ONLY = "lease only: this database cannot tell the sessions of one member's command from those of another"
 """A client names itself in connection attributes, but no driver takes them from the environment, so a command's cannot be named."""
@@ -28,6 +28,7 @@ class Mysql:
 
     title = "MySQL"
     news_poll_s: float | None = None
+    roles = True
     # UNIX_TIMESTAMP() would go through the session's time zone, and back by an hour every autumn.
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
         "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) / 1000000.0)", sa.Float(53)
@@ -109,8 +110,13 @@ class Mysql:
     def saw(self, election: str, request: Exchange, reading: Reading) -> None:
         pass
 
-    def may_not_create(self, error: BaseException) -> bool:
+    def refuses(self, error: BaseException) -> bool:
         return bool(error.args) and error.args[0] in NO_RIGHT
+
+    def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
+        from heirflow.stores.rights import may_create_mysql
+
+        return may_create_mysql(conn)
 
     def will_guard(self) -> None:
         return None

@@ -32,6 +32,7 @@ class Postgres:
 
     title = "PostgreSQL"
     news_poll_s: float | None = None
+    roles = True
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
         "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)", sa.Float(53)
     )
@@ -187,9 +188,14 @@ class Postgres:
     def saw(self, election: str, request: Exchange, reading: Reading) -> None:
         pass
 
-    def may_not_create(self, error: BaseException) -> bool:
+    def refuses(self, error: BaseException) -> bool:
         code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
         return code in {NO_RIGHT, READ_ONLY}
+
+    def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
+        from heirflow.stores.rights import may_create_postgres
+
+        return may_create_postgres(conn, here)
 
     def will_guard(self) -> Any:
         # The helper's session has no settings of ours. This sets them within its transaction before it takes the row lock,
@@ -204,7 +210,7 @@ class Postgres:
     def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         from heirflow.stores.examine import examine_postgres
 
-        return examine_postgres(conn, here, direct=self.direct, settings=self._settings)
+        return examine_postgres(conn, direct=self.direct, settings=self._settings)
 
 
 def backend_pid(driver: Any) -> int:

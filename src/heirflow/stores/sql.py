@@ -263,7 +263,7 @@ class SqlStore:
             self._flavour.unlock(conn)  # which must not come first: the next one would not see what we have made
             conn.commit()
         except sa.exc.DBAPIError as error:
-            if not self._flavour.may_not_create(error.orig or error):
+            if not self._flavour.refuses(error.orig or error):
                 raise
             raise StoreMisfit(
                 f"HeirFlow's tables are not in {self.where} and this role may not make them; run `heirflow init` "

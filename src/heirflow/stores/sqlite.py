@@ -33,6 +33,7 @@ class Sqlite:
 
     title = "SQLite"
     news_poll_s: float | None = 0.1
+    roles = False
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
         "((julianday('now') - 2440587.5) * 86400.0)", sa.Float(53)
     )
@@ -168,8 +169,11 @@ class Sqlite:
         else:
             self._known[election] = _known(record.term, record.leader, record.paused, record.switchover_to, drained)
 
-    def may_not_create(self, error: BaseException) -> bool:
+    def refuses(self, error: BaseException) -> bool:
         return "readonly" in str(error)
+
+    def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
+        return True
 
     def will_guard(self) -> None:
         return None
