@@ -101,7 +101,12 @@ class _Thread:
         for end in (self._inbox, self._wake, self.outbox, self._told):
             end.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="heirflow-store", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            for end in (self._inbox, self._wake, self.outbox, self._told):
+                end.close()
+            raise
 
     @property
     def alive(self) -> bool:

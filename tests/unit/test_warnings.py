@@ -16,7 +16,7 @@ def test_an_orderly_life_warns_of_nothing() -> None:
     b = leader()
     b.other("a", 2)
     b.write(switchover_to=ANYONE)
-    b.check_in(2.0)
+    b.check_in(2.1)
     assert b.because == ("switchover to a was ordered",) and not b.warned
     assert b.at(2.5, CommandGone(0, "the command exited with 0")) and not b.warned
 
@@ -24,7 +24,7 @@ def test_an_orderly_life_warns_of_nothing() -> None:
 def test_an_heir_that_takes_charge_does_not_warn() -> None:
     b = heir()
     b.leaves("a")
-    b.check_in(2.0)
+    b.check_in(2.1)
     assert b.answer(2.02) == ("took charge for term 2: a left",) and not b.warned
 
 
@@ -55,7 +55,7 @@ def test_every_loss_of_the_lead_is_warned_of() -> None:
     b = leader()
     b.other("c", 2)
     b.write(term=2, leader="c")
-    assert "lost term 1: the record names c, term 2" in b.check_in(2.0) and b.warned
+    assert "lost term 1: the record names c, term 2" in b.check_in(2.1) and b.warned
 
 
 def test_a_command_that_fails_by_itself_or_is_not_well_is_warned_of() -> None:
@@ -78,6 +78,6 @@ def test_a_guard_that_is_lost_and_a_store_that_forgot_are_warned_of() -> None:
     assert b.at(1.0, GuardDown("its guard was killed")) and b.warned
     b = heir()
     b.write(term=7, leader="a")
-    b.check_in(2.0)
+    b.check_in(2.1)
     b.write(term=3, leader="a")
-    assert b.check_in(4.0) == ("the store went back from term 7 to 3: was a backup restored?",) and b.warned
+    assert b.check_in(4.2) == ("the store went back from term 7 to 3: was a backup restored?",) and b.warned
