@@ -1,9 +1,9 @@
 """The one clock that decides: it counts the time a machine is suspended, and nobody can set it.
 
-A lease that was asked for before a laptop's lid was closed is over when it opens again. (A virtual machine that its hypervisor
-pauses may not be told: docs/safety.md.) Clocks that stand still meanwhile (Python's `time.monotonic` on Linux) would trust it for hours; clocks that people set (`time.time`)
-would trust it for as long as somebody likes. Linux: CLOCK_BOOTTIME. Elsewhere: CLOCK_MONOTONIC_RAW, which on macOS is
-`mach_continuous_time`.
+A lease that was asked for before a laptop's lid was closed is over when it opens again. (A virtual machine that its
+hypervisor pauses may not be told: docs/safety.md.) Clocks that stand still meanwhile (Python's `time.monotonic` on Linux)
+would trust it for hours; clocks that people set (`time.time`) would trust it for as long as somebody likes. Linux:
+CLOCK_BOOTTIME. Elsewhere: CLOCK_MONOTONIC_RAW, which on macOS is `mach_continuous_time`.
 """
 
 from __future__ import annotations

@@ -236,5 +236,15 @@ class TestDocs:
         assert flags == {option.flag for option in OPTIONS}
 
 
+def test_doctor_knows_when_a_member_is_too_far_from_its_store_to_take_charge(settle) -> None:
+    from heirflow.cli.doctor import reach
+
+    assert reach(settle({"ttl": "3s"}), 0.040) is None
+    far = reach(settle({"ttl": "3s"}), 0.042)
+    assert far is not None and far.level == "problem" and "0.9 s from here, and ttl 3 s leaves 0.9 s" in far.sentence
+    assert reach(settle({"ttl": "10s"}), 0.042) is None
+    assert reach(settle({"check-in": "9s"}), 9.0) is None, "unsafe numbers are told elsewhere"
+
+
 def test_everything_shown_can_be_json(settle) -> None:
     json.dumps({name: setting.shown for name, setting in settle().settings.items()})

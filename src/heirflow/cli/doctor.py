@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from heirflow.local import OTHERS_WRITE, mode_of
 from heirflow.stores import Finding
 from heirflow.text import masked
 
+TRIPS_TO_TAKE = 22
+"""Round trips of an exchange that takes charge on PostgreSQL, with old sessions to end and Airflow's tasks to adopt, about."""
 STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
 
 
@@ -101,11 +104,25 @@ def _store(config: Config) -> list[Finding]:
     try:
         store = store_for_people(config, "doctor")
         try:
-            return list(store.examine())
+            found = list(store.examine())
         finally:
             store.close()
     except HeirflowError as error:
         return [Finding("store", "problem", f"{error} ({place(config)})")]
+    return found + [more for finding in found if (more := reach(config, finding.facts.get("latency_s", 0.0)))]
+
+
+def reach(config: Config, latency_s: float) -> Finding | None:
+    """Whether a member so far from its store could take charge in the time it has; None where it could."""
+    with suppress(HeirflowError):  # told by `_settings`
+        limit_s = 2 * config.timings().call_limit_s
+        if (need_s := TRIPS_TO_TAKE * latency_s) > limit_s:
+            sentence = (
+                f"taking charge costs up to {TRIPS_TO_TAKE} round trips, {need_s:.1f} s from here, and ttl {config['ttl']:g} s "
+                f"leaves {limit_s:.1f} s: a member here may check in and never succeed anybody; raise --ttl"
+            )
+            return Finding("distance", "problem", sentence, {"need_s": need_s, "limit_s": limit_s})
+    return None
 
 
 @click.command()
