@@ -18,7 +18,7 @@ exec 3<&0 </dev/null
 {{ read -r _ <&3; kill -9 0; }} >/dev/null 2>&1 &
 /bin/sh -c "$1" 3<&- {where}
 code=$?
-{{ kill $!; wait $!; }} 2>/dev/null
+{{ kill -9 $!; wait $!; }} 2>/dev/null
 echo "$code"
 """
 

@@ -203,7 +203,10 @@ class ThreadKeeper:
     def close(self) -> None:
         self.stop(grace_s=0)
         if self._lead is not None and not self._returned:  # an exception ended the member, not an orderly stop
-            threading.Thread(target=self._watch_to_the_end, name="heirflow-lease", daemon=True).start()
+            try:
+                threading.Thread(target=self._watch_to_the_end, name="heirflow-lease", daemon=True).start()
+            except RuntimeError:  # no thread to be had
+                self._watch_to_the_end()
         self._reader.close()
         self._writer.close()
 

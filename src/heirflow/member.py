@@ -48,7 +48,7 @@ from heirflow.errors import HeirflowError
 from heirflow.health import Blind, Lookout, Stale, Unwell
 from heirflow.herald import Herald
 from heirflow.local import LocalDoor
-from heirflow.standing import amiss, facts_about
+from heirflow.standing import amiss, facts_about, failed
 from heirflow.stores.base import Store
 from heirflow.supervise import events
 from heirflow.supervise.commands import command_environment
@@ -253,7 +253,7 @@ class Member:
         outcomes, news = self._worker.take()
         for outcome in outcomes:
             for sentence in outcome.reading.told if outcome.reading is not None else ():
-                self._journal.say(sentence, term=self._state.term)
+                (self._journal.warn if failed(sentence) else self._journal.say)(sentence, term=self._state.term)
             yield _event_of(outcome)
         if news:
             yield News()
@@ -305,9 +305,8 @@ class Member:
                     self._pids["standby"] = None
                     self._standbys_ended += 1
                     wait_s = back_off_s(self._standbys_ended, 60.0)
-                    self._journal.warn(
-                        f"the standby ended ({events.end_of(status, because)}); another one in {wait_s:g} s"
-                    )
+                    sentence = f"the standby ended ({events.end_of(status, because)}); another one in {wait_s:g} s"
+                    (self._journal.warn if self._standbys_ended else self._journal.say)(sentence)
                     self._want_standby(now + wait_s)
                     yield from self._ready(False)
                 case Note(text):
@@ -330,6 +329,7 @@ class Member:
             self._journal.say(f"the standby is started anew: {found.because}")
             yield from self._ready(False)
             if self._state.command is Command.NONE:
+                self._standbys_ended = -1  # this end is no failure
                 self._keeper.kill()
 
     def _want_standby(self, at: float) -> None:

@@ -55,6 +55,11 @@ def _standing(state: State, place: int | None, *, leads: bool) -> tuple[str, str
     return "not ready", "has not joined the line yet"
 
 
+def failed(told: str) -> bool:
+    """Whether what a store tells beside a swap is something that did not work, or not wholly."""
+    return told.startswith(("could not", "lease only")) or "did not end within" in told
+
+
 def amiss(before: State, event: StateEvent, after: State) -> bool:
     """Whether what this event changed is worth a warning: nobody ordered it, and something failed or was lost."""
     match event:
@@ -64,6 +69,6 @@ def amiss(before: State, event: StateEvent, after: State) -> bool:
             if before.stop is None:
                 return status != 0 or not after.policy.exit_with_command
             return before.stop.then in {Then.LOST, Then.REPLACE}
-    went_back = after.record != before.record and after.record is not None and after.record.term < after.highest_term
+    went_back = after.record != before.record and (after.record.term if after.record else 0) < after.highest_term
     told_more = any(each not in before.untold for each in after.untold)  # a loss, or a start in place
     return after.failed_calls > before.failed_calls or (after.losing and not before.losing) or told_more or went_back

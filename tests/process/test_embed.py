@@ -101,16 +101,15 @@ def test_a_deaf_callable_ends_its_process_before_its_lease_does(tmp_path):
 
 
 UNWATCHED = """
-import sys, time
+import os, signal, sys, threading, time
 sys.path.insert(0, {path!r})
 from heirflow import Election
 def work(lead):
     print("works", flush=True)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     time.sleep(60)  # deaf to lead.stopping
 try:
     election = Election("embedded", db_url={url!r}, ttl_s=2, host="deaf")
-    import threading, signal, os
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     election.run(work)
 except KeyboardInterrupt:
     print("goes on", flush=True)
@@ -126,6 +125,4 @@ def test_a_callable_whose_member_was_broken_off_does_not_outlive_its_lease(tmp_p
         assert process.stdout is not None
         assert process.stdout.readline() == b"works\n"
         assert process.stdout.readline() == b"goes on\n"
-        began = time.monotonic()
-        assert process.wait(timeout=10) == 75
-        assert time.monotonic() - began < 2.0
+        assert process.wait(timeout=10) == 75, "the program itself would go on for 30 s, and end with 0"

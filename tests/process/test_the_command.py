@@ -160,7 +160,7 @@ def test_the_lease_running_out_is_a_term_and_then_a_kill(stage: Stage) -> None:
 
 def test_a_renewal_after_its_term_takes_nothing_back(stage: Stage) -> None:
     """A command that is deaf to the TERM of its lease would otherwise run on for ever, in a member that waits for its end."""
-    stage.run(*stage.command("ignores-term"), ttl_s=1.0, loss_grace_s=0.4, renews_late=True)
+    stage.run(*stage.command("ignores-term"), ttl_s=3.0, loss_grace_s=1.0, renews_late=True)
     kill_at = stage.wait_for("start")["kill_at"]
     gone = stage.wait_for("Gone")
     assert stage.events("Ending") and gone["because"] == "its lease ran out"

@@ -283,7 +283,7 @@ def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path, m
             return any(isinstance(event, StandbyGone) for event in seen)
 
         wait_until(ended, "the standby is given up")
-        assert seen[-1].because == "it did not come to its gate in time"  # type: ignore[union-attr]
+        assert seen[-1].because == "not at its gate within 1 s"  # type: ignore[union-attr]
         assert not any(isinstance(event, Standing) for event in seen)
     finally:
         guard.close()

@@ -241,7 +241,10 @@ def test_doctor_knows_when_a_member_is_too_far_from_its_store_to_take_charge(set
 
     assert reach(settle({"ttl": "3s"}), 0.040) is None
     far = reach(settle({"ttl": "3s"}), 0.042)
-    assert far is not None and far.level == "problem" and "0.9 s from here, and ttl 3 s leaves 0.9 s" in far.sentence
+    assert far is not None and far.level == "warning"
+    assert "0.92 s from here, and a check-in every 0.6 s leaves 0.90 s" in far.sentence
+    farther = reach(settle({"ttl": "3s"}), 0.1)
+    assert farther is not None and farther.level == "problem"
     assert reach(settle({"ttl": "10s"}), 0.042) is None
     assert reach(settle({"check-in": "9s"}), 9.0) is None, "unsafe numbers are told elsewhere"
 

@@ -6,6 +6,7 @@ from tests.unit.election import GONE_BY_ITSELF, heir, leader
 
 from heirflow.election.record import ANYONE
 from heirflow.election.state import CommandEnding, CommandGone, GuardDown, Policy, StopAsked, Unhealthy
+from heirflow.standing import failed
 
 
 def test_an_orderly_life_warns_of_nothing() -> None:
@@ -81,3 +82,10 @@ def test_a_guard_that_is_lost_and_a_store_that_forgot_are_warned_of() -> None:
     b.check_in(2.1)
     b.write(term=3, leader="a")
     assert b.check_in(4.2) == ("the store went back from term 7 to 3: was a backup restored?",) and b.warned
+    b.record = None
+    assert b.check_in(6.4) == ("the store went back from term 7 to 0: was a backup restored?",) and b.warned
+
+
+def test_what_a_store_tells_beside_a_swap_is_a_warning_where_it_did_not_work() -> None:
+    assert failed("could not adopt: it took too long") and failed("lease only for 60 s: permission denied")
+    assert not failed("ended 2 sessions of ben") and not failed("marked job 17 of the predecessor failed")

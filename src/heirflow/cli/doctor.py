@@ -115,13 +115,19 @@ def _store(config: Config) -> list[Finding]:
 def reach(config: Config, latency_s: float) -> Finding | None:
     """Whether a member so far from its store could take charge in the time it has; None where it could."""
     with suppress(HeirflowError):  # told by `_settings`
-        limit_s = 2 * config.timings().call_limit_s
+        timings = config.timings()
+        limit_s = 2 * timings.call_limit_s
         if (need_s := TRIPS_TO_TAKE * latency_s) > limit_s:
             sentence = (
-                f"taking charge costs up to {TRIPS_TO_TAKE} round trips, {need_s:.1f} s from here, and ttl {config['ttl']:g} s "
-                f"leaves {limit_s:.1f} s: a member here may check in and never succeed anybody; raise --ttl"
+                f"taking charge costs up to {TRIPS_TO_TAKE} round trips, {need_s:.2f} s from here, and a check-in every "
+                f"{timings.check_in_s:g} s leaves {limit_s:.2f} s: a member here may never succeed anybody; raise --ttl or --check-in"
             )
-            return Finding("distance", "problem", sentence, {"need_s": need_s, "limit_s": limit_s})
+            return Finding(
+                "distance",
+                "warning" if need_s < 2 * limit_s else "problem",
+                sentence,
+                {"need_s": need_s, "limit_s": limit_s},
+            )
     return None
 
 

@@ -46,16 +46,8 @@ def extras_for(
     `found`: what Airflow said about its database, when the record lives there too. `side_store`: for a look beside the line.
     """
     extras = Extras()
-    for off, on in (
-        ("no-health", "health-cmd"),
-        ("no-health", "health-url"),
-        ("health-cmd", "health-url"),
-    ):
-        if config[off] and config[on]:
-            one, other = config.settings[off], config.settings[on]
-            raise ConfigError(
-                f"--{off} ({one.origin}) and --{on} ({other.origin}) contradict each other; give one of them"
-            )
+    for one, other in (("no-health", "health-cmd"), ("no-health", "health-url"), ("health-cmd", "health-url")):
+        _refuse_both(config, one, other)
     if config["health-timeout"] < LEAST_HEALTH_TIMEOUT_S:
         raise ConfigError(
             f"--health-timeout must be at least {LEAST_HEALTH_TIMEOUT_S:g} s; --no-health turns the looks off"
@@ -92,6 +84,16 @@ def extras_for(
         fingerprint=_fingerprint(found, side_store) if in_airflow else None,
     )
     return extras
+
+
+def _refuse_both(config: Config, one: str, other: str) -> None:
+    """Raises `ConfigError`, unless `one` turns something off that was asked for farther from the command."""
+    origin, its = config.settings[one].origin, config.settings[other].origin
+    farther = one == "no-health" and not its.startswith("flag") and not (
+        its.startswith("environment") and origin.startswith("file")
+    )  # fmt: skip
+    if config[one] and config[other] and not farther:
+        raise ConfigError(f"--{one} ({origin}) and --{other} ({its}) contradict each other; give one of them")
 
 
 def _warm_airflow(extras: Extras, command: Sequence[str]) -> None:

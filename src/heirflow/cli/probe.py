@@ -31,6 +31,7 @@ def probe(question: str, *, pid: int | None, timeout: str, as_json: bool, **flag
     ready    it has joined the line and reaches the store: an heir too, also one that is
              drained or whose standby is not up yet
     able     ready, and it leads or could take charge now: a rolling restart waits for this
+             (with the member's own --run-dir, where it has one)
     leader   it leads now, and its lease is not over
 
     \b

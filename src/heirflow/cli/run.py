@@ -22,7 +22,7 @@ ALL = tuple(option.name for option in OPTIONS)
 RUNS_OTHERS = re.compile(
     r"(python|pypy|perl|ruby|php|lua)[0-9.]*|node|deno|bun|java|mono|dotnet|(|ba|da|k|z|fi|a)sh|busybox"
     r"|env|nice|ionice|chrt|taskset|nohup|setsid|stdbuf|timeout|sudo|su|runuser|setpriv|flock|tini|dumb-init"
-    r"|uv|uvx|pipx|poetry|pipenv|npm|npx|docker|podman"
+    r"|uv|uvx|pipx|poetry|pipenv|nodejs|npm|npx|bundle|docker|podman|gosu|su-exec|airflow|celery|manage\.py"
 )
 """Programs whose name says nothing about what they run: a line named after one would be shared by all of that."""
 
@@ -39,7 +39,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     \b
     heirflow run -- airflow scheduler
     heirflow run --name poller --ttl 5s -- python poller.py --fast
-    heirflow run --db-url-file /etc/heirflow/db-url -- celery -A app beat
+    heirflow run --name beat --db-url-file /etc/heirflow/db-url -- celery -A app beat
     """
     component = recognise(command, os.environ)
     name = component.election if component else Path(command[0]).name

@@ -85,10 +85,11 @@ def patience_s(state: State, timings: Timings) -> float:
     """How long the exchange that is under way may take.
 
     Who does not lead and got no answer is more patient the next time: to connect and to find the tables costs a dozen round
-    trips, and where these take longer than a call may, giving up in the middle each time would be for ever. Nor does an heir hurry
-    that takes charge: that costs twice what a check-in does, and with the old sessions to end and tasks to adopt more.
+    trips, and where these take longer than a call may, giving up in the middle each time would be for ever. Nor does who takes
+    charge or takes over what it left itself, with no command running: the old sessions to end and the tasks to adopt cost more.
     """
-    taking = state.ask is not None and state.ask.purpose is Purpose.TAKE
+    swap = state.ask.exchange.swap if state.ask is not None else None
+    taking = swap is not None and swap.takes_over is not None
     hurried = (state.term is not None or state.failed_calls == 0) and not taking
     return timings.call_limit_s if hurried else 2 * timings.call_limit_s
 

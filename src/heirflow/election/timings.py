@@ -35,7 +35,7 @@ class Timings:
     kill_lead_s: float = 0.2
     """How long before the end of trust the KILL is sent."""
     call_limit_s: float = 1.5
-    """Longest time a store call may take; always below `check_in_s`."""
+    """Longest time a store call may take; always below `check_in_s`. Twice that for some: `talk.patience_s`."""
     stop_timeout_s: float = 30.0
     """From TERM to KILL in an orderly stop; the lease is renewed meanwhile."""
     guard_limit_s: float = 2.5

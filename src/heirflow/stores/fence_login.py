@@ -15,6 +15,7 @@ have another name until its gate opens, and a member that leads again is named b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,9 +92,10 @@ def pinned(url: str, connect_args: Mapping[str, Any]) -> dict[str, Any]:
     A database's owner may set another meaning for every session there, and so have a superuser call functions of theirs.
     Options of the connection go before that; those that the superuser gave come last, and win.
     """
-    given = connect_args.get("options", "")
+    given: str | tuple[str, ...] = connect_args.get("options", "")
     with suppress(sa.exc.ArgumentError, ValueError):  # who opens it says what is wrong with it
         given = given or sa.engine.make_url(url).query.get("options", "")
+    given = " ".join(given) if isinstance(given, tuple) else given or os.environ.get("PGOPTIONS", "")
     return {**connect_args, "options": f"-c search_path=pg_catalog -c check_function_bodies=on {given}".strip()}
 
 

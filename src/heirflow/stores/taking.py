@@ -59,6 +59,7 @@ def carry_out(
     except Exception as error:
         if conn.closed or conn.invalidated:
             raise
+        hook.away = False  # it came back: what a deadlock took back may be adopted by the next try
         savepoint.rollback()
         sentence = f"could not adopt: {_first_line(error)}"
     else:

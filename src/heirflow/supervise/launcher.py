@@ -200,7 +200,8 @@ class Guard:
             self._flush()
             self._look_for_frost(now)
             if self.waiting and now >= self._stand_by:
-                self._stand_by, self._overdue = float("inf"), "it did not come to its gate in time"
+                self._stand_by, self._overdue = float("inf"), f"not at its gate within {self.standing_limit_s:g} s"
+                self.standing_limit_s = min(3600.0, 2 * self.standing_limit_s)  # hung or slow: that cannot be told
                 self.kill()
         if self._broken:
             self._sweep(now, events)
