@@ -120,14 +120,11 @@ def reach(config: Config, latency_s: float) -> Finding | None:
         if (need_s := TRIPS_TO_TAKE * latency_s) > limit_s:
             sentence = (
                 f"taking charge costs up to {TRIPS_TO_TAKE} round trips, {need_s:.2f} s from here, and a check-in every "
-                f"{timings.check_in_s:g} s leaves {limit_s:.2f} s: a member here may never succeed anybody; raise --ttl or --check-in"
+                f"{timings.check_in_s:g} s leaves {limit_s:.2f} s: a member here may never succeed anybody; raise --ttl, "
+                "or --check-in if you gave it"
             )
-            return Finding(
-                "distance",
-                "warning" if need_s < 2 * limit_s else "problem",
-                sentence,
-                {"need_s": need_s, "limit_s": limit_s},
-            )
+            level = "warning" if need_s < 2 * limit_s else "problem"
+            return Finding("distance", level, sentence, {"need_s": need_s, "limit_s": limit_s})
     return None
 
 
