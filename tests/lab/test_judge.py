@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from heirflow.clock import boottime
 from heirflow.testing.lab import report
 from heirflow.testing.lab.judging import BACK_LIMIT_S, judge
@@ -98,6 +100,15 @@ def test_what_the_machine_took_away_is_counted_and_excuses_no_overlap() -> None:
     assert report.summary([verdict], [], seed=1)["back"]["late_with_the_machine"] == 1
     assert promises(KILLED, [run(1, "ada", 0, 10), run(2, "ben", 60, 61)], pulse=Slow()) == ["back in time"]
     assert promises(KILLED, [run(1, "ada", 0, 10), run(2, "ben", 9.99, 60)], pulse=Slow()) == ["overlap"]
+
+
+def test_a_pulse_counts_what_a_hypervisor_steals(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter(range(10_000))
+    monkeypatch.setattr("heirflow.testing.lab.pulse.stolen_s", lambda: 0.1 * next(taken))
+    with Pulse() as pulse:
+        began = boottime()
+        time.sleep(1.2)
+    assert 0.3 <= pulse.lost_s(began, boottime()) <= pulse.stolen_s
 
 
 def test_a_pulse_counts_what_is_late() -> None:

@@ -173,7 +173,9 @@ def _verdicts(runners: Sequence[Runner]) -> list[Verdict]:
 
 def _facts(given: argparse.Namespace, runners: Sequence[Runner], pulse: Pulse) -> dict[str, object]:
     troubles = [trouble for runner in runners for trouble in runner.troubles]
-    return report.summary(_verdicts(runners), troubles, seed=given.seed, stalls=pulse.standstills_s)
+    return report.summary(
+        _verdicts(runners), troubles, seed=given.seed, stalls=pulse.standstills_s, stolen_s=pulse.stolen_s
+    )
 
 
 def _title(facts: dict[str, object]) -> str:

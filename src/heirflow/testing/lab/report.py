@@ -12,9 +12,14 @@ FENCED = {"postgres": True, "mariadb": False}
 
 
 def summary(
-    verdicts: Sequence[Verdict], troubles: Sequence[str], *, seed: int, stalls: Sequence[float] = ()
+    verdicts: Sequence[Verdict],
+    troubles: Sequence[str],
+    *,
+    seed: int,
+    stalls: Sequence[float] = (),
+    stolen_s: float = 0.0,
 ) -> dict[str, Any]:
-    """The whole run as plain data. `stalls`: how long the machine itself stood still, each time."""
+    """The whole run as plain data. `stalls`: how long the machine itself stood still, each time. `stolen_s`: see `Pulse`."""
     faults: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     for verdict in verdicts:
@@ -65,6 +70,7 @@ def summary(
         if verdicts
         else {},
         "machine_stood_still": {"count": len(stalls), "max_s": max(stalls, default=0.0)},
+        "hypervisor_stole_s": round(stolen_s, 1),
         "troubles": list(troubles),
     }
 
@@ -120,6 +126,8 @@ def text(facts: dict[str, Any]) -> str:
         )
     if (still := facts["machine_stood_still"])["count"]:
         lines.append(f"the machine itself stood still {still['count']} times, at most {still['max_s']:.2f} s")
+    if stolen_s := facts["hypervisor_stole_s"]:
+        lines.append(f"the hypervisor gave this machine's processors to others for {stolen_s:.0f} s in all")
     lines += ["", "nobody ran the command, by the fault before it", *_table(facts["kinds"])]
     if facts["skipped"]:
         lines += ["", "not carried out", *(f"  {count} times: {why}" for why, count in facts["skipped"].items())]
