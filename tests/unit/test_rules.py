@@ -77,6 +77,17 @@ def test_an_heir_that_takes_charge_is_given_twice_the_time_of_a_check_in() -> No
     assert b.did(StartCommand).kill_at == pytest.approx(10.01 + 10 - 1 - 0.25)
 
 
+def test_a_start_in_place_that_adopts_is_given_as_long() -> None:
+    b = leader()
+    b.at(0.5, Readiness(True, "job 7"))
+    b.answer(0.51)
+    b.at(3.0, GONE_BY_ITSELF)
+    asked = b.asked
+    assert asked.exchange.swap is not None and asked.exchange.swap.takes_over == "job 7"
+    b.at(3.0 + 1.4 * b.timings.call_limit_s)
+    assert b.asked is asked, "not given up after the limit of a check-in"
+
+
 def test_an_heir_waits_the_whole_ttl_from_the_answer_that_it_read() -> None:
     b = heir()
     for second in (2.0, 4.0, 6.0, 8.0):
