@@ -268,7 +268,7 @@ def test_cold_starts_only_when_taking_charge(line: Line) -> None:
     assert "standby" not in line.log("a")
 
 
-def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path) -> None:
     (folder / "slow_import.py").write_text("import time; time.sleep(600)\n")
     argv = preloaded(["python", "-m", "program"], "slow_import")
     guard = Guard(argv=argv, cwd=str(folder), guard_limit_s=2.0)

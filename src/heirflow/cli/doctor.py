@@ -116,7 +116,7 @@ def reach(config: Config, latency_s: float) -> Finding | None:
     """Whether a member so far from its store could take charge in the time it has; None where it could."""
     with suppress(HeirflowError):  # told by `_settings`
         timings = config.timings()
-        limit_s = 2 * timings.call_limit_s
+        limit_s = timings.patient_limit_s
         if (need_s := TRIPS_TO_TAKE * latency_s) > limit_s:
             sentence = (
                 f"taking charge costs up to {TRIPS_TO_TAKE} round trips, {need_s:.2f} s from here, and a check-in every "

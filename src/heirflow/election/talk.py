@@ -91,7 +91,7 @@ def patience_s(state: State, timings: Timings) -> float:
     swap = state.ask.exchange.swap if state.ask is not None else None
     taking = swap is not None and swap.takes_over is not None
     hurried = (state.term is not None or state.failed_calls == 0) and not taking
-    return timings.call_limit_s if hurried else 2 * timings.call_limit_s
+    return timings.call_limit_s if hurried else timings.patient_limit_s
 
 
 def doublings(state: State) -> int:

@@ -35,7 +35,7 @@ class Timings:
     kill_lead_s: float = 0.2
     """How long before the end of trust the KILL is sent."""
     call_limit_s: float = 1.5
-    """Longest time a store call may take; always below `check_in_s`. Twice that for some: `talk.patience_s`."""
+    """Longest time a store call may take; always below `check_in_s`, but for `patient_limit_s`."""
     stop_timeout_s: float = 30.0
     """From TERM to KILL in an orderly stop; the lease is renewed meanwhile."""
     guard_limit_s: float = 2.5
@@ -70,6 +70,11 @@ class Timings:
     def trust_s(self) -> float:
         """How long a confirmed renewal is believed, counted from before it was asked."""
         return self.ttl_s - self.margin_s
+
+    @property
+    def patient_limit_s(self) -> float:
+        """The same for those whom haste would keep from ever getting there: `talk.patience_s` says who."""
+        return 2 * self.call_limit_s
 
     @property
     def strike_after_s(self) -> float:

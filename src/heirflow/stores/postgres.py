@@ -96,7 +96,7 @@ class Postgres:
             "idle_in_transaction_session_timeout": str(limit),
         }
         if row[3] >= 170000:
-            self._settings["transaction_timeout"] = str(2 * limit)  # the patience of whoever takes charge
+            self._settings["transaction_timeout"] = str(2 * limit)  # as `Timings.patient_limit_s`
         if row[2] in {"off", "local"}:
             self._settings["synchronous_commit"] = "on"  # a confirmed renewal must not be forgotten in a crash
         if self.direct:
