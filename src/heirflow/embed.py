@@ -46,6 +46,7 @@ class Lead:
 
     election: str
     member: str
+    """On PostgreSQL only sessions with ``application_name=f"heirflow/{lead.member}"`` are fenced: open them within the callable."""
     term: int
     """Grows with every change of leadership: give it to whatever can refuse an older one."""
     stopping: threading.Event = field(default_factory=threading.Event)

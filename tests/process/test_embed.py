@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
+import sqlalchemy as sa
+from tests.contract.drivers import POSTGRES
 
 from heirflow import Election, Lead, UnsafeTimings
 
@@ -68,6 +72,38 @@ def test_an_exception_is_shown_and_counts_as_1(tmp_path, capsys):
 def test_unsafe_numbers_are_refused_with_their_sum(tmp_path):
     with pytest.raises(UnsafeTimings, match=r"2 check-ins 4 .* = "):
         Election("x", db_url="sqlite://", ttl_s=3, check_in_s=2)
+
+
+def alive(session: psycopg.Connection) -> bool:
+    try:
+        session.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_only_sessions_named_after_their_member_end_before_another_callable_runs(new_database):
+    url = new_database(POSTGRES[0])
+    address = sa.engine.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    left, found = [], []
+
+    def first(lead: Lead) -> None:
+        names = (f"heirflow/{lead.member}", "reports")
+        left.extend(
+            undo.enter_context(psycopg.connect(address, application_name=name, autocommit=True)) for name in names
+        )
+        lead.stopping.wait(60)  # and leaves both open
+
+    def second(lead: Lead) -> None:
+        found.extend(alive(session) for session in left)
+        lead.stopping.wait(60)
+
+    with ExitStack() as undo:
+        with Election("embedded", db_url=url, ttl_s=2, host="a").member(first):
+            wait_for(lambda: len(left) == 2)
+        with Election("embedded", db_url=url, ttl_s=2, host="b").member(second):
+            wait_for(lambda: len(found) == 2)
+    assert found == [False, True]
 
 
 STUBBORN = """
