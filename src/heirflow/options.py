@@ -320,7 +320,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "run-dir",
         read_text,
-        "The folder of the sockets that `heirflow probe` asks; only its owner may enter.",
+        "The folder of the sockets that `heirflow probe` asks; made for its owner alone.",
         "`$XDG_RUNTIME_DIR/heirflow`, or `heirflow-<uid>` in the folder for temporary files",
         metavar="FOLDER",
     ),
