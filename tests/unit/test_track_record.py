@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from heirflow.testing.mutants import MUTANTS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "robustness.md").read_text("utf-8")
 FOUND = PAGE[PAGE.index("## What was found") :]
@@ -23,6 +25,10 @@ def test_every_defect_has_a_test_that_exists(line: str) -> None:
         for name in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
     }
     assert set(names) <= defined
+
+
+def test_the_mutants_are_counted() -> None:
+    assert re.findall(r"(\d+) mutants", PAGE) == [str(len(MUTANTS))]
 
 
 def test_the_pictures_are_there() -> None:
