@@ -305,3 +305,32 @@ def test_a_commit_that_waits_for_a_lost_standby_ends_for_those_who_wait_for_it()
             store.exchange(election, Exchange(who("a")))
         assert time.monotonic() - begun < 3.0
         assert ids(store.exchange(election, Exchange())) == ["a"], "reading waits for no standby"
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_a_commit_whose_wait_for_the_standby_was_cut_short_is_not_confirmed(driver: str) -> None:
+    """Which the server answers with success and a warning."""
+    election, swap = new_election(), take("a", 1, 1, expected=None)
+    with postgres_server() as server, opened(server.url(driver), call_limit_s=5.0) as store:
+
+        def standbys(names: str) -> None:
+            server.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+            server.sql("SELECT pg_reload_conf()")
+            time.sleep(0.5)
+
+        def cancel() -> None:
+            waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            while not server.sql(waiting):
+                time.sleep(0.05)
+
+        store.exchange(election, Exchange(who("a"), join=True))
+        standbys("nobody")
+        operator = threading.Thread(target=cancel)
+        operator.start()
+        with pytest.raises(StoreUnavailable, match="its synchronous standby did not confirm"):
+            store.exchange(election, Exchange(who("a"), swap=swap))
+        operator.join()
+        reading = store.exchange(election, Exchange())
+        assert reading.record is not None and reading.record.leader == "a", "as after an answer that was lost"
+        standbys("")
+        assert store.exchange(election, Exchange(who("a"), swap=take("a", 2, 2, expected=1))).swapped

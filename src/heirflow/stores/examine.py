@@ -146,8 +146,11 @@ def examine_mysql(conn: sa.engine.Connection) -> list[Finding]:
     elif binlog and int(binlog[0]):
         if semi and str(semi[1]).upper() == "ON":
             found.append(
-                Finding("durability", "ok", "replication is semi-synchronous: a replica has what was confirmed")
-            )
+                Finding(
+                    "durability", "ok",
+                    "replication is semi-synchronous: a replica has what was confirmed, unless none answered within its time-out",
+                )
+            )  # fmt: skip
         else:
             found.append(
                 _forgets(

@@ -36,6 +36,9 @@ class Flavour(Protocol):
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
         """First thing in every transaction."""
 
+    def commit(self, conn: sa.engine.Connection) -> bool:
+        """Commit; False: the server did, and cannot say that a failover of the database would not forget it."""
+
     def patient(self, conn: sa.engine.Connection) -> None:
         """Within the transaction that makes the tables: allow it more time than an exchange."""
 

@@ -65,6 +65,10 @@ class Mysql:
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
         pass  # the driver begins with the first statement
 
+    def commit(self, conn: sa.engine.Connection) -> bool:
+        conn.commit()
+        return True
+
     def patient(self, conn: sa.engine.Connection) -> None:
         pass
 

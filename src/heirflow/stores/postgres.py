@@ -62,6 +62,8 @@ class Postgres:
         self._settings: dict[str, str] = {}
         self._heard: set[str] = set()
         self._own_pid = 0
+        self._warnings: Any = []
+        """What the server warned of since it was cleared."""
         self._fence: SessionFence | None = None
         self.direct = False
         """Whether the session is ours alone."""
@@ -91,6 +93,7 @@ class Postgres:
         self._heard.clear()
         limit = self._limit_ms
         self._settings = {
+            "client_min_messages": "warning",  # `commit` must hear of them
             "lock_timeout": str(max(1, limit // 2)),
             "statement_timeout": str(max(1, limit * 4 // 5)),
             "idle_in_transaction_session_timeout": str(limit),
@@ -106,6 +109,11 @@ class Postgres:
             if self._new_psycopg:
                 driver.add_notify_handler(self._hear)  # type: ignore[union-attr]
         conn.commit()
+        if self._new_psycopg:
+            self._warnings = []
+            driver.add_notice_handler(self._warnings.append)  # type: ignore[union-attr]
+        else:
+            self._warnings = driver.notices  # type: ignore[union-attr]
 
     def _set(self, conn: sa.engine.Connection, settings: dict[str, str], *, local: bool) -> None:
         # Names and values are ours: words and digits.
@@ -115,6 +123,12 @@ class Postgres:
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
         if not self.direct:
             self._set(conn, self._settings, local=True)
+
+    def commit(self, conn: sa.engine.Connection) -> bool:
+        # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.
+        self._warnings.clear()
+        conn.commit()
+        return not self._warnings
 
     def patient(self, conn: sa.engine.Connection) -> None:
         names = self._settings.keys() & {"lock_timeout", "statement_timeout", "transaction_timeout"}

@@ -276,7 +276,8 @@ class SqlStore:
             conn = self._connected()
             self._flavour.begin(conn, writes=writes)
             yield conn
-            conn.commit()
+            if not self._flavour.commit(conn):
+                raise StoreUnavailable(f"{self.where} has it, but its synchronous standby did not confirm")
 
     # The parts of an exchange
 

@@ -101,6 +101,10 @@ class Sqlite:
         self._patiently(lambda: driver.execute("BEGIN IMMEDIATE"))
         driver.execute(f"PRAGMA busy_timeout = {int(1000 * self._busy_s)}")
 
+    def commit(self, conn: sa.engine.Connection) -> bool:
+        conn.commit()
+        return True
+
     def patient(self, conn: sa.engine.Connection) -> None:
         pass
 
