@@ -14,36 +14,79 @@ import pytest
 import heirflow
 from heirflow.testing.lab import ground
 
-PLANTED = {
+PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
     # A leader that trusts itself for a ttl too long runs its command beside its heir's.
     "overlap": (
-        "election/rules.py",
-        "trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s",
-        "trusted_until = ask.asked_at + 2 * swap.record.ttl_s - timings.margin_s",
+        [
+            (
+                "election/rules.py",
+                "trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s",
+                "trusted_until = ask.asked_at + 2 * swap.record.ttl_s - timings.margin_s",
+            )
+        ],
         ["--world", "mariadb", "--only", "cut both", "--faults", "6"],
     ),
     # A leader that ends no sessions: what a dead command had sent arrives when the network heals.
     "deposed write": (
-        "stores/fence.py",
-        "        if self._reign != (election, leader, term):",
-        "        return ()\n        if self._reign != (election, leader, term):",
+        [
+            (
+                "stores/fence.py",
+                "        if self._reign != (election, leader, term):",
+                "        return ()\n        if self._reign != (election, leader, term):",
+            )
+        ],
         ["--world", "postgres", "--only", "cut from", "--faults", "6"],
+    ),
+    # Processes that do not inherit what left its parents: without a cgroup nobody finds it any more.
+    "orphan": (
+        [
+            (
+                "supervise/processes.py",
+                "return LINUX and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0",
+                "return True",
+            ),
+            ("supervise/guard.py", 'if sys.argv[2] == "cgroup" and processes.LINUX:', "if False:"),
+        ],
+        ["--world", "mariadb", "--only", "kill command", "--faults", "2"],
+    ),
+    # A leader that writes no line of history when it takes charge.
+    "lost event": (
+        [
+            (
+                "stores/sql.py",
+                "        if event is not None:\n",
+                "        if event is not None and event.what is not What.TOOK_CHARGE:\n",
+            )
+        ],
+        ["--world", "mariadb", "--only", "kill command", "--faults", "1"],
+    ),
+    # Heirs that wait for three leases.
+    "back in time": (
+        [
+            (
+                "election/line.py",
+                "vacant_since = state.watch_since + ttl_s",
+                "vacant_since = state.watch_since + 3 * ttl_s",
+            )
+        ],
+        ["--world", "mariadb", "--only", "kill host", "--faults", "3"],
     ),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("promise", PLANTED, ids=["trusts itself too long", "ends no session"])
+@pytest.mark.parametrize("promise", PLANTED, ids=lambda promise: promise.replace(" ", "_"))
 def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     if missing := ground.missing():
         pytest.skip("; ".join(missing))  # in CI a skip is a failure
-    name, right, wrong, words = PLANTED[promise]
+    changes, words = PLANTED[promise]
     copy = tmp_path / "heirflow"
     shutil.copytree(Path(heirflow.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (copy / name).read_text()
-    assert text.count(right) == 1
-    (copy / name).write_text(text.replace(right, wrong))
+    for name, right, wrong in changes:
+        text = (copy / name).read_text()
+        assert text.count(right) == 1
+        (copy / name).write_text(text.replace(right, wrong))
     done = subprocess.run(
         [sys.executable, "-m", "heirflow.testing.lab", "--seed", "4", "--json", *words],
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=200,

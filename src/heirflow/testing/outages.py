@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
+from heirflow.supervise.processes import lives
 from heirflow.testing.server import NAME, Server, identity
 
 Outage = Callable[[Any], AbstractContextManager[None]]
@@ -65,7 +66,8 @@ def _limit_files(server: Server, limit: str) -> None:
     # As the server's own user: to change another user's limits takes more than root has in a container.
     for pid in server.processes():
         words = ["prlimit", f"--pid={pid}", f"--fsize={limit}:unlimited"]
-        subprocess.run(words, check=False, capture_output=True, cwd="/", **identity(server.user))  # type: ignore[call-overload]
+        done = subprocess.run(words, check=False, capture_output=True, cwd="/", **identity(server.user))  # type: ignore[call-overload]
+        assert done.returncode == 0 or not lives(pid), done.stderr
 
 
 @contextlib.contextmanager

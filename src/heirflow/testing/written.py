@@ -68,6 +68,14 @@ def processes(folder: Path) -> dict[int, Path]:
     return found
 
 
+def words_of(pid: int) -> str:
+    """A process's command line, for people; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def _pids() -> Iterable[str]:
     return [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
 

@@ -12,6 +12,7 @@ itself says, without any clock, whether it took a row from one who leads no more
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -22,30 +23,41 @@ from typing import Any
 TICK_S = 0.005
 DESCENDANT_TICK_S = 0.02
 PACE_S = 0.008
+HELD_EVERY = 100
+"""Rows: one of so many is written in a transaction that stays open for `HELD_S`."""
+HELD_S = 0.3
+COLUMNS = "term bigint, member varchar(200), seen_term bigint, seen_leader varchar(200), tick bigint, held boolean"
 TABLE = {
-    "postgresql": "CREATE TABLE lab_written (id bigint GENERATED ALWAYS AS IDENTITY, term bigint, member text, "
-    "seen_term bigint, seen_leader text, tick bigint)",
-    "mysql": "CREATE TABLE lab_written (id bigint AUTO_INCREMENT PRIMARY KEY, term bigint, member varchar(200), "
-    "seen_term bigint, seen_leader varchar(200), tick bigint)",
+    "postgresql": [
+        f"CREATE TABLE lab_written (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, {COLUMNS})",
+        # What a transaction that was held open finds in the record as it commits, and not as it wrote.
+        """CREATE FUNCTION lab_look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        UPDATE lab_written w SET seen_term = e.term, seen_leader = e.leader FROM heirflow_election e WHERE w.id = NEW.id;
+        RETURN NULL; END $$""",
+        """CREATE CONSTRAINT TRIGGER lab_look AFTER INSERT ON lab_written DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.held) EXECUTE FUNCTION lab_look()""",
+    ],
+    "mysql": [f"CREATE TABLE lab_written (id bigint AUTO_INCREMENT PRIMARY KEY, {COLUMNS})"],
 }
 ROW = (
-    "INSERT INTO lab_written (term, member, seen_term, seen_leader, tick) "
-    "SELECT %s, %s, e.term, e.leader, %s FROM heirflow_election e WHERE e.name = %s"
+    "INSERT INTO lab_written (term, member, seen_term, seen_leader, tick, held) "
+    "SELECT %s, %s, e.term, e.leader, %s, %s FROM heirflow_election e WHERE e.name = %s"
 )
 LATE = (
-    "SELECT term, member, seen_term > term, count(*), min(tick), max(tick) FROM lab_written "
-    "WHERE seen_term <> term OR seen_leader IS NULL OR seen_leader <> member "
-    "GROUP BY term, member, seen_term > term ORDER BY term"
+    "SELECT term, member, CASE WHEN seen_term > term THEN 'deposed' WHEN seen_term = term AND seen_leader IS NULL "
+    "THEN 'released' ELSE 'doubled' END, count(*), min(tick), max(tick) FROM lab_written "
+    "WHERE seen_term <> term OR seen_leader IS NULL OR seen_leader <> member GROUP BY 1, 2, 3 ORDER BY 1"
 )
-"""Rows that the database took from one who led no more: deposed by a later term, or else after its release."""
+"""Rows that the database took from one who did not lead: *deposed* by a later term; after its *release*; or *doubled*, while the
+record named another leader of that very term, or went back to an earlier one."""
 
 
 def main() -> None:
     if len(sys.argv) == 2:
-        name = f"{os.environ['HEIRFLOW_TERM']}.{os.environ['HEIRFLOW_MEMBER']}.{os.getpid()}.ticks"
-        os.execv(sys.executable, [sys.executable, "-S", "-E", __file__, f"{sys.argv[1]}/{name}", "tick"])
-    file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    tick(file)
+        path = f"{sys.argv[1]}/{os.environ['HEIRFLOW_TERM']}.{os.environ['HEIRFLOW_MEMBER']}.{os.getpid()}.ticks"
+        tick(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+        os.execv(sys.executable, [sys.executable, "-S", "-E", __file__, path, "tick"])
+    file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
     if os.fork() == 0:
         os.setsid()
         if os.fork():
@@ -80,8 +92,14 @@ def write_rows() -> None:
         try:
             link = connect(url)
             cursor = link.cursor()
-            while True:
-                cursor.execute(ROW, (term, member, time.clock_gettime_ns(time.CLOCK_BOOTTIME), election))
+            for number in itertools.count(1):
+                held = url.startswith("postgresql") and number % HELD_EVERY == 0
+                if held:
+                    cursor.execute("BEGIN")
+                cursor.execute(ROW, (term, member, time.clock_gettime_ns(time.CLOCK_BOOTTIME), held, election))
+                if held:
+                    time.sleep(HELD_S)
+                    cursor.execute("COMMIT")
                 time.sleep(PACE_S)
         except Exception:  # noqa: BLE001  whatever the driver calls it: an outage, a refusal, an ended session
             time.sleep(0.02)

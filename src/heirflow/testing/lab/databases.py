@@ -59,7 +59,8 @@ class Database:
         store.open()
         store.close()
         with self.engine() as engine, engine.begin() as conn:
-            conn.execute(sa.text(command.TABLE["postgresql" if self.kind == "postgres" else "mysql"]))
+            for statement in command.TABLE["postgresql" if self.kind == "postgres" else "mysql"]:
+                conn.exec_driver_sql(statement)
         if self.kind == "postgres":
             address = sa.engine.make_url(self.server.url("psycopg")).set(username="postgres")
             engine = sa.create_engine(address, future=True)
@@ -105,14 +106,23 @@ class Database:
             self._await("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
         else:
             self.synchronous(False)
-            self.ground.severed |= {(self.host, self.standby_host), (self.standby_host, self.host)}
-            self.ground.apply()
+            self.part(True)
             wait(lag_s)
+        self.take_over()
+
+    def part(self, severed: bool) -> None:
+        """Cut primary and standby from each other, or join them again."""
+        pairs = {(self.host, self.standby_host), (self.standby_host, self.host)}
+        self.ground.severed = pairs if severed else set()
+        self.ground.apply()
+
+    def take_over(self) -> None:
+        """Kill the primary; the standby is promoted and takes the address."""
+        assert self.standby is not None
         self.server.crash()
         self.standby.sql("SELECT pg_promote(true, 20)", database="postgres")
         self.ground.carry_floating(self.standby_host, away_from=self.host)
-        self.ground.severed.clear()
-        self.ground.apply()
+        self.part(False)
         self.server, self.standby = self.standby, self.server
         self.host, self.standby_host = self.standby_host, self.host
 
@@ -122,8 +132,13 @@ class Database:
         follow(self.standby, self.server, self.ground.address(self.host))
         self.synchronous(True)
 
+    def clock_offset_s(self, _host: str) -> float:
+        """How far the wall clock of the server is from the true one."""
+        now = "extract(epoch FROM clock_timestamp())" if self.kind == "postgres" else "unix_timestamp(sysdate(6))"
+        return float(self.server.sql(f"SELECT {now}")) - time.time()
+
     def late_rows(self) -> list[tuple[Any, ...]]:
-        """What the database took from those who led no more: term, member, deposed, rows, first and last tick."""
+        """What the database took from those who did not lead: term, member, why, rows, first and last tick (`command.LATE`)."""
         with self.engine() as engine, engine.begin() as conn:
             return [tuple(row) for row in conn.execute(sa.text(command.LATE)).all()]
 

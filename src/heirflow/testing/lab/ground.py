@@ -175,20 +175,22 @@ class Freezer:
         return None
 
     def freeze(self, on: bool) -> None:
-        """Stop all that is inside, or let it go on; waits until it is so."""
-        state = self.path / "freezer.state"
+        """Stop all that is inside, or let it go on; waits until it is so. Raises `GroundTrouble` when it does not become so."""
+        state, word = self.path / "freezer.state", "FROZEN" if on else "THAWED"
         if state.exists():
-            word = "FROZEN" if on else "THAWED"
-            until = time.monotonic() + 5
             state.write_text(word)
-            while state.read_text().strip() != word and time.monotonic() < until:
-                time.sleep(0.002)
         else:
-            (self.path / "cgroup.freeze").write_text("1" if on else "0")
+            (self.path / "cgroup.freeze").write_text(str(int(on)))
+            state, word = self.path / "cgroup.events", f"frozen {int(on)}"
+        until = time.monotonic() + 5
+        while word not in state.read_text():
+            if time.monotonic() > until:
+                raise GroundTrouble(f"{self.path.name} did not become {word} within 5 s")
+            time.sleep(0.002)
 
     def end(self) -> None:
         """Let go, kill and remove."""
-        with suppress(OSError):
+        with suppress(OSError, GroundTrouble):
             self.freeze(False)
         until = time.monotonic() + 10
         while self.path.exists() and time.monotonic() < until:

@@ -4,6 +4,8 @@
   host that was stopped as a whole and woke beside its successor (a *thaw*, which the fence answers), and what happens right
   after a fail-over to an asynchronous replica, which forgets what was confirmed (*void*: docs/safety.md).
 - *Deposed write:* a row that the database took although its record already named a later term.
+- *Two of one term:* a row that it took while its record named another leader of that term, or an earlier term.
+- *Outlived:* more rows that it took after the release of their term than can have been in flight.
 - *Back:* after each strike and each healing that leaves one member and the database able, somebody runs the command
   within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged. What the machine itself took away
   meanwhile (`pulse`) is counted, and no promise of ours.
@@ -21,16 +23,19 @@ from typing import Any
 
 from heirflow.election.timings import Timings
 from heirflow.testing.lab.ledger import PAUSE_S, Gap, Run, gaps
-from heirflow.testing.lab.plan import TTL_S
+from heirflow.testing.lab.plan import TTL_S, WHOLE_HOST
 from heirflow.testing.lab.pulse import Pulse
 from heirflow.testing.lab.world import Mark
 from heirflow.testing.spans import Overlap, overlaps
 
 TIMINGS = Timings.of(TTL_S)
 BACK_LIMIT_S = TTL_S + 2 * TIMINGS.check_in_s + 1
-WHOLE_HOST = {"stop host", "freeze host"}
-THAW_S = 1.0
+THAW_S = 0.3
 """How long a host that was let go may take to look at its clock and kill."""
+UNASKED_S = TIMINGS.trust_s - TIMINGS.check_in_s - TIMINGS.call_limit_s
+"""Who was kept from renewing for a shorter time than this still has its lease, and may meet nobody."""
+IN_FLIGHT = 3
+"""So many rows of one start, and no more, can be on their way when it is dead."""
 THAWING_S = 0.3
 """How long letting it go may take."""
 STRIKES = {"begin", "struck", "end"}
@@ -109,8 +114,7 @@ def judge(
     pulse: Pulse | None = None,
 ) -> Verdict:
     """Judge one act. `late` and `took`: what the database says (`Database.late_rows`, `took_charge`); None: not asked."""
-    dropped = {mark.number for mark in marks if mark.phase == "skipped" and mark.number}
-    strikes = [mark for mark in marks if mark.phase in STRIKES and mark.number not in dropped]
+    strikes = _carried_out(marks)
     out = Verdict(world, marks[0].at_s if marks else 0, marks[-1].at_s if marks else 0, runs=list(runs), marks=strikes)
     out.faults.update(mark.kind for mark in strikes if mark.phase == "begin")
     out.skipped.update(mark.note for mark in marks if mark.phase == "skipped")
@@ -119,7 +123,7 @@ def judge(
     for overlap in overlaps(runs):
         if _within(voids, overlap.from_s):
             out.void.append(overlap)
-        elif any(_thawed(strikes, run) for run in (overlap.earlier, overlap.later)):
+        elif any(_thawed(strikes, run, runs, pulse) for run in (overlap.earlier, overlap.later)):
             out.thaws.append(overlap)
         else:
             out.overlaps.append(overlap)
@@ -133,16 +137,24 @@ def judge(
             out.orphans.append(mark)
             out.red.append(_red(strikes, "orphan", f"a process was left behind: {mark.note}", mark.at_s))
     out.rows = rows
-    for term, member, deposed, count, first, last in late:
-        if _within(voids, int(first) / 1e9) or _within(voids, int(last) / 1e9):
+    starts = Counter((run.term, run.member) for run in {run.start: run for run in runs}.values())
+    for term, member, why, count, first, last in late:
+        took_s = int(first) / 1e9
+        if _within(voids, took_s) or _within(voids, int(last) / 1e9):
             out.void_rows += count
-        elif deposed:
+        elif why == "deposed":
             out.deposed_rows += count
             if fenced:
                 sentence = f"the database took {count} rows from {member}, whose term {term} was over"
-                out.red.append(_red(strikes, "deposed write", sentence, int(first) / 1e9))
-        else:
+                out.red.append(_red(strikes, "deposed write", sentence, took_s))
+        elif why == "released":
             out.released_rows += count
+            if count > IN_FLIGHT * starts[term, member]:
+                sentence = f"the database took {count} rows from {member} after it had released term {term}"
+                out.red.append(_red(strikes, "outlived", sentence, took_s))
+        else:
+            sentence = f"the database took {count} rows from {member} while term {term} was another's, or not begun"
+            out.red.append(_red(strikes, "two of one term", sentence, took_s))
     seen = {(run.term, run.member) for run in runs}
     out.terms = len(seen)
     if took is not None:
@@ -192,28 +204,58 @@ def _judge_backs(out: Verdict, strikes: Sequence[Mark], pulse: Pulse | None) -> 
     out.unjudged = len(asked - {back.mark.number for back in out.backs})
 
 
+def _carried_out(marks: Sequence[Mark]) -> list[Mark]:
+    """The strikes that were. Numbers come again in a run that plays faults again."""
+    found: list[Mark] = []
+    for mark in marks:
+        if mark.phase in STRIKES:
+            found.append(mark)
+        elif mark.phase == "skipped" and mark.number:
+            begun = max((at for at, one in enumerate(found) if one.number == mark.number), default=len(found))
+            if begun < len(found) and found[begun].phase == "begin":
+                del found[begun]
+    return found
+
+
 def _voids(strikes: Sequence[Mark]) -> list[tuple[float, float]]:
-    begun = {mark.number: mark.at_s for mark in strikes if mark.phase == "begin" and mark.kind == VOID}
-    return [
-        (begun[mark.number], mark.at_s + TTL_S + 1)
-        for mark in strikes
-        if mark.phase == "end" and mark.number in begun
-    ]  # fmt: skip
+    found, begun_s = [], 0.0
+    for mark in strikes:
+        if mark.kind == VOID and mark.phase == "begin":
+            begun_s = mark.at_s
+        elif mark.kind == VOID and mark.phase == "end":
+            found.append((begun_s, mark.at_s + TTL_S + 1))
+    return found
 
 
 def _within(windows: Sequence[tuple[float, float]], at_s: float) -> bool:
     return any(begin <= at_s <= end for begin, end in windows)
 
 
-def _thawed(strikes: Sequence[Mark], run: Run) -> bool:
-    """Whether this stretch began because its whole host was let go, after a stop longer than the lease allows."""
-    return any(
-        mark.phase == "end"
-        and mark.kind in WHOLE_HOST
-        and mark.host == run.host
-        and -THAWING_S < run.from_s - mark.at_s < THAW_S
-        for mark in strikes
-    ) and run.to_s - run.from_s < THAW_S  # fmt: skip
+def _thawed(strikes: Sequence[Mark], run: Run, runs: Sequence[Run], pulse: Pulse | None) -> bool:
+    """Whether this is what a start still did that was stopped with its whole host, for longer than its lease, and let go."""
+    lost_s = pulse.lost_s(run.from_s, run.to_s) if pulse else 0.0
+    return (
+        run.to_s - run.from_s - lost_s < THAW_S
+        and any(other.start == run.start and other.to_s < run.from_s for other in runs)
+        and any(
+            mark.phase == "end"
+            and mark.kind in WHOLE_HOST
+            and mark.host == run.host
+            and -THAWING_S < run.from_s - mark.at_s < THAW_S
+            and mark.at_s - _able_until(strikes, mark) >= UNASKED_S
+            for mark in strikes
+        )
+    )
+
+
+def _able_until(strikes: Sequence[Mark], end: Mark) -> float:
+    """When the host of this healing was last able, with a database that was."""
+    until_s = end.at_s
+    for mark in reversed([mark for mark in strikes if mark.at_s < end.at_s]):
+        if mark.database and end.host in mark.able:
+            break
+        until_s = mark.at_s
+    return until_s
 
 
 def _frozen(strikes: Sequence[Mark], seen: Mark) -> bool:

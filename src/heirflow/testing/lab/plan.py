@@ -33,6 +33,8 @@ class Kind:
     """Whether it may strike beside another fault, second."""
 
 
+WHOLE_HOST = {"stop host", "freeze host"}
+"""Kinds that stop a whole host and let it go."""
 BOTH = (LONG_S, SHORT_S)
 DATABASE = ("database",)
 KINDS = (
@@ -72,6 +74,8 @@ KINDS = (
     Kind("record locked", 3, "database", ((0.5, 3.5),), DATABASE, beside=False),
     Kind("sessions ended", 3, "nothing", at=DATABASE),
     Kind("promote synchronous", 3, "database", at=DATABASE, worlds=("postgres",), beside=False),
+    Kind("promote cut off", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
+    Kind("cut standby", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
     Kind("promote asynchronous", 2, "database", ((0.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
     # Wall clocks.
     Kind("clock of host", 4, "nothing", ((0.5, 1.5),)),
@@ -126,7 +130,9 @@ def plan(seed: int, world: str, *, only: str | None = None) -> Iterator[Fault]:
         fault = _draw(dice, number, kind)
         if besides and dice.random() < 0.3:
             number += 1
-            second = dice.choices(besides, [kind.weight for kind in besides])[0]
+            # A pause whose answer is lost could not be taken back by who gave it.
+            seconds = [one for one in besides if not (kind.takes == "database" and one.takes == "command")] or besides
+            second = dice.choices(seconds, [kind.weight for kind in seconds])[0]
             others = [at for at in second.at if at != fault.at]
             if others and not (kind.takes == second.takes == "nothing"):
                 beside = _draw(dice, number, second, at=dice.choice(others))

@@ -1,13 +1,18 @@
 """Whether the machine itself keeps time: how much later than asked for a small sleep ends, and what a hypervisor steals.
 
 A laboratory on a machine that is busy with other things cannot keep a time, whatever HeirFlow does. So the judge of times is
-told how much the machine took away; the judges of overlaps, orphans and rows are not: no slowness excuses these.
+told how much the machine took away; the judges of overlaps, orphans and rows are not: no slowness excuses these. The sleeper
+is a process of its own, so that what the laboratory's other threads are busy with does not pass for the machine.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
+import time
 from bisect import bisect_right
 from pathlib import Path
 
@@ -18,6 +23,7 @@ USUAL_S = 0.005
 """By how much a sleep is late on a machine that has nothing else to do."""
 STANDSTILL_S = 0.3
 KEPT_EVERY_S = 0.2
+WORDS = [sys.executable, "-m", "heirflow.testing.lab.pulse"]
 
 
 def stolen_s() -> float:
@@ -42,16 +48,19 @@ class Pulse:
         """What a hypervisor took of all processors together, see `stolen_s`."""
         self._at: list[float] = []
         self._lost: list[float] = []
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
     def __enter__(self) -> Pulse:  # noqa: PYI034  `Self` is not in Python 3.10
+        self._process = subprocess.Popen(
+            WORDS, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        self._thread = threading.Thread(target=self._listen, name="pulse", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ending.set()
+        self._process.terminate()
         self._thread.join()
+        self._process.communicate()
 
     def lost_s(self, from_s: float, to_s: float) -> float:
         """How much of this time (CLOCK_BOOTTIME) the machine took away."""
@@ -61,22 +70,41 @@ class Pulse:
         index = bisect_right(self._at, at_s) - 1
         return self._lost[index] if index >= 0 else 0.0
 
-    def _beat(self) -> None:
-        before = boottime()
-        lost, late, keep_at = 0.0, 0.0, before
-        stolen = began = stolen_s()
-        while not self._ending.wait(BEAT_S):
-            now = boottime()
-            late_s = now - before - BEAT_S
-            if late_s > USUAL_S:
-                late += late_s
-            if late_s > STANDSTILL_S:
-                self.standstills_s.append(round(late_s, 3))
-            if now >= keep_at:
-                keep_at, was, stolen = now + KEPT_EVERY_S, stolen, stolen_s()
-                self.stolen_s = stolen - began
-                lost += max(late, stolen - was)  # the same loss may show in both
-                late = 0.0
-                self._lost.append(lost)  # first: whoever looks meanwhile finds as many of these
-                self._at.append(now)
-            before = now
+    def _listen(self) -> None:
+        lost, last_stolen, began = 0.0, None, 0.0
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            now, late, stolen, standstills = json.loads(line)
+            if last_stolen is None:
+                last_stolen = began = stolen
+            self.stolen_s = stolen - began
+            self.standstills_s += standstills
+            lost += max(late, stolen - last_stolen)  # the same loss may show in both
+            last_stolen = stolen
+            self._lost.append(lost)  # first: whoever looks meanwhile finds as many of these
+            self._at.append(now)
+
+
+def main() -> None:
+    """Write down what was late and what is stolen, a line for every `KEPT_EVERY_S`, until nobody listens."""
+    before = keep_at = boottime()
+    late, standstills = 0.0, []
+    while True:
+        time.sleep(BEAT_S)
+        now = boottime()
+        late_s = now - before - BEAT_S
+        if late_s > USUAL_S:
+            late += late_s
+        if late_s > STANDSTILL_S:
+            standstills.append(round(late_s, 3))
+        if now >= keep_at:
+            try:
+                os.write(1, json.dumps([now, late, stolen_s(), standstills]).encode() + b"\n")
+            except BrokenPipeError:
+                return
+            keep_at, late, standstills = now + KEPT_EVERY_S, 0.0, []
+        before = now
+
+
+if __name__ == "__main__":
+    main()

@@ -68,8 +68,13 @@ class Runner:
     def _play(self, world: World, faults: Iterable[Fault]) -> None:
         try:
             world.play(self._announced(faults), self.until)
-        except RigError as error:
-            self._judge(world, asked=True)
+        except Exception as error:
+            try:
+                self._judge(world, asked=True)
+            except Exception:  # noqa: BLE001  the database may be what is in trouble
+                self._judge(world, asked=False)
+            if not isinstance(error, RigError):
+                raise
             assert self.current is not None
             number = next((mark.number for mark in reversed(world.marks) if mark.number), 0)
             (self.folder / f"red-{self.kind}-{number}").write_text(str(error))

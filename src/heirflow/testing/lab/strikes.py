@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from heirflow.errors import HeirflowError
+from heirflow.supervise.processes import lives
 from heirflow.testing import outages
 from heirflow.testing.lab.clocks import Clocks
 from heirflow.testing.lab.databases import Database
@@ -74,25 +75,34 @@ def _pids(stage: Stage, host: str, parts: list[str]) -> list[int]:
 @contextlib.contextmanager
 def _killed(stage: Stage, host: str, parts: list[str]) -> Iterator[None]:
     pids = _pids(stage, host, parts)
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # all of them before any can react
-        _send(pids, number)
+    _reach(pids, signal.SIGSTOP)  # all of them before any can react
+    _send(pids, signal.SIGKILL)
     yield
 
 
 @contextlib.contextmanager
 def _stopped(stage: Stage, host: str, parts: list[str]) -> Iterator[None]:
     pids = _pids(stage, host, parts)
-    _send(pids, signal.SIGSTOP)
+    _reach(pids, signal.SIGSTOP)
     try:
         yield
     finally:
         _send(pids, signal.SIGCONT)
 
 
-def _send(pids: list[int], number: signal.Signals) -> None:
+def _reach(pids: list[int], number: signal.Signals) -> None:
+    if not _send(pids, number):
+        raise NotNow("what it would strike has just ended")
+
+
+def _send(pids: list[int], number: signal.Signals) -> int:
+    """How many it reached that live."""
+    reached = 0
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
+            reached += lives(pid)
             os.kill(pid, number)
+    return reached
 
 
 @contextlib.contextmanager
@@ -230,6 +240,24 @@ def _promoted(*, synchronous: bool) -> Strike:
     return promoted
 
 
+@contextlib.contextmanager
+def _cut_standby(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
+    """Nobody's commit is confirmed: the primary waits for a standby that does not hear it."""
+    stage.database.part(True)
+    try:
+        yield
+    finally:
+        stage.database.part(False)
+
+
+@contextlib.contextmanager
+def _promoted_cut_off(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
+    """As the one before, and then the standby takes over: what the primary wrote meanwhile is forgotten, and was not confirmed."""
+    stage.database.part(True)
+    yield
+    stage.database.take_over()
+
+
 # ---- clocks, and people ---------------------------------------------------------------------------------------------
 
 
@@ -260,6 +288,7 @@ def _order(stage: Stage, *words: str) -> None:
     )  # fmt: skip
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["it said nothing"]
+        assert "Traceback" not in done.stderr, done.stderr
         raise NotNow(f"{words[0]} was refused: {said[-1][:160]}")
 
 
@@ -305,6 +334,8 @@ _OTHERS: dict[str, Strike] = {
     "disk full": _outage(outages.disk_full),
     "record locked": _outage(outages.record_locked),
     "sessions ended": _sessions_ended,
+    "cut standby": _cut_standby,
+    "promote cut off": _promoted_cut_off,
     "promote synchronous": _promoted(synchronous=True),
     "promote asynchronous": _promoted(synchronous=False),
     "clock of host": _jump,

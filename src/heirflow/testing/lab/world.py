@@ -20,19 +20,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from heirflow.supervise.processes import stat_of
 from heirflow.testing import written
 from heirflow.testing.lab import command
 from heirflow.testing.lab.clocks import Clocks
 from heirflow.testing.lab.databases import Database, database
-from heirflow.testing.lab.ground import Ground
+from heirflow.testing.lab.ground import Ground, GroundTrouble, processes_in
 from heirflow.testing.lab.ledger import Ledger
-from heirflow.testing.lab.plan import TTL_S, Fault
+from heirflow.testing.lab.plan import TTL_S, WHOLE_HOST, Fault
 from heirflow.testing.lab.strikes import NotNow, strike
 from heirflow.testing.rig import Member, Rig, RigError, now_s
 
 HOSTS = ("ada", "ben", "cleo")
 ORPHAN_S = 0.4
-"""Who is seen twice, so long apart, beside a leader that stayed the same all the while, is no dying process."""
+"""What is seen twice, so long apart, beside a leader that stayed the same all the while, is no dying process."""
+LET_GO_S = 1.0
+"""So long after a whole host was let go: its guards come to look at the clock, on a busy machine too."""
+HELPER_S = 12.0
+"""What HeirFlow itself leaves of a dead member may last so long: it hands over, and its calls have limits."""
+ABSENT_S = 40.0
+"""Who lives, and was in the line at no look for so long, is waited for."""
 STANDING_LIMIT_S = 40.0
 
 
@@ -79,6 +86,10 @@ class World:
         self._holding: dict[int, tuple[Fault, str]] = {}
         self._seen: set[str] = set()
         self._places: dict[str, int] = {}
+        self._seen_at: dict[str, float] = {}
+        self._let_go_at = 0.0
+        self._strays: dict[tuple[int, str], float] = {}
+        """Processes that belong to no living member, and when they were first seen."""
         self._stack = ExitStack()
 
     def __enter__(self) -> World:  # noqa: PYI034  `Self` is not in Python 3.10
@@ -93,14 +104,28 @@ class World:
                 options=["--log-format", "json", "--stop-timeout", "5s"], env={"LAB_URL": self.database.plain_url()},
             )  # fmt: skip
             stack.enter_context(self.rig)
+            self._try_clocks()
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, GroundTrouble):
             for freezer in self.ground.freezers.values():
                 freezer.freeze(False)
         self._stack.close()
+
+    def _try_clocks(self) -> None:
+        """A jump that moves nothing must not count as a fault. Raises `GroundTrouble`."""
+        if self.clocks.library is not None:
+            for host, offset_s in (
+                (HOSTS[0], self.clocks.offset_s),
+                (self.database.host, self.database.clock_offset_s),
+            ):
+                self.clocks.env(host)
+                self.clocks.jump(host, 1000)
+                if not 970 < offset_s(host) < 1030:
+                    raise GroundTrouble(f"the clock of {host} does not jump")
+                self.clocks.jump(host, 0)
 
     # what a strike needs
 
@@ -178,6 +203,8 @@ class World:
         del self._holding[fault.number]
         if fault.kind.takes == "member":
             self._seen.discard(host)  # it is able again when it has been seen in the line again
+        if fault.kind.name in WHOLE_HOST:
+            self._let_go_at = now_s()
         self._mark("end", fault, host)
 
     def _host(self, at: str) -> str:
@@ -198,6 +225,7 @@ class World:
                 facts[host] = fact
         self._seen = {host for host, fact in facts.items() if fact["ready"] and (fact["leader"] or fact["place"])}
         self._places = {host: 0 if facts[host]["leader"] else facts[host]["place"] or 9 for host in self._seen}
+        self._seen_at.update(dict.fromkeys(self._seen, now_s()))
         return facts
 
     def _fill(self) -> None:
@@ -215,12 +243,13 @@ class World:
             self._fill()
             facts = self._look()
             leading = [fact for fact in facts.values() if fact["leader"] and fact["command_pid"]]
-            if len(leading) == 1 and len(self._seen) >= 2 and self._writes(leading[0]):
+            if len(leading) == 1 and self._enough() and self._writes(leading[0]):
                 break
             if time.monotonic() > until:
                 self._mark("told", fault, "", note=f"the line did not stand within {STANDING_LIMIT_S:g} s")
                 raise RigError(
-                    f"{self.kind}: the line did not stand within {STANDING_LIMIT_S:g} s\n{self.rig.story()[-6000:]}"
+                    f"{self.kind}: the line did not stand within {STANDING_LIMIT_S:g} s; in it {sorted(self._seen) or 'nobody'}\n"
+                    f"{self.rig.story()[-6000:]}"
                 )
             self.wait(0.05)
         self._mark("standing", fault, "")
@@ -228,6 +257,11 @@ class World:
         self._orphans()
         if fault is not None:
             self.after(self, fault)
+
+    def _enough(self) -> bool:
+        """Two of three; but nobody may be missing for ever."""
+        long_ago = now_s() - ABSENT_S
+        return len(self._seen) >= 2 and all(self._seen_at.setdefault(host, now_s()) > long_ago for host in HOSTS)
 
     def _measure(self) -> None:
         """A member that lives through one outage after the other must not grow."""
@@ -250,14 +284,36 @@ class World:
         return start is not None and now_s() - start.to_s < 0.2
 
     def _orphans(self) -> None:
-        """Processes of any start but the leader's, seen twice while the leader stayed the same."""
+        """Processes of any start but the leader's, seen twice while the leader stayed the same; and what else nobody owns."""
         first = self._strangers()
-        if first and not self.wait(ORPHAN_S):
+        if first and not self.wait(max(ORPHAN_S, self._let_go_at + LET_GO_S - now_s())):
             for pid, path in (self._strangers() or {}).items():
                 if first.get(pid) == path:
                     self._mark("orphan", None, path.name.split(".")[1].split("-")[0], note=f"{pid} of {path.name}")
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)  # told once: it must not overlap with all that follows
+        now = now_s()
+        strays = {stray: self._strays.get(stray, now) for stray in self._ownerless()}
+        for (pid, began), since_s in strays.items():
+            if now - since_s > HELPER_S:
+                self._mark("orphan", None, "", note=f"{pid}, that began at tick {began}: {written.words_of(pid)}")
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._strays = strays
+
+    def _ownerless(self) -> Iterator[tuple[int, str]]:
+        """Processes on a member's host that are no living member's: pid, and when it began."""
+        owned = {
+            pid
+            for member in self.rig.members.values()
+            if member.process.poll() is None
+            for pid in (member.process.pid, *member.tree())
+        }
+        for host in HOSTS:
+            for pid in processes_in(self.ground.space(host)):
+                with contextlib.suppress(OSError):
+                    if pid not in owned and (facts := stat_of(pid))[0] not in "ZX":
+                        yield pid, facts[19]
 
     def _strangers(self) -> dict[int, Path] | None:
         leading = [fact for fact in self._look().values() if fact["leader"] and fact["command_pid"]]
