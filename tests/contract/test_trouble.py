@@ -292,6 +292,16 @@ def test_a_network_file_system_is_a_problem(tmp_path: Path) -> None:
     assert file_system(Path("/line.db"), mounts) == "ext4"
 
 
+def test_whatever_a_driver_raises_as_it_connects_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_words: object, **_named: object) -> None:
+        raise RuntimeError("'cryptography' package is required for caching_sha2_password auth methods")
+
+    monkeypatch.setattr("pymysql.connect", lacking)
+    store = open_store("mysql+pymysql://a:secret@127.0.0.1/b", call_limit_s=1.0)
+    with pytest.raises(StoreUnavailable, match="'cryptography' package is required"):
+        store.open()
+
+
 def test_a_commit_that_waits_for_a_lost_standby_ends_for_those_who_wait_for_it() -> None:
     election = new_election()
     with postgres_server() as server, opened(server.url("psycopg"), call_limit_s=5.0) as store:

@@ -60,7 +60,12 @@ class Link:
     def connect(self) -> sa.engine.Connection:
         """Connect and set the session up."""
         self._severed = False
-        conn = self.engine.connect()
+        try:
+            conn = self.engine.connect()
+        except (sa.exc.SQLAlchemyError, OSError, self.dbapi.Error):
+            raise
+        except Exception as error:  # PyMySQL's RuntimeError where it lacks `cryptography`
+            raise StoreUnavailable(self._sentence(error)) from error
         driver = conn.connection.dbapi_connection
         number = self._flavour.fileno(driver)
         with self._lock:
