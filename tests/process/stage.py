@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.promises import broken
+
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"
 TICKER = HERE / "nasty" / "ticker.py"
@@ -99,11 +101,12 @@ class Stage:
         """No process left, and no new tick after the last look."""
 
         self.wait_for("start")
-        wait_until(lambda: not self.pids(), f"the end of {self.pids()}; events: {self.events()}", limit_s)
+        # Who is still there so long after the order is an orphan.
+        wait_until(lambda: not self.pids(), broken(f"the end of {self.pids()}; events: {self.events()}"), limit_s)
         assert self.driver
         self.driver.wait(limit_s)
         size = self.ticks_file.stat().st_size if self.ticks_file.exists() else 0
-        assert not self.pids()
+        assert not self.pids(), broken(self.pids())
         assert size == (self.ticks_file.stat().st_size if self.ticks_file.exists() else 0)
 
     # what we do to it
