@@ -29,11 +29,12 @@
 #define WATCH_STARTS_ANEW       12      /* every look starts an heir's wait again */
 #define STORE_FORGETS           13      /* the store forgets a confirmed write */
 #define CLOCK_STANDS            14      /* a clock stands still */
+#define NO_BACKSTOP             15      /* with member and guard out, nobody keeps the deadline */
 
 mtype = { idle, look, take, renew, release }            /* Purpose */
 mtype = { nothing, running, stopping }                  /* Command: what the member believes */
 mtype = { no, lost, yield }                             /* Stop: why the command is being stopped */
-mtype = { awake, member_frozen, guard_frozen, host_frozen }
+mtype = { awake, member_frozen, guard_frozen, both_frozen, host_frozen }            /* both: member and guard */
 mtype = { nowhere, asking, answering }                  /* where an exchange is */
 
 typedef Member {
@@ -54,14 +55,15 @@ byte alone, k;                  /* ticks since then in which nobody led; for loo
 
 #define TRUST       (FAULT == NO_MARGIN -> TTL : TTL - MARGIN)
 #define WAIT        (FAULT == WAIT_SHORT -> TTL - 1 : TTL)
-#define AWAKE(i)    (m[i].up && m[i].ice != member_frozen && m[i].ice != host_frozen)
-#define KEEPS(i)    (m[i].guard && m[i].ice != guard_frozen && m[i].ice != host_frozen)
+#define AWAKE(i)    (m[i].up && (m[i].ice == awake || m[i].ice == guard_frozen))
+#define KEEPS(i)    (m[i].guard && (m[i].ice == awake || m[i].ice == member_frozen))
 #define ALIVE(i)    (m[i].runs && m[i].ice != host_frozen)
 #define HOLDS(i)    (m[i].leads && m[i].view == i)
 #define OTHER(i)    (m[i].view != i && m[i].view != NOBODY && m[i].view != UNREAD)
 #define ENDED(i)    (m[i].cmd == nothing || FAULT == RELEASE_BEFORE_GONE)
 /* Who keeps the deadline: the guard; a frozen guard's member; with that dead or frozen as well, the backstop. */
-#define LATE(i)     (m[i].runs && m[i].kill == 0 && m[i].ice != host_frozen && (FAULT != NO_DEADLINE || AWAKE(i)))
+#define LATE(i)     (m[i].runs && m[i].kill == 0 && m[i].ice != host_frozen && KEPT(i))
+#define KEPT(i)     ((FAULT != NO_DEADLINE || AWAKE(i)) && (FAULT != NO_BACKSTOP || AWAKE(i) || KEEPS(i)))
 /* The clock waits for what is due: questions sent or given up, deadlines kept, a member's end seen by its guard. */
 #define DUE(i)      ((AWAKE(i) && m[i].age) || LATE(i) || (!m[i].up && KEEPS(i)))
 #define STOPPING(i) (m[i].runs && m[i].cmd == stopping)
@@ -174,7 +176,7 @@ inline Killed(i) {              /* what dies with a member */
     Late_swap(i); Forget(i);
     m[i].up = 0; m[i].view = UNREAD; m[i].current = 0; m[i].watch = 0; m[i].leads = 0; m[i].trust = 0;
     m[i].cmd = nothing; m[i].stop = no; m[i].age = 0; m[i].start = 0; m[i].gone = 0;
-    if :: m[i].ice == member_frozen -> m[i].ice = awake :: else fi
+    if :: m[i].ice == member_frozen -> m[i].ice = awake :: m[i].ice == both_frozen -> m[i].ice = guard_frozen :: else fi
 }
 inline Thaw(i) {                /* the guard's first act is to look at the clock; the instant before is fencing's business */
     if :: m[i].ice == host_frozen && m[i].runs -> m[i].ice = awake; if :: LATE(i) -> Ended(i) :: else -> Only(i) fi
@@ -210,6 +212,10 @@ proctype Host(byte i) {         /* one member, its guard, its way to the store; 
     :: d_step { TROUBLE && m[i].up && m[i].ice == awake -> SPEND; printf("%d frozen\n", i); m[i].ice = member_frozen }
     :: d_step { TROUBLE && m[i].guard && m[i].ice == awake -> SPEND; printf("guard of %d frozen\n", i); m[i].ice = guard_frozen }
     :: d_step { TROUBLE && m[i].guard && m[i].ice == awake -> SPEND; printf("host of %d frozen\n", i); m[i].ice = host_frozen }
+#ifdef FAULTS_AT_MOST           /* only the backstop is awake then; not in the longest searches, which are long enough */
+    :: d_step { TROUBLE && m[i].up && m[i].guard && (m[i].ice == awake || m[i].ice == guard_frozen) -> SPEND;
+        printf("%d and its guard frozen\n", i); m[i].ice = both_frozen }
+#endif
     :: atomic { m[i].ice != awake -> printf("%d is thawed\n", i); Thaw(i) }
     :: d_step { TROUBLE && m[i].up && m[i].ice != host_frozen -> SPEND; m[i].will = m[i].leads;
         printf("%d is killed\n", i); Killed(i) }
@@ -231,7 +237,7 @@ proctype World() {
     :: d_step { !calm && FAULT == STORE_FORGETS -> leader = NOBODY; Written() }
     :: d_step { !calm && ANY(UP) -> calm = 1 }
     :: d_step { ALL(READY) -> printf("tick\n");
-        if :: !calm || ANY(LED) -> alone = 0 :: else -> alone++ fi;
+        if :: !calm || ANY(LED) -> alone = 0 :: calm && !ANY(LED) && alone <= BOUND -> alone++ :: else fi;
         assert(alone <= BOUND);                                                /* always one, soon */
         for (k : 0 .. N - 1) {
             assert(!ALIVE(k) || m[k].lease > 0);                               /* no command after the lease */

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -42,13 +43,46 @@ def test_every_name_in_the_table_exists(ours: str, theirs: str) -> None:
     assert exists(theirs), f"the code has no {theirs}"
 
 
-def test_each_property_in_the_readme_stands_in_the_model() -> None:
+@pytest.fixture(scope="module")
+def check() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("proof_check", ROOT / "proof" / "check.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def properties() -> list[str]:
     holds = README.read_text("utf-8").partition("## What holds")[2].partition("Checked:")[0]
-    properties = re.findall(r"^\| ([a-z][\w', ]+) \| [`a]", holds, re.MULTILINE)
-    assert len(properties) == 7
-    checks = (ROOT / "proof" / "check.py").read_text("utf-8")
-    for name in properties:
-        assert re.search(rf"assert\(.*/\* {name} \*/$", MODEL, re.MULTILINE) or name in checks, name
+    return re.findall(r"^\| ([a-z][\w', ]+) \| [`a]", holds, re.MULTILINE)
+
+
+def test_each_property_in_the_readme_stands_in_the_model(check: ModuleType) -> None:
+    assert len(properties()) == 7
+    for name in properties():
+        assert re.search(rf"assert\(.*/\* {name} \*/$", MODEL, re.MULTILINE) or name == check.LIVENESS, name
+
+
+def test_every_planted_fault_says_what_it_breaks_and_every_property_is_broken_by_one(check: ModuleType) -> None:
+    assert list(check.planted()) and set(check.BREAKS) == set(check.planted())
+    assert all(check.BREAKS.values())
+    assert {name for names in check.BREAKS.values() for name in names} == set(properties())
+    asked = {(run.fault, run.breaks) for run in check.runs(short=True)}
+    assert asked == {("NONE", None)} | {(fault, name) for fault, names in check.BREAKS.items() for name in names}
+
+
+@pytest.mark.parametrize("name", properties())
+def test_of_a_planted_fault_only_what_it_must_break_is_judged(check: ModuleType, name: str) -> None:
+    lines = check.question("NO_MARGIN", name, "x").model().splitlines()
+    assert len(lines) == len(MODEL.splitlines()), "the line of a failed assertion names its property"
+    judged = [line for line in lines if re.search(r"assert\((?!true \|\| )", line)]
+    assert all(line.endswith(f"/* {name} */") for line in judged)
+    assert len(judged) == MODEL.count(f"/* {name} */")
+    assert bool(judged) == (name != check.LIVENESS)
+    assert check.question("NO_MARGIN", name, "x").liveness == (name == check.LIVENESS)
+    assert check.Run("x").model() == MODEL
 
 
 def test_a_machine_without_spin_is_told_what_to_install(tmp_path: Path) -> None:
@@ -60,14 +94,12 @@ def test_a_machine_without_spin_is_told_what_to_install(tmp_path: Path) -> None:
     assert "apt-get install spin" in done.stderr
 
 
-def test_a_planted_fault_that_is_not_found_fails() -> None:
-    spec = importlib.util.spec_from_file_location("proof_check", ROOT / "proof" / "check.py")
-    assert spec is not None
-    assert spec.loader is not None
-    check = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = check
-    spec.loader.exec_module(check)
-    assert not check.Found(check.Run("x", "NO_MARGIN"), None, 1, 0.0).good
+def test_a_planted_fault_that_breaks_nothing_or_something_else_fails(check: ModuleType) -> None:
+    planted = check.Run("x", "NO_MARGIN", "no command after the lease")
+    assert check.Found(planted, "no command after the lease", 1, 0.0).good
+    for broken in (None, "never two commands", check.STANDSTILL):
+        found = check.Found(planted, broken, 1, 0.0)
+        assert not found.good
+        assert "NOT FOUND" in str(found)
     assert not check.Found(check.Run("x"), "never two commands", 1, 0.0).good
     assert check.Found(check.Run("x"), None, 1, 0.0).good
-    assert len(check.planted()) >= 12
