@@ -177,7 +177,7 @@ def thaw(server: Server, given: argparse.Namespace) -> None:
         print(
             f"  {way} ({words}): late writes in {len(late)} of {len(tries)} tries, {sum(each.late_rows for each in late)} rows"
             f" of {sum(each.rows for each in tries)}; the thawed command lived for {ms(instants):.1f} ms (median), "
-            f"{1000 * max(instants):.0f} at most",
+            f"{1000 * max(instants):.0f} at most, and in {sum(each.failures > 0 for each in tries)} tries it tried in vain",
             flush=True,
         )
 

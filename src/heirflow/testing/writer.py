@@ -2,7 +2,8 @@
 
 Run as ``python writer.py`` with ``WRITER_URL`` (a libpq address) in the environment. It names its session by nothing but
 PGAPPNAME, as any program that uses libpq does; with ``WRITER_NAME`` it gives another name, as a program would that HeirFlow
-cannot tell. Each row: term, member, and the server's clock at the moment of writing.
+cannot tell. Each row: term, member, and the server's clock at the moment of writing. With ``WRITER_FAILURES``, a folder, each
+write and each login that failed becomes a line of the file there that is named after the process.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ def main() -> None:
     import psycopg
 
     url = os.environ["WRITER_URL"]
+    folder = os.environ.get("WRITER_FAILURES")
     named = {"application_name": os.environ["WRITER_NAME"]} if "WRITER_NAME" in os.environ else {}
+    told = os.open(f"{folder}/{os.getpid()}" if folder else os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     row = (int(os.environ["HEIRFLOW_TERM"]), os.environ["HEIRFLOW_MEMBER"])
     while True:
         try:
             with psycopg.connect(url, autocommit=True, connect_timeout=5, **named) as link:  # type: ignore[arg-type]
                 while True:
                     link.execute(ROW, row)
-        except psycopg.Error:  # noqa: PERF203
+        except psycopg.Error as error:  # noqa: PERF203
+            os.write(told, " ".join(str(error).split()).encode() + b"\n")
             time.sleep(0.001)
 
 
