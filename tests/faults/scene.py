@@ -11,7 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.faults.campaign import Run
+from tests.promises import broken
+
+from heirflow.election.record import What
 from heirflow.election.timings import Timings
+from heirflow.stores import open_store
 from heirflow.testing import written
 from heirflow.testing.rig import Member, Rig, RigError, now_s
 from heirflow.testing.spans import overlaps
@@ -117,7 +122,7 @@ class Scene:
         until = time.monotonic() + limit_s
         while not (value := found()):
             if time.monotonic() > until:
-                raise RigError(f"waited {limit_s:g} s for {what}\n{self.story()}")
+                raise RigError("\n".join([f"waited {limit_s:g} s for {what}", *self.overlaps(), self.story()]))
             time.sleep(0.03)
         return value
 
@@ -131,7 +136,7 @@ class Scene:
     def overlaps(self) -> list[str]:
         """A sentence for each two starts that wrote at the same time, of all that was written until now."""
         return [
-            f"{both.later.path.name} began {both.lasted_s:.3f} s before {both.earlier.path.name} ended"
+            broken(f"{both.later.path.name} began {both.lasted_s:.3f} s before {both.earlier.path.name} ended")
             for both in overlaps(written.starts(self.ticks))
         ]
 
@@ -139,11 +144,31 @@ class Scene:
         """Living processes of any start but the current one."""
         return {pid: path for pid, path in written.processes(self.ticks).items() if path != current.path}
 
-    def tidy(self, current: Start) -> None:
-        """Forget what was judged."""
-        for path in self.ticks.glob("*.ticks"):
-            if path != current.path:
-                path.unlink()
+    def judge(self, current: Start, run: Run) -> None:
+        """Overlaps of all that was written, and who is left. What was judged is forgotten: here, and nowhere else."""
+        judged = written.starts(self.ticks)
+        found, orphans = self.overlaps(), self.orphans(current)
+        run.overlaps += len(found)
+        run.orphans += len(orphans)
+        run.wrong += found
+        if orphans:
+            run.wrong.append(broken(f"left behind: {orphans}"))
+        if run.wrong:
+            run.wrong.append(self.story())
+        for start in judged:
+            if start.path != current.path:
+                start.path.unlink()
+
+    def forgive(self, start: Start, since_s: float) -> None:
+        """Take out what a start that has ended wrote from that moment on; all that it wrote before will be judged."""
+        lines = start.path.read_bytes().splitlines(keepends=True)
+        start.path.write_bytes(b"".join(line for line in lines if int(line.split()[0]) / 1e9 < since_s))
+
+    def why_after(self, before: Start) -> str:
+        """Why somebody took charge after that start's term, by the election's history; empty when nobody did."""
+        with contextlib.closing(open_store(self.rig.url, call_limit_s=5)) as store:
+            told = store.events(self.rig.election, 50)
+        return next((each.because for each in told if each.what is What.TOOK_CHARGE and each.term > before.term), "")
 
     def story(self) -> str:
         """The end of every member's journal, and every start."""

@@ -16,6 +16,7 @@ import pytest
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
+from tests.promises import broken
 
 from heirflow.testing import outages, written
 from heirflow.testing.outages import Outage
@@ -48,7 +49,7 @@ def lasting(stage: Stage, *, outage: Outage, leader_dies: bool = False, for_all:
         if leader_dies:
             leader.kill("member", "guard", "backstop")
             leader.process.wait()
-        play.wait_for(lambda: not play.processes(before), "the end of the command", timings.ttl_s + NOISE_S)
+        play.wait_for(lambda: not play.processes(before), broken("the command's end in time"), timings.ttl_s + NOISE_S)
         play.wait_until(out_at + timings.ttl_s + timings.check_in_s)
         if for_all:
             judge_sentences(play, leader, whole, out, run)
@@ -79,9 +80,8 @@ def passing(stage: Stage, *, outage: Outage, held_s: float = 0.0) -> Run:
     _, now = play.whole()
     if now.path != before.path:
         run.wrong.append(f"an outage of {out_s:.2f} s ended {before.path.name}; now there is {now.path.name}")
-        run.wrong.append(play.story())
     run.gap_s = 0.0
-    play.tidy(now)
+    play.judge(now, run)
     return run
 
 
@@ -91,16 +91,8 @@ def judge(play: Scene, before: Start, after: Start, out_at: float, run: Run) -> 
     assert old is not None
     run.gap_s = after.from_s - old.to_s
     if old.to_s > out_at + play.timings.ttl_s:
-        run.wrong.append(f"the command wrote until {old.to_s - out_at:.2f} s after the database had gone")
-    found = play.overlaps()
-    run.overlaps = len(found)
-    run.wrong += found
-    orphans = play.orphans(after)
-    run.orphans = len(orphans)
-    run.wrong += [f"left behind: {orphans}"] if orphans else []
-    if run.wrong:
-        run.wrong.append(play.story())
-    play.tidy(after)
+        run.wrong.append(broken(f"the command wrote until {old.to_s - out_at:.2f} s after the database had gone"))
+    play.judge(after, run)
 
 
 def sizes(play: Scene) -> dict[str, int]:

@@ -20,6 +20,7 @@ import pytest
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
+from tests.promises import broken
 
 from heirflow.testing import written
 from heirflow.testing.rig import Member, RigError, now_s
@@ -27,6 +28,10 @@ from heirflow.testing.written import Start
 
 INSTANT_LIMIT_S = 1.0
 """What a command may still do between the thaw of a whole machine and its end. Only fencing closes this."""
+SILENCE = "was silent for"
+"""Stands in the cause of a term that an heir began because it had waited for the lease (`talk._take`)."""
+PATIENT_S = 10.0
+"""A lease that is far longer than anything that a busy machine adds."""
 BEHAVIOURS = ("ordinary", "ignores-term", "daemon", "stops-itself", "floods")
 ALONE = ("ordinary", "ignores-term", "floods")
 """Behaviours without descendants that leave their parents."""
@@ -43,6 +48,17 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{'+'.join(self.parts)} {'killed' if self.number == signal.SIGKILL else 'frozen'}"
+
+    def is_told(self, play: Scene) -> bool | None:
+        """Whether the next one takes charge because of a release (True), or of the leader's silence; None: of either.
+
+        A will is carried out by a program that is started for it: on a busy machine that can take longer than a short lease.
+        """
+        if self.parts == ("member", "backstop"):
+            return None
+        if self.parts == ("member",) and not self.lease and play.timings.ttl_s < PATIENT_S:
+            return None
+        return not self.lease
 
     def limit_s(self, play: Scene) -> float:
         """From the fault to the next command's first line, as promised."""
@@ -81,7 +97,7 @@ def carry_out(play: Scene, fault: Fault) -> Run:
     run.late = run.gap_s > fault.limit_s(play)
     if run.gap_s > fault.limit_s(play) + NOISE_S:
         run.wrong.append(f"the next command came after {run.gap_s:.2f} s, promised are {fault.limit_s(play):.2f} s")
-    judge_line(play, before, run)
+    judge_cause(play, fault, before, run)
     if fault.number == signal.SIGSTOP:
         play.wait_until(at + play.timings.ttl_s + play.timings.check_in_s)
         thaw(play, leader, fault, before, run)
@@ -93,14 +109,17 @@ def carry_out(play: Scene, fault: Fault) -> Run:
     _, now = play.whole()
     if fault.number == signal.SIGSTOP and leader.process.poll() is None:
         judge_place(play, leader, run)
-    orphans = play.orphans(now)
-    run.orphans = len(orphans)
-    if orphans:
-        run.wrong.append(f"left behind: {orphans}")
-    if run.wrong:
-        run.wrong.append(play.story())
-    play.tidy(now)
+    play.judge(now, run)
     return run
+
+
+def judge_cause(play: Scene, fault: Fault, before: Start, run: Run) -> None:
+    """How long it took says little on a busy machine: a will that is never carried out costs no more than a lease."""
+    because = play.why_after(before)
+    silent, told = SILENCE in because, fault.is_told(play)
+    if because and told is not None and silent == told:
+        wanted = "a release" if told else "the leader's silence"
+        run.wrong.append(f"the next one should have taken charge because of {wanted}, and did because: {because}")
 
 
 def strike(play: Scene, fault: Fault) -> tuple[Member, Start, float]:
@@ -135,13 +154,6 @@ def holds_the_file(play: Scene) -> bool:
     return False
 
 
-def judge_line(play: Scene, before: Start, run: Run) -> None:
-    """Overlaps of anything that was written until now."""
-    found = play.overlaps()
-    run.overlaps += len(found)
-    run.wrong += found
-
-
 def judge_place(play: Scene, leader: Member, run: Run) -> None:
     """Who was silent stands at the end of the line, as soon as it has asked."""
     places: dict[str, int] = {}
@@ -161,7 +173,7 @@ def thaw(play: Scene, leader: Member, fault: Fault, before: Start, run: Run) -> 
     pids = play.processes(before)
     if fault.parts != ("tree",):
         if pids:
-            run.wrong.append(f"the command of a frozen {fault} still has processes: {pids}")
+            run.wrong.append(broken(f"the command of a frozen {fault} still has processes: {pids}"))
         for part in fault.parts:
             leader.signal(part, signal.SIGCONT)
         return
@@ -172,34 +184,35 @@ def thaw(play: Scene, leader: Member, fault: Fault, before: Start, run: Run) -> 
     for pid in order:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-    play.wait_for(lambda: not play.processes(before), "the end of the thawed command", 10)
+    play.wait_for(lambda: not play.processes(before), broken("the thawed command's end"), 10)
     old = written.start_of(before.path)
     assert old is not None
     run.instant_s = max(0.0, old.to_s - thawed_at)
     if run.instant_s > INSTANT_LIMIT_S:
         run.wrong.append(f"the thawed command wrote for {run.instant_s:.2f} s")
-    before.path.unlink()  # judged; what follows is judged without it
+    play.forgive(before, thawed_at)
 
 
 _numbers = itertools.count()
 
 
-def opener(kind: str, behaviour: str, *more: str) -> Callable[[], AbstractContextManager[Scene]]:
+def opener(kind: str, behaviour: str, ttl_s: float) -> Callable[[], AbstractContextManager[Scene]]:
     """Makes the scene of a lane."""
 
     def open_scene() -> AbstractContextManager[Scene]:
         folder = Path(SHARED["folder"], f"process-{next(_numbers)}")  # short: the paths of sockets must be
         url = f"sqlite:///{folder / 'line.db'}" if kind == "sqlite" else SHARED[kind]
-        return scene(url, folder, behaviour=behaviour, more=more)
+        return scene(url, folder, behaviour=behaviour, ttl_s=ttl_s)
 
     return open_scene
 
 
-def cases_of(kind: str, behaviour: str, faults: list[Fault]) -> Iterator[Case]:
+def cases_of(kind: str, behaviour: str, faults: list[Fault], ttl_s: float = 3.0) -> Iterator[Case]:
     """One lane."""
-    open_scene = opener(kind, behaviour)
+    open_scene = opener(kind, behaviour, ttl_s)
+    lane = f"{kind} {behaviour}" + (" patient" if ttl_s >= PATIENT_S else "")
     for fault in faults:
-        yield Case(f"{kind} {behaviour}", str(fault), open_scene, lambda play, fault=fault: carry_out(play, fault))
+        yield Case(lane, str(fault), open_scene, lambda play, fault=fault: carry_out(play, fault))
 
 
 FAULTS = [*KILLED, *FROZEN]
@@ -221,6 +234,11 @@ CASES = [
     ),
     *cases_of("sqlite", "ordinary", FEW),
     *cases_of("mariadb", "daemon", turned(FEW, 3)),
+    *(
+        case
+        for kind in ("postgres", "sqlite", "mariadb")
+        for case in cases_of(kind, "ordinary", [KILLED[4]], PATIENT_S)
+    ),
 ]
 
 

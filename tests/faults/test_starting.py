@@ -15,6 +15,7 @@ import pytest
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene
+from tests.promises import broken
 
 from heirflow.election.state import Policy
 from heirflow.testing import written
@@ -118,7 +119,7 @@ def leaving_during_an_outage(server: Server) -> Run:
         run.orphans = len(orphans)
         assert leader.process.poll() == 0
         if orphans:
-            run.wrong.append(f"left behind: {orphans}")
+            run.wrong.append(broken(f"left behind: {orphans}"))
     server.start()
     return judge(play, run)
 
@@ -184,7 +185,7 @@ def crash_loop(behaviour: str) -> Run:
         }
         run.orphans = len(old)
         if old:
-            run.wrong.append(f"left behind: {old}")
+            run.wrong.append(broken(f"left behind: {old}"))
         return judge(play, run)
 
 
