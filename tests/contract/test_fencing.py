@@ -162,6 +162,21 @@ def test_the_leader_of_another_election_is_spared(url: str, theirs: Sessions) ->
         assert all(alive(conn) for conn in others)
 
 
+def test_another_database_of_the_server_is_spared_though_its_history_is_the_same(
+    url: str, theirs: Sessions, new_database: NewDatabase
+) -> None:
+    """A copy of the database, made to try something: its members must not end the sessions of the original's leader."""
+    election, original = new_election(), new_database(POSTGRES[0])
+    with leading(original, election, "b-2", "a-1"), leading(url, election, "a-1", "b-2") as (_, lead):
+        leader, own = theirs.open("heirflow/a-1", original), theirs.open("heirflow/a-1")
+        assert lead("c-3").told == ("ended 1 session of a-1, which led before",)
+        assert alive(leader) and not alive(own)
+        own = theirs.open("heirflow/a-1")
+        lead("c-3", renew=True)
+        time.sleep(0.05)
+        assert alive(leader) and not alive(own)
+
+
 def test_only_the_winner_ends_sessions(url: str, theirs: Sessions) -> None:
     election = new_election()
     with leading(url, election, "a-1", "b-2") as (store, _):

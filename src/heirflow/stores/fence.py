@@ -2,7 +2,8 @@
 
 A command's sessions are named ``heirflow/<member id>`` (its environment has PGAPPNAME). Only such a session is ever ended, and
 only when the history says that this very member led an *earlier* term of this very election. The names that are looked for
-are bound values and compared as a whole.
+are bound values and compared as a whole. Only in this very database: a copy of it on the same server has the same history, and
+what was deposed there may lead here.
 
 The leader's own member may have led an earlier term too. What that left behind is ended at taking charge, when no command of
 it runs: a statement of a dead command can lie in its host's kernel as long as the network is cut, and arrive when the same
@@ -35,8 +36,9 @@ POOLED = "lease only: the connection goes through a pooler, where sessions canno
 FENCED, ENDED, LEASE_ONLY = "fenced", "sessions ended", "lease only"
 
 _SEEN = sa.text(
-    "SELECT DISTINCT application_name FROM pg_catalog.pg_stat_get_activity(NULL) "
-    "WHERE application_name LIKE 'heirflow/%' AND application_name <> :own"
+    "SELECT DISTINCT a.application_name FROM pg_catalog.pg_stat_get_activity(NULL) a "
+    "JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = pg_catalog.current_database() "
+    "WHERE a.application_name LIKE 'heirflow/%' AND a.application_name <> :own"
 )
 # Whoever may not end a session must not ask for it: the error would take back the swap. So the server's own rule is asked first.
 _END = sa.text(
@@ -45,10 +47,13 @@ _END = sa.text(
     "THEN pg_catalog.pg_terminate_backend(a.pid) END AS ended "
     "FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid "
     "JOIN pg_catalog.pg_roles me ON me.rolname = current_user "
-    "WHERE a.application_name IN :names AND a.pid <> pg_catalog.pg_backend_pid()"
+    "WHERE a.application_name IN :names AND a.pid <> pg_catalog.pg_backend_pid() "
+    "AND a.datname = pg_catalog.current_database()"
 ).bindparams(sa.bindparam("names", expanding=True))
 _LEFT = sa.text(
-    "SELECT count(*) FROM pg_catalog.pg_stat_get_activity(NULL) WHERE pid IN :pids AND application_name LIKE 'heirflow/%'"
+    "SELECT count(*) FROM pg_catalog.pg_stat_get_activity(NULL) a "
+    "JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = pg_catalog.current_database() "
+    "WHERE a.pid IN :pids AND a.application_name LIKE 'heirflow/%'"
 ).bindparams(sa.bindparam("pids", expanding=True))
 _LOOK_ANEW = sa.text("SELECT pg_catalog.pg_stat_clear_snapshot()")
 
@@ -172,7 +177,10 @@ def _sessions(count: int) -> str:
 
 
 def fence_of(conn: sa.engine.Connection, here: Tables, *, direct: bool) -> Finding:
-    """What `heirflow doctor` and `status` say about this database. Leaves its transaction to the caller."""
+    """What `heirflow doctor` and `status` say about this database. Leaves its transaction to the caller.
+
+    It is what *this* connection and role see: the members may have another role, or come through a pooler.
+    """
     from heirflow.stores.fence_login import condition
 
     if not direct:
@@ -180,13 +188,17 @@ def fence_of(conn: sa.engine.Connection, here: Tables, *, direct: bool) -> Findi
     role, others = conn.execute(
         sa.text("SELECT current_user, pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')")
     ).one()
-    whose = "every ordinary role" if others else f"its own role only ({role})"
+    whose = "every ordinary role" if others else "its own role only"
     trigger = condition(conn, here)
     facts = {"trigger": trigger.state, "ends_sessions_of": "every ordinary role" if others else role}
     if trigger.state == "installed":
         sentence = (
-            f"fenced: the login trigger refuses members that led before, and a leader ends the sessions of {whose}"
+            f"fenced, seen as role {role}: the login trigger refuses members that led before, and a leader "
+            f"ends their sessions in this database, of {whose}"
         )
         return Finding("fence", "ok", sentence, {"state": FENCED, **facts})
-    sentence = f"sessions ended: a leader ends those of members that led before, of {whose}; {trigger.sentence}"
+    sentence = (
+        f"sessions ended, seen as role {role}: a leader ends earlier leaders' in this database, of {whose}; "
+        f"{trigger.sentence}"
+    )
     return Finding("fence", "note", sentence, {"state": ENDED, **facts})
