@@ -65,6 +65,37 @@ def test_it_is_noticed_and_said_and_no_session_is_ended(direct: str, pooled: str
         store.close()
 
 
+@pytest.mark.parametrize(("query", "spared"), [("", False), ("?application_name=mine", True)])
+def test_the_name_stays_with_a_shared_session_unless_the_commands_url_gives_another(
+    query: str, spared: bool, direct: str, pooled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The members connect directly, their commands do not: what docs/fencing.md warns of, and its way out."""
+    plain = sa.engine.make_url(pooled).set(drivername="postgresql").render_as_string(hide_password=False)
+    store, election = open_store(direct, call_limit_s=3), new_election()
+    try:
+        store.open()
+        swaps = [
+            dataclasses.replace(take(leader, term, term, expected=term - 1 or None), takes_over="")
+            for term, leader in enumerate(("a-1", "b-2"), 1)
+        ]
+        assert store.exchange(election, Exchange(who("a-1"), swap=swaps[0])).swapped
+        with monkeypatch.context() as command:
+            command.setenv("PGAPPNAME", "heirflow/a-1")
+            with psycopg.connect(plain + query) as session:
+                session.execute("SELECT 1")
+        with psycopg.connect(plain) as somebody:
+            somebody.execute("SELECT 1")
+            told = store.exchange(election, Exchange(who("b-2"), swap=swaps[1])).told
+            assert told == (() if spared else ("ended 1 session of a-1, which led before",))
+            if spared:
+                somebody.execute("SELECT 1")
+            else:
+                with pytest.raises(psycopg.OperationalError):
+                    somebody.execute("SELECT 1")
+    finally:
+        store.close()
+
+
 def test_the_command_line_says_so(pooled: str) -> None:
     env = {**os.environ, "HEIRFLOW_DB_URL": pooled}
 

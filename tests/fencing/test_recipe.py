@@ -1,42 +1,65 @@
-"""The recipe in docs/fencing.md for programs that fence by themselves, carried out."""
+"""The recipe in docs/fencing.md for programs that fence by themselves, carried out with drivers that nobody has told anything."""
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import POSTGRES
+from tests.contract.drivers import MYSQL, POSTGRES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+DRIVERS = [POSTGRES[0], *MYSQL]
+Begin = Callable[[Any], None]
 
 
 def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_the_guarded_update_lets_no_old_term_write(
-    new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tables,), (recipe,) = blocks("fencing.md", "sql"), blocks("fencing.md", "python")
-    names: dict[str, Callable[[psycopg.Cursor], None]] = {}
+@pytest.fixture
+def begin() -> Begin:
+    names: dict[str, Begin] = {}
+    (recipe,) = blocks("fencing.md", "python")
     exec(recipe, names)  # type: ignore[arg-type]
-    begin = names["begin"]
-    url = sa.engine.make_url(new_database(POSTGRES[0])).set(drivername="postgresql")
-    address = url.render_as_string(hide_password=False)
-    with psycopg.connect(address) as old, psycopg.connect(address) as new:
-        old.execute(tables)  # type: ignore[arg-type]
-        old.execute("CREATE TABLE written (term bigint)")
-        old.commit()
+    return names["begin"]
 
-        def write(link: psycopg.Connection, term: int) -> None:
+
+@pytest.fixture(params=DRIVERS)
+def url(request: pytest.FixtureRequest, new_database: Callable[[str], str]) -> str:
+    """Of a database with the recipe's table."""
+    address = new_database(request.param)
+    (tables,) = blocks("fencing.md", "sql")
+    with closing(connected(address)) as link:
+        for statement in [*tables.strip().rstrip(";").split(";"), "CREATE TABLE written (term bigint)"]:
+            link.cursor().execute(statement)
+        link.commit()
+    return address
+
+
+def connected(url: str) -> Any:
+    """A connection of the bare driver's: SQLAlchemy has MySQL's count rows in another way."""
+    address = sa.engine.make_url(url)
+    driver: Any = sa.create_engine(address).dialect.dbapi
+    name = "database" if "mysql" in address.drivername else "dbname"
+    where = {"host": address.host, "port": address.port, "user": address.username, name: address.database}
+    return driver.connect(password=address.password, **where)
+
+
+def test_the_guarded_update_lets_no_old_term_write(url: str, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(connected(url)) as old, closing(connected(url)) as new:
+
+        def write(link: Any, term: int) -> None:
             monkeypatch.setenv("HEIRFLOW_TERM", str(term))
-            begin(link.cursor())
-            link.execute("INSERT INTO written VALUES (%s)", (term,))
+            cursor = link.cursor()
+            begin(cursor)
+            cursor.execute("INSERT INTO written VALUES (%s)", (term,))
 
         write(old, 7)  # within its transaction, when the new leader comes
         heir = threading.Thread(target=write, args=(new, 8))
@@ -49,6 +72,24 @@ def test_the_guarded_update_lets_no_old_term_write(
         with pytest.raises(SystemExit, match="term 7 is over"):
             write(old, 7)
         old.rollback()
-        write(new, 8)
-        new.commit()
-        assert [term for (term,) in old.execute("SELECT term FROM written").fetchall()] == [7, 8, 8]
+        for _ in range(2):  # one term, one transaction after the other
+            write(new, 8)
+            new.commit()
+        cursor = old.cursor()
+        cursor.execute("SELECT term FROM written")
+        assert [term for (term,) in cursor.fetchall()] == [7, 8, 8, 8]
+
+
+def test_a_limit_for_idle_transactions_frees_the_row_of_a_host_that_is_lost(
+    url: str, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = "idle_transaction_timeout = 1" if "mysql" in url else "idle_in_transaction_session_timeout = '1s'"
+    with closing(connected(url)) as lost, closing(connected(url)) as heir:
+        lost.cursor().execute(f"SET {limit}")
+        lost.commit()
+        for term, link in ((7, lost), (8, heir)):
+            monkeypatch.setenv("HEIRFLOW_TERM", str(term))
+            start = time.monotonic()
+            begin(link.cursor())
+        assert 0.5 < time.monotonic() - start < 10
+        heir.commit()
