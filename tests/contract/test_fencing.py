@@ -7,6 +7,7 @@ taking fails because of it), and that nobody else is touched.
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -367,6 +368,14 @@ def test_a_vacant_record_refuses_who_released_it(url: str, theirs: Sessions, fen
         assert "which is in term 1 now: its sessions are refused" in refused(theirs, "heirflow/a-1")
 
 
+PLANT_DOUBT = """
+    ALTER TABLE heirflow_election RENAME TO gone;
+    CREATE FUNCTION doubt() RETURNS text LANGUAGE plpgsql AS $$ BEGIN ASSERT false; END $$;
+    CREATE VIEW heirflow_election AS SELECT name, term, doubt() AS leader FROM gone;
+    GRANT SELECT ON heirflow_election TO heirflow_fence
+"""
+
+
 def test_an_administrator_is_never_locked_out(url: str, theirs: Sessions, fenced: Any, postgres: Server) -> None:
     from heirflow.stores import fence_login
 
@@ -384,6 +393,10 @@ def test_an_administrator_is_never_locked_out(url: str, theirs: Sessions, fenced
                 "ALTER TABLE heirflow_event RENAME COLUMN term TO t",
                 "ALTER TABLE heirflow_event RENAME COLUMN t TO term",
             ),
+            (
+                PLANT_DOUBT,
+                "DROP VIEW heirflow_election; DROP FUNCTION doubt; ALTER TABLE gone RENAME TO heirflow_election",
+            ),
         ):
             postgres.sql(harm, database=database)
             assert refused(theirs, "heirflow/a-1") == "", harm
@@ -397,6 +410,25 @@ def test_an_administrator_is_never_locked_out(url: str, theirs: Sessions, fenced
         assert "may not read" in store.fence().sentence and store.fence().facts["state"] == "sessions ended"
 
 
+def plant_spy(owner: sa.engine.Connection, database: str) -> None:
+    """A view in place of the owner's table; its function tells the server's log whom it runs as, be it while planning."""
+    tells = f"RAISE WARNING 'spied in {database} by %', current_user; PERFORM set_config('search_path', 'evil', false)"
+    for statement in (
+        f"CREATE FUNCTION spy() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN {tells}; RETURN 'nobody'; END $$",
+        "ALTER TABLE heirflow_election RENAME TO real_election",
+        "CREATE VIEW heirflow_election AS SELECT name, version, term, spy() AS leader FROM real_election",
+        "GRANT SELECT ON heirflow_election TO PUBLIC",
+        "GRANT SELECT ON real_election TO PUBLIC",
+    ):
+        owner.execute(sa.text(statement))
+    owner.commit()
+
+
+def spied(server: Server, database: str) -> set[str]:
+    """Whom the spy ran as until now."""
+    return set(re.findall(rf"spied in {database} by (\w+)", server.log.read_text()))
+
+
 def test_the_trigger_gives_no_rights_away(url: str, theirs: Sessions, fenced: Any, postgres: Server) -> None:
     """The owner of the tables puts a view with a function of its own in their place, and waits for somebody mighty."""
     from heirflow.stores import fence_login
@@ -405,23 +437,13 @@ def test_the_trigger_gives_no_rights_away(url: str, theirs: Sessions, fenced: An
     with leading(url, new_election(), "a-1", "b-2"):
         fenced(fence_login.install)
     owner = theirs.open("psql")
-    for statement in (
-        "CREATE TABLE spied (who text)",
-        "GRANT INSERT ON spied TO PUBLIC",
-        "CREATE FUNCTION spy() RETURNS text LANGUAGE sql AS $$ INSERT INTO spied VALUES (current_user) RETURNING who $$",
-        "ALTER TABLE heirflow_election RENAME TO real_election",
-        "CREATE VIEW heirflow_election AS SELECT name, version, term, spy() AS leader FROM real_election",
-        "GRANT SELECT ON heirflow_election TO PUBLIC",
-        "GRANT SELECT ON real_election TO PUBLIC",
-    ):
-        owner.execute(sa.text(statement))
-    owner.commit()
+    plant_spy(owner, database)
     boss = sa.engine.make_url(url).set(username="postgres", password=postgres.password)
     theirs.open("heirflow/a-1", boss)  # type: ignore[arg-type]
-    theirs.open("heirflow/a-1")
-    who_ran = {name for (name,) in owner.execute(sa.text("SELECT who FROM spied")).all()}
-    owner.commit()
-    assert who_ran <= {"heirflow_fence"}, "it ran with somebody else's rights"
+    assert spied(postgres, database) == set(), "it ran in a superuser's session"
+    let_in = theirs.open("heirflow/never")
+    assert spied(postgres, database) == {"heirflow_fence"}, "it ran with somebody else's rights"
+    assert let_in.execute(sa.text("SHOW search_path")).scalar() == '"$user", public', "it left something behind"
     for statement in (
         "ALTER FUNCTION heirflow_fence.login() SECURITY INVOKER",
         "CREATE OR REPLACE FUNCTION heirflow_fence.login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$",
@@ -433,9 +455,40 @@ def test_the_trigger_gives_no_rights_away(url: str, theirs: Sessions, fenced: An
         with pytest.raises(sa.exc.ProgrammingError, match=r"denied|must be owner|must be superuser"):
             owner.execute(sa.text(statement))
         owner.rollback()
+    postgres.sql("REASSIGN OWNED BY heirflow_fence TO postgres", database=database)
+    theirs.open("heirflow/a-1")
+    assert spied(postgres, database) == {"heirflow_fence"}, "it ran as the superuser that it had been given to"
     postgres.sql(
         "DROP VIEW heirflow_election; ALTER TABLE real_election RENAME TO heirflow_election", database=database
     )
+
+
+REWRITE = "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('{}'::regprocedure), '{}', '{}'); END $$"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        REWRITE.format("heirflow_fence.refusal(text)", "RETURN NULL", "RETURN pg_catalog.concat(NULL)"),
+        REWRITE.format("heirflow_fence.login()", "WHEN query_canceled OR", "WHEN"),
+        "ALTER FUNCTION heirflow_fence.refusal(text) OWNER TO postgres",
+        "ALTER FUNCTION heirflow_fence.login() SECURITY INVOKER",
+    ],
+)
+def test_a_trigger_that_is_not_as_it_would_be_made_now_is_told(
+    change: str, url: str, fenced: Any, postgres: Server
+) -> None:
+    from heirflow.stores import fence_login
+
+    with leading(url, new_election(), "a-1") as (store, _):
+        fenced(fence_login.install)
+        assert store.fence().facts["trigger"] == "installed"
+        postgres.sql(change, database=url.rpartition("/")[2])
+        said = store.fence()
+        assert (said.facts["state"], said.facts["trigger"]) == ("sessions ended", "broken")
+        assert said.sentence.endswith("; the login trigger is outdated or changed; run `heirflow fence install` again")
+        fenced(fence_login.install)
+        assert store.fence().facts["trigger"] == "installed"
 
 
 @pytest.mark.parametrize(
@@ -446,7 +499,7 @@ def test_the_trigger_gives_no_rights_away(url: str, theirs: Sessions, fenced: An
         (
             "CREATE SCHEMA heirflow_fence AUTHORIZATION heirflow",
             "DROP SCHEMA heirflow_fence CASCADE",
-            "of role heirflow",
+            "of role heirflow, .*: DROP SCHEMA heirflow_fence CASCADE$",
         ),
     ],
 )

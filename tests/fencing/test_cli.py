@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from tests.contract.drivers import POSTGRES
 
+from heirflow.cli.tables import CELL_LIMIT
 from heirflow.election.record import Exchange
 from heirflow.stores import open_store
 from heirflow.testing.servers import Server, debian_postgres, postgres_server
@@ -69,7 +70,7 @@ def test_installed_once_it_refuses_who_led_before_until_it_is_removed(
 
     refused = heirflow(url, "fence", "install")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "only a superuser may make a login trigger" in refused.stderr
+    assert "only a superuser may make a login trigger; give --db-url-file" in refused.stderr
 
     for _ in range(2):  # safe to run again
         made = heirflow(superuser(url, postgres), "fence", "install")
@@ -81,7 +82,7 @@ def test_installed_once_it_refuses_who_led_before_until_it_is_removed(
     assert login(url, "heirflow/b-2") == login(url, "heirflow-standby/a-1") == login(url, "psql") == ""
     assert json.loads(heirflow(url, "status", "--json").stdout)["fence"]["state"] == "fenced"
 
-    assert "only a superuser may remove" in heirflow(url, "fence", "remove").stderr
+    assert "only a superuser may remove a login trigger; give --db-url-file" in heirflow(url, "fence", "remove").stderr
     assert heirflow(superuser(url, postgres), "fence", "remove").stdout.startswith("the login trigger is gone from")
     again = json.loads(heirflow(superuser(url, postgres), "fence", "remove", "--json").stdout)
     assert again["removed"] is False
@@ -89,6 +90,21 @@ def test_installed_once_it_refuses_who_led_before_until_it_is_removed(
     assert postgres.password not in again["database"]
     assert login(url, "heirflow/a-1") == ""
     assert state(url) == (0, "sessions ended")
+
+
+def test_what_is_said_is_what_the_asking_role_sees(new_database: Callable[[str], str], postgres: Server) -> None:
+    """No leader has the rights of a role that may only read."""
+    url = new_database(POSTGRES[0])
+    assert heirflow(url, "init").returncode == 0
+    postgres.sql("CREATE ROLE curious LOGIN PASSWORD 'curious' IN ROLE pg_read_all_data")
+    try:
+        for role, word in (("curious", "curious"), ("heirflow", postgres.password)):
+            asked = sa.engine.make_url(url).set(username=role, password=word).render_as_string(False)
+            sentence = json.loads(heirflow(asked, "fence", "status", "--json").stdout)["sentence"]
+            assert sentence.startswith(f"sessions ended, seen as role {role}: ")
+            assert len(sentence) < CELL_LIMIT, "doctor's table would cut it off"
+    finally:
+        postgres.sql("DROP ROLE curious")
 
 
 @pytest.fixture(scope="module")

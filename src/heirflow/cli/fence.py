@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from heirflow.stores.schema import Tables
 
 T = TypeVar("T")
+LINGER_S = 5.0
+"""How long `remove` goes on logging in."""
 
 
 @click.group()
@@ -75,8 +78,11 @@ def remove(*, as_json: bool, **flags: Any) -> int:
 
     config = settled(flags)
     there = _by_superuser(config, lambda conn, _: undo(conn))
+    lingers = _lingers(config)
     shown = place(config)
     sentence = f"the login trigger is gone from {shown}" if there else f"there was no login trigger in {shown}"
+    if lingers:
+        sentence += "; its hot standbys let nobody in until somebody has logged in to it on the primary"
     return told(sentence, {"database": shown, "removed": there, "sentence": sentence}, as_json=as_json)
 
 
@@ -101,6 +107,20 @@ def status(*, as_json: bool, **flags: Any) -> int:
 def _finding(config: Config) -> Finding:
     with opened(config) as store:
         return store.fence()
+
+
+def _lingers(config: Config) -> bool:
+    """Log in until the primary has seen that it has no login trigger; whether it would not in all this time."""
+    from heirflow.stores.fence_login import lingers, pinned
+
+    args = pinned(config.db_url, config.connect_args)
+    looking = replace(config, connect_args={**args, "options": f"{args['options']} -c event_triggers=on"})
+    until = time.monotonic() + LINGER_S
+    while _by_superuser(looking, lambda conn, _: lingers(conn)):
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.1)  # another login was under way, and the server asks only once for what it needs
+    return False
 
 
 def _by_superuser(config: Config, act: Callable[[Connection, Tables], T]) -> T:

@@ -4,10 +4,13 @@ What it must never do, and why it cannot:
 
 - *Lock somebody out.* It looks at nobody whose session is not named ``heirflow/…``, nor at a superuser; and any error in what it
   looks up lets the login pass. A superuser can also leave all such triggers out: ``PGOPTIONS='-c event_triggers=off'``.
+  In a copy of its database it does nothing: who was deposed there may lead where the copy was made.
 - *Give rights away.* It runs as the role ``heirflow_fence``, which nobody is a member of, which may not log in, and which may
   read two tables. It must not run as a superuser: whoever owns those tables could put a view with a function of their own in
   their place. Nor may the owner of the tables own the function: they could change it, and it runs at a superuser's login.
   Function and role live in a schema that only a superuser may change, the search path is pinned, every name is qualified.
+  A restored dump can leave the functions to the superuser who restored it, so both look first whom they run as. What such
+  a view's function leaves behind in a session (settings outlive a function) is taken back with the look itself.
 
 A member is refused when the history says that it led a term and no record names it as leader now. A warm standby's sessions
 have another name until its gate opens, and a member that leads again is named by the record again.
@@ -16,6 +19,7 @@ have another name until its gate opens, and a member that leads again is named b
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,11 +40,12 @@ DECLARE
   given pg_catalog.text := pg_catalog.current_setting('application_name', true);
   refusal pg_catalog.text;
 BEGIN
-  IF pg_catalog.starts_with(given, 'heirflow/') THEN
+  IF current_user = 'heirflow_fence' AND pg_catalog.starts_with(given, 'heirflow/') THEN
     BEGIN
       refusal := heirflow_fence.refusal(pg_catalog.substr(given, 10));
-    EXCEPTION WHEN query_canceled OR OTHERS THEN
-      RETURN;
+      RAISE EXCEPTION 'looked';
+    EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+      NULL;
     END;
     IF refusal IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'invalid_authorization_specification', MESSAGE = refusal;
@@ -48,15 +53,19 @@ BEGIN
   END IF;
 END
 """
-"""Runs at every login; short, because every new session compiles it."""
+"""Runs at every login; short, because every new session compiles it. What was found outlives the error that takes back the rest."""
 
 _REFUSAL = """
 DECLARE
   said pg_catalog.text;
 BEGIN
-  IF pg_catalog.pg_is_in_recovery()
+  IF current_user <> 'heirflow_fence' OR pg_catalog.pg_is_in_recovery()
      OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = session_user)
-     OR EXISTS (SELECT FROM {election} e WHERE e.leader = its_id) THEN
+     OR NOT EXISTS (SELECT FROM pg_catalog.pg_database d
+                     WHERE d.oid = {database} AND d.datname = pg_catalog.current_database()) THEN
+    RETURN NULL;
+  END IF;
+  IF EXISTS (SELECT FROM {election} e WHERE e.leader = its_id) THEN
     RETURN NULL;
   END IF;
   SELECT pg_catalog.format(
@@ -69,6 +78,24 @@ BEGIN
   RETURN said;
 END
 """
+"""Our tables stand in no statement that a superuser plans, or a copy: planning alone can call the functions of a view."""
+
+_DATABASE = sa.text("SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()")
+_INSTALLED = sa.text(
+    "SELECT t.evtevent = 'login' AND t.evtenabled IN ('O', 'A') AND current_setting('event_triggers') = 'on' AS looks, "
+    "p.prosrc AS door, f.prosrc AS refusal, "
+    "p.prosecdef AND f.prosecdef AND w.rolname = :name AND p.proowner = f.proowner AS ours "
+    "FROM pg_catalog.pg_event_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.evtfoid "
+    "JOIN pg_catalog.pg_roles w ON w.oid = p.proowner "
+    "LEFT JOIN pg_catalog.pg_proc f ON f.pronamespace = p.pronamespace AND f.proname = 'refusal' "
+    "WHERE t.evtname = :name"
+)
+_LINGERS = sa.text(
+    "SELECT d.dathasloginevt AND NOT EXISTS ("
+    "SELECT FROM pg_catalog.pg_event_trigger t WHERE t.evtevent = 'login' AND t.evtenabled IN ('O', 'A')) "
+    "FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
+)
+_AGAIN = "run `heirflow fence install` again"
 
 
 class FenceTrouble(HeirflowError):
@@ -101,37 +128,30 @@ def pinned(url: str, connect_args: Mapping[str, Any]) -> dict[str, Any]:
 
 def condition(conn: sa.engine.Connection, here: Tables) -> Condition:
     """What any role can see about the trigger in this database."""
-    version, shown = conn.execute(
-        sa.text("SELECT CAST(current_setting('server_version_num') AS integer), current_setting('server_version')")
-    ).one()
+    version, shown = _version(conn)
     if version < OLDEST:
         return Condition("impossible", f"login triggers need PostgreSQL 17 or later, this is {shown.split()[0]}")
-    row = conn.execute(
-        sa.text(
-            "SELECT t.evtenabled, t.evtevent, f.prosrc, w.rolname, current_setting('event_triggers') "
-            "FROM pg_catalog.pg_event_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.evtfoid "
-            "JOIN pg_catalog.pg_roles w ON w.oid = p.proowner "
-            "LEFT JOIN pg_catalog.pg_proc f ON f.pronamespace = p.pronamespace AND f.proname = 'refusal' "
-            "WHERE t.evtname = :name"
-        ),
-        {"name": NAME},
-    ).first()
+    row = conn.execute(_INSTALLED, {"name": NAME}).first()
     if row is None:
         return Condition("absent", "`heirflow fence install`, once and by a superuser, also refuses their logins")
-    enabled, event, source, owner, on = row
     try:
         election, told = _tables(here, schema_of(conn, here))
     except StoreMisfit as error:
         return Condition("broken", f"the login trigger {NAME} is there, and {error}")
-    if event != "login" or enabled not in {"O", "A"} or on != "on":
+    if not row.looks:
         return Condition("broken", f"the login trigger {NAME} is there and turned off")
-    if owner != NAME or election not in (source or ""):
-        return Condition("broken", f"the login trigger {NAME} is not for these tables; `heirflow fence install` again")
+    if another := _another_line(conn, election):
+        return Condition("broken", f"the login trigger looks at {another}, and a database has one only")
+    refusal = _refusal(conn, election, told)
+    if row.refusal != refusal and _anywhere(row.refusal or "") == _anywhere(refusal):
+        return Condition("broken", f"the login trigger is that of another database, and does nothing here; {_AGAIN}")
+    if not (row.ours and row.door == _DOOR and row.refusal == refusal):
+        return Condition("broken", f"the login trigger is outdated or changed; {_AGAIN}")
     for table in (election, told):
         if not conn.execute(
             sa.text("SELECT pg_catalog.has_table_privilege(:role, :table, 'SELECT')"), {"role": NAME, "table": table}
         ).scalar():
-            return Condition("broken", f"the login trigger may not read {table}; `heirflow fence install` again")
+            return Condition("broken", f"the login trigger may not read {table}; {_AGAIN}")
     return Condition("installed", "the login trigger is installed")
 
 
@@ -141,17 +161,23 @@ def install(conn: sa.engine.Connection, here: Tables) -> None:
     if state.state == "impossible":
         raise FenceTrouble(f"{state.sentence}; there a leader ends sessions and cannot refuse logins")
     if not conn.execute(sa.text("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")).scalar():
-        raise FenceTrouble("only a superuser may make a login trigger; give --db-url with one, once")
+        raise FenceTrouble("only a superuser may make a login trigger; give --db-url-file with the URL of one, once")
     _refuse_foreign(conn)
     schema = schema_of(conn, here)
     if "$" in schema:  # it will stand in a quoted function body
         raise FenceTrouble(f"the schema {schema!r} has a dollar sign in its name, which the login trigger cannot have")
     election, event = _tables(here, schema)
-    refusal = _REFUSAL.format(election=election, event=event)
+    if another := _another_line(conn, election):
+        raise FenceTrouble(
+            f"the login trigger of this database looks at {another}, and there is one only; `heirflow fence remove` "
+            f"first, if it shall look at {election}"
+        )
+    refusal = _refusal(conn, election, event)
 
     def run(statement: str) -> None:
         conn.exec_driver_sql(statement.replace("%", "%%"))
 
+    run(_LOCAL)
     run("SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)")
     if not _exists(conn, "role"):
         run(f"CREATE ROLE {NAME} NOLOGIN NOINHERIT")
@@ -182,9 +208,10 @@ def remove(conn: sa.engine.Connection) -> bool:
     """Undo `install`; False when there was nothing. The role stays while another database has a trigger of its own."""
     there = _exists(conn, "trigger") or _exists(conn, "schema")
     if not conn.execute(sa.text("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")).scalar():
-        raise FenceTrouble("only a superuser may remove a login trigger; give --db-url with one")
+        raise FenceTrouble("only a superuser may remove a login trigger; give --db-url-file with the URL of one")
     _refuse_foreign(conn)
     run = conn.exec_driver_sql
+    run(_LOCAL)
     run(f"DROP EVENT TRIGGER IF EXISTS {NAME}")
     run(f"DROP SCHEMA IF EXISTS {NAME} CASCADE")
     if _exists(conn, "role"):
@@ -199,17 +226,19 @@ def remove(conn: sa.engine.Connection) -> bool:
     return there
 
 
+def lingers(conn: sa.engine.Connection) -> bool:
+    """Whether this database still looks for login triggers though it has none.
+
+    The next login to the primary ends that. Until then every login to a hot standby tries to, may not, and fails.
+    """
+    return _version(conn)[0] >= OLDEST and bool(conn.execute(_LINGERS).scalar())
+
+
 def schema_of(conn: sa.engine.Connection, here: Tables) -> str:
     """Where HeirFlow's tables are. Raises `StoreMisfit` when that is nowhere, or not clear."""
     if here.metadata.schema is not None:
         return here.metadata.schema
-    found = conn.execute(
-        sa.text(
-            "SELECT n.nspname, pg_catalog.pg_table_is_visible(c.oid) FROM pg_catalog.pg_class c "
-            "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE c.relname = 'heirflow_election' AND c.relkind IN ('r', 'p')"
-        )
-    ).all()
+    found = conn.execute(_SCHEMAS).all()
     names = sorted(name for name, visible in found if visible) or sorted(name for name, _ in found)
     if len(names) == 1:
         return str(names[0])
@@ -224,6 +253,29 @@ def _tables(here: Tables, schema: str) -> tuple[str, str]:
     return f"{_quoted(schema)}.{here.election.name}", f"{_quoted(schema)}.{here.event.name}"
 
 
+def _refusal(conn: sa.engine.Connection, election: str, event: str) -> str:
+    return _REFUSAL.format(election=election, event=event, database=conn.execute(_DATABASE).scalar_one())
+
+
+def _anywhere(refusal: str) -> str:
+    """The same for every database."""
+    return re.sub(r"d\.oid = \d+", "d.oid =", refusal)
+
+
+def _another_line(conn: sa.engine.Connection, election: str) -> str | None:
+    """The tables of another schema, still there, that the trigger of this database looks at."""
+    looks_at = conn.execute(_LOOKS_AT, {"name": NAME}).scalar() or ""
+    table = election.rpartition(".")[2]
+    others = {f"{_quoted(schema)}.{table}" for schema, _ in conn.execute(_SCHEMAS).all()} - {election}
+    return next((other for other in sorted(others) if f" {other} e " in looks_at), None)
+
+
+def _version(conn: sa.engine.Connection) -> tuple[int, str]:
+    """As a number, and as it is shown."""
+    number, shown = conn.execute(_VERSION).one()
+    return number, shown
+
+
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -233,6 +285,18 @@ def _exists(conn: sa.engine.Connection, what: str) -> bool:
     return conn.execute(_THERE[what], {"name": NAME}).first() is not None
 
 
+_LOCAL = "SET LOCAL synchronous_commit = 'local'"
+"""Making or dropping the trigger locks every login out until its commit, which must not wait for a standby that is lost."""
+_VERSION = sa.text("SELECT CAST(current_setting('server_version_num') AS integer), current_setting('server_version')")
+_SCHEMAS = sa.text(
+    "SELECT n.nspname, pg_catalog.pg_table_is_visible(c.oid) FROM pg_catalog.pg_class c "
+    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relname = 'heirflow_election' AND c.relkind IN ('r', 'p')"
+)
+_LOOKS_AT = sa.text(
+    "SELECT p.prosrc FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace "
+    "WHERE n.nspname = :name AND p.proname = 'refusal'"
+)
 _THERE = {
     "role": sa.text("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = :name"),
     "schema": sa.text("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :name"),
@@ -264,4 +328,7 @@ def _refuse_foreign(conn: sa.engine.Connection) -> None:
         {"name": NAME},
     ).scalar()
     if owner is not None:
-        raise FenceTrouble(f"there is a schema {NAME} of role {owner}, who could change what is in it; drop it first")
+        raise FenceTrouble(
+            f"there is a schema {NAME} of role {owner}, who could change what is in it; as a superuser, in this database: "
+            f"DROP SCHEMA {NAME} CASCADE"
+        )

@@ -102,7 +102,12 @@ def debian_postgres() -> Path | None:
 
 @contextmanager
 def postgres_replica(
-    primary: Server, address: str, *, settings: Mapping[str, str], place: Place, env: Mapping[str, str] | None = None
+    primary: Server,
+    address: str,
+    *,
+    settings: Mapping[str, str],
+    place: Place | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A hot standby that follows the server at this address. Call `follow` when it shall follow another one."""
     with private_folder("heirflow-postgres-") as (folder, user):
@@ -121,8 +126,8 @@ def follow(standby: Server, primary: Server, address: str) -> None:
     standby.data.mkdir(mode=0o700)
     own(standby.data, user)
     _run(
-        [str(programs / "pg_basebackup"), "-h", str(primary.folder), "-p", str(primary.port), "-U", "postgres",
-         "-D", str(standby.data), "-X", "stream", "-c", "fast", "--no-sync"],
+        [str(programs / "pg_basebackup"), "-h", str(primary.folder) if primary.place else "127.0.0.1",
+         "-p", str(primary.port), "-U", "postgres", "-D", str(standby.data), "-X", "stream", "-c", "fast", "--no-sync"],
         user, standby.folder, {"PGPASSWORD": primary.password},
     )  # fmt: skip
     told = f"host={address} port={primary.port} user=postgres password={primary.password} application_name=standby"
