@@ -15,6 +15,10 @@ AT_ONE_INSTANT = 10_000
 """More than this at the same moment means that time does not pass any more."""
 
 
+class StandsStill(AssertionError):
+    """Time does not pass any more."""
+
+
 @dataclass(slots=True)
 class Host:
     """One machine: a clock that counts suspended time, a link to the store, and perhaps a freeze."""
@@ -80,7 +84,8 @@ class Agenda:
         while heap and heap[0][0] <= end_s:
             self.now, _, owner, action, args = heapq.heappop(heap)
             instant, count = (instant, count + 1) if self.now == instant else (self.now, 0)
-            assert count < AT_ONE_INSTANT, f"time stands still at {self.now} with {action}"
+            if count >= AT_ONE_INSTANT:
+                raise StandsStill(f"time stands still at {self.now} with {action}")
             if owner is not None:
                 if not owner.alive:
                     continue

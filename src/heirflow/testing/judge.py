@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from heirflow.election.record import Exchange, Record
 from heirflow.election.state import (
@@ -22,17 +22,16 @@ from heirflow.election.state import (
     StopCommand,
     Then,
 )
+from heirflow.testing.living import ROUNDING_S, Living
+from heirflow.testing.promises import Promise
 from heirflow.testing.supervision import CommandProcess, Guard
 
 if TYPE_CHECKING:
     from heirflow.testing.process import MemberProcess
     from heirflow.testing.world import World
 
-ROUNDING_S = 1e-5
 SENDS_PER_CHECK_IN = 25
 """More exchanges than this within one check-in is a hot loop: changes of leadership bring some, mere waiting one."""
-STARTS_PER_SECOND = 5
-"""More starts of one member's command than this within a second is a crash loop that spins."""
 TURNS_PER_INSTANT = 200
 """More decisions than this within a millisecond is a spin."""
 
@@ -40,9 +39,10 @@ TURNS_PER_INSTANT = 200
 class Red(Exception):
     """A promise is broken: which one, and how."""
 
-    def __init__(self, promise: str, sentence: str) -> None:
+    def __init__(self, promise: Promise, sentence: str) -> None:
         super().__init__(f"{promise}: {sentence}")
-        self.promise, self.sentence = promise, sentence
+        self.promise: Promise = promise
+        self.sentence = sentence
 
 
 class Judge:
@@ -50,10 +50,7 @@ class Judge:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.running: dict[CommandProcess, None] = {}
-        """Commands that are alive and whose host is not frozen; in order of starting."""
-        self.thaw_overlaps = 0
-        """Instants in which a command thawed with its whole host after its lease met its successor: fencing's business."""
+        self.living = Living(self)
         self.void_until_s = -1.0
         """Until then a store that forgot confirmed writes excuses what no lease can promise."""
         self.highest_term = 0
@@ -64,7 +61,6 @@ class Judge:
         self.drained: set[str] = set()
         self.unwell: set[str] = set()
         """Members whose command was once said not to work."""
-        self.starts: dict[str, deque[float]] = {}
         self.slack_s = 0.0
         """How much later a command may be gone; only for worlds whose other layers are taken away on purpose."""
         self.lease_end: dict[str, float] = {}
@@ -89,7 +85,7 @@ class Judge:
         """Whether the argument's ground, a store that forgets nothing, is missing just now."""
         return self.world.agenda.now <= self.void_until_s
 
-    def broken(self, promise: str, sentence: str) -> None:
+    def broken(self, promise: Promise, sentence: str) -> NoReturn:
         """Say that a promise is broken, and end the world."""
         self.world.say("judge", f"{promise}: {sentence}")
         raise Red(promise, sentence)
@@ -103,64 +99,12 @@ class Judge:
             self.broken(
                 "terms only grow", f"{command.member.id} starts for term {command.term} and has seen a higher one"
             )
-        self._count_start(command)
-        self._begin(command)
-
-    def _count_start(self, command: CommandProcess) -> None:
-        recent = self.starts.setdefault(command.member.id, deque())
-        recent.append(self.world.agenda.now)
-        while recent[0] < self.world.agenda.now - 1.0:
-            recent.popleft()
-        if len(recent) > STARTS_PER_SECOND:
-            self.broken(
-                "a crash loop does not spin", f"{command.member.id} started {len(recent)} times within a second"
-            )
+        self.living.started(command)
 
     def command_gone(self, command: CommandProcess) -> None:
         """A command and all its descendants are gone."""
         self.world.say(command.member.id, f"its command of term {command.term} is gone")
-        self.running.pop(command, None)
-        self._in_time(command)
-
-    def host_frozen(self, command: CommandProcess) -> None:
-        """A command stands still with its whole machine."""
-        command.suspended = True
-        self.running.pop(command, None)
-
-    def host_thawed(self, command: CommandProcess) -> None:
-        """It goes on: within its lease as any command, later in the instant that only fencing closes."""
-        command.suspended = False
-        guard = command.guard
-        if command.host.local(self.world.agenda.now) >= guard.kill_at or not guard.alive or guard.orphaned:
-            command.late = True
-            self.thaw_overlaps += bool(self.running)
-        else:
-            self._begin(command)
-
-    def _begin(self, command: CommandProcess) -> None:
-        others = [other for other in self.running if not other.dying or not self.void]
-        if others and not self.void:
-            other = others[0]
-            sentence = f"{command.member.id} (term {command.term}) and {other.member.id} (term {other.term}) both run"
-            self.broken("never two", sentence)
-        self.running[command] = None
-
-    def _in_time(self, command: CommandProcess) -> None:
-        if command.late or command.suspended:
-            return
-        now = command.host.local(self.world.agenda.now)
-        end = self.lease_end.get(command.member.id, float("-inf"))
-        if now > end + ROUNDING_S + self.slack_s:
-            self.broken(
-                "dead by the end of trust", f"the command of {command.member.id} lived {now - end:.3f} s longer"
-            )
-
-    def sweep(self) -> None:
-        """Look at everything that still runs."""
-        for command in self.running:
-            self._in_time(command)
-        if len(self.running) > 1 and not self.void:
-            self.broken("never two", " and ".join(command.member.id for command in self.running))
+        self.living.gone(command)
 
     # ---- the store ----
 
@@ -216,12 +160,12 @@ class Judge:
     def _own_command(self, after: Record, writer: str, taken: bool) -> None:
         if self.void and (self._speaker is None or not self._fresh(self._speaker)):
             return  # an old question finds the record that it was asked for, which was restored: void
-        for command in self.running:
-            if command.member.id == writer and taken:
+        for command in self.living.of(writer):
+            if taken:
                 self.broken(
                     "take only when the own command is gone", f"{writer} takes term {after.term} and its command lives"
                 )
-            if command.member.id == writer == after.leader and command.term != after.term:
+            if writer == after.leader and command.term != after.term:
                 self.broken(
                     "terms only grow", f"{writer} renews term {after.term} with a command of term {command.term}"
                 )
@@ -236,7 +180,7 @@ class Judge:
         return who is not None and who.id in members and members[who.id].state.ask is ask
 
     def _moved(self, before: Record, after: Record, now: float) -> None:
-        self.sweep()
+        self.living.sweep()
         taker = self.world.everybody[after.leader or ""]
         if before.paused and before.leader != after.leader:
             self.broken("paused: nobody changes place", f"{after.leader} took charge")
@@ -259,16 +203,15 @@ class Judge:
                 self.broken("after an outage the leader has its chance first", sentence)
         if before.leader is None or self.void:
             return
-        for command in self.running:
-            if command.member.id == before.leader:
+        for command in self.living.of(before.leader):
+            if not self.living.fenced(command):
                 self.broken(
                     "a leader's end comes first", f"{after.leader} moved while the command of {before.leader} lived"
                 )
 
     def _released(self, before: Record, writer: str) -> None:
-        for command in (*self.running, *self.world.suspended()):
-            if command.member.id == before.leader:
-                self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
+        if self.living.of(before.leader):
+            self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
         if before.paused and before.leader == writer and not self.world.everybody[writer].state.leaving:
             self.broken("paused: nobody changes place", f"{writer} released")
 
@@ -391,6 +334,5 @@ class Judge:
 
     def exited(self, member: MemberProcess) -> None:
         """A member ends by itself: nothing of it may be left."""
-        for command in (*self.running, *self.world.suspended()):
-            if command.member is member:
-                self.broken("never an orphan", f"{member.id} left while its command lived")
+        if self.living.of(member.id):
+            self.broken("never an orphan", f"{member.id} left while its command lived")

@@ -30,7 +30,7 @@ def second_act(world: World) -> None:
         world.start_member(0)
     bound = _bound(world)
     agenda.run_until(agenda.now + bound)
-    world.judge.sweep()
+    world.judge.living.sweep()
     if not _settled(world, bound):
         return
     _stays(world)
@@ -77,18 +77,18 @@ def _settled(world: World, bound: float) -> bool:
     assert leader is not None
     if not talk.holds(leader.state) or leader.state.term != record.term:
         world.judge.broken("always one, soon", f"{leader.id} is named for term {record.term} and does not lead")
-    if not any(command.member is leader for command in world.judge.running):
+    if not any(command.member is leader for command in world.judge.living.running):
         world.judge.broken("always one, soon", f"{leader.id} leads, and its command does not run")
     return True
 
 
 def _stays(world: World) -> None:
     judge, agenda = world.judge, world.agenda
-    changes, commands, sent = judge.changes, [*judge.running], dict(judge.sent)
+    changes, commands, sent = judge.changes, judge.living.running, dict(judge.sent)
     quiet_s = 1.2 * world.longest_ttl_s
     agenda.run_until(agenda.now + quiet_s)
-    judge.sweep()
-    if judge.changes != changes or [*judge.running] != commands:
+    judge.living.sweep()
+    if judge.changes != changes or judge.living.running != commands:
         judge.broken("the leader stays", "the leadership changed while nothing happened")
     for member in world.members.values():
         most = quiet_s * member.host.rate / member.timings.check_in_s + 2

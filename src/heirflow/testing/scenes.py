@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heirflow.testing.judge import Red
 from heirflow.testing.process import MemberProcess
+from heirflow.testing.promises import Promise
 from heirflow.testing.world import Verdict, World
 
 
@@ -18,13 +19,14 @@ def quiet(seed: int) -> Verdict:
         red = error
     promise, sentence = (red.promise, red.sentence) if red is not None else (None, "")
     judge = world.judge
-    return Verdict(seed, promise, sentence, judge.thaw_overlaps, judge.changes, False, world.agenda.now)
+    return Verdict(seed, promise, sentence, judge.living.thaw_overlaps, judge.changes, False, world.agenda.now)
 
 
 def order_outlives_its_leader(seed: int) -> Verdict:
     """A leader is killed before it obeys a switchover: its will keeps the order, and the named member takes charge."""
     world = World(seed, quiet=True)
-    promise, sentence = None, ""
+    promise: Promise | None = None
+    sentence = ""
     try:
         members = [member for index in range(len(world.hosts)) if (member := world.start_member(index)) is not None]
         _pass(world, 2 * world.longest_ttl_s)
@@ -42,7 +44,7 @@ def order_outlives_its_leader(seed: int) -> Verdict:
     except Red as red:
         promise, sentence = red.promise, red.sentence
     judge = world.judge
-    return Verdict(seed, promise, sentence, judge.thaw_overlaps, judge.changes, False, world.agenda.now)
+    return Verdict(seed, promise, sentence, judge.living.thaw_overlaps, judge.changes, False, world.agenda.now)
 
 
 def _play(world: World) -> None:
@@ -82,12 +84,12 @@ def _play(world: World) -> None:
 def _pass(world: World, seconds: float) -> None:
     slowest = min(host.rate for host in world.hosts)
     world.agenda.run_until(world.agenda.now + seconds / slowest)
-    world.judge.sweep()
+    world.judge.living.sweep()
 
 
-def _leads(world: World, member: MemberProcess, promise: str) -> None:
+def _leads(world: World, member: MemberProcess, promise: Promise) -> None:
     record = world.store.record
     leader = record.leader if record is not None else None
-    running = [command.member.id for command in world.judge.running]
+    running = [command.member.id for command in world.judge.living.running]
     if leader != member.id or running != [member.id]:
         world.judge.broken(promise, f"{member.id} should lead; {leader} does, and the command of {running} runs")

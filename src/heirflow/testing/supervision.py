@@ -43,7 +43,7 @@ class Manners:
 class CommandProcess(Process):
     """One run of a command, with all its descendants."""
 
-    __slots__ = ("dying", "guard", "late", "manners", "member", "suspended", "term", "termed")
+    __slots__ = ("dead_by", "dying", "guard", "guard_slept", "late", "manners", "member", "suspended", "term", "termed")
 
     def __init__(self, guard: Guard, term: int, manners: Manners) -> None:
         super().__init__(guard.host)
@@ -52,7 +52,11 @@ class CommandProcess(Process):
         self.suspended = False
         """Frozen with its whole host: it does nothing."""
         self.late = False
-        """Thawed with its host after its lease: the instant that only fencing closes."""
+        """Thawed with its host when no kill could come in time any more."""
+        self.dead_by = FOREVER
+        """When it must be gone then, on its host's clock."""
+        self.guard_slept = False
+        """Whether its guard did not go on with the host: then its member strikes, unless a renewal was confirmed meanwhile."""
 
     def terminate(self) -> None:
         """TERM, followed by CONT: one that was stopped acts on it."""

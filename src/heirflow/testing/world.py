@@ -8,7 +8,7 @@ The same seed gives the same world, on every machine. What the world assumes, an
 - Clock rates differ by less than margin/ttl (``drift=1``; more than that must turn red).
 - A kill is over within ``kill_lead_s``; a guard that is not frozen wakes within a few milliseconds.
 - Member and guard of one host are not both frozen unless the whole host is. What a host that is thawed after its lease does
-  until its guard has killed is counted apart (`Judge.thaw_overlaps`): only fencing closes it.
+  until its guard has killed is counted apart (`Living.thaw_overlaps`): only fencing closes it.
 - A store that forgets confirmed writes (a restored backup) voids "never two" and "terms only grow" for a while, and the
   world says so.
 """
@@ -23,12 +23,13 @@ from heirflow.election.record import ANYONE, Record
 from heirflow.election.state import Act, Policy, StartCommand
 from heirflow.election.timings import Timings
 from heirflow.testing import faults, liveness
-from heirflow.testing.clock import Agenda, Host
+from heirflow.testing.clock import Agenda, Host, StandsStill
 from heirflow.testing.judge import Judge, Red
 from heirflow.testing.network import Network
 from heirflow.testing.process import MemberProcess
+from heirflow.testing.promises import Promise
 from heirflow.testing.register import SimStore
-from heirflow.testing.supervision import FOREVER, CommandProcess, Guard, Manners
+from heirflow.testing.supervision import FOREVER, Guard, Manners
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Verdict:
     """How one world ended."""
 
     seed: int
-    promise: str | None
+    promise: Promise | None
     """The promise that was broken; None when the world is clean."""
     sentence: str
     thaw_overlaps: int
@@ -102,18 +103,20 @@ class World:
 
     def run(self) -> Verdict:
         """Play both acts. A broken promise is part of the verdict, any other error of the rules too."""
-        promise, sentence = None, ""
+        promise: Promise | None = None
+        sentence = ""
         try:
             self.first_act()
             liveness.second_act(self)
         except Red as red:
             promise, sentence = red.promise, red.sentence
         except AssertionError as error:
-            promise, sentence = "no broken rule", str(error)
-            self.say("judge", f"a rule is broken: {error}")
+            promise, sentence = "time passes" if isinstance(error, StandsStill) else "no broken rule", str(error)
+            self.say("judge", f"{promise}: {error}")
         judge = self.judge
         void = judge.void_until_s >= 0
-        return Verdict(self.seed, promise, sentence, judge.thaw_overlaps, judge.changes, void, self.agenda.now)
+        overlaps, lasted_s = judge.living.thaw_overlaps, self.agenda.now
+        return Verdict(self.seed, promise, sentence, overlaps, judge.changes, void, lasted_s)
 
     def first_act(self) -> None:
         """The safety act."""
@@ -122,7 +125,7 @@ class World:
         for fault in self.faults:
             self.agenda.at(fault.at_s, None, self._begin, fault)
         self.agenda.run_until(self.act_s)
-        self.judge.sweep()
+        self.judge.living.sweep()
 
     def _begin(self, fault: faults.Fault) -> None:
         self.say("fault", str(fault))
@@ -298,38 +301,30 @@ class World:
 
         return thaw
 
-    def suspended(self) -> list[CommandProcess]:
-        """Commands that stand still with their whole host."""
-        guards = [member.guard for member in self.everybody.values() if member.guard is not None]
-        return [guard.command for guard in guards if guard.command and guard.command.alive and guard.command.suspended]
-
     def freeze_host(self, index: int) -> Callable[[], None] | None:
         """A paused machine: everything on it stands still, its clock goes on. Returns what continues it."""
         host = self.hosts[index]
         if host.frozen:
             return None
         host.frozen = True
-        for command in [*self.judge.running]:
-            if command.host is host:
-                self.judge.host_frozen(command)
+        for command in self.judge.living:
+            command.suspended = command.suspended or command.host is host
         return lambda: self.thaw_host(index)
 
     def thaw_host(self, index: int) -> None:
         """It goes on: each guard's first act is to look at the clock, and everybody catches up."""
         host = self.hosts[index]
         host.frozen = False
+        commands = [command for command in self.judge.living if command.host is host]
+        for command in commands:
+            self.judge.living.thawed(command)
         for member in self.everybody.values():
             guard = member.guard
-            if member.host is not host or guard is None:
-                continue
-            command = guard.command
-            if command is not None and command.alive:
-                self.judge.host_thawed(command)
-            if guard.alive and not guard.frozen:
+            if member.host is host and guard is not None and guard.alive and not guard.frozen:
                 guard.look()
                 self.agenda.thaw(guard)
-            if command is not None:
-                self.agenda.thaw(command)
+        for command in commands:
+            self.agenda.thaw(command)
         for member in self.everybody.values():
             if member.host is host:
                 self._wake_up(member)
