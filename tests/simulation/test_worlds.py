@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from heirflow.testing import scenes
+from heirflow.testing import scenes, sim
 from heirflow.testing.faults import KINDS
 from heirflow.testing.shrink import shrink
 from heirflow.testing.sim import Tally, explain, play, play_many
-from heirflow.testing.world import World
+from heirflow.testing.world import Verdict, World
 
 WORLDS = int(os.environ.get("HEIRFLOW_TEST_WORLDS", "1000"))
 
@@ -27,6 +27,17 @@ def test_a_thousand_worlds_keep_every_promise() -> None:
     # A world in which nothing happens proves nothing.
     assert tally.changes > 2 * WORLDS
     assert tally.void > 0
+    assert not tally.idle, tally
+
+
+def test_a_run_in_which_nobody_had_to_lead_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    idle, busy = (Verdict(0, None, "", 0, 5, False, 60.0, unjudged=why) for why in ("nobody is able to lead", ""))
+    monkeypatch.setattr(sim, "play_many", lambda seeds, **_: [idle] * 60 + [busy] * (len(seeds) - 60))
+    assert sim.main(["--worlds", "600"]) == 1
+    assert "60 ended with nobody who had to lead" in capsys.readouterr().out
+    assert sim.main(["--worlds", "2000"]) == 0
 
 
 @pytest.mark.parametrize("seed", range(60))

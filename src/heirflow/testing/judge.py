@@ -24,6 +24,7 @@ from heirflow.election.state import (
 )
 from heirflow.testing.living import ROUNDING_S, Living
 from heirflow.testing.promises import Promise
+from heirflow.testing.register import OPERATOR
 from heirflow.testing.supervision import CommandProcess, Guard
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ class Judge:
             self.broken("terms only grow", f"{writer} changed term {term} to {after.term} without taking charge")
         if taken and after.leader != writer:
             self.broken("legal records", f"{writer} made {after.leader} leader")
+        if writer != OPERATOR and after.paused != (before.paused if before else False):
+            self.broken("orders are an operator's", f"{writer} {'pauses' if after.paused else 'resumes'} the election")
         self._own_command(after, writer, taken)
         if taken and before is not None:
             self._moved(before, after, now)

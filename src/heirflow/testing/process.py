@@ -21,6 +21,7 @@ from heirflow.election.state import (
     GuardUp,
     KillCommand,
     Policy,
+    Readiness,
     Send,
     StartCommand,
     State,
@@ -42,6 +43,7 @@ class MemberProcess(Process):
     """One incarnation of `heirflow run`."""
 
     __slots__ = (
+        "born_s",
         "commanded",
         "guard",
         "guard_clear_at",
@@ -66,7 +68,8 @@ class MemberProcess(Process):
     ) -> None:
         super().__init__(host)
         self.world, self.id, self.timings = world, name, timings
-        now = host.local(world.agenda.now)
+        self.born_s = world.agenda.now
+        now = host.local(self.born_s)
         self.state = State(me=name, host=host.name, pid=1, born_at=now, policy=policy, standby_ready=ready)
         self.guard: Guard | None = None
         self.commanded = False
@@ -85,6 +88,7 @@ class MemberProcess(Process):
         self.wake_at = -1.0
         self.stop_asked = 0
         self.wants_ready = ready
+        """Whether the world last told it that its standby is ready."""
         world.agenda.after(0.0, self, self.happen, Tick())
         world.agenda.after(world.little_s() * 10, self, self.spawn_guard)
 
@@ -102,6 +106,8 @@ class MemberProcess(Process):
             world.judge.answered(self, event)
         elif isinstance(event, Failed):
             world.judge.failed(self, event)
+        elif isinstance(event, Readiness):
+            self.wants_ready = event.ready
         world.judge.turned(self)
         before = self.state
         step = rules.decide(before, event, now, self.timings)

@@ -21,6 +21,7 @@ Promise = Literal[
     "legal records",
     # ---- the line and orders ----
     "paused: nobody changes place",
+    "orders are an operator's",
     "no preemption without an order",
     "silence loses seniority",
     "who does not work is succeeded",

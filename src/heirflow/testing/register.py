@@ -10,6 +10,9 @@ from typing import Protocol
 
 from heirflow.election.record import CheckIn, Exchange, MemberRow, Reading, Record
 
+OPERATOR = "operator"
+"""Who writes orders into the record: no member has this name."""
+
 
 class WriteJudge(Protocol):
     """Who looks at every write before it stands."""
@@ -116,7 +119,7 @@ class SimStore:
             paused=self.record.paused if paused is None else paused,
             switchover_to=switchover_to or self.record.switchover_to,
         )
-        self.judge.written(self.record, after, "operator")
+        self.judge.written(self.record, after, OPERATOR)
         self.record = after
         return True
 

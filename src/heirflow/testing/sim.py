@@ -24,6 +24,10 @@ TELL_EVERY_S = 20.0
 """How often a long run says how far it is."""
 CHUNK = 25
 """Worlds that one process plays before it reports."""
+UNJUDGED_AT_MOST = 0.05
+"""The share of worlds that may end with nobody who had to lead (paused, drained, not ready); more make a run fail."""
+ENOUGH_WORLDS = 500
+"""Fewer than this are too few to speak of a share."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class Tally:
     changes: int = 0
     thaw_overlaps: int = 0
     void: int = 0
+    unjudged: int = 0
     simulated_s: float = 0.0
     red: list[Verdict] = field(default_factory=list)
 
@@ -42,15 +47,22 @@ class Tally:
         self.changes += verdict.changes
         self.thaw_overlaps += verdict.thaw_overlaps
         self.void += verdict.void
+        self.unjudged += bool(verdict.unjudged)
         self.simulated_s += verdict.simulated_s
         if verdict.promise is not None:
             self.red.append(verdict)
+
+    @property
+    def idle(self) -> bool:
+        """Whether so many worlds ended with nobody who had to lead that the rest prove little."""
+        return self.worlds >= ENOUGH_WORLDS and self.unjudged > UNJUDGED_AT_MOST * self.worlds
 
     def __str__(self) -> str:
         return (
             f"{self.worlds} worlds, {len(self.red)} red; {self.simulated_s / 3600:.1f} h simulated, "
             f"{self.changes} changes of leadership; in {self.void} worlds a backup was restored; "
-            f"{self.thaw_overlaps} thawed hosts met their successor (fencing's business)"
+            f"{self.thaw_overlaps} thawed hosts met their successor (fencing's business); "
+            f"{self.unjudged} ended with nobody who had to lead"
         )
 
 
@@ -126,7 +138,7 @@ def explain(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play, print what came out, and return 1 when a world was red; 130 when it was interrupted."""
+    """Play, print what came out, and return 1 when a world was red or too many judged nothing; 130 when it was interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m heirflow.testing.sim", description="Play seeded worlds over the real rules."
     )
@@ -171,7 +183,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(tally.red) > 3:
         print("red too: seeds " + ", ".join(str(verdict.seed) for verdict in tally.red[3:40]))
     print(f"{tally}; {tally.worlds / took_s:.0f} worlds/s")
-    return 130 if interrupted else int(bool(tally.red))
+    if tally.idle:
+        print(
+            f"in more than {UNJUDGED_AT_MOST:.0%} of the worlds nobody had to lead in the end: that proves too little"
+        )
+    return 130 if interrupted else int(bool(tally.red) or tally.idle)
 
 
 if __name__ == "__main__":

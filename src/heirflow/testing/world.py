@@ -44,6 +44,8 @@ class Verdict:
     changes: int
     void: bool
     simulated_s: float
+    unjudged: str = ""
+    """Why nobody had to lead when the faults were over; empty when that was judged, or the world is red."""
 
 
 class World:
@@ -104,10 +106,10 @@ class World:
     def run(self) -> Verdict:
         """Play both acts. A broken promise is part of the verdict, any other error of the rules too."""
         promise: Promise | None = None
-        sentence = ""
+        sentence = unjudged = ""
         try:
             self.first_act()
-            liveness.second_act(self)
+            unjudged = liveness.second_act(self)
         except Red as red:
             promise, sentence = red.promise, red.sentence
         except AssertionError as error:
@@ -116,7 +118,7 @@ class World:
         judge = self.judge
         void = judge.void_until_s >= 0
         overlaps, lasted_s = judge.living.thaw_overlaps, self.agenda.now
-        return Verdict(self.seed, promise, sentence, overlaps, judge.changes, void, lasted_s)
+        return Verdict(self.seed, promise, sentence, overlaps, judge.changes, void, lasted_s, unjudged)
 
     def first_act(self) -> None:
         """The safety act."""
