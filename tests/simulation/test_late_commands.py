@@ -47,9 +47,12 @@ def test_its_member_does_not_exit_while_it_lives() -> None:
         world.judge.exited(command.member)
 
 
-def test_its_member_begins_no_other_one() -> None:
+@pytest.mark.parametrize("void", [False, True])
+def test_its_member_begins_no_other_one(void: bool) -> None:
     world = World(3, quiet=True)
     command = thawed_late(world)
+    if void:
+        world.judge.restored(world.longest_ttl_s)
     world.judge.lease_end[command.member.id] += world.longest_ttl_s  # as if it had taken charge anew
     with pytest.raises(Red, match="never two"):
         world.judge.command_started(CommandProcess(command.guard, command.term + 1, Manners()))
@@ -70,7 +73,7 @@ def test_it_may_meet_nobody_while_its_lease_lasts() -> None:
     command = thawed_late(world, after_ttls=2.0, hosts=2)
     world.judge.lease_end[command.member.id] += 9 * world.longest_ttl_s  # as if a renewal of it had been confirmed
     with pytest.raises(Red, match="never two"):
-        world.judge.living.thawed(command)
+        world.judge.living.sweep()
 
 
 def test_it_is_killed_at_once() -> None:

@@ -83,10 +83,9 @@ class Living:
 
     def _alone(self, command: CommandProcess) -> None:
         for other in self:
-            same_member = other.member is command.member
-            if other is command or (self._judge.void and not same_member):
+            if other is command or (self._judge.void and other.member is not command.member):
                 continue
-            if same_member or not (self.fenced(command) or self.fenced(other)):
+            if not (self.fenced(command) or self.fenced(other)):
                 one, two = (f"{each.member.id} (term {each.term})" for each in (command, other))
                 self._judge.broken("never two", f"the commands of {one} and {two} both live")
             self.thaw_overlaps += not other.suspended
