@@ -23,6 +23,7 @@ from heirflow.errors import CommandNotFound, CommandNotRunnable
 from heirflow.supervise.commands import check_runnable, command_environment
 from heirflow.supervise.events import Gone, GuardEvent, Lost, Started
 from heirflow.supervise.launcher import Guard
+from heirflow.supervise.processes import stat_of
 
 SECRET = {
     "NOTIFY_SOCKET": "/run/notify",
@@ -127,6 +128,8 @@ def test_an_orderly_stop_wakes_a_stopped_command(stage: Stage) -> None:
     stage.run(*stage.command("ordinary"), ttl_s=30)
     stage.wait_for_ticks()
     stage.send(signal.SIGSTOP, "command")
+    # Until it really stands still, a TERM that comes is acted on first: it has the lower number.
+    wait_until(lambda: stat_of(stage.role("command"))[0] == "T", "it stands still")
     at = stage.send(signal.SIGTERM, "member")
     gone = stage.wait_for("Gone")
     assert (gone["status"], gone["because"]) == (-signal.SIGTERM, "it ended as it was told")
