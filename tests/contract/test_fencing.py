@@ -7,7 +7,9 @@ taking fails because of it), and that nobody else is touched.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -124,6 +126,18 @@ def test_they_are_gone_before_the_swap_is_told_as_won(url: str, theirs: Sessions
             theirs.open("heirflow/a-1")
         lead("b-2")
         assert postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'heirflow/a-1'") == "0"
+
+
+def test_a_session_that_does_not_end_is_waited_for_and_told(url: str, theirs: Sessions) -> None:
+    """Its server process stands still, as one that waits for a disk; it may hold locks that the new command needs."""
+    with leading(url, new_election(), "a-1") as (_, lead):
+        pid = theirs.open("heirflow/a-1").execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            told = lead("b-2").told
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert told == ("ended 1 session of a-1, which led before", "1 session did not end within 0.3 s")
 
 
 def test_a_renewal_ends_those_that_came_back_and_says_so_once(url: str, theirs: Sessions) -> None:

@@ -15,7 +15,7 @@ from tests.contract.drivers import ALL, MYSQL, POSTGRES, SERVERS
 from heirflow.election.record import Exchange
 from heirflow.stores import StoreMisfit, open_store
 from heirflow.testing.servers import Server
-from heirflow.testing.store_tools import ids, join, new_election, take, who
+from heirflow.testing.store_tools import ids, join, members, new_election, take, who
 
 NewDatabase = Callable[[str], str]
 TEN = 10
@@ -197,6 +197,28 @@ def test_the_tables_may_live_in_a_schema_of_their_own(driver: str, new_database:
     store.close()
     found = postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'Its own'", database=database)
     assert found == "4"
+
+
+@pytest.mark.parametrize("driver", ALL)
+def test_every_instant_is_by_the_databases_clock(
+    driver: str, database_url: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host whose own clock is an hour off would look silent to the others, or never silent again."""
+    election, wall = new_election(), time.time
+    with members(lambda: open_store(database_url(driver), call_limit_s=1.5)) as [right, wrong]:
+        for off_s in (-3600, 3600):
+            with monkeypatch.context() as patched:
+                patched.setattr(time, "time", lambda off_s=off_s: wall() + off_s)
+                join(wrong, election, "joined")
+                join(wrong, election, "checked in")
+                swap = take("a", 1, 1, expected=None) if off_s < 0 else take("a", 2, 2, expected=1)
+                assert wrong.exchange(election, Exchange(who("checked in"), swap=swap)).swapped
+            seen = right.exchange(election, Exchange())
+            silent_s = {row.id: row.silent_s for row in seen.members}
+            assert silent_s == pytest.approx({"joined": 0, "checked in": 0}, abs=60)
+            told = [seen.written_at, seen.since, right.events(election, 1)[0].at]
+            assert told == pytest.approx([seen.db_now] * 3, abs=60)
+            assert [row.joined_at for row in seen.members] == pytest.approx([seen.db_now] * 2, abs=60)
 
 
 # What an exchange costs

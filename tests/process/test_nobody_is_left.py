@@ -69,6 +69,19 @@ def test_with_guard_and_backstop_dead_the_member_waits_for_nobody(stage: Stage, 
     assert stage.wait_for("Gone")["because"].endswith("was killed")
 
 
+def test_the_command_dies_with_its_guard_though_nobody_else_can_act(stage: Stage) -> None:
+    """Only the kernel is left to end it. When all three are killed at once, that is all there is."""
+    stage.run(*stage.command("ignores-term"), ttl_s=30, renew_s=0.2)
+    stage.wait_for_ticks()
+    command = stage.role("command")
+    stage.send(signal.SIGSTOP, "member", "backstop")
+    at = stage.send(signal.SIGKILL, "guard")
+    wait_until(lambda: command not in stage.pids(), "the end of the command", 2.0)
+    assert stage.ticks()[-1][0] < at + 0.25  # CPU noise included
+    stage.send(signal.SIGKILL, "member", "backstop")
+    stage.wait_for_nobody()
+
+
 @CGROUP
 def test_a_fork_storm_is_killed(stage: Stage, cgroup: bool) -> None:
     stage.run(*stage.command("fork-storm", 6), ttl_s=30, cgroup=cgroup)

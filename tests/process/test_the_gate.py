@@ -20,7 +20,7 @@ from heirflow.clock import boottime
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.local import ask
 from heirflow.supervise.commands import preloaded
-from heirflow.supervise.events import GuardEvent, StandbyGone, Standing
+from heirflow.supervise.events import Gone, GuardEvent, StandbyGone, Standing
 from heirflow.supervise.launcher import Guard
 from heirflow.supervise.processes import lives
 
@@ -53,7 +53,7 @@ class Gate:
         self.out = folder / "out"
         inner_r, self.writer = os.pipe()
         self.reader, inner_w = os.pipe()
-        env = {**os.environ, "OUT": str(self.out), "HEIRFLOW_GATE": f"{inner_r},{inner_w}"}
+        env = {**os.environ, "OUT": str(self.out), "LASTS": "0", "HEIRFLOW_GATE": f"{inner_r},{inner_w}"}
         self.process = subprocess.Popen(
             [sys.executable, str(GATE), modules, "-m", "program", "one", "-m"],
             env=env, cwd=folder, pass_fds=[inner_r, inner_w], stderr=subprocess.PIPE, text=True,
@@ -90,7 +90,11 @@ def test_it_opens_with_the_environment_of_the_lead(gate: Gate) -> None:
     assert float(at) - began < 0.4, "what is slow was done before"
 
 
-@pytest.mark.parametrize("said", [b"not JSON\n", b"[1]\n", b'{"A": 1}\n', b'{"A\n', b"x" * 70000 + b"\n", b""])
+@pytest.mark.parametrize(
+    "said",
+    [b"not JSON\n", b"[1]\n", b'{"A": 1}\n', b'{"A\n', b"x" * 70000 + b"\n", b""],
+    ids=["no JSON", "a list", "a number", "half a text", "too long", "end of file"],
+)
 def test_a_gate_that_says_anything_else_stays_shut(gate: Gate, said: bytes) -> None:
     assert gate.stands()
     if said:
@@ -106,7 +110,7 @@ def test_a_gate_that_says_anything_else_stays_shut(gate: Gate, said: bytes) -> N
 
 @pytest.mark.parametrize("named", ["", "7", "a,b", "998,999"])
 def test_a_gate_that_is_not_there_ends_the_process(folder: Path, named: str) -> None:
-    env = {**os.environ, "OUT": str(folder / "out"), "HEIRFLOW_GATE": named}
+    env = {**os.environ, "OUT": str(folder / "out"), "LASTS": "0", "HEIRFLOW_GATE": named}
     argv = [sys.executable, str(GATE), "", "-m", "program"]
     done = subprocess.run(argv, env=env, cwd=folder, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
@@ -285,5 +289,28 @@ def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path) -
         wait_until(ended, "the standby is given up")
         assert seen[-1].because == "not at its gate within 1 s"  # type: ignore[union-attr]
         assert not any(isinstance(event, Standing) for event in seen)
+    finally:
+        guard.close()
+
+
+def test_a_gate_is_not_opened_for_a_lease_that_is_over(folder: Path) -> None:
+    """A guard that was frozen while its member took charge reads the order when somebody else may lead already."""
+    argv = preloaded([sys.executable, "-m", "program"], "slow_import")
+    guard = Guard(argv=argv, cwd=str(folder), guard_limit_s=5.0)
+    guard.spawn()
+    seen: list[GuardEvent] = []
+
+    def came(kind: type[GuardEvent]) -> bool:
+        seen.extend(guard.poll(boottime()))
+        return any(isinstance(event, kind) for event in seen)
+
+    try:
+        guard.standby(argv=argv, env={**os.environ, "OUT": str(folder / "out")})
+        wait_until(lambda: came(Standing), "the standby at its gate", 30.0)
+        guard.start(env={}, term_at=boottime(), kill_at=boottime() + 5)
+        wait_until(lambda: came(Gone), "the end of the standby")
+        assert isinstance(seen[-1], Gone)
+        assert seen[-1].because == "it was not at its gate when it should have begun"
+        assert not (folder / "out").exists()
     finally:
         guard.close()

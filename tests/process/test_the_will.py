@@ -126,6 +126,22 @@ def test_gone_is_not_told_and_the_stuck_one_is_named(stage: Stage) -> None:
     stage.wait_for_nobody()
 
 
+def test_a_member_whose_guard_is_lost_says_gone_when_nobody_is_left(stage: Stage) -> None:
+    """With guard and backstop dead the proof is the member's own, and its release rests on it."""
+    stage.run(*stage.command("daemon"), ttl_s=30, cgroup=False)
+    stage.wait_for_ticks(4)
+    slow = next(pid for _, pid in stage.ticks() if pid != stage.role("command"))
+    seize(slow)
+    at = stage.send(signal.SIGKILL, "guard", "backstop")
+    wait_until(lambda: stage.pids() <= {stage.role("member")}, "all else to end")
+    stage.wait_until_past(at + 1.5)  # also past the second in which it leaves the cleaning to others
+    assert not stage.events("Gone"), "not proved, and told"
+    assert os.waitpid(slow, 0x40000000) == (slow, signal.SIGKILL)  # __WALL
+    assert stage.wait_for("Gone")["at"] > at + 1.5
+    stage.wait_for("Lost")
+    stage.wait_for_nobody()
+
+
 def test_it_waits_for_the_last_process_of_the_command(stage: Stage) -> None:
     """The member dies while its command cannot be killed yet: the guard is stopped before it can strike."""
     will = stage.make_record()
