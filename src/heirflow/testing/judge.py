@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from heirflow.testing.world import World
 
 SENDS_PER_CHECK_IN = 25
-"""More exchanges than this within one check-in is a hot loop: changes of leadership bring some, mere waiting one."""
+"""More exchanges than this within one check-in, and one for each change of leadership in it, is a hot loop.
+
+Nine members whose commands all end at once hand over as often in a row: a burst, which ends as each then waits longer.
+"""
 TURNS_PER_INSTANT = 200
 """More decisions than this within a millisecond is a spin."""
 
@@ -67,7 +70,7 @@ class Judge:
         self.lease_end: dict[str, float] = {}
         """Until when, on its host's clock, each member's last *confirmed* renewal lets its command live."""
         self.seen_term: dict[str, int] = {}
-        self.sends: dict[str, deque[float]] = {}
+        self.sends: dict[str, deque[tuple[float, int]]] = {}
         self.sent: dict[str, int] = {}
         self.broken_watch: dict[str, float] = {}
         """When, on its own clock, each member's reading was last interrupted."""
@@ -305,10 +308,10 @@ class Judge:
     def _sent(self, member: MemberProcess, now: float) -> None:
         self.sent[member.id] = self.sent.get(member.id, 0) + 1
         recent = self.sends.setdefault(member.id, deque())
-        recent.append(now)
-        while recent[0] < now - member.timings.check_in_s:
+        recent.append((now, self.changes))
+        while recent[0][0] < now - member.timings.check_in_s:
             recent.popleft()
-        if len(recent) > SENDS_PER_CHECK_IN:
+        if len(recent) > SENDS_PER_CHECK_IN + self.changes - recent[0][1]:
             self.broken("no hot loop", f"{member.id} sent {len(recent)} exchanges within one check-in")
 
     def failed(self, member: MemberProcess, event: Failed) -> None:
