@@ -74,8 +74,8 @@ def logins(server: Server, given: argparse.Namespace) -> None:
     """With and without the trigger in turns, so that a noisy machine is equally unkind to both."""
     store = open_store(server.url("psycopg"), call_limit_s=5)
     store.open()
-    store.exchange("e", Exchange(swap=dataclasses.replace(take("a-1", 1, 1, expected=None), takes_over="")))
-    store.exchange("e", Exchange(swap=dataclasses.replace(take("b-2", 2, 2, expected=1), takes_over="")))
+    store.exchange("e", Exchange(swap=take("a-1", 1, 1, expected=None, takes_over="")))
+    store.exchange("e", Exchange(swap=take("b-2", 2, 2, expected=1, takes_over="")))
     store.close()
     took: dict[tuple[str, bool], list[float]] = {}
     cpu: dict[tuple[str, bool], float] = {}
@@ -143,7 +143,7 @@ def ending(server: Server, _given: argparse.Namespace) -> None:
         count = 10 * (number % 2)
         before, leader = f"m-{number}", f"m-{number + 1}"
         links = [psycopg.connect(server.url(""), application_name=f"heirflow/{before}") for _ in range(count)]
-        swap = dataclasses.replace(take(leader, number + 1, number + 1, expected=number or None), takes_over="")
+        swap = take(leader, number + 1, number + 1, expected=number or None, takes_over="")
         start = time.perf_counter()
         reading = store.exchange("t", Exchange(who(leader), swap=swap))
         took[count].append(time.perf_counter() - start)

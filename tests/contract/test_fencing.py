@@ -72,8 +72,8 @@ def leading(url: str, election: str, *reigns: str) -> Iterator[tuple[Store, Call
     def lead(leader: str, *, renew: bool = False) -> Reading:
         nonlocal version, term
         term += 0 if renew else 1
-        swap = take(leader, term, version + 1, expected=version or None)
-        swap = dataclasses.replace(swap, event=None, news=False) if renew else dataclasses.replace(swap, takes_over="")
+        swap = take(leader, term, version + 1, expected=version or None, takes_over=None if renew else "")
+        swap = dataclasses.replace(swap, event=None, news=False) if renew else swap
         reading = store.exchange(election, Exchange(who(leader), swap=swap))
         assert reading.swapped
         version += 1
@@ -196,7 +196,7 @@ def test_only_the_winner_ends_sessions(url: str, theirs: Sessions) -> None:
     election = new_election()
     with leading(url, election, "a-1", "b-2") as (store, _):
         session = theirs.open("heirflow/a-1")
-        lost = dataclasses.replace(take("c-3", 3, 3, expected=7), takes_over="")
+        lost = take("c-3", 3, 3, expected=7, takes_over="")
         assert store.exchange(election, Exchange(who("c-3"), swap=lost)).swapped is False
         order = take("b-2", 2, 3, expected=2, paused=True)
         assert store.exchange(election, Exchange(swap=order)).swapped  # a person's order, no renewal

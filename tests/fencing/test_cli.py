@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -15,10 +15,9 @@ import sqlalchemy as sa
 from tests.contract.drivers import POSTGRES
 
 from heirflow.cli.tables import CELL_LIMIT
-from heirflow.election.record import Exchange
 from heirflow.stores import open_store
 from heirflow.testing.servers import Server, debian_postgres, postgres_server
-from heirflow.testing.store_tools import new_election, take, who
+from heirflow.testing.store_tools import charge, new_election
 
 Said = subprocess.CompletedProcess[str]
 
@@ -49,14 +48,12 @@ def login(url: str, name: str) -> str:
     return ""
 
 
-def lead(url: str, *members: str) -> None:
-    """Let these members lead, one after the other."""
-    store, election = open_store(url, call_limit_s=5), new_election()
-    store.open()
-    for term, member in enumerate(members, 1):
-        swap = dataclasses.replace(take(member, term, term, expected=term - 1 or None), takes_over="")
-        assert store.exchange(election, Exchange(who(member), swap=swap)).swapped
-    store.close()
+def lead(url: str, election: str, *members: str, after: int = 0) -> None:
+    """Let these members lead, one after the other; `after`: so many have led."""
+    with closing(open_store(url, call_limit_s=5)) as store:
+        store.open()
+        for term, member in enumerate(members, after + 1):
+            assert store.exchange(election, charge(member, term)).swapped
 
 
 def test_installed_once_it_refuses_who_led_before_until_it_is_removed(
@@ -64,7 +61,7 @@ def test_installed_once_it_refuses_who_led_before_until_it_is_removed(
 ) -> None:
     url = new_database(POSTGRES[0])
     assert heirflow(url, "init").returncode == 0
-    lead(url, "a-1", "b-2")
+    lead(url, new_election(), "a-1", "b-2")
     assert state(url) == (0, "sessions ended")
     assert login(url, "heirflow/a-1") == ""
 
@@ -126,15 +123,14 @@ def test_below_17_sessions_are_ended_and_the_command_line_says_what_is_missing(o
     assert "login triggers need PostgreSQL 17 or later" in heirflow(url, "doctor").stdout
     assert state(url) == (0, "sessions ended")
     plain = url.replace("postgresql+psycopg", "postgresql")
-    lead(url, "a-1")
+    lead(url, new_election(), "a-1")
     with psycopg.connect(plain, application_name="heirflow/a-1", autocommit=True) as session:
         store, election = open_store(url, call_limit_s=5), new_election()
         store.open()
         for term, member in enumerate(("a-1", "b-2"), 1):
-            swap = dataclasses.replace(take(member, term, term, expected=term - 1 or None), takes_over="")
             if member == "b-2":
                 session.execute("SELECT 1")
-            reading = store.exchange(election, Exchange(who(member), swap=swap))
+            reading = store.exchange(election, charge(member, term))
         store.close()
         assert reading.told == ("ended 1 session of a-1, which led before",)
         with pytest.raises(psycopg.OperationalError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -16,13 +15,12 @@ import sqlalchemy as sa
 from tests.contract.drivers import POSTGRES
 from tests.promises import broken
 
-from heirflow.election.record import Exchange
 from heirflow.stores import open_store
 from heirflow.testing import reigns
 from heirflow.testing.pooler import pgbouncer_missing, pooler
 from heirflow.testing.rig import Rig, now_s
 from heirflow.testing.spans import overlaps
-from heirflow.testing.store_tools import new_election, take, who
+from heirflow.testing.store_tools import charge, new_election
 
 
 @pytest.fixture
@@ -43,14 +41,10 @@ def test_it_is_noticed_and_said_and_no_session_is_ended(direct: str, pooled: str
     store = open_store(pooled, call_limit_s=3)
     try:
         store.open()
-        swaps = [
-            dataclasses.replace(take(leader, term, term, expected=term - 1 or None), takes_over="")
-            for term, leader in enumerate(("a-1", "b-2"), 1)
-        ]
-        assert store.exchange(election, Exchange(who("a-1"), swap=swaps[0])).swapped
+        assert store.exchange(election, charge("a-1", 1)).swapped
         plain = sa.engine.make_url(direct).set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(plain, application_name="heirflow/a-1", autocommit=True) as session:
-            reading = store.exchange(election, Exchange(who("b-2"), swap=swaps[1]))
+            reading = store.exchange(election, charge("b-2", 2))
             assert reading.swapped
             assert len(reading.told) == 1 and reading.told[0].startswith(
                 "lease only: the connection goes through a pooler"
@@ -74,18 +68,14 @@ def test_the_name_stays_with_a_shared_session_unless_the_commands_url_gives_anot
     store, election = open_store(direct, call_limit_s=3), new_election()
     try:
         store.open()
-        swaps = [
-            dataclasses.replace(take(leader, term, term, expected=term - 1 or None), takes_over="")
-            for term, leader in enumerate(("a-1", "b-2"), 1)
-        ]
-        assert store.exchange(election, Exchange(who("a-1"), swap=swaps[0])).swapped
+        assert store.exchange(election, charge("a-1", 1)).swapped
         with monkeypatch.context() as command:
             command.setenv("PGAPPNAME", "heirflow/a-1")
             with psycopg.connect(plain + query) as session:
                 session.execute("SELECT 1")
         with psycopg.connect(plain) as somebody:
             somebody.execute("SELECT 1")
-            told = store.exchange(election, Exchange(who("b-2"), swap=swaps[1])).told
+            told = store.exchange(election, charge("b-2", 2)).told
             assert told == (() if spared else ("ended 1 session of a-1, which led before",))
             if spared:
                 somebody.execute("SELECT 1")

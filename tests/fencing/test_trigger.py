@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import time
@@ -16,23 +15,13 @@ import pytest
 import sqlalchemy as sa
 from tests.contract.drivers import POSTGRES
 from tests.contract.test_fencing import plant_spy, spied
-from tests.fencing.test_cli import heirflow, login, superuser
+from tests.fencing.test_cli import heirflow, lead, login, superuser
 
-from heirflow.election.record import Exchange
 from heirflow.stores import open_store
 from heirflow.testing.servers import Server, postgres_replica, postgres_server
-from heirflow.testing.store_tools import new_election, take, who
+from heirflow.testing.store_tools import new_election
 
 AGAIN = "run `heirflow fence install` again"
-
-
-def lead(url: str, election: str, *members: str, after: int = 0) -> None:
-    """Let these members lead, one after the other; `after`: so many have led."""
-    with closing(open_store(url, call_limit_s=5)) as store:
-        store.open()
-        for term, member in enumerate(members, after + 1):
-            swap = dataclasses.replace(take(member, term, term, expected=term - 1 or None), takes_over="")
-            assert store.exchange(election, Exchange(who(member), swap=swap)).swapped
 
 
 def told(url: str) -> dict[str, Any]:

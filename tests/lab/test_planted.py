@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.planted.planting import exchange
 
 import heirflow
 from heirflow.testing.lab import ground
@@ -84,9 +85,7 @@ def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     copy = tmp_path / "heirflow"
     shutil.copytree(Path(heirflow.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name, right, wrong in changes:
-        text = (copy / name).read_text()
-        assert text.count(right) == 1
-        (copy / name).write_text(text.replace(right, wrong))
+        exchange(copy / name, right, wrong)
     done = subprocess.run(
         [sys.executable, "-m", "heirflow.testing.lab", "--seed", "4", "--json", *words],
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=200,

@@ -48,6 +48,11 @@ class Link:
         self._severed = False
 
     @property
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        """What a database or the network does."""
+        return sa.exc.SQLAlchemyError, OSError, self.dbapi.Error
+
+    @property
     def where(self) -> str:
         """Which database this is, for people: never the password."""
         url, title = self.url, self._flavour.title
@@ -62,7 +67,7 @@ class Link:
         self._severed = False
         try:
             conn = self.engine.connect()
-        except (sa.exc.SQLAlchemyError, OSError, self.dbapi.Error):
+        except self._failures:
             raise
         except Exception as error:  # PyMySQL's RuntimeError where it lacks `cryptography`
             raise StoreUnavailable(self._sentence(error)) from error
@@ -111,7 +116,7 @@ class Link:
             raise
         except BaseException as error:
             self.drop()
-            if isinstance(error, (sa.exc.SQLAlchemyError, OSError, self.dbapi.Error)):
+            if isinstance(error, self._failures):
                 cause = getattr(error, "orig", None) or error
                 if limit is not None and limit.finished.is_set():
                     raise StoreUnavailable(f"{self.where} did not answer within {self.answer_limit_s:g} s") from cause

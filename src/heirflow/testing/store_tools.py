@@ -43,11 +43,23 @@ def who(id: str, *, ready: bool = True, label: str = "", note: str = "") -> Chec
 
 
 def take(
-    leader: str | None, term: int, version: int, *, expected: int | None, news: bool = True, **more: object
+    leader: str | None,
+    term: int,
+    version: int,
+    *,
+    expected: int | None,
+    news: bool = True,
+    takes_over: str | None = None,
+    **more: object,
 ) -> Swap:
     """A swap to such a record."""
     record = Record(version, term, leader, 10.0, f"{leader} took charge", **more)  # type: ignore[arg-type]
-    return Swap(expected, record, Event(What.TOOK_CHARGE, term, leader or "", record.because, 0.25), news)
+    return Swap(expected, record, Event(What.TOOK_CHARGE, term, leader or "", record.because, 0.25), news, takes_over)
+
+
+def charge(member: str, term: int) -> Exchange:
+    """By which a member takes charge as members do; there was nothing but the terms before."""
+    return Exchange(who(member), swap=take(member, term, term, expected=term - 1 or None, takes_over=""))
 
 
 def join(store: Store, election: str, id: str) -> Reading:  # noqa: A002

@@ -132,7 +132,7 @@ class Database:
         follow(self.standby, self.server, self.ground.address(self.host))
         self.synchronous(True)
 
-    def clock_offset_s(self, _host: str) -> float:
+    def clock_offset_s(self) -> float:
         """How far the wall clock of the server is from the true one."""
         now = "extract(epoch FROM clock_timestamp())" if self.kind == "postgres" else "unix_timestamp(sysdate(6))"
         return float(self.server.sql(f"SELECT {now}")) - time.time()

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,14 @@ class World:
     def _try_clocks(self) -> None:
         """A jump that moves nothing must not count as a fault. Raises `GroundTrouble`."""
         if self.clocks.library is not None:
-            for host, offset_s in (
-                (HOSTS[0], self.clocks.offset_s),
-                (self.database.host, self.database.clock_offset_s),
-            ):
+            seen: dict[str, Callable[[], float]] = {
+                HOSTS[0]: partial(self.clocks.offset_s, HOSTS[0]),
+                self.database.host: self.database.clock_offset_s,
+            }
+            for host, offset_s in seen.items():
                 self.clocks.env(host)
                 self.clocks.jump(host, 1000)
-                if not 970 < offset_s(host) < 1030:
+                if not 970 < offset_s() < 1030:
                     raise GroundTrouble(f"the clock of {host} does not jump")
                 self.clocks.jump(host, 0)
 
