@@ -58,13 +58,13 @@ test: $(READY) system check airflow ## Everything: check, then all tests; ARGS a
 	@tools/run_tests.sh $(BIN)/python $(ARGS)
 
 sim: $(READY) ## Play WORLDS=1000 simulated worlds from SEED=0 on; a red one prints its short story
-	@$(BIN)/python -m heirflow.testing.sim --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),0) $(ARGS)
+	@$(BIN)/python -m lab.sim.sim --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),0) $(ARGS)
 
 proof: $(READY) ## Check the model of the protocol in every state, and find every planted fault (up to half an hour); ARGS=--short
 	@$(BIN)/python proof/check.py $(ARGS)
 
 airflow: $(READY) ## Make the environments with Airflow 3.3 and 2.11 that the tests and the demo use
-	@$(BIN)/python -m heirflow.demo.environment
+	@$(BIN)/python -m lab.airflow.environment
 
 demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
 	@$(BIN)/python -m heirflow demo $(ARGS)
@@ -74,7 +74,7 @@ cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; A
 
 faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7; draws build/faults.svg; ARGS='--world postgres'
 	@mkdir -p build
-	@$(BIN)/python -m heirflow.testing.lab --minutes $(or $(MINUTES),60) --seed $(or $(SEED),7) \
+	@$(BIN)/python -m lab.campaign --minutes $(or $(MINUTES),60) --seed $(or $(SEED),7) \
 		--picture build/faults.svg --summary build/faults.json $(ARGS)
 
 faults-process: $(READY) system ## Kill and freeze every process of a member, 20 times each (about 30 minutes)

@@ -30,14 +30,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 
-from heirflow.demo.airflow_play import THREE
-from heirflow.demo.site import PARALLELISM, Site
 from heirflow.demo.warden import descendants
-from heirflow.supervise import processes
-from heirflow.testing import ledger
-from heirflow.testing.airflow_chaos import Files, Load, campaign, load_now, mixed, scene, verdict
-from heirflow.testing.airflow_line import KINDS, LEFT, Blow, Line
-from heirflow.testing.airflow_native import Natives, catch, cost
+from heirflow.guard import processes
+from lab.airflow.chaos import Files, Load, campaign, load_now, mixed, scene, verdict
+from lab.airflow.line import KINDS, LEFT, Blow, Line
+from lab.airflow.native import Natives, catch, cost
+from lab.airflow.play import THREE
+from lab.airflow.site import PARALLELISM, Site
+from lab.rig import ledger
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""

@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from heirflow.testing.reigns import reigns
-from heirflow.testing.rig import Member, Rig, now_s, store_url
+from lab.rig.reigns import reigns
+from lab.rig.rig import Member, Rig, now_s, store_url
 
 FAULTS: dict[str, tuple[str, Callable[[Member], None]]] = {
     "command": ("command killed with -9", lambda member: member.kill("command")),

@@ -25,11 +25,12 @@ import psycopg
 import sqlalchemy as sa
 
 from heirflow.election.record import Exchange
-from heirflow.stores import fence_login, open_store
-from heirflow.stores.schema import tables
-from heirflow.testing.servers import Server, postgres_server
+from heirflow.stores import open_store
+from heirflow.stores.sql import fence_login
+from heirflow.stores.sql.schema import tables
 from heirflow.testing.store_tools import take, who
-from heirflow.testing.thaw import ThawScene
+from lab.rig.thaw import ThawScene
+from lab.servers.servers import Server, postgres_server
 
 WAYS = {
     "lease only": "sessions that HeirFlow cannot tell (another name)",

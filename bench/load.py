@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from heirflow.election.timings import Timings
-from heirflow.testing.rig import Rig
-from heirflow.testing.server import Server
-from heirflow.testing.servers import mariadb_server, postgres_server
+from lab.rig.rig import Rig
+from lab.servers.server import Server
+from lab.servers.servers import mariadb_server, postgres_server
 
 HOSTS = ("ada", "ben", "cleo")
 TRANSACTIONS_AT_MOST = 1.0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.testing.servers import NAME, Server, mariadb_missing, mariadb_server, postgres_server
+from lab.servers.servers import NAME, Server, mariadb_missing, mariadb_server, postgres_server
 
 DatabaseUrl = Callable[[str], str]
 

@@ -7,6 +7,7 @@ report of a test is read: the closing summary shows the first line of its messag
 from __future__ import annotations
 
 import pytest
+
 from tests.promises import BROKEN
 
 NO_CHANCE = "no second chance: "

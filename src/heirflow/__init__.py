@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heirflow.election.timings import Timings, UnsafeTimings
     from heirflow.embed import Election, Lead
     from heirflow.errors import ConfigError, HeirflowError
-    from heirflow.member import Member
+    from heirflow.member.loop import Member
     from heirflow.stores.base import StoreMisfit, StoreUnavailable
 
 __all__ = [
@@ -34,7 +34,7 @@ _HOMES = {
     "Election": "embed",
     "HeirflowError": "errors",
     "Lead": "embed",
-    "Member": "member",
+    "Member": "member.loop",
     "StoreMisfit": "stores.base",
     "StoreUnavailable": "stores.base",
     "Timings": "election.timings",

@@ -29,13 +29,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from heirflow.clock import boottime
-from heirflow.config import default_url
+from heirflow.config.resolve import default_url
 from heirflow.election.rules import EXIT_LOST
 from heirflow.election.state import NEVER, Policy
 from heirflow.election.timings import Timings
-from heirflow.member import Identity, Member
+from heirflow.member.guard_events import Ending, Gone, GuardEvent, Started
+from heirflow.member.loop import Identity, Member
 from heirflow.stores import open_store
-from heirflow.supervise.events import Ending, Gone, GuardEvent, Started
 
 Overrun = Literal["exit", "warn"]
 

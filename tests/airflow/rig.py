@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from heirflow.demo.environment import AirflowEnvironment
 from heirflow.demo.stage import Process, Stage, clean_environment
-from heirflow.local import ask
-from heirflow.testing.servers import Server, free_port
+from heirflow.member.door import ask
+from lab.airflow.environment import AirflowEnvironment
+from lab.servers.servers import Server, free_port
 
 JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 LIMIT_S = 90.0

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from heirflow.airflow.adopt import Adoption, NotAirflows, job_of
-from heirflow.airflow.row import Fingerprint, RowCheck
-from heirflow.health import CannotTell
+from heirflow.member.health import CannotTell
+from heirflow.programs.airflow.adopt import Adoption, NotAirflows, job_of
+from heirflow.programs.airflow.row import Fingerprint, RowCheck
 from heirflow.stores import open_store
-from heirflow.stores.sql import SqlStore
+from heirflow.stores.sql.store import SqlStore
 
 OURS = json.dumps({"job_id": 2, "job_type": "SchedulerJob"})
 COLUMNS = """id INTEGER PRIMARY KEY, dag_id VARCHAR(250), state VARCHAR(20), job_type VARCHAR(30), start_date {moment},

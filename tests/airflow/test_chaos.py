@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.promises import broken
 
-from heirflow.testing import ledger
-from heirflow.testing.airflow_chaos import Load, campaign, scene, verdict
-from heirflow.testing.airflow_line import Line
-from heirflow.testing.broker import rabbitmq_missing
+from lab.airflow.chaos import Load, campaign, scene, verdict
+from lab.airflow.line import Line
+from lab.rig import ledger
+from lab.servers.broker import rabbitmq_missing
+from tests.promises import broken
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="hosts are process trees, and those are read in /proc"),
@@ -54,7 +54,7 @@ def test_no_task_is_lost_or_ends_twice_and_there_is_one_scheduler(capsys: pytest
 def test_a_broker_is_gone_when_its_owner_was_killed() -> None:
     owner = """
 import time
-from heirflow.testing.broker import rabbitmq_server
+from lab.servers.broker import rabbitmq_server
 with rabbitmq_server() as broker:
     print(broker.log.parent, flush=True)
     time.sleep(600)

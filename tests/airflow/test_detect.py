@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.airflow import detect
 from heirflow.errors import ConfigError
+from heirflow.programs.airflow import detect
 
 CONFIGURATION = """
 import os

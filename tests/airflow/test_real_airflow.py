@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from heirflow.demo.environment import AirflowEnvironment, ensure, fits
 from heirflow.demo.stage import Process, Stage, clean_environment
-from heirflow.testing.servers import Server, free_port, postgres_server
+from lab.airflow.environment import AirflowEnvironment, ensure, fits
+from lab.servers.servers import Server, free_port, postgres_server
 
 JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 LIMIT_S = 240.0

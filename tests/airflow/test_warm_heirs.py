@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.airflow.rig import JOBS, Rig, kill, sockets, tree
 
-from heirflow.demo.environment import ensure
 from heirflow.demo.stage import Stage
-from heirflow.testing.servers import Server, postgres_server
+from lab.airflow.environment import ensure
+from lab.servers.servers import Server, postgres_server
+from tests.airflow.rig import JOBS, Rig, kill, sockets, tree
 
 SOON_S = 8.0
 """What a failover may take on a busy machine that runs other tests; bench/airflow_failover.py measures it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.airflow.warm import STANDBY
+from heirflow.programs.airflow.warm import STANDBY
 from heirflow.stores import Store
 
 USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1

@@ -21,7 +21,7 @@ from heirflow.cli.common import settled
 from heirflow.cli.status import _looks
 from heirflow.election.record import ANYONE, CheckIn, Exchange, Swap, What
 from heirflow.stores import Store
-from heirflow.stores.sql import SqlStore
+from heirflow.stores.sql.store import SqlStore
 
 
 def on_a_terminal(*args: str, **env: str) -> str:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from tests.cli.conftest import until
 
 from heirflow.errors import HeirflowError
-from heirflow.local import ask
+from heirflow.member.door import ask
+from tests.cli.conftest import until
 
 COMMAND = ("--name", "beat", "--", "sleep", "600")
 

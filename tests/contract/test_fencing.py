@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import MYSQL, POSTGRES
 
 from heirflow.election.record import Exchange, Reading, What
-from heirflow.stores import Store, StoreUnavailable, fence, open_store
-from heirflow.testing.servers import Server
+from heirflow.stores import Store, StoreUnavailable, open_store
+from heirflow.stores.sql import fence
 from heirflow.testing.store_tools import new_election, take, who
+from lab.servers.servers import Server
+from tests.contract.drivers import MYSQL, POSTGRES
 
 NewDatabase = Callable[[str], str]
 LIMIT_S = 1.5
@@ -325,8 +326,8 @@ def test_other_databases_say_lease_only(driver: str, new_database: NewDatabase) 
 @pytest.fixture
 def fenced(url: str, postgres: Server) -> Iterator[Callable[[Callable[..., Any]], Any]]:
     """A word that does something as a superuser in this database."""
-    from heirflow.stores import fence_login
-    from heirflow.stores.schema import tables
+    from heirflow.stores.sql import fence_login
+    from heirflow.stores.sql.schema import tables
 
     address = sa.engine.make_url(url).set(username="postgres", password=postgres.password)
     engine = sa.create_engine(address, poolclass=sa.pool.NullPool, future=True)
@@ -349,7 +350,7 @@ def refused(theirs: Sessions, name: str) -> str:
 
 
 def test_a_deposed_member_is_refused_at_the_door_and_nobody_else(url: str, theirs: Sessions, fenced: Any) -> None:
-    from heirflow.stores import fence_login
+    from heirflow.stores.sql import fence_login
 
     election = new_election()
     with leading(url, election, "a-1") as (store, lead), leading(url, new_election(), "x-7"):
@@ -373,7 +374,7 @@ def test_a_deposed_member_is_refused_at_the_door_and_nobody_else(url: str, their
 
 
 def test_a_vacant_record_refuses_who_released_it(url: str, theirs: Sessions, fenced: Any) -> None:
-    from heirflow.stores import fence_login
+    from heirflow.stores.sql import fence_login
 
     election = new_election()
     with leading(url, election, "a-1") as (store, _):
@@ -391,7 +392,7 @@ PLANT_DOUBT = """
 
 
 def test_an_administrator_is_never_locked_out(url: str, theirs: Sessions, fenced: Any, postgres: Server) -> None:
-    from heirflow.stores import fence_login
+    from heirflow.stores.sql import fence_login
 
     database = url.rpartition("/")[2]
     boss = sa.engine.make_url(url).set(username="postgres", password=postgres.password)
@@ -445,7 +446,7 @@ def spied(server: Server, database: str) -> set[str]:
 
 def test_the_trigger_gives_no_rights_away(url: str, theirs: Sessions, fenced: Any, postgres: Server) -> None:
     """The owner of the tables puts a view with a function of its own in their place, and waits for somebody mighty."""
-    from heirflow.stores import fence_login
+    from heirflow.stores.sql import fence_login
 
     database = url.rpartition("/")[2]
     with leading(url, new_election(), "a-1", "b-2"):
@@ -492,7 +493,7 @@ REWRITE = "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('{}'::regprocedure), '
 def test_a_trigger_that_is_not_as_it_would_be_made_now_is_told(
     change: str, url: str, fenced: Any, postgres: Server
 ) -> None:
-    from heirflow.stores import fence_login
+    from heirflow.stores.sql import fence_login
 
     with leading(url, new_election(), "a-1") as (store, _):
         fenced(fence_login.install)
@@ -520,7 +521,7 @@ def test_a_trigger_that_is_not_as_it_would_be_made_now_is_told(
 def test_what_somebody_made_beforehand_is_not_used(
     made: str, undone: str, said: str, url: str, fenced: Any, postgres: Server
 ) -> None:
-    from heirflow.stores import fence_login
+    from heirflow.stores.sql import fence_login
 
     database = url.rpartition("/")[2]
     with leading(url, new_election(), "a-1"):
@@ -563,7 +564,7 @@ def test_the_owner_of_the_database_cannot_have_a_superuser_call_their_functions(
 
 
 def test_a_schema_whose_name_would_end_a_quoted_function_is_refused(url: str, fenced: Any, postgres: Server) -> None:
-    from heirflow.stores import fence_login
+    from heirflow.stores.sql import fence_login
 
     postgres.sql('CREATE SCHEMA "a$heirflow$" AUTHORIZATION heirflow', database=url.rpartition("/")[2])
     with leading(f"{url}?options=-csearch_path%3D%22a%24heirflow%24%22", new_election(), "a-1"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.contract.drivers import ALL
 
 from heirflow.stores import open_store
 from heirflow.testing import store_contract
+from tests.contract.drivers import ALL
 
 
 @pytest.mark.parametrize("driver", ALL)

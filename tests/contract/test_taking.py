@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import ALL, MYSQL, SERVERS
 
 from heirflow.election.record import Event, Exchange, Swap, What
 from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.store_tools import new_election, take
+from tests.contract.drivers import ALL, MYSQL, SERVERS
 
 DatabaseUrl = Callable[[str], str]
 LIMIT_S = 1.5
@@ -129,7 +129,7 @@ def test_many_slow_statements_end_in_time(driver: str, database_url: DatabaseUrl
 
 
 def test_a_hook_that_does_not_come_back_is_left_out_by_the_next_store(database_url: DatabaseUrl) -> None:
-    from heirflow.stores.taking import hook_of
+    from heirflow.stores.sql.taking import hook_of
 
     election, url = new_election(), database_url("sqlite")
 

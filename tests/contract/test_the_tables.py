@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import ALL, MYSQL, POSTGRES, SERVERS
 
 from heirflow.election.record import Exchange
 from heirflow.stores import StoreMisfit, open_store
-from heirflow.testing.servers import Server
 from heirflow.testing.store_tools import ids, join, members, new_election, take, who
+from lab.servers.servers import Server
+from tests.contract.drivers import ALL, MYSQL, POSTGRES, SERVERS
 
 NewDatabase = Callable[[str], str]
 TEN = 10
@@ -327,7 +327,7 @@ def test_behind_a_pooler_nothing_is_left_in_a_session(
     driver: str, new_database: NewDatabase, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pooler is known by its answer: another server process than the driver connected to."""
-    monkeypatch.setattr("heirflow.stores.postgres.backend_pid", lambda driver: -1)
+    monkeypatch.setattr("heirflow.stores.sql.postgres.backend_pid", lambda driver: -1)
     store = open_store(new_database(driver), call_limit_s=1.5)
     store.open()
     join(store, "e", "a")

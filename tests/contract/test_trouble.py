@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import ALL, MYSQL, POSTGRES, SERVERS
 
 from heirflow.election.record import Exchange
 from heirflow.stores import Store, StoreUnavailable, open_store
-from heirflow.testing.servers import Server, mariadb_missing, mariadb_server, postgres_server
 from heirflow.testing.store_tools import hears, ids, join, new_election, take, who
+from lab.servers.servers import Server, mariadb_missing, mariadb_server, postgres_server
+from tests.contract.drivers import ALL, MYSQL, POSTGRES, SERVERS
 
 DatabaseUrl = Callable[[str], str]
 LIMIT_S = 1.5
@@ -280,7 +280,7 @@ def test_a_sqlite_file_that_was_taken_away_is_never_made_again(tmp_path: Path) -
 
 
 def test_a_network_file_system_is_a_problem(tmp_path: Path) -> None:
-    from heirflow.stores.examine import file_system
+    from heirflow.stores.sql.examine import file_system
 
     mounts = tmp_path / "mountinfo"
     mounts.write_text(

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.contract.drivers import POSTGRES
 
 from heirflow.errors import ConfigError
 from heirflow.stores import StoreMisfit, open_store
+from tests.contract.drivers import POSTGRES
 
 PLACE = "//me:s3cret@db:1234/place"
 

@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.contract.drivers import ALL
 
 from heirflow.election.record import Exchange, What
 from heirflow.stores import Will, open_store
 from heirflow.testing.store_tools import HOSTILE, hears, ids, join, new_election, take, who
+from tests.contract.drivers import ALL
 
 DatabaseUrl = Callable[[str], str]
 
 
 def carry_out(payload: dict[str, Any]) -> bool:
-    """As `supervise/will.py` does, in few words."""
+    """As `alone/will_helper.py` does, in few words."""
     driver = importlib.import_module(payload["module"])
     connection = driver.connect(*payload["connect_args"], **payload["connect_kwargs"])
     try:
@@ -76,7 +76,7 @@ def test_a_will_releases_exactly_this_members_term(driver: str, database_url: Da
 
 @pytest.mark.parametrize("driver", ALL)
 def test_the_members_own_helper_understands_it(driver: str, database_url: DatabaseUrl) -> None:
-    from heirflow.supervise import will as helper
+    from heirflow.alone import will_helper as helper
 
     election = new_election()
     store = open_store(database_url(driver), call_limit_s=1.5)

@@ -11,16 +11,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.campaign import Run
-from tests.promises import broken
-
 from heirflow.election.record import What
 from heirflow.election.timings import Timings
 from heirflow.stores import open_store
-from heirflow.testing import written
-from heirflow.testing.rig import Member, Rig, RigError, now_s
-from heirflow.testing.spans import overlaps
-from heirflow.testing.written import Start
+from lab.rig import written
+from lab.rig.rig import Member, Rig, RigError, now_s
+from lab.rig.spans import overlaps
+from lab.rig.written import Start
+from tests.faults.campaign import Run
+from tests.promises import broken
 
 STARTER = Path(__file__).with_name("starter.py")
 HOSTS = ("ada", "ben", "cleo")

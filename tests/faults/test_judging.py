@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from lab.rig import written
+from lab.rig.written import Start
 from tests.faults.campaign import Run
 from tests.faults.scene import Scene
 from tests.promises import BROKEN
-
-from heirflow.testing import written
-from heirflow.testing.written import Start
 
 
 @pytest.fixture

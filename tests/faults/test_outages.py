@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lab.rig import written
+from lab.rig.rig import Member, now_s
+from lab.rig.written import Start
+from lab.servers import outages
+from lab.servers.outages import Outage
+from lab.servers.servers import mariadb_server, postgres_server
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.promises import broken
-
-from heirflow.testing import outages, written
-from heirflow.testing.outages import Outage
-from heirflow.testing.rig import Member, now_s
-from heirflow.testing.servers import mariadb_server, postgres_server
-from heirflow.testing.written import Start
 
 TROUBLE = "cannot use the store"
 SENTENCES_AT_MOST = {"leader": 6, "heir": 2}

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from lab.rig import written
+from lab.rig.rig import Member, RigError, now_s
+from lab.rig.written import Start
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.promises import broken
-
-from heirflow.testing import written
-from heirflow.testing.rig import Member, RigError, now_s
-from heirflow.testing.written import Start
 
 INSTANT_LIMIT_S = 1.0
 """What a command may still do between the thaw of a whole machine and its end. Only fencing closes this."""

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from heirflow.election.state import Policy
+from lab.rig import written
+from lab.rig.rig import Member, now_s
+from lab.servers.servers import Server, free_port, postgres_server
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene
 from tests.promises import broken
-
-from heirflow.election.state import Policy
-from heirflow.testing import written
-from heirflow.testing.rig import Member, now_s
-from heirflow.testing.servers import Server, free_port, postgres_server
 
 _numbers = itertools.count()
 

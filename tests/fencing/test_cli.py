@@ -12,12 +12,12 @@ from contextlib import closing
 import psycopg
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import POSTGRES
 
 from heirflow.cli.tables import CELL_LIMIT
 from heirflow.stores import open_store
-from heirflow.testing.servers import Server, debian_postgres, postgres_server
 from heirflow.testing.store_tools import charge, new_election
+from lab.servers.servers import Server, debian_postgres, postgres_server
+from tests.contract.drivers import POSTGRES
 
 Said = subprocess.CompletedProcess[str]
 

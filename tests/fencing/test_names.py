@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.member import Identity
-from heirflow.testing.rig import Rig
+from heirflow.member.loop import Identity
+from lab.rig.rig import Rig
 
 SEEN = """
 import os, pathlib, time

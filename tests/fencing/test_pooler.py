@@ -12,15 +12,15 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import POSTGRES
-from tests.promises import broken
 
 from heirflow.stores import open_store
-from heirflow.testing import reigns
-from heirflow.testing.pooler import pgbouncer_missing, pooler
-from heirflow.testing.rig import Rig, now_s
-from heirflow.testing.spans import overlaps
 from heirflow.testing.store_tools import charge, new_election
+from lab.rig import reigns
+from lab.rig.rig import Rig, now_s
+from lab.rig.spans import overlaps
+from lab.servers.pooler import pgbouncer_missing, pooler
+from tests.contract.drivers import POSTGRES
+from tests.promises import broken
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+
 from tests.contract.drivers import MYSQL, POSTGRES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import MYSQL, POSTGRES
-from tests.contract.test_wills import carry_out, sent
-from tests.fencing.test_recipe import blocks
 
 from heirflow.cli.tables import CELL_LIMIT
 from heirflow.election.record import Exchange
 from heirflow.stores import StoreMisfit, StoreUnavailable, open_store
-from heirflow.testing.pooler import pooler
-from heirflow.testing.rig import Rig
-from heirflow.testing.servers import Server, mariadb_server, postgres_server
 from heirflow.testing.store_tools import HOSTILE, new_election, take, who
+from lab.rig.rig import Rig
+from lab.servers.pooler import pooler
+from lab.servers.servers import Server, mariadb_server, postgres_server
+from tests.contract.drivers import MYSQL, POSTGRES
+from tests.contract.test_wills import carry_out, sent
+from tests.fencing.test_recipe import blocks
 
 ROLES = {"heirflow_member": "change-me-1", "heirflow_reader": "change-me-2", "heirflow_operator": "change-me-3"}
 MEMBER = "this role may do all that a member does, and may not make tables: upgrades need `heirflow init` as another"

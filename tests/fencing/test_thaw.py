@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+
+from heirflow.stores.sql import fence_login
+from heirflow.stores.sql.schema import tables
+from lab.rig.thaw import ThawScene
+from lab.servers.servers import Server
 from tests.contract.drivers import POSTGRES
 from tests.promises import broken
-
-from heirflow.stores import fence_login
-from heirflow.stores.schema import tables
-from heirflow.testing.servers import Server
-from heirflow.testing.thaw import ThawScene
 
 TRIES = 10
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.testing.lab import ground
-from heirflow.testing.lab.ground import Freezer, Ground
+from lab.campaign import ground
+from lab.campaign.ground import Freezer, Ground
 
 SENDER = """
 import socket, sys, time

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from heirflow.clock import boottime
-from heirflow.testing.lab import report
-from heirflow.testing.lab.judging import BACK_LIMIT_S, judge
-from heirflow.testing.lab.ledger import Run, gaps, runs_of
-from heirflow.testing.lab.picture import draw
-from heirflow.testing.lab.pulse import Pulse
-from heirflow.testing.lab.world import Mark
-from heirflow.testing.spans import overlaps
+from lab.campaign import report
+from lab.campaign.judging import BACK_LIMIT_S, judge
+from lab.campaign.ledger import Run, gaps, runs_of
+from lab.campaign.picture import draw
+from lab.campaign.pulse import Pulse
+from lab.campaign.world import Mark
+from lab.rig.spans import overlaps
 
 ALL = ("ada", "ben", "cleo")
 
@@ -121,7 +121,7 @@ def test_what_the_machine_took_away_is_counted_and_excuses_no_overlap() -> None:
 
 def test_a_pulse_counts_what_a_hypervisor_steals_and_how_late_a_sleep_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = "[10.0, 0.01, 5.0, []]\\n[10.2, 0.02, 5.1, []]\\n[10.4, 0.35, 5.1, [0.35]]\\n"
-    monkeypatch.setattr("heirflow.testing.lab.pulse.WORDS", ["printf", heard])
+    monkeypatch.setattr("lab.campaign.pulse.WORDS", ["printf", heard])
     with Pulse() as pulse:
         pulse._thread.join(10)
     assert pulse.lost_s(10.0, 10.3) == pytest.approx(0.1)

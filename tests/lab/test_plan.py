@@ -6,9 +6,9 @@ from itertools import islice
 
 import pytest
 
-from heirflow.testing.lab.__main__ import main
-from heirflow.testing.lab.plan import KINDS, plan
-from heirflow.testing.lab.strikes import _OTHERS
+from lab.campaign.__main__ import main
+from lab.campaign.plan import KINDS, plan
+from lab.campaign.strikes import _OTHERS
 
 
 @pytest.mark.parametrize("world", ["postgres", "mariadb"])

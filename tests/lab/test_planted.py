@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.planted.planting import exchange
 
 import heirflow
-from heirflow.testing.lab import ground
+from lab.campaign import ground
+from tests.planted.planting import exchange
 
 PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
     # A leader that trusts itself for a ttl too long runs its command beside its heir's.
@@ -31,7 +31,7 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
     "deposed write": (
         [
             (
-                "stores/fence.py",
+                "stores/sql/fence.py",
                 "        if self._reign != (election, leader, term):",
                 "        return ()\n        if self._reign != (election, leader, term):",
             )
@@ -42,11 +42,11 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
     "orphan": (
         [
             (
-                "supervise/processes.py",
+                "guard/processes.py",
                 "return LINUX and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0",
                 "return True",
             ),
-            ("supervise/guard.py", 'if sys.argv[2] == "cgroup" and processes.LINUX:', "if False:"),
+            ("guard/guard.py", 'if sys.argv[2] == "cgroup" and processes.LINUX:', "if False:"),
         ],
         ["--world", "mariadb", "--only", "kill command", "--faults", "2"],
     ),
@@ -54,7 +54,7 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
     "lost event": (
         [
             (
-                "stores/sql.py",
+                "stores/sql/store.py",
                 "        if event is not None:\n",
                 "        if event is not None and event.what is not What.TOOK_CHARGE:\n",
             )
@@ -87,7 +87,7 @@ def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     for name, right, wrong in changes:
         exchange(copy / name, right, wrong)
     done = subprocess.run(
-        [sys.executable, "-m", "heirflow.testing.lab", "--seed", "4", "--json", *words],
+        [sys.executable, "-m", "lab.campaign", "--seed", "4", "--json", *words],
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     facts = json.loads(done.stdout)

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+
+from lab.campaign import ground
+from lab.campaign.__main__ import main
 from tests.promises import broken
 
-from heirflow.testing.lab import ground
-from heirflow.testing.lab.__main__ import main
-
-LAB = [sys.executable, "-m", "heirflow.testing.lab"]
+LAB = [sys.executable, "-m", "lab.campaign"]
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import heirflow
-from heirflow.testing.mutants import DoesNotApply
+from lab.sim.mutants import DoesNotApply
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(heirflow.__file__).resolve().parent
@@ -50,7 +50,7 @@ class Fault:
     @property
     def alone(self) -> bool:
         """Whether a process of its own must have run this file: all in there but the member's side are programs."""
-        return self.file.startswith("supervise/") and self.file != "supervise/launcher.py"
+        return self.file.startswith(("guard/", "alone/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,8 @@ def run(
     try:
         # Byte code goes with the source, as compiling costs most of a short run; that of tests holds their old path.
         shutil.copytree(SOURCE, package)
-        shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("tests", "lab"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
         if fault is not None:
             exchange(package / fault.file, fault.old, fault.new)
@@ -87,7 +88,7 @@ def run(
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-vv", "--tb=short", f"--timeout={LIMIT_S}", f"--basetemp={folder / 't'}",
              "-p", "no:cacheprovider", "-p", "tests.planted.told", f"--tell={tell}", *(f"tests/{test}" for test in tests)],
-            cwd=folder, env={**own, **(env or {}), "PYTHONPATH": str(package.parent)},
+            cwd=folder, env={**own, **(env or {}), "PYTHONPATH": f"{package.parent}:{folder}"},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
             timeout=2 * LIMIT_S * len(tests),
         )  # fmt: skip

@@ -12,12 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from lab.servers.servers import mariadb_missing
+from lab.sim.mutants import DoesNotApply
 from tests.contract.drivers import MYSQL, POSTGRES
 from tests.planted.faults import FAULTS
 from tests.planted.planting import Fault, Run, run, unnoticed
-
-from heirflow.testing.mutants import DoesNotApply
-from heirflow.testing.servers import mariadb_missing
 
 AT_ONCE = 3
 """Most of them wait for something that does not come."""
@@ -70,7 +70,7 @@ def test_a_planted_fault_is_noticed(fault: Fault, runs: dict[Fault, Future[Run]]
 
 
 def test_red_for_another_reason_is_not_noticed(tmp_path: Path) -> None:
-    fault = next(fault for fault in FAULTS if fault.file == "supervise/will.py")
+    fault = next(fault for fault in FAULTS if fault.file == "alone/will_helper.py")
     broken = run(tmp_path / "copy", [fault.test], fault=dataclasses.replace(fault, new="no_such_name != b'go'"))
     assert "says nothing of" in unnoticed(fault, broken)
     assert unnoticed(dataclasses.replace(fault, says="=="), broken) == ""
@@ -78,7 +78,7 @@ def test_red_for_another_reason_is_not_noticed(tmp_path: Path) -> None:
     for change, words in (
         ({"kind": "NameError"}, "not by an assertion"),
         ({"kind": "Skipped", "outcome": "skipped"}, "not by an assertion"),
-        ({"where": str(broken.package / "supervise" / "will.py")}, "not by an assertion"),
+        ({"where": str(broken.package / "alone" / "will_helper.py")}, "not by an assertion"),
         ({"when": "setup"}, "not one test ran on the copy"),
         ({"package": "elsewhere"}, "not one test ran on the copy"),
     ):

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
-from tests.contract.drivers import POSTGRES
 
 from heirflow import Election, Lead, UnsafeTimings
+from tests.contract.drivers import POSTGRES
 
 
 def wait_for(condition, limit_s=15.0):

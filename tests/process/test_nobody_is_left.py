@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+
 from tests.process.stage import Stage, boottime, wait_until
 
 KILLED = [

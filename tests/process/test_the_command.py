@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.process.stage import Stage, wait_until
 
-from heirflow import aside
 from heirflow.clock import boottime
 from heirflow.election.timings import Timings
 from heirflow.errors import CommandNotFound, CommandNotRunnable
-from heirflow.supervise.commands import check_runnable, command_environment
-from heirflow.supervise.events import Gone, GuardEvent, Lost, Started
-from heirflow.supervise.launcher import Guard
-from heirflow.supervise.processes import stat_of
+from heirflow.guard.processes import stat_of
+from heirflow.member import shell
+from heirflow.member.guard_events import Gone, GuardEvent, Lost, Started
+from heirflow.member.guard_link import Guard
+from heirflow.programs.plain import check_runnable, command_environment
+from tests.process.stage import Stage, wait_until
 
 SECRET = {
     "NOTIFY_SOCKET": "/run/notify",
@@ -326,9 +326,9 @@ def test_a_child_that_is_just_being_started_is_spared_too(guard: Guard, monkeypa
     until(guard, Started)
     codes: list[int | None] = []
     with monkeypatch.context() as patch:
-        patch.setattr(aside.subprocess, "Popen", slowly)
+        patch.setattr(shell.subprocess, "Popen", slowly)
         hook = threading.Thread(
-            target=lambda: codes.append(aside.run_aside("sleep 1; exit 3", guard.spare, 20.0, extra={}, speaks=False))
+            target=lambda: codes.append(shell.run_aside("sleep 1; exit 3", guard.spare, 20.0, extra={}, speaks=False))
         )
         hook.start()
         assert forked.wait(5)

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.process.stage import SOURCE, wait_until
 
 from heirflow.clock import boottime
 from heirflow.errors import ConfigError, HeirflowError
-from heirflow.local import ask
-from heirflow.supervise.commands import preloaded
-from heirflow.supervise.events import Gone, GuardEvent, StandbyGone, Standing
-from heirflow.supervise.launcher import Guard
-from heirflow.supervise.processes import lives
+from heirflow.guard.processes import lives
+from heirflow.member.door import ask
+from heirflow.member.guard_events import Gone, GuardEvent, StandbyGone, Standing
+from heirflow.member.guard_link import Guard
+from heirflow.programs.plain import preloaded
+from tests.process.stage import SOURCE, wait_until
 
-GATE = SOURCE / "heirflow" / "supervise" / "gate.py"
+GATE = SOURCE / "heirflow" / "alone" / "gate.py"
 SLOW = "import time; time.sleep(0.5)\n"
 PROGRAM = """
 import os, sys, time

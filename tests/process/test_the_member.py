@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.process.stage import SOURCE, wait_until
 
 from heirflow.errors import HeirflowError
-from heirflow.local import ask
-from heirflow.supervise.processes import children, lives, stat_of
+from heirflow.guard.processes import children, lives, stat_of
+from heirflow.member.door import ask
+from tests.process.stage import SOURCE, wait_until
 
 WITH_PYTHON = "import sys; sys.executable = sys.argv.pop(1); from heirflow.cli import main; sys.exit(main())"
 

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from heirflow.guard import processes
 from tests.process.stage import Stage, boottime, wait_until
 
-from heirflow.supervise import processes
-
-WILL = [sys.executable, "-I", "-S", "-E", str(Path(processes.__file__).with_name("will.py"))]
+WILL = [sys.executable, "-I", "-S", "-E", str(Path(processes.__file__).parents[1] / "alone" / "will_helper.py")]
 
 
 def helper(stage: Stage, *lines: bytes, give_up_s: float = 5.0) -> subprocess.Popen[bytes]:

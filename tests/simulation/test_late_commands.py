@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from heirflow.testing.judge import Red
-from heirflow.testing.process import MemberProcess
-from heirflow.testing.supervision import CommandProcess, Manners
-from heirflow.testing.world import World
+from lab.sim.judge import Red
+from lab.sim.process import MemberProcess
+from lab.sim.supervision import CommandProcess, Manners
+from lab.sim.world import World
 
 
 def thawed_late(world: World, *, after_ttls: float = 1.05, hosts: int = 1) -> CommandProcess:

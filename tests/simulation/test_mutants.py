@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from heirflow.election import line
-from heirflow.testing.mutants import MUTANTS, DoesNotApply, Mutant, Patch, hunt, patched
-from heirflow.testing.promises import PROMISES
+from lab.sim.mutants import MUTANTS, DoesNotApply, Mutant, Patch, hunt, patched
+from lab.sim.promises import PROMISES
 
 WORLDS_AT_MOST = 300
 

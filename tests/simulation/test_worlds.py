@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from heirflow.testing import scenes, sim
-from heirflow.testing.faults import KINDS
-from heirflow.testing.shrink import shrink
-from heirflow.testing.sim import Tally, explain, play, play_many
-from heirflow.testing.world import Verdict, World
+from lab.sim import scenes, sim
+from lab.sim.faults import KINDS
+from lab.sim.shrink import shrink
+from lab.sim.sim import Tally, explain, play, play_many
+from lab.sim.world import Verdict, World
 
 WORLDS = int(os.environ.get("HEIRFLOW_TEST_WORLDS", "1000"))
 

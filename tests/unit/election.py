@@ -22,7 +22,7 @@ from heirflow.election.state import (
     Tick,
 )
 from heirflow.election.timings import Timings
-from heirflow.standing import amiss
+from heirflow.member.report import amiss
 
 AnyAct = TypeVar("AnyAct", bound=Act)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.promises import BROKEN, broken
 
 ROOT = Path(__file__).resolve().parents[2]

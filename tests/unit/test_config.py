@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from heirflow.config import Config, resolve
+from heirflow.config.options import OPTIONS, read_duration, reference
+from heirflow.config.resolve import Config, resolve
 from heirflow.errors import ConfigError
-from heirflow.options import OPTIONS, read_duration, reference
 from heirflow.text import masked, masked_url, printable
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -224,7 +224,7 @@ def test_printable() -> None:
 class TestDocs:
     def test_the_reference_has_every_flag_with_its_twins(self) -> None:
         text = (DOCS / "configuration.md").read_text("utf-8")
-        assert reference() in text, "write it anew: python -m heirflow.options"
+        assert reference() in text, "write it anew: python -m heirflow.config.options"
         for option in OPTIONS:
             assert option.flag in text
             assert option.environment in text

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from heirflow.journal import Journal
+from heirflow.member.journal import Journal
 
 
 @pytest.fixture
@@ -57,7 +57,9 @@ def test_a_closed_output_ends_nothing(out: io.StringIO) -> None:
 
 def speaks(code: str, stderr: int) -> subprocess.Popen[bytes]:
     """A process of its own that speaks through a journal on a real standard error, and tells its end on standard output."""
-    program = f"import os; from heirflow.journal import Journal; j = Journal('x', 'y'); {code}; os.write(1, b'done')"
+    program = (
+        f"import os; from heirflow.member.journal import Journal; j = Journal('x', 'y'); {code}; os.write(1, b'done')"
+    )
     return subprocess.Popen([sys.executable, "-c", program], stderr=stderr, stdout=subprocess.PIPE)
 
 
@@ -74,7 +76,7 @@ def test_a_pipe_that_nobody_reads_never_holds_up_the_speaker() -> None:
 def test_lost_lines_are_counted() -> None:
     reader, writer = os.pipe()
     program = (
-        "import sys; from heirflow.journal import Journal; j = Journal('x', 'y');"
+        "import sys; from heirflow.member.journal import Journal; j = Journal('x', 'y');"
         "[j.say('z' * 500) for _ in range(1000)]; print('full', flush=True); sys.stdin.readline(); j.say('again')"
     )
     pipes = {"stderr": writer, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

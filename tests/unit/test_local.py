@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from heirflow.errors import HeirflowError
-from heirflow.local import LocalDoor, NobodyAnswers, NotOneMember, ask, prepare, remove_stale, safe_name
+from heirflow.member.door import LocalDoor, NobodyAnswers, NotOneMember, ask, prepare, remove_stale, safe_name
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_members_that_start_at_once_leave_each_others_doors_alone(
             bind(self, address)
             remove_stale(folder)
 
-    monkeypatch.setattr("heirflow.local.socket.socket", Bound)
+    monkeypatch.setattr("heirflow.member.door.socket.socket", Bound)
     door = LocalDoor(folder, "beat", 1)
     try:
         assert door.path.is_socket()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.election import GONE_BY_ITSELF, Story, heir, leader, newcomer
 
 from heirflow.election.record import ANYONE, Event, Reading, What
 from heirflow.election.rules import EXIT_LOST, EXIT_STORE_UNAVAILABLE, decide, wake_at
@@ -27,6 +26,7 @@ from heirflow.election.state import (
     StopCommand,
     Tick,
 )
+from tests.unit.election import GONE_BY_ITSELF, Story, heir, leader, newcomer
 
 # ---- joining and taking charge ----
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.election import heir, leader, newcomer
 
 from heirflow.election.record import ANYONE, Record
 from heirflow.election.state import (
@@ -16,6 +15,7 @@ from heirflow.election.state import (
     StartCommand,
     StopCommand,
 )
+from tests.unit.election import heir, leader, newcomer
 
 
 def test_a_command_started_at_a_guard_that_was_dead_already_counts_as_gone() -> None:

@@ -11,7 +11,6 @@ import threading
 from dataclasses import replace
 
 import pytest
-from tests.unit.election import Story, leader
 
 from heirflow.election.record import What
 from heirflow.election.rules import decide, wake_at
@@ -27,7 +26,8 @@ from heirflow.election.state import (
     StopCommand,
     Unhealthy,
 )
-from heirflow.health import Blind, CannotTell, Judge, Lookout, Patience, Stale, Standstill, Unwell, UrlCheck
+from heirflow.member.health import Blind, CannotTell, Judge, Lookout, Patience, Stale, Standstill, Unwell, UrlCheck
+from tests.unit.election import Story, leader
 
 SICK = Unhealthy("its health check failed for 61 s: job 17 does not write its heartbeat")
 STOPPED = CommandGone(0, "the command is gone: it ended as it was told")

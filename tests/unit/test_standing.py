@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.unit.election import Story, heir, leader
-
 from heirflow.election.state import Readiness, StopAsked
-from heirflow.standing import facts_about
+from heirflow.member.report import facts_about
+from tests.unit.election import Story, heir, leader
 
 
 def facts(story: Story) -> dict[str, Any]:

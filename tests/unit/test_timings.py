@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heirflow.election.timings import BACKSTOP_S, DYING_S, Timings, UnsafeTimings, back_off_s
-from heirflow.supervise.backstop import LATE_S
+from heirflow.guard.backstop import LATE_S
 
 
 def test_what_is_not_given_follows_from_the_ttl() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.testing.mutants import MUTANTS
+from lab.sim.mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "robustness.md").read_text("utf-8")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tests.unit.election import GONE_BY_ITSELF, heir, leader
-
 from heirflow.election.record import ANYONE
 from heirflow.election.state import CommandEnding, CommandGone, GuardDown, Policy, StopAsked, Unhealthy
-from heirflow.standing import failed
+from heirflow.member.report import failed
+from tests.unit.election import GONE_BY_ITSELF, heir, leader
 
 
 def test_an_orderly_life_warns_of_nothing() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from heirflow.election.record import Exchange, Reading
-from heirflow.worker import STUCK_LIMIT, Outcome, Worker
+from heirflow.member.store_thread import STUCK_LIMIT, Outcome, Worker
 
 
 class HangingStore:

@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
         if name not in COMMANDS and not name.startswith("-"):
-            from heirflow.config import nearest
+            from heirflow.config.resolve import nearest
 
             close = nearest(name, COMMANDS)
             ctx.fail(f"there is no command {name!r}{f'; did you mean {close!r}?' if close else ''}")

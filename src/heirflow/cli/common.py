@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from heirflow.config import Config, nearest, resolve
+from heirflow.config.options import BY_NAME
+from heirflow.config.resolve import Config, nearest, resolve
 from heirflow.errors import ConfigError, HeirflowError
-from heirflow.options import BY_NAME
 from heirflow.text import masked, printable
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def settled(flags: dict[str, Any], *, fallback_name: str | None = None, ask_airf
 
 def _beside_airflow(config: Config) -> Config:
     """For an election of Airflow's, or where no member ever used the default place, or where only Airflow's holds the name."""
-    from heirflow.airflow.detect import ELECTIONS
+    from heirflow.programs.airflow.detect import ELECTIONS
 
     name: str | None = config["name"]
     if name is None:
@@ -92,7 +92,7 @@ def _beside_airflow(config: Config) -> Config:
 
 def _in_airflow(config: Config) -> Config:
     """The same, in the database of the Airflow on the PATH; unchanged without one. Raises `ConfigError`."""
-    from heirflow.airflow.detect import find_on_path
+    from heirflow.programs.airflow.detect import find_on_path
 
     found = find_on_path(os.environ)
     if found is None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from heirflow.config.options import read_duration
 from heirflow.errors import HeirflowError
-from heirflow.options import read_duration
 
 
 class NotHere(HeirflowError):

@@ -21,9 +21,9 @@ from heirflow.cli.common import (
     told,
     write_json,
 )
-from heirflow.config import Config
+from heirflow.config.resolve import Config
 from heirflow.errors import HeirflowError
-from heirflow.local import OTHERS_WRITE, mode_of
+from heirflow.member.door import OTHERS_WRITE, mode_of
 from heirflow.stores import Finding
 from heirflow.text import masked
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from heirflow.airflow.detect import Component, Database
-from heirflow.config import Config
+from heirflow.config.resolve import Config
 from heirflow.errors import ConfigError
-from heirflow.health import Check, CommandCheck, Lookout, Patience, UrlCheck
-from heirflow.supervise.commands import preloaded
+from heirflow.member.health import Check, CommandCheck, Lookout, Patience, UrlCheck
+from heirflow.programs.airflow.detect import Component, Database
+from heirflow.programs.plain import preloaded
 
 if TYPE_CHECKING:
     from heirflow.stores import OnTaken
-    from heirflow.stores.sql import SqlStore
+    from heirflow.stores.sql.store import SqlStore
 
 LEAST_HEALTH_TIMEOUT_S = 1.0
 _WITHOUT = "; so the predecessor's tasks are adopted only after up to 5 minutes, and Airflow's row does not tell whether it is well"
@@ -72,7 +72,7 @@ def extras_for(
         )
     in_airflow = found is not None and extras.standby_argv is not None
     if in_airflow and not config["no-adopt"]:
-        from heirflow.airflow.adopt import Adoption
+        from heirflow.programs.airflow.adopt import Adoption
 
         assert found is not None
         extras.on_taken = Adoption(found.schema)
@@ -97,7 +97,7 @@ def _refuse_both(config: Config, one: str, other: str) -> None:
 
 
 def _warm_airflow(extras: Extras, command: Sequence[str]) -> None:
-    from heirflow.airflow.warm import Cold, standby_argv
+    from heirflow.programs.airflow.warm import Cold, standby_argv
 
     try:
         extras.standby_argv = standby_argv(command, os.environ)
@@ -112,13 +112,13 @@ def _check(extras: Extras, config: Config, found: Database | None, side_store: C
         return UrlCheck(config["health-url"])
     if found is None:
         return None
-    from heirflow.airflow.row import RowCheck
+    from heirflow.programs.airflow.row import RowCheck
 
     return RowCheck(side_store, found.schema)
 
 
 def _fingerprint(found: Database | None, side_store: Callable[[], SqlStore]) -> Callable[[], dict[str, Any]]:
-    from heirflow.airflow.row import Fingerprint
+    from heirflow.programs.airflow.row import Fingerprint
 
     assert found is not None
     return Fingerprint(found.files, side_store, found.schema)

@@ -20,14 +20,14 @@ from heirflow.cli.common import (
     told,
     write_json,
 )
-from heirflow.config import Config
+from heirflow.config.resolve import Config
 from heirflow.stores import Finding
 from heirflow.text import masked, printable
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from heirflow.stores.schema import Tables
+    from heirflow.stores.sql.schema import Tables
 
 T = TypeVar("T")
 LINGER_S = 5.0
@@ -56,7 +56,7 @@ def install(*, as_json: bool, **flags: Any) -> int:
     \b
     HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence install
     """
-    from heirflow.stores.fence_login import install as make
+    from heirflow.stores.sql.fence_login import install as make
 
     config = settled(flags)
     _by_superuser(config, make)
@@ -74,7 +74,7 @@ def remove(*, as_json: bool, **flags: Any) -> int:
     \b
     HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence remove
     """
-    from heirflow.stores.fence_login import remove as undo
+    from heirflow.stores.sql.fence_login import remove as undo
 
     config = settled(flags)
     there = _by_superuser(config, lambda conn, _: undo(conn))
@@ -111,7 +111,7 @@ def _finding(config: Config) -> Finding:
 
 def _lingers(config: Config) -> bool:
     """Log in until the primary has seen that it has no login trigger; whether it would not in all this time."""
-    from heirflow.stores.fence_login import lingers, pinned
+    from heirflow.stores.sql.fence_login import lingers, pinned
 
     args = pinned(config.db_url, config.connect_args)
     looking = replace(config, connect_args={**args, "options": f"{args['options']} -c event_triggers=on"})
@@ -125,8 +125,8 @@ def _lingers(config: Config) -> bool:
 
 def _by_superuser(config: Config, act: Callable[[Connection, Tables], T]) -> T:
     """Do something in one transaction. Raises `FenceTrouble` where there is no such trigger."""
-    from heirflow.stores.fence_login import FenceTrouble, pinned
-    from heirflow.stores.sql import SqlStore
+    from heirflow.stores.sql.fence_login import FenceTrouble, pinned
+    from heirflow.stores.sql.store import SqlStore
 
     if config.db_url.startswith("postgres"):
         config = replace(config, connect_args=pinned(config.db_url, config.connect_args))

@@ -25,9 +25,9 @@ from heirflow.cli.common import (
     somebody,
     told,
 )
+from heirflow.config.options import read_duration
 from heirflow.election.record import ANYONE, Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.errors import HeirflowError
-from heirflow.options import read_duration
 from heirflow.status import Snapshot, duration
 from heirflow.stores import Store
 from heirflow.text import printable

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from heirflow.cli.common import settings, settled
+from heirflow.config.options import read_duration
 from heirflow.errors import HeirflowError
-from heirflow.local import ask
-from heirflow.options import read_duration
+from heirflow.member.door import ask
 from heirflow.text import printable
 
 QUESTIONS = ("live", "ready", "able", "leader")

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from heirflow.airflow.detect import ELECTIONS, Component, find_database, hidden, recognise
 from heirflow.cli.common import settings, settled, store_of, warn
-from heirflow.config import OF_THE_COMMAND, Config
+from heirflow.config.options import OPTIONS
+from heirflow.config.resolve import OF_THE_COMMAND, Config
 from heirflow.errors import ConfigError
-from heirflow.options import OPTIONS
+from heirflow.programs.airflow.detect import ELECTIONS, Component, find_database, hidden, recognise
 
 SIDE_LIMIT_S = 5.0
 """Longest time that a look beside the line may take at the database."""
@@ -46,7 +46,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     config = settled(flags, fallback_name=name, ask_airflow=False)
     timings = config.timings()
 
-    from heirflow.supervise.commands import check_runnable
+    from heirflow.programs.plain import check_runnable
 
     try:
         cwd = os.getcwd()
@@ -65,9 +65,9 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         config = config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
 
     from heirflow.cli.extras import extras_for
-    from heirflow.journal import Journal
-    from heirflow.member import Identity
-    from heirflow.run import run_member
+    from heirflow.member.journal import Journal
+    from heirflow.member.loop import Identity
+    from heirflow.member.run import run_member
 
     identity = Identity.new(config["host"], config["label"] or "")
     journal = Journal(config["name"], identity.id, form=config["log-format"], quiet=config["quiet"])

@@ -26,7 +26,7 @@ from heirflow.cli.common import (
     store_for_people,
     write_json,
 )
-from heirflow.config import Config
+from heirflow.config.resolve import Config
 from heirflow.election.record import Exchange
 from heirflow.errors import HeirflowError
 from heirflow.status import HEIR, LEADER, Snapshot, Standing, duration

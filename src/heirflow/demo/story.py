@@ -15,7 +15,6 @@ from rich.text import Text
 
 from heirflow.cli import tables
 from heirflow.cli.history import HEAD, rows_of
-from heirflow.demo.airflow_play import cluster, line_of_schedulers
 from heirflow.demo.plain_play import PlainPlay
 from heirflow.demo.screen import Screen, tempo_words
 from heirflow.demo.stage import Process, Stage, Trouble
@@ -23,6 +22,7 @@ from heirflow.demo.warden import descendants
 from heirflow.demo.watch import Incident, Play, Watch
 from heirflow.election.record import What
 from heirflow.status import duration
+from lab.airflow.play import cluster, line_of_schedulers
 
 LOOK_EVERY_S = 0.2
 TEMPO_EVERY_S = 5.0

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BACKSTOP_S = 0.1
-"""How long after a deadline the backstop strikes, when neither guard nor member does (`supervise.backstop.LATE_S`, twice)."""
+"""How long after a deadline the backstop strikes, when neither guard nor member does (`guard.backstop.LATE_S`, twice)."""
 DYING_S = 0.02
 """What a killed tree takes to be gone, on a host that is not overloaded."""
 

@@ -52,10 +52,10 @@ def open_store(
     if schema is not None and not _is_word(schema):
         raise ConfigError(f"not the name of a schema: {schema!r}")
 
-    from heirflow.stores.sql import SqlStore
+    from heirflow.stores.sql.store import SqlStore
 
     if kind == "sqlite":
-        from heirflow.stores.sqlite import Sqlite
+        from heirflow.stores.sql.sqlite import Sqlite
 
         if schema is not None:
             raise ConfigError("SQLite has no schemas; name another file instead")
@@ -63,13 +63,13 @@ def open_store(
         return SqlStore(chosen, flavour, call_limit_s=call_limit_s, on_taken=on_taken)
     try:
         if kind == "postgresql":
-            from heirflow.stores.postgres import Postgres
+            from heirflow.stores.sql.postgres import Postgres
 
             postgres = Postgres(
                 chosen, call_limit_s=call_limit_s, connect_args=arguments, application_name=application_name
             )
             return SqlStore(chosen, postgres, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken)
-        from heirflow.stores.mysql import Mysql
+        from heirflow.stores.sql.mysql import Mysql
 
         mysql = Mysql(chosen, call_limit_s=call_limit_s, connect_args=arguments)
         return SqlStore(chosen, mysql, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken)

@@ -1,0 +1,182 @@
+"""The database of one world, on hosts of its own: a PostgreSQL with a synchronous standby, or one MariaDB.
+
+Members know one address only, which moves with the primary. The PostgreSQL has HeirFlow's login trigger installed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from heirflow.stores import open_store
+from heirflow.stores.sql import fence_login
+from heirflow.stores.sql.schema import tables
+from lab.campaign import command
+from lab.campaign.clocks import Clocks
+from lab.campaign.ground import Ground
+from lab.servers.server import Place, Server, ServerTrouble
+from lab.servers.servers import follow, mariadb_server, postgres_replica, postgres_server
+
+PORTS = {"postgres": 5432, "mariadb": 3306}
+DRIVERS = {"postgres": "psycopg", "mariadb": "pymysql"}
+
+
+class Database:
+    """The server that answers at the floating address, and for PostgreSQL the one that would follow it."""
+
+    def __init__(self, kind: str, ground: Ground, server: Server, standby: Server | None) -> None:
+        self.kind, self.ground = kind, ground
+        self.server, self.standby = server, standby
+        self.host, self.standby_host = "db1", "db2"
+
+    def url(self) -> str:
+        """What the members are given."""
+        where = sa.engine.make_url(self.server.url(DRIVERS[self.kind]))
+        return where.set(host=self.ground.floating, port=self.server.port, query={}).render_as_string(
+            hide_password=False
+        )
+
+    def plain_url(self) -> str:
+        """What the commands are given."""
+        scheme = "postgresql" if self.kind == "postgres" else "mysql"
+        return f"{scheme}://{self.url().partition('://')[2]}"
+
+    @contextmanager
+    def engine(self) -> Iterator[sa.engine.Engine]:
+        """A way in that no fault of the network touches."""
+        engine = sa.create_engine(self.server.url(DRIVERS[self.kind]), future=True)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+    def prepare(self) -> None:
+        """HeirFlow's tables, the table of the commands, the fence."""
+        store = open_store(self.server.url(DRIVERS[self.kind]), call_limit_s=10)
+        store.open()
+        store.close()
+        with self.engine() as engine, engine.begin() as conn:
+            for statement in command.TABLE["postgresql" if self.kind == "postgres" else "mysql"]:
+                conn.exec_driver_sql(statement)
+        if self.kind == "postgres":
+            address = sa.engine.make_url(self.server.url("psycopg")).set(username="postgres")
+            engine = sa.create_engine(address, future=True)
+            with engine.begin() as conn:
+                fence_login.install(conn, tables(None))
+            engine.dispose()
+            self.synchronous(True)
+
+    def synchronous(self, on: bool) -> None:
+        """Whether a commit waits for the standby. Waits until it is so."""
+        names = "*" if on else ""
+        if on:
+            self._await("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1")
+        self.server.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'", database="postgres")
+        self.server.sql("SELECT pg_reload_conf()", database="postgres")
+        if on:
+            self._await("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
+
+    def whole(self) -> None:
+        """Wait until a commit need not wait: a standby that lost its primary takes a moment to come back.
+
+        A primary calls a standby synchronous that was cut off, until it notices; a commit of its own tells whether it is there.
+        """
+        if self.standby is not None and self.standby.pid is not None:
+            self._await("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
+            self.server.sql("SELECT pg_logical_emit_message(true, 'lab', '')", database="postgres")
+
+    def _await(self, question: str, answer: str) -> None:
+        until = time.monotonic() + 30
+        while self.server.sql(question, database="postgres") != answer:
+            if time.monotonic() > until:
+                raise ServerTrouble(f"{question} did not become {answer}:\n{self.server.log_end()}")
+            time.sleep(0.05)
+
+    def fail_over(self, *, lag_s: float | None, wait: Callable[[float], Any]) -> None:
+        """Kill the primary and promote the standby, which takes the address.
+
+        `lag_s`: None for a synchronous standby. Otherwise the standby is asynchronous and has been out of reach for so long: what
+        the primary confirmed in that time is forgotten.
+        """
+        assert self.standby is not None
+        if lag_s is None:
+            self._await("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
+        else:
+            self.synchronous(False)
+            self.part(True)
+            wait(lag_s)
+        self.take_over()
+
+    def part(self, severed: bool) -> None:
+        """Cut primary and standby from each other, or join them again."""
+        pairs = {(self.host, self.standby_host), (self.standby_host, self.host)}
+        self.ground.severed = pairs if severed else set()
+        self.ground.apply()
+
+    def take_over(self) -> None:
+        """Kill the primary; the standby is promoted and takes the address."""
+        assert self.standby is not None
+        self.server.crash()
+        self.standby.sql("SELECT pg_promote(true, 20)", database="postgres")
+        self.ground.carry_floating(self.standby_host, away_from=self.host)
+        self.part(False)
+        self.server, self.standby = self.standby, self.server
+        self.host, self.standby_host = self.standby_host, self.host
+
+    def rebuild(self) -> None:
+        """After `fail_over`: what was the primary becomes a synchronous standby."""
+        assert self.standby is not None
+        follow(self.standby, self.server, self.ground.address(self.host))
+        self.synchronous(True)
+
+    def clock_offset_s(self) -> float:
+        """How far the wall clock of the server is from the true one."""
+        now = "extract(epoch FROM clock_timestamp())" if self.kind == "postgres" else "unix_timestamp(sysdate(6))"
+        return float(self.server.sql(f"SELECT {now}")) - time.time()
+
+    def late_rows(self) -> list[tuple[Any, ...]]:
+        """What the database took from those who did not lead: term, member, why, rows, first and last tick (`command.LATE`)."""
+        with self.engine() as engine, engine.begin() as conn:
+            return [tuple(row) for row in conn.execute(sa.text(command.LATE)).all()]
+
+    def rows(self) -> int:
+        """All rows that commands wrote."""
+        with self.engine() as engine, engine.begin() as conn:
+            return int(conn.execute(sa.text("SELECT count(*) FROM lab_written")).scalar_one())
+
+    def took_charge(self, election: str) -> set[tuple[int, str]]:
+        """Term and member of every change of leadership in the history."""
+        asked = sa.text("SELECT term, member FROM heirflow_event WHERE election = :election AND what = 'took charge'")
+        with self.engine() as engine, engine.begin() as conn:
+            return {(int(term), str(member)) for term, member in conn.execute(asked, {"election": election}).all()}
+
+
+@contextmanager
+def database(kind: str, ground: Ground, clocks: Clocks) -> Iterator[Database]:
+    """The real servers of one world, ready for members."""
+    places = {host: Place(ground.space(host), PORTS[kind], ground.network) for host in ("db1", "db2")}
+    if kind == "mariadb":
+        with mariadb_server(place=places["db1"], env=clocks.env("db1")) as server:
+            ground.carry_floating("db1")
+            made = Database(kind, ground, server, None)
+            made.prepare()
+            yield made
+        return
+    settings = {
+        "max_wal_senders": "4", "wal_keep_size": "64MB", "wal_retrieve_retry_interval": "100ms", "hot_standby": "on",
+        "max_connections": "60",
+    }  # fmt: skip
+    with (
+        postgres_server(settings=settings, place=places["db1"], env=clocks.env("db1")) as server,
+        postgres_replica(
+            server, ground.address("db1"), settings=settings, place=places["db2"], env=clocks.env("db2")
+        ) as standby,
+    ):
+        ground.carry_floating("db1")
+        made = Database(kind, ground, server, standby)
+        made.prepare()
+        yield made

@@ -1,0 +1,277 @@
+"""The judge: what the commands wrote down, what the database took, and what the world did, against what was promised.
+
+- *Overlap:* two starts of a command that wrote at the same time. Two kinds are told apart because no lease can prevent them: a
+  host that was stopped as a whole and woke beside its successor (a *thaw*, which the fence answers), and what happens right
+  after a fail-over to an asynchronous replica, which forgets what was confirmed (*void*: docs/safety.md).
+- *Deposed write:* a row that the database took although its record already named a later term.
+- *Two of one term:* a row that it took while its record named another leader of that term, or an earlier term.
+- *Outlived:* more rows that it took after the release of their term than can have been in flight.
+- *Back:* after each strike and each healing that leaves one member and the database able, somebody runs the command
+  within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged. What the machine itself took away
+  meanwhile (`pulse`) is counted, and no promise of ours.
+- *Lost event:* a command ran in a term of which the history says nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from heirflow.election.timings import Timings
+from lab.campaign.ledger import PAUSE_S, Gap, Run, gaps
+from lab.campaign.plan import TTL_S, WHOLE_HOST
+from lab.campaign.pulse import Pulse
+from lab.campaign.world import Mark
+from lab.rig.spans import Overlap, overlaps
+
+TIMINGS = Timings.of(TTL_S)
+BACK_LIMIT_S = TTL_S + 2 * TIMINGS.check_in_s + 1
+THAW_S = 0.3
+"""How long a host that was let go may take to look at its clock and kill."""
+UNASKED_S = TIMINGS.trust_s - TIMINGS.check_in_s - TIMINGS.call_limit_s
+"""Who was kept from renewing for a shorter time than this still has its lease, and may meet nobody."""
+IN_FLIGHT = 3
+"""So many rows of one start, and no more, can be on their way when it is dead."""
+THAWING_S = 0.3
+"""How long letting it go may take."""
+STRIKES = {"begin", "struck", "end"}
+VOID = "promote asynchronous"
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """How long after a mark a command ran again; 0 when none was missed."""
+
+    mark: Mark
+    after_s: float
+    lost_s: float = 0.0
+    """How much of that the machine itself took away, by being busy with other things."""
+
+    @property
+    def late(self) -> bool:
+        return self.after_s > BACK_LIMIT_S
+
+    @property
+    def broken(self) -> bool:
+        """Late, and not because of the machine."""
+        return self.after_s - self.lost_s > BACK_LIMIT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Red:
+    """A broken promise."""
+
+    promise: str
+    sentence: str
+    number: int
+    """Of the fault that came before it."""
+    at_s: float
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of one act of one world."""
+
+    world: str
+    from_s: float
+    to_s: float
+    faults: Counter[str] = field(default_factory=Counter)
+    overlaps: list[Overlap[Run]] = field(default_factory=list)
+    thaws: list[Overlap[Run]] = field(default_factory=list)
+    void: list[Overlap[Run]] = field(default_factory=list)
+    orphans: list[Mark] = field(default_factory=list)
+    deposed_rows: int = 0
+    released_rows: int = 0
+    void_rows: int = 0
+    rows: int = 0
+    lost_events: list[Run] = field(default_factory=list)
+    terms: int = 0
+    backs: list[Back] = field(default_factory=list)
+    unjudged: int = 0
+    """Faults after which nothing could be said, because another came at once."""
+    gaps: list[tuple[Gap, str]] = field(default_factory=list)
+    red: list[Red] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    runs: list[Run] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    most: dict[str, int] = field(default_factory=dict)
+    """What the biggest member had: descriptors, threads, resident MB."""
+
+
+def judge(
+    world: str,
+    marks: Sequence[Mark],
+    runs: Sequence[Run],
+    *,
+    late: Iterable[tuple[Any, ...]] = (),
+    rows: int = 0,
+    took: set[tuple[int, str]] | None = None,
+    fenced: bool = True,
+    pulse: Pulse | None = None,
+) -> Verdict:
+    """Judge one act. `late` and `took`: what the database says (`Database.late_rows`, `took_charge`); None: not asked."""
+    strikes = _carried_out(marks)
+    out = Verdict(world, marks[0].at_s if marks else 0, marks[-1].at_s if marks else 0, runs=list(runs), marks=strikes)
+    out.faults.update(mark.kind for mark in strikes if mark.phase == "begin")
+    out.skipped.update(mark.note for mark in marks if mark.phase == "skipped")
+    voids = _voids(strikes)
+
+    for overlap in overlaps(runs):
+        if _within(voids, overlap.from_s):
+            out.void.append(overlap)
+        elif any(_thawed(strikes, run, runs, pulse) for run in (overlap.earlier, overlap.later)):
+            out.thaws.append(overlap)
+        else:
+            out.overlaps.append(overlap)
+            sentence = (
+                f"terms {overlap.earlier.term} ({overlap.earlier.member}) and {overlap.later.term} ({overlap.later.member}) "
+                f"ran at once for {1000 * overlap.lasted_s:.0f} ms"
+            )
+            out.red.append(_red(strikes, "overlap", sentence, overlap.from_s))
+    for mark in marks:
+        if mark.phase == "orphan" and not _frozen(strikes, mark):
+            out.orphans.append(mark)
+            out.red.append(_red(strikes, "orphan", f"a process was left behind: {mark.note}", mark.at_s))
+    out.rows = rows
+    starts = Counter((run.term, run.member) for run in {run.start: run for run in runs}.values())
+    for term, member, why, count, first, last in late:
+        took_s = int(first) / 1e9
+        if _within(voids, took_s) or _within(voids, int(last) / 1e9):
+            out.void_rows += count
+        elif why == "deposed":
+            out.deposed_rows += count
+            if fenced:
+                sentence = f"the database took {count} rows from {member}, whose term {term} was over"
+                out.red.append(_red(strikes, "deposed write", sentence, took_s))
+        elif why == "released":
+            out.released_rows += count
+            if count > IN_FLIGHT * starts[term, member]:
+                sentence = f"the database took {count} rows from {member} after it had released term {term}"
+                out.red.append(_red(strikes, "outlived", sentence, took_s))
+        else:
+            sentence = f"the database took {count} rows from {member} while term {term} was another's, or not begun"
+            out.red.append(_red(strikes, "two of one term", sentence, took_s))
+    seen = {(run.term, run.member) for run in runs}
+    out.terms = len(seen)
+    if took is not None:
+        for run in {(run.term, run.member): run for run in runs if not _within(voids, run.from_s)}.values():
+            if (run.term, run.member) not in took:
+                out.lost_events.append(run)
+                sentence = f"the history does not say that {run.member} took charge for term {run.term}"
+                out.red.append(_red(strikes, "lost event", sentence, run.from_s))
+    _judge_backs(out, strikes, pulse)
+    return out
+
+
+def _judge_backs(out: Verdict, strikes: Sequence[Mark], pulse: Pulse | None) -> None:
+    found = gaps(out.runs)
+    last_s = max((run.to_s for run in out.runs), default=out.from_s)
+    if out.to_s - last_s > PAUSE_S:
+        found.append(Gap(last_s, out.to_s))
+    begins = [mark for mark in strikes if mark.phase == "begin"]
+    starts = [mark.at_s for mark in begins]
+    for gap in found:
+        index = bisect_right(starts, gap.from_s + 0.05) - 1
+        out.gaps.append((gap, begins[max(index, 0)].kind if begins else ""))
+    ends = [gap.to_s for gap in found]
+    asked: set[int] = set()
+    for index, mark in enumerate(strikes):
+        if mark.phase == "begin" or not mark.database or not mark.able or mark.excused:
+            continue
+        asked.add(mark.number)
+        next_s = strikes[index + 1].at_s if index + 1 < len(strikes) else out.to_s
+        limit_s = mark.at_s + BACK_LIMIT_S
+        back_s = mark.at_s
+        for at in range(bisect_left(ends, mark.at_s), len(found)):
+            gap = found[at]
+            if gap.from_s > min(next_s, limit_s):
+                break
+            back_s = max(back_s, gap.to_s)
+        if back_s > next_s and next_s < limit_s:
+            continue
+        back = Back(mark, back_s - mark.at_s, pulse.lost_s(mark.at_s, back_s) if pulse else 0.0)
+        out.backs.append(back)
+        if back.broken:
+            sentence = (
+                f"{back_s - mark.at_s:.1f} s without a command after the {mark.phase} of {mark.kind} ({mark.at}), though "
+                f"{', '.join(mark.able)} and the database were able"
+            )
+            out.red.append(Red("back in time", sentence, mark.number, mark.at_s))
+    out.unjudged = len(asked - {back.mark.number for back in out.backs})
+
+
+def _carried_out(marks: Sequence[Mark]) -> list[Mark]:
+    """The strikes that were. Numbers come again in a run that plays faults again."""
+    found: list[Mark] = []
+    for mark in marks:
+        if mark.phase in STRIKES:
+            found.append(mark)
+        elif mark.phase == "skipped" and mark.number:
+            begun = max((at for at, one in enumerate(found) if one.number == mark.number), default=len(found))
+            if begun < len(found) and found[begun].phase == "begin":
+                del found[begun]
+    return found
+
+
+def _voids(strikes: Sequence[Mark]) -> list[tuple[float, float]]:
+    found, begun_s = [], 0.0
+    for mark in strikes:
+        if mark.kind == VOID and mark.phase == "begin":
+            begun_s = mark.at_s
+        elif mark.kind == VOID and mark.phase == "end":
+            found.append((begun_s, mark.at_s + TTL_S + 1))
+    return found
+
+
+def _within(windows: Sequence[tuple[float, float]], at_s: float) -> bool:
+    return any(begin <= at_s <= end for begin, end in windows)
+
+
+def _thawed(strikes: Sequence[Mark], run: Run, runs: Sequence[Run], pulse: Pulse | None) -> bool:
+    """Whether this is what a start still did that was stopped with its whole host, for longer than its lease, and let go."""
+    lost_s = pulse.lost_s(run.from_s, run.to_s) if pulse else 0.0
+    return (
+        run.to_s - run.from_s - lost_s < THAW_S
+        and any(other.start == run.start and other.to_s < run.from_s for other in runs)
+        and any(
+            mark.phase == "end"
+            and mark.kind in WHOLE_HOST
+            and mark.host == run.host
+            and -THAWING_S < run.from_s - mark.at_s < THAW_S
+            and mark.at_s - _able_until(strikes, mark) >= UNASKED_S
+            for mark in strikes
+        )
+    )
+
+
+def _able_until(strikes: Sequence[Mark], end: Mark) -> float:
+    """When the host of this healing was last able, with a database that was."""
+    until_s = end.at_s
+    for mark in reversed([mark for mark in strikes if mark.at_s < end.at_s]):
+        if mark.database and end.host in mark.able:
+            break
+        until_s = mark.at_s
+    return until_s
+
+
+def _frozen(strikes: Sequence[Mark], seen: Mark) -> bool:
+    """Whether the host of a process that was seen stood still as a whole then, or had until a moment before."""
+    state = False
+    for mark in strikes:
+        if mark.at_s <= seen.at_s and mark.host == seen.host and mark.kind in WHOLE_HOST:
+            state = mark.phase == "begin" or seen.at_s - mark.at_s < THAW_S
+    return state
+
+
+def _red(strikes: Sequence[Mark], promise: str, sentence: str, at_s: float) -> Red:
+    number = max((mark.number for mark in strikes if mark.phase == "begin" and mark.at_s <= at_s), default=0)
+    return Red(promise, sentence, number, at_s)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Median and maximum; zeros when there is nothing."""
+    return (statistics.median(values), max(values)) if values else (0.0, 0.0)

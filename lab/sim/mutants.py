@@ -1,0 +1,320 @@
+"""Mutants: each takes one safety line away, and the simulation must notice. A simulator that catches nothing is broken.
+
+A mutant replaces words in the source of one real function. When the words are not there any more it fails loudly, so that
+no mutant silently becomes a copy of the healthy rules. It names what its line promises, and only that counts as caught.
+Where another layer would hide the loss of a line, that layer is taken away too, and the same world without the mutant must
+be clean.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from heirflow.election import line, rules, talk, timings
+from lab.sim import process, register, scenes, supervision
+from lab.sim.promises import Promise
+from lab.sim.world import Verdict, World
+
+
+class DoesNotApply(AssertionError):
+    """The words that a mutant replaces are not in the function any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Replace words, which must stand there exactly once, in the source of one function or method."""
+
+    module: ModuleType
+    name: str
+    """``function`` or ``Class.method``."""
+    old: str
+    new: str
+
+    def apply(self) -> Callable[[], None]:
+        """Put the changed function in its place. Returns what undoes it. Raises `DoesNotApply`."""
+        holder: Any = self.module
+        *outer, last = self.name.split(".")
+        for name in outer:
+            holder = getattr(holder, name)
+        healthy = inspect.getattr_static(holder, last)
+        source = textwrap.dedent(inspect.getsource(healthy))
+        if source.count(self.old) != 1:
+            raise DoesNotApply(f"{self.module.__name__}.{self.name} has {self.old!r} {source.count(self.old)} times")
+        changed = source.replace(self.old, self.new)
+        tree = ast.parse(changed)
+        made: dict[str, Any] = {}
+        exec(compile(tree, f"<mutant of {self.name}>", "exec", flags=_ANNOTATIONS), self.module.__dict__, made)
+        setattr(holder, last, made[last])
+
+        def undo() -> None:
+            setattr(holder, last, healthy)
+
+        return undo
+
+
+_ANNOTATIONS = 0x1000000
+"""``from __future__ import annotations``, which the patched modules are written under."""
+
+
+def _as_it_is(world: World) -> None:
+    """Change nothing about a world."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One safety line, taken away."""
+
+    name: str
+    breaks: Promise | tuple[Promise, ...]
+    """The promise that the line keeps, or several where the loss shows in either. A world that goes red for anything else has
+    not caught the mutant: a rule that is broken loudly would hide a judge that sees nothing."""
+    patches: tuple[Patch, ...]
+    only: tuple[str, ...] = ()
+    """Kinds of fault to play; empty: what each seed wishes."""
+    without: tuple[Patch, ...] = ()
+    """Other layers taken away with it, because they would hide the loss."""
+    prepare: Callable[[World], None] = _as_it_is
+    scene: Callable[[int], Verdict] | None = None
+    """Play this instead of a world with faults."""
+
+    def play(self, seed: int) -> Verdict:
+        """One world, with whatever is patched now."""
+        if self.scene is not None:
+            return self.scene(seed)
+        world = World(seed, only=self.only)
+        self.prepare(world)
+        return world.run()
+
+
+@contextmanager
+def patched(patches: Sequence[Patch]) -> Iterator[None]:
+    """Have these patches in place for a while."""
+    undo: list[Callable[[], None]] = []
+    try:
+        undo.extend(patch.apply() for patch in patches)
+        yield
+    finally:
+        for back in reversed(undo):
+            back()
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """What came of a hunt."""
+
+    worlds: int
+    caught: Verdict | None
+    """The world that broke what the mutant is expected to break; None: it survived."""
+    instead: tuple[Verdict, ...]
+    """Worlds that went red for something else, on the way."""
+
+    def __str__(self) -> str:
+        told = [f"survived {self.worlds} worlds"]
+        if self.caught is not None:
+            told = [f"caught in world {self.worlds}: {self.caught.promise}: {self.caught.sentence}"]
+        for promise, count in Counter(verdict.promise for verdict in self.instead).items():
+            first = next(verdict for verdict in self.instead if verdict.promise == promise)
+            told.append(f"{count} broke {promise!r} instead, the first with seed {first.seed}: {first.sentence}")
+        return "; ".join(told)
+
+
+def hunt(mutant: Mutant, worlds: int = 300) -> Hunt:
+    """Play worlds until a mutant breaks what it is expected to break.
+
+    Raises `AssertionError` when the world that caught it is red without the mutant too.
+    """
+    expected = (mutant.breaks,) if isinstance(mutant.breaks, str) else mutant.breaks
+    instead: list[Verdict] = []
+    for count in range(1, worlds + 1):
+        seed = 1000 + count
+        with patched((*mutant.without, *mutant.patches)):
+            verdict = mutant.play(seed)
+        if verdict.promise in expected:
+            with patched(mutant.without):
+                healthy = mutant.play(seed)
+            assert healthy.promise is None, f"seed {seed} is red without {mutant.name!r} too: {healthy}"
+            return Hunt(count, verdict, tuple(instead))
+        if verdict.promise is not None:
+            instead.append(verdict)
+    return Hunt(worlds, None, tuple(instead))
+
+
+def _nobody_strikes(world: World) -> None:
+    world.member_strikes = False
+    world.judge.slack_s = max(timings.kill_lead_s for timings in world.timings)
+
+
+def _frozen_starts(world: World) -> None:
+    world.frozen_starts = 0.5
+
+
+OUTAGES = ("store down", "all cut", "answers cut", "store read-only")
+FREEZES = ("member frozen", "guard frozen", "host frozen", "freeze before acting", *OUTAGES)
+STUBBORN = ("stubborn commands", "stubborn commands", *OUTAGES)
+RESTORED = ("backup restored", "switchover to anyone", "both killed", "command exits", "store restarted")
+GONE_TOO_SOON: tuple[Promise, ...] = (
+    "release only when gone", "take only when the own command is gone", "never two", "never an orphan",
+)  # fmt: skip
+NOBODY_STANDS: tuple[Promise, ...] = ("always one, soon", "an heir stands")
+NO_DEADLINE = (
+    Patch(supervision, "Guard.look", "if now >= self.kill_at:", "if False:"),
+    Patch(supervision, "Guard._look_again", "min(self.kill_at, ", "min("),
+)
+
+MUTANTS = (
+    # ---- trusting ----
+    Mutant("trust is counted from the reply", "dead by the end of trust", (
+        Patch(rules, "_outcome", "trusted_until = ask.asked_at +", "trusted_until = state.read_at +"),)),
+    Mutant("trust has no margin", "dead by the end of trust", (
+        Patch(rules, "_outcome", "swap.record.ttl_s - timings.margin_s", "swap.record.ttl_s"),)),
+    Mutant("the kill comes at the end of trust, not before it", "dead by the end of trust", (
+        Patch(timings, "Timings.moments", "trusted_until - self.kill_lead_s", "trusted_until"),), only=STUBBORN),
+    Mutant("a late answer counts for the question that is asked now", "dead by the end of trust", (
+        Patch(rules, "_answered", "ask is None or ask.serial != event.serial", "ask is None"),),
+        only=("slow link", "lossy link", "slow link")),
+    Mutant("a renewal extends the lease before it is confirmed", "dead by the end of trust", (
+        Patch(rules, "_talk", "(Send(ask),)",
+              "(Send(ask), *((ExtendLease(*timings.moments(now + timings.trust_s)),)"
+              " if state.command is not Command.NONE else ()))"),)),
+    Mutant("a lost swap is taken for a won one", "dead by the end of trust", (
+        Patch(rules, "_outcome", "if reading.swapped and swap is not None:", "if swap is not None:"),)),
+    Mutant("the command is started with an old lease", "dead by the end of trust", (
+        Patch(rules, "_start", "if not can or now >= term_at:", "if not can:"),), only=FREEZES),
+    Mutant("the end of trust is not watched", "dead by the end of trust", (
+        Patch(rules, "_end_of_trust", "now < state.trusted_until or", "True or"),),
+        only=STUBBORN, without=NO_DEADLINE, prepare=_nobody_strikes),
+    Mutant("a frozen guard's deadline is not kept by its member", "dead by the end of trust", (
+        Patch(process, "MemberProcess.watch_deadline", "not guard.frozen or", "True or"),),
+        only=("guard frozen", "guard frozen", *STUBBORN)),
+    Mutant("a frozen guard's member strikes too late", "dead by the end of trust", (
+        Patch(process, "MemberProcess.watch_deadline", "self.timings.strike_after_s", "self.timings.kill_lead_s * 1.5"),),
+        only=("guard frozen", "guard frozen", *STUBBORN)),
+    Mutant("a stopped command is not killed", "dead by the end of trust", (
+        Patch(supervision, "CommandProcess.kill", "self.frozen = False", "pass"),),
+        only=("command frozen",) * 4 + ("member killed", "member killed")),
+    Mutant("a guard that was thawed late does not look at its clock", "thawed late, it is killed at once", (
+        Patch(supervision, "Guard.look", "if now >= self.kill_at:", "if now >= self.kill_at and not command.late:"),
+        Patch(supervision, "Guard._look_again", "min(self.kill_at, ",
+              "min(FOREVER if self.command and self.command.late else self.kill_at, ")),
+        only=("host frozen",) * 4 + ("stubborn commands",) * 2,
+        without=(Patch(rules, "_end_of_trust", "now < state.trusted_until or", "True or"),)),
+    # ---- waiting ----
+    Mutant("an heir waits 0.6 ttl", "a silent leader has its whole lease", (
+        Patch(line, "turn_at", "state.watch_since + ttl_s", "state.watch_since + 0.6 * ttl_s"),)),
+    Mutant("an heir waits its own ttl, not the record's", "a silent leader has its whole lease", (
+        Patch(line, "turn_at", "state.watch_since + ttl_s", "state.watch_since + timings.ttl_s"),),
+        only=("member frozen", "host frozen", "all cut", "both killed")),
+    Mutant("a renewal that is seen does not restart the wait", "a silent leader has its whole lease", (
+        Patch(rules, "_answered", "state.watch_since if same and unbroken", "state.watch_since if unbroken"),)),
+    Mutant("a failed read does not restart the wait", "after an outage the leader has its chance first", (
+        Patch(rules, "_not_answered", "watch_since=None, ", ""),), only=("lossy link", "both killed", *OUTAGES)),
+    Mutant("a gap in the own reading does not restart the wait", "after an outage the leader has its chance first", (
+        Patch(rules, "_answered", "now - state.read_at <= timings.fresh_s", "True"),), only=("member frozen", "both killed")),
+    # ---- releasing and taking ----
+    Mutant("the record is released before the command is gone", "release only when gone", (
+        Patch(talk, "wish", "if state.command is Command.NONE and (ending", "if (ending"),
+        Patch(talk, "_release", "    assert state.command is Command.NONE,", "    assert True,"))),
+    Mutant("a member takes charge while its own last command lives", "take only when the own command is gone", (
+        Patch(talk, "wish", "if state.known and state.command is Command.NONE:", "if state.known:"),),
+        without=(Patch(line, "is_ready", "and state.stop is None", ""),),
+        only=("backup restored",) * 6 + ("asked to stop", "stubborn commands") * 3),
+    Mutant("a swap does not ask for the version", "legal records", (
+        Patch(register, "SimStore.exchange", "swapped = swap.expected ==", "swapped = bool(swap) or swap.expected =="),)),
+    Mutant("a deposed leader does not kill", "a deposed leader kills at once", (
+        Patch(rules, "_outcome", "replace(state, command=Command.STOPPING), (KillCommand(),)",
+              "replace(state, command=Command.STOPPING), ()"),), only=RESTORED),
+    Mutant("the guard says gone before it is proved", GONE_TOO_SOON, (
+        Patch(supervision, "CommandProcess.kill", "self.dying = True",
+              "self.dying = True; self.guard.reap(self, -9, because)"),)),
+    Mutant("a guard that was thawed late says gone before it is proved", GONE_TOO_SOON, (
+        Patch(supervision, "CommandProcess.kill", "self.dying = True",
+              "self.dying = True; self.late and self.guard.reap(self, -9, because)"),),
+        only=("host frozen",) * 4 + ("asked to stop",) * 2),
+    Mutant("the will is carried out without proof", "release only when gone", (
+        Patch(supervision, "Guard.end_of_file", "self.orphaned = True",
+              "self.orphaned = True; self.member.world.network.will(self.member, self.will_term or 0)"),),
+        only=("member killed", "member killed", "stubborn commands")),
+    Mutant("a guard does not kill when its member is gone", "never an orphan", (
+        Patch(supervision, "Guard.end_of_file", 'self.command.kill("the member is gone")', "pass"),), only=("member killed",)),
+    Mutant("the guard's deadline is ignored", "dead by the end of trust", NO_DEADLINE, only=STUBBORN),
+    Mutant("a guard starts a command whose lease is over", "dead by the end of trust", (
+        Patch(supervision, "Guard._start", "if now >= act.term_at:", "if False:"),),
+        only=("command exits", "command exits"), prepare=_frozen_starts),
+    # ---- terms ----
+    Mutant("a record from a restored backup gives the right to lead", "a silent leader has its whole lease", (
+        Patch(talk, "names_me", " and record.term >= state.highest_term", ""),), only=RESTORED),
+    Mutant("a new term is one more than the record's, not than any seen", "terms only grow", (
+        Patch(talk, "_take", "max(state.highest_term, record.term if record else 0) + 1", "(record.term if record else 0) + 1"),),
+        only=RESTORED),
+    Mutant("a leader renews whatever term names it", "terms only grow", (
+        Patch(talk, "holds", " and record.term == state.term", ""),), only=RESTORED),
+    # ---- the line and orders ----
+    Mutant("paused is ignored by heirs", "paused: nobody changes place", (
+        Patch(line, "turn_at", "(record is not None and record.paused)", "False"),)),
+    Mutant("paused is ignored by a leader with an order to switch over", "paused: nobody changes place", (
+        Patch(rules, "_obey", "if state.stop is not None or record.paused:", "if state.stop is not None:"),)),
+    Mutant("paused is ignored by a leader that has stopped for another", "paused: nobody changes place", (
+        Patch(rules, "_obey", "if record.paused and state.stop", "if False and state.stop"),),
+        only=("paused a while", "paused", "switchover to anyone", "switchover to anyone", "stubborn commands")),
+    Mutant("silence keeps its seniority", "silence loses seniority", (
+        Patch(talk, "compose", "now - state.checked_in_at > timings.ttl_s", "False"),)),
+    Mutant("everybody tries at once", ("the oldest ready takes charge", "a switchover reaches the named member"), (
+        Patch(line, "turn_at", " + order.index(state.me) * timings.turn_s", ""),), scene=scenes.quiet),
+    Mutant("the youngest goes first", "the oldest ready takes charge", (
+        Patch(line, "line", "row.seniority)", "-row.seniority)"),), scene=scenes.quiet),
+    Mutant("a named successor does not go first", "a switchover reaches the named member", (
+        Patch(line, "line", "row.id != chosen, ", ""),), scene=scenes.quiet),
+    Mutant("a leader stops when it sees somebody older", "no preemption without an order", (
+        Patch(rules, "_obey", "elif state.drained and",
+              "elif state.members and state.members[0].id != state.me and"),)),
+    Mutant("the will forgets a switchover that was ordered", "an order outlives its leader", (
+        Patch(register, "SimStore.will", "leader=None, because=because", "leader=None, because=because, switchover_to=None"),),
+        scene=scenes.order_outlives_its_leader),
+    Mutant("a command that does not work goes on", "who does not work is succeeded", (
+        Patch(rules, "_unhealthy", "if state.command is not Command.RUNNING or state.stop is not None:", "if True:"),),
+        only=("probe fails", "command frozen")),
+    Mutant("who takes charge pauses the line", "orders are an operator's", (
+        Patch(talk, "_take", "paused=_paused(state)", "paused=True"),)),
+    Mutant("who takes charge forgets that it is paused", "orders are an operator's", (
+        Patch(talk, "_take", "paused=_paused(state)", "paused=False"),), only=("paused", "paused", "paused a while", *OUTAGES)),
+    # ---- always one, soon ----
+    Mutant("nobody sees that a guard is there", "always one, soon", (
+        Patch(rules, "_learn", "guard_up=True", "guard_up=False"),)),
+    Mutant("a back-off never ends", NOBODY_STANDS, (
+        Patch(rules, "_gone", "+ back_off_s(failures, state.policy.restart_limit_s)", "+ (line.FOREVER if failures else 0.0)"),),
+        only=("command exits", "command exits", "crash loop")),
+    Mutant("who has released is never ready again", NOBODY_STANDS, (
+        Patch(rules, "_outcome", 'trusted_until=NEVER, stop=None, note=""', 'trusted_until=NEVER, note=""'),)),
+    Mutant("a place in the line that the store forgot is not asked for again", NOBODY_STANDS, (
+        Patch(talk, "compose", "(not state.joined or releasing or silent)",
+              "(state.checked_in_at == -line.FOREVER or releasing or (silent and state.joined))"),),
+        only=("backup restored",) * 3 + ("joins", "member killed", "member killed")),
+    Mutant("who was drained once is drained for ever", NOBODY_STANDS, (
+        Patch(rules, "_answered", "mine is not None and mine.drained", "mine is not None and (mine.drained or state.drained)"),),
+        only=("drained", "drained")),
+    Mutant("a leader hands over after a while", "the leader stays", (
+        Patch(rules, "_obey", "elif state.drained and",
+              "elif state.command is Command.RUNNING and now - state.command_since > 1.5 * timings.ttl_s and"),),
+        only=("switchover to nobody",) * 4),  # once somebody ordered something, a stop counts as ordered
+    Mutant("the line is read once only", "one view", (
+        Patch(rules, "_answered", "members=reading.members,", "members=state.members or reading.members,"),)),
+    # ---- limits ----
+    Mutant("a crash loop spins", "a crash loop does not spin", (
+        Patch(rules, "_gone", "+ back_off_s(failures, state.policy.restart_limit_s)", ""),), only=("crash loop", "crash loop")),
+    Mutant("an answer is followed by the next question at once", "no hot loop", (
+        Patch(rules, "_answered", "max(ask.asked_at + timings.check_in_s, now)", "now"),)),
+    Mutant("the line is asked twice within a check-in", "nearly free", (
+        Patch(rules, "_answered", "ask.asked_at + timings.check_in_s, now", "ask.asked_at + timings.check_in_s / 2, now"),)),
+    Mutant("a failed call is tried again at once", "no hot loop", (
+        Patch(rules, "_not_answered", "min(timings.check_in_s, timings.check_in_s / 4", "min(0.0, 1.0"),), only=OUTAGES),
+    Mutant("who takes charge does not say why", "explains itself", (
+        Patch(talk, "_take", "because=because,\n", "because='',\n"),)),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Programs that are started by themselves, without the package: the will's helper, and the gate of a standby."""

@@ -1,0 +1,1 @@
+"""Settings: the one table of options, and where each value comes from."""

@@ -1,0 +1,309 @@
+"""From flags, environment and ``heirflow.toml`` to settings, each with its origin.
+
+The order is flag > environment > file > default. In the file, a table ``[election.NAME]`` goes before the top level.
+Passwords stay out of every message: whatever shows a value goes through `Setting.shown`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from heirflow.config.options import BY_NAME, ENVIRONMENT_PREFIX, NOT_SETTINGS, OPTIONS
+from heirflow.election.timings import Timings, UnsafeTimings
+from heirflow.errors import ConfigError
+from heirflow.text import masked_url
+
+DEFAULT = "default"
+OF_THE_COMMAND = "the command's name"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it came from."""
+
+    name: str
+    value: Any
+    origin: str
+
+    @property
+    def shown(self) -> Any:
+        """The value as it may be shown to anybody."""
+        return masked_url(self.value) if BY_NAME[self.name].secret and self.value else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting, resolved. ``config["ttl"]`` is a value."""
+
+    settings: Mapping[str, Setting]
+    file: Path | None
+    """The heirflow.toml that was read."""
+    warnings: tuple[str, ...] = ()
+    """Sentences that a person should see once."""
+    connect_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """For the driver, beside what the URL says; only from who named the URL."""
+    schema: str | None = None
+    """Where the tables are, if not where a connection looks by itself."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.settings[name].value
+
+    @property
+    def db_url(self) -> str:
+        """Where the record lives, with its password."""
+        url: str = self["db-url"]
+        return url
+
+    @property
+    def db_url_is_default(self) -> bool:
+        """Whether nobody said where the record lives."""
+        return self.settings["db-url"].origin == DEFAULT
+
+    def placed(
+        self, url: str, origin: str, *, connect_args: Mapping[str, Any] | None = None, schema: str | None = None
+    ) -> Config:
+        """The same with another place for the record, found by who knows the command."""
+        settings = {**self.settings, "db-url": Setting("db-url", url, origin)}
+        return replace(self, settings=settings, connect_args=connect_args or {}, schema=schema)
+
+    def timings(self) -> Timings:
+        """The numbers of the election, checked. Raises `ConfigError` that shows the sum."""
+        try:
+            return Timings.of(
+                self["ttl"], check_in_s=self["check-in"], margin_s=self["margin"], stop_timeout_s=self["stop-timeout"]
+            )
+        except UnsafeTimings as error:
+            raise ConfigError(str(error)) from None
+
+
+def resolve(
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    fallback_name: str | None = None,
+    folder: Path | None = None,
+) -> Config:
+    """Settle every setting. Raises `ConfigError` with one sentence.
+
+    `flags` holds what was given on the command line, by option name, None where nothing was. `fallback_name` is the
+    election's name when nobody gave one. `folder` is where ``./heirflow.toml`` is looked for.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    env = os.environ if environment is None else environment
+    warnings: list[str] = []
+    settings: dict[str, Setting] = {}
+
+    def settle(name: str, *tables: tuple[str, Mapping[str, object]]) -> Setting:
+        option = BY_NAME[name]
+        if name in given:
+            origin, raw = f"flag {option.flag}", given[name]
+        elif option.environment in env and (env[option.environment] or option.is_switch):
+            origin, raw = f"environment {option.environment}", env[option.environment]
+        else:
+            for where, table in tables:
+                if name in table:
+                    origin, raw = where, table[name]
+                    break
+            else:
+                return Setting(name, option.default, DEFAULT)
+        return Setting(name, option.read(raw, origin), origin)
+
+    chosen = settle("config")
+    file = _find_file(chosen, env, folder or Path())
+    top, elections = _read_file(file) if file else ({}, {})
+    at_top = (f"file {file}", top)
+    name = settle("name", at_top)
+    if name.value is None and fallback_name:
+        name = Setting("name", fallback_name, OF_THE_COMMAND)
+    own = (f"file {file} [election.{name.value}]", elections.get(str(name.value), {}))
+
+    for option in OPTIONS:
+        settings[option.name] = settle(option.name, own, at_top)
+    settings["config"], settings["name"] = chosen, name
+    settings["db-url"] = _settle_url(settings, env, warnings)
+    if settings["host"].value is None:
+        settings["host"] = Setting("host", socket.gethostname() or "localhost", DEFAULT)
+    if settings["run-dir"].value is None:
+        settings["run-dir"] = Setting("run-dir", str(default_run_dir(env)), DEFAULT)
+
+    warnings += _file_warnings(file, top, elections)
+    for variable in _strange_variables(env):
+        close = nearest(variable, [option.environment for option in OPTIONS])
+        warnings.append(f"{variable} is not a setting of HeirFlow{f'; did you mean {close}?' if close else ''}")
+    return Config(settings, file, tuple(warnings))
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The one of `words` that was probably meant."""
+    import difflib  # only where somebody mistyped
+
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def default_run_dir(env: Mapping[str, str]) -> Path:
+    """A folder of this user alone, gone after a restart of the machine."""
+    runtime = env.get("XDG_RUNTIME_DIR", "")
+    if runtime and Path(runtime).is_dir():
+        return Path(runtime) / "heirflow"
+    import tempfile  # slow to import, and seldom needed
+
+    return Path(tempfile.gettempdir()) / f"heirflow-{os.getuid()}"
+
+
+def default_url(env: Mapping[str, str]) -> str:
+    """An SQLite file in this user's state folder."""
+    state = env.get("XDG_STATE_HOME", "")
+    folder = Path(state) if state.startswith("/") else _home(env) / ".local" / "state"
+    return f"sqlite:///{folder / 'heirflow' / 'heirflow.db'}"
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    try:
+        return Path(env["HOME"]) if env.get("HOME") else Path.home()
+    except RuntimeError:
+        return Path("/")
+
+
+def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | None:
+    if chosen.value is not None:
+        file = _expanded(chosen)
+        try:
+            if file.is_file():
+                return file
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror} ({chosen.origin})") from None
+        raise ConfigError(f"there is no configuration file {file} ({chosen.origin})")
+    config_home = env.get("XDG_CONFIG_HOME", "")
+    own = Path(config_home) if config_home.startswith("/") else _home(env) / ".config"
+    for place in (folder, own / "heirflow", Path("/etc/heirflow")):
+        file = place / "heirflow.toml"
+        try:
+            if file.is_file():
+                return file
+        except OSError:  # a folder that we may not look into holds nothing for us
+            continue
+    return None
+
+
+def _expanded(setting: Setting) -> Path:
+    """The path that a setting names, with ``~`` for a home."""
+    try:
+        return Path(setting.value).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{setting.value}: {error} ({setting.origin})") from None
+
+
+def _read_file(file: Path) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        data = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    elections = data.pop("election", {})
+    if not isinstance(elections, dict) or not all(isinstance(table, dict) for table in elections.values()):
+        raise ConfigError(f"{file}: election must be tables like [election.airflow-scheduler]")
+    known = [option.name for option in OPTIONS if option.in_file]
+    top = _known_keys(data, [*known, "election"], f"{file}")
+    tables = {
+        name: _known_keys(table, [key for key in known if key != "name"], f"{file} [election.{name}]")
+        for name, table in elections.items()
+    }
+    return top, tables
+
+
+def _known_keys(table: Mapping[str, object], known: list[str], where: str) -> dict[str, object]:
+    result = {}
+    for key, value in table.items():
+        name = key.replace("_", "-")
+        if name not in known:
+            close = nearest(name, known)
+            raise ConfigError(f"{where}: there is no setting {key!r}{f'; did you mean {close!r}?' if close else ''}")
+        result[name] = value
+    return result
+
+
+_RANKS = ("flag", "environment", "file")
+
+
+def _rank(setting: Setting) -> int:
+    """Lower goes first. A table [election.…] goes before the top level of the same file."""
+    word = setting.origin.split(" ", 1)[0]
+    if word not in _RANKS:
+        return 10
+    return 2 * _RANKS.index(word) + int(word == "file" and not setting.origin.endswith("]"))
+
+
+def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warnings: list[str]) -> Setting:
+    """The URL itself, or what stands in the file that holds it; whichever was given closer to the command."""
+    direct, by_file = settings["db-url"], settings["db-url-file"]
+    if direct.value is None and by_file.value is None:
+        return Setting("db-url", default_url(env), DEFAULT)
+    if direct.value is not None and by_file.value is not None and _rank(direct) == _rank(by_file):
+        raise ConfigError(f"both db-url and db-url-file are given ({direct.origin}, {by_file.origin}); give one")
+    if _rank(direct) < _rank(by_file):
+        setting = direct
+        if direct.origin.startswith("flag") and masked_url(direct.value) != direct.value:
+            warnings.append(
+                "the password in --db-url can be read by everybody with ps; use --db-url-file or HEIRFLOW_DB_URL"
+            )
+    else:
+        file = _expanded(by_file)
+        setting = Setting("db-url", _read_url(file, by_file.origin), f"{by_file.origin}: {file}")
+        if others_may_read(file):
+            warnings.append(f"others may read {file}, which holds the URL of the database; chmod 600 {file}")
+    if "://" not in setting.value:
+        raise ConfigError(f"db-url must be a URL like postgresql://user@host/database ({setting.origin})")
+    return setting
+
+
+def _read_url(file: Path, origin: str) -> str:
+    try:
+        text = file.read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror} ({origin})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not UTF-8 text ({origin})") from None
+    if not text or len(text.splitlines()) != 1:
+        raise ConfigError(f"{file} must hold one line, the URL of the database ({origin})")
+    return text
+
+
+def others_may_read(file: Path) -> bool:
+    """Whether anybody but its owner may do something with this file."""
+    try:
+        return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
+    except OSError:
+        return False
+
+
+def _file_warnings(
+    file: Path | None, top: Mapping[str, object], elections: Mapping[str, Mapping[str, object]]
+) -> list[str]:
+    urls = [table["db-url"] for table in (top, *elections.values()) if isinstance(table.get("db-url"), str)]
+    if file and any(masked_url(str(url)) != url for url in urls) and others_may_read(file):
+        return [f"others may read {file}, which holds a password; chmod 600 {file}"]
+    return []
+
+
+def _strange_variables(env: Mapping[str, str]) -> list[str]:
+    known = {option.environment for option in OPTIONS} | NOT_SETTINGS
+    return sorted(
+        name
+        for name in env
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known and not name.startswith("HEIRFLOW_TEST_")
+    )

@@ -1,0 +1,400 @@
+"""The member's side of the guard: never blocks, has no thread, and kills everything itself when the guard cannot.
+
+What can go wrong with the guard, and what becomes of the command:
+
+* the guard or its backstop is killed: the other one kills the tree; after `GRACE_S` the member does it as well;
+* both are killed: the member, a subreaper too, inherits what is left and kills it at once;
+* the guard is frozen: it does not answer pings; after `guard_limit_s` the member kills everything, guard included;
+* the guard is frozen just as the lease runs out: at ``kill_at`` the member strikes too.
+
+In each case `Gone` (when a command was running) and then `Lost` come out of `poll`, and not before nothing is left below
+this process except `spare`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from heirflow.clock import Clock, boottime
+from heirflow.errors import HeirflowError
+from heirflow.guard import processes
+from heirflow.member.guard_events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
+
+SPARING = threading.Lock()
+"""Held by a thread that starts a child to be spared, until the child is in `Guard.spare`: no sweep may come in between."""
+GRACE_S = 1.0
+"""How long the surviving half of a broken guard has to clean up before the member does it."""
+CLOSE_LIMIT_S = 5.0
+HELLO_LIMIT_S = 5.0
+"""How long a new guard may take to say its first word: a busy host starts programs slowly."""
+STANDING_LIMIT_S = 300.0
+"""From a standby's start to its gate: imports on a busy host take a minute, hung ones for ever."""
+SOON_S = 0.005
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""The whole environment of guard and helper: whatever else the member knows, such as a password, is not theirs."""
+FOR_DRIVERS = ("PG", "MYSQL", "MARIADB", "SSL_", "KRB5")
+"""What database libraries read from the environment; handed to the helper in the payload, never in its environment."""
+
+
+class Guard:
+    """One guard process with its backstop, for one command after another."""
+
+    def __init__(
+        self,
+        *,
+        argv: Sequence[str],
+        cwd: str,
+        guard_limit_s: float,
+        strike_after_s: float | None = None,
+        clock: Clock = boottime,
+        name: str = "",
+        use_cgroup: bool = True,
+    ) -> None:
+        """`strike_after_s`: how long after its deadline a silent guard is struck, which must lie inside the trust; None: as
+        fits a `guard_limit_s` that came from a ttl. `name` is for people who read `ps`. `clock` must count as `boottime` does:
+        the guard reads the same one.
+        """
+        self.argv, self.cwd, self.name = list(argv), cwd, name
+        self.guard_limit_s, self.clock, self.use_cgroup = guard_limit_s, clock, use_cgroup
+        self.standing_limit_s = STANDING_LIMIT_S
+        self.spare: set[int] = set()
+        """Children of this process that are not the guard's and must not be killed or reaped here (hooks, other guards)."""
+        self.collects = False
+        """Whether every dead child of this process but `spare` is collected, whoever made it: what a hook left behind, and
+        as PID 1 anything."""
+        self.pid = 0
+        self.backstop_pid = 0
+        self.running = False
+        """From `start` until `Gone`."""
+        self.waiting = False
+        """From `standby` until `start` or `StandbyGone`."""
+        self._standby_env: dict[str, str] = {}
+        self._stand_by, self._overdue = float("inf"), ""  # when a standby is given up that is not at its gate
+        self._serial = 0
+        """Number of the last `start` or `standby`, which "gone" repeats: one that crossed our next order is not about it."""
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._inbox = self._outbox = b""
+        self._broken = ""  # why, once the guard cannot be used any more
+        self._broken_at = self._struck_at = 0.0
+        self._kill_at = float("inf")
+        self._struck_late = False
+        self._ping_s = min(0.5, guard_limit_s / 4)
+        self._strike_after_s = self._ping_s / 4 if strike_after_s is None else strike_after_s
+        self._pinged_at = self._polled_at = self._silent_s = 0.0
+        self._asked = self._answered = 0
+        self._clean = 0  # sweeps in a row that found nothing
+
+    def spawn(self) -> None:
+        """Start guard and backstop. This process becomes a child subreaper. Raises `HeirflowError`."""
+        processes.become_subreaper()
+        ours, theirs = socket.socketpair()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # until it ignores them itself
+        try:
+            self._process = subprocess.Popen(
+                [*_alone("guard/guard.py"), str(theirs.fileno()), "cgroup" if self.use_cgroup else "plain", self.name],
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={name: os.environ[name] for name in KEPT if name in os.environ},
+            )
+        except OSError as error:
+            ours.close()
+            raise HeirflowError(f"the guard could not be started: {error.strerror or error}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+        ours.setblocking(False)
+        self._socket = ours
+        self.backstop_pid, self.pid = self._process.pid, 0
+        self._inbox = self._outbox = b""
+        self._broken, self._clean, self._struck_at = "", 0, 0.0
+        self.running = self.waiting = False
+        self._asked = self._answered = 0
+        self._polled_at = self.clock()
+
+    def fileno(self) -> int:
+        """The socket, to be watched for reading; -1 once the guard is lost or closed."""
+        return self._socket.fileno() if self._socket else -1
+
+    # orders; none of them blocks or fails: what a dead guard cannot do, `poll` tells
+
+    def standby(self, *, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Run this program up to its gate; `start` then opens it. It is told by `Standing`, or `StandbyGone`."""
+        self._serial += 1
+        self.waiting, self._standby_env = True, dict(env)
+        self._stand_by, self._overdue = self.clock() + self.standing_limit_s, ""
+        self._say("standby", **self._program(argv, env))
+
+    def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
+        """Run the command now, or open the gate of the standby.
+
+        TERM at `term_at` and SIGKILL of the tree at `kill_at` (CLOCK_BOOTTIME) unless extended.
+        """
+        if self.running:
+            raise AssertionError("the command of this guard is still running")
+        self.running, self._struck_late = True, False
+        self._kill_at = kill_at
+        self._silent_s = 0.0
+        if self.waiting:
+            self.waiting = False
+            new = {name: value for name, value in env.items() if self._standby_env.get(name) != value}
+            self._say("open", env=new, term_at=term_at, kill_at=kill_at, n=self._serial)
+        else:
+            self._serial += 1
+            self._say("start", **self._program(self.argv, env), term_at=term_at, kill_at=kill_at)
+        self._ping(self.clock())
+
+    def _program(self, argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "argv": [_plain(word) for word in argv],
+            "env": {_plain(key): _plain(value) for key, value in env.items()},
+            "cwd": _plain(str(Path(self.cwd).absolute())),
+            "n": self._serial,
+        }
+
+    def lease(self, *, term_at: float, kill_at: float) -> None:
+        """Extend the deadline; an earlier one than before is ignored."""
+        self._kill_at = max(self._kill_at, kill_at)
+        self._say("lease", term_at=term_at, kill_at=kill_at)
+
+    def stop(self, *, grace_s: float, again_s: float | None = None) -> None:
+        """TERM now, once more after `again_s`, SIGKILL of the tree after `grace_s`."""
+        self._say("stop", grace_s=grace_s, again_s=again_s)
+
+    def kill(self) -> None:
+        """SIGKILL the whole tree now."""
+        self._say("kill")
+
+    def signal(self, number: int) -> None:
+        """Forward a signal to the command's main process."""
+        self._say("signal", n=int(number))
+
+    def will(self, payload: dict[str, Any] | None) -> None:
+        """What to do at the database if this process dies (the fields of `stores.base.Will`); None: nothing."""
+        if payload is not None:
+            environment = {name: value for name, value in os.environ.items() if name.startswith(FOR_DRIVERS)}
+            payload = {"sys_path": [entry for entry in sys.path if entry], "environment": environment, **payload}
+        self._say("will", payload=payload, argv=_alone("alone/will_helper.py"))
+
+    # news
+
+    def poll(self, now: float) -> list[GuardEvent]:
+        """What has happened since the last call. Never blocks. `now` is the clock's time."""
+        events: list[GuardEvent] = []
+        if self._process is None:
+            return events
+        self._read(events)
+        self._reap()
+        if not self._broken:
+            self._flush()
+            self._look_for_frost(now)
+            if self.waiting and now >= self._stand_by:
+                self._stand_by, self._overdue = float("inf"), f"not at its gate within {self.standing_limit_s:g} s"
+                self.standing_limit_s = min(3600.0, 2 * self.standing_limit_s)  # hung or slow: that cannot be told
+                self.kill()
+        if self._broken:
+            self._sweep(now, events)
+        self._polled_at = now
+        return events
+
+    def wake_at(self) -> float:
+        """When `poll` wants to be called again, at the latest; infinity when only news can wake it."""
+        if self._process is None:
+            return float("inf")
+        if self._broken:
+            return self._polled_at + SOON_S
+        moments = [self._stand_by if self.waiting else float("inf")]
+        if self._outbox:
+            moments.append(self._polled_at + SOON_S)
+        if self.running:
+            moments.append(self._pinged_at + self._ping_s)
+            if not self._struck_late:
+                moments.append(self._kill_at + self._strike_after_s)
+        return min(moments)
+
+    def close(self) -> None:
+        """End guard and command, without the will. Waits a limited time, then kills. Nothing is left afterwards."""
+        self._say("bye")
+        limit = self.clock() + CLOSE_LIMIT_S
+        with selectors.DefaultSelector() as selector:
+            watched = self.fileno()
+            if watched >= 0:
+                selector.register(watched, selectors.EVENT_READ)
+            while self._process is not None:
+                now = self.clock()
+                if now > limit and not self._broken:
+                    self._break("its guard did not end in time", now, strike=True)
+                self.poll(now)
+                if self._process is not None:
+                    if self._socket is None and watched >= 0:
+                        selector.unregister(watched)
+                        watched = -1
+                    selector.select(min(0.1, SOON_S if self._broken else 0.1))
+
+    # inside
+
+    def _say(self, what: str, **fields: Any) -> None:
+        if self._socket is not None:
+            self._outbox += json.dumps({"what": what, **fields}).encode() + b"\n"
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._outbox and self._socket is not None:
+                self._outbox = self._outbox[self._socket.send(self._outbox) :]
+        except OSError:  # full: it is slow or frozen, and the pings tell; broken: reading tells
+            pass
+
+    def _read(self, events: list[GuardEvent]) -> None:
+        ended = False
+        try:
+            while self._socket is not None:
+                data = self._socket.recv(65536)
+                if not data:
+                    ended = True
+                    break
+                self._inbox += data
+        except BlockingIOError:
+            pass
+        except OSError:
+            ended = True
+        *lines, self._inbox = self._inbox.split(b"\n")
+        for line in lines:
+            self._hear(json.loads(line), events)
+        if ended:
+            self._break("its guard was killed", self.clock())
+            self._hang_up()
+
+    def _hear(self, message: dict[str, Any], events: list[GuardEvent]) -> None:
+        what = message["what"]
+        if what == "hello":
+            self.pid = message["pid"]
+        elif what == "pong":
+            self._answered = message["n"]
+            if self._answered == self._asked:
+                self._silent_s = 0.0
+        elif what == "started":
+            events.append(Started(message["pid"]))
+        elif what == "ending":
+            events.append(Ending(message["because"]))
+        elif what == "stuck":
+            events.append(Stuck(tuple(message["pids"])))
+        elif what == "standing" and self.waiting:
+            self._stand_by = float("inf")
+            events.append(Standing(message["pid"]))
+        elif what == "note":
+            events.append(Note(message["text"]))
+        elif what == "gone" and message["n"] == self._serial:
+            if self.running:
+                because = self._broken or message["because"]
+                # Killed because one of ours had died: the status then says nothing about the command.
+                status = None if because.startswith(("its guard", "its backstop")) else message["status"]
+                events.append(Gone(status, because, message["took_s"]))
+            elif self.waiting:
+                events.append(StandbyGone(message["status"], self._overdue or message["because"]))
+            self.running = self.waiting = False
+
+    def _reap(self) -> None:
+        """Collect the backstop when it is dead, and orphans once they can have come to us. Never a spared child."""
+        self._collect({self.backstop_pid} - {0})
+        if (self._broken or self.collects) and SPARING.acquire(blocking=False):  # otherwise the next time
+            try:
+                self._collect(set(self._children()))
+            finally:
+                SPARING.release()
+
+    def _collect(self, pids: set[int]) -> None:
+        for pid in pids:
+            try:
+                reaped, raw = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                reaped, raw = pid, 0
+            if reaped and pid == self.backstop_pid:
+                self.backstop_pid = 0
+                if self._process is not None:
+                    self._process.returncode = os.waitstatus_to_exitcode(raw)
+                self._say("bye")  # its guard kills what is left and ends; we are alive, so no will
+                self._break("its backstop was killed", self.clock())
+
+    def _ping(self, now: float) -> None:
+        self._asked += 1
+        self._pinged_at = now
+        self._say("ping", n=self._asked)
+
+    def _look_for_frost(self, now: float) -> None:
+        """A guard that owes an answer for `guard_limit_s` of *our own* waking time is frozen.
+
+        Time in which this process did not run counts as one ping at most, so that after a freeze of both the guard can
+        answer first.
+        """
+        if not self.running:
+            return
+        if self._answered != self._asked:
+            self._silent_s += min(max(0.0, now - self._polled_at), self._ping_s)
+            if self._silent_s >= (self.guard_limit_s if self.pid else max(HELLO_LIMIT_S, self.guard_limit_s)):
+                self._break(f"its guard was frozen for {self._silent_s:.1f} s", now, strike=True)
+        elif now >= self._pinged_at + self._ping_s:
+            self._ping(now)
+        if now >= self._kill_at + self._strike_after_s and not self._struck_late:
+            self._struck_late = (
+                True  # the guard should have said gone by now: strike as well, and leave the proof to it
+            )
+            if self.pid:
+                processes.strike(self.pid, thorough=not processes.QUICK)
+            else:
+                self._break("its guard never said hello", now, strike=True)
+
+    def _break(self, because: str, now: float, *, strike: bool = False) -> None:
+        if not self._broken:
+            self._broken, self._broken_at = because, now
+        if strike:
+            self._broken_at = now - GRACE_S
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _sweep(self, now: float, events: list[GuardEvent]) -> None:
+        """Wait for the surviving half to clean up, then kill; end when nothing is left below us but `spare`."""
+        me = os.getpid()
+        with SPARING:
+            # With both dead there is no surviving half: what they ran would go on, and be nobody's if we died meanwhile.
+            if now >= self._broken_at + GRACE_S or (self._socket is None and self.backstop_pid == 0):
+                self._struck_at = self._struck_at or time.monotonic()
+                processes.strike(me, self.spare)
+                self._collect(set(self._children()))
+            left = self._children() or processes.descendants(me, self.spare, thorough=True)
+        self._clean = 0 if left else self._clean + 1
+        if self._clean < 2:  # twice: a list of processes that is read while they fork may miss one
+            return
+        self._hang_up()
+        self._process = None
+        if self.running:
+            self.running = False
+            events.append(Gone(None, self._broken, max(0.0, now - self._broken_at)))
+        events.append(Lost(self._broken))
+
+    def _children(self) -> list[int]:
+        return [pid for pid in processes.children(os.getpid()) if pid not in self.spare]
+
+
+def _plain(text: str) -> str:
+    """Any bytes as text that JSON carries unchanged: one character per byte."""
+    return os.fsencode(text).decode("latin-1")
+
+
+def _alone(name: str) -> list[str]:
+    """How to run one of our files without the environment, the working directory and the installed packages."""
+    return [sys.executable, "-I", "-S", "-E", str(Path(__file__).parents[1] / name)]

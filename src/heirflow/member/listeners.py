@@ -1,0 +1,159 @@
+"""Who hears of a member's changes beside its journal: the service manager, and the programs of ``--on-promote`` and its like.
+
+The member shows its state after every turn of its loop; a herald compares it with what it told last and never makes the loop
+wait.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from heirflow.clock import boottime
+from heirflow.election.line import FOREVER
+from heirflow.election.state import NEVER, Command, State
+from heirflow.member.journal import Journal
+from heirflow.member.shell import run_aside
+from heirflow.text import printable
+
+HOOK_LIMIT_S = 30.0
+
+
+class Herald(Protocol):
+    """One listener. Its methods are called from the member's loop."""
+
+    def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """The state after a turn of the loop; `facts` works out what `standing.facts_about` says of it."""
+
+    def wake_at(self) -> float:
+        """When the loop must turn again for this one's sake, on `boottime`; infinite when it need not."""
+
+    def close(self) -> None:
+        """The member has left. May wait, within a limit."""
+
+
+class ServiceManager:
+    """systemd's notifications: ready once in the line (an heir is as ready as a service gets), its place as status, and the
+    watchdog's sign of life while the loop turns.
+    """
+
+    def __init__(self, address: str, watchdog_s: float | None) -> None:
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._every_s = None if watchdog_s is None else watchdog_s / 3
+        self._alive_at = boottime()
+        self._told: tuple[object, ...] = ()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.setblocking(False)
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> ServiceManager | None:
+        """The one that started us, by its variables; None without one."""
+        address = env.get("NOTIFY_SOCKET", "")
+        if not address.startswith(("/", "@")):
+            return None
+        interval, pid = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", str(os.getpid()))
+        watched = interval.isdigit() and int(interval) > 0 and pid == str(os.getpid())
+        return cls(address, int(interval) / 1e6 if watched else None)
+
+    def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
+        seen = (
+            state.joined,
+            state.leaving,
+            state.term,
+            state.command,
+            state.record,
+            state.members,
+            state.standby_ready,
+        )
+        lines = []
+        if seen != self._told:
+            self._told = seen
+            lines.append(f"STATUS={printable(facts()['sentence'])}")
+            lines += ["READY=1"] if state.checked_in_at != NEVER else []
+            lines += ["STOPPING=1"] if state.leaving is not None else []
+        if self._every_s is not None and boottime() >= self._alive_at:
+            self._alive_at = boottime() + self._every_s
+            lines.append("WATCHDOG=1")
+        if lines:
+            with suppress(OSError):  # it is being restarted, or its queue is full: the next word says it all again
+                self._socket.sendto("\n".join(lines).encode(), self._address)
+
+    def wake_at(self) -> float:
+        return FOREVER if self._every_s is None else self._alive_at
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Hooks:
+    """Shell commands that run beside the line, one after the other, in the order of what happened.
+
+    They are told, not asked: nothing waits for them, and one that fails changes nothing. A member that is killed runs none.
+    """
+
+    def __init__(
+        self, commands: Mapping[str, str], environment: Mapping[str, str], children: set[int], journal: Journal
+    ):
+        """`commands`: by event (``promote``, ``demote``, ``leader``), and under ``event`` the one for all of them."""
+        self._commands = commands
+        self._environment = environment
+        self._children = children
+        self._journal = journal
+        self._term: int | None = None
+        self._leads: tuple[str | None, int] = (None, 0)
+        self._waiting: queue.Queue[tuple[str, str, dict[str, str]] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="heirflow-hooks", daemon=True)
+        self._thread.start()
+
+    def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
+        over = state.term != self._term or state.done  # done, and the store never heard of it: the lease runs out
+        if self._term is not None and over and state.command is Command.NONE:
+            self._tell("demote", state, self._term)
+            self._term = None
+        if self._term is None and state.term is not None and state.command is Command.RUNNING:
+            self._term = state.term
+            self._tell("promote", state, state.term)
+        record = state.record
+        if record is not None and (record.leader, record.term) != self._leads:
+            self._leads = (record.leader, record.term)
+            self._tell("leader", state, record.term)
+
+    def _tell(self, event: str, state: State, term: int) -> None:
+        record = state.record
+        extra = {
+            **self._environment,
+            "HEIRFLOW_EVENT": event,
+            "HEIRFLOW_TERM": str(term),
+            "HEIRFLOW_LEADER": ((record.leader if record else None) or "").replace("\0", ""),
+            "HEIRFLOW_BECAUSE": (record.because if record else "").replace("\0", ""),
+        }
+        for name in (event, "event"):
+            if text := self._commands.get(name):
+                self._waiting.put((f"--on-{name}", text, extra))
+
+    def wake_at(self) -> float:
+        return FOREVER
+
+    def close(self) -> None:
+        self._waiting.put(None)
+        self._thread.join(HOOK_LIMIT_S)
+
+    def _run(self) -> None:
+        while (job := self._waiting.get()) is not None:
+            flag, text, extra = job
+            try:
+                code = run_aside(text, self._children, HOOK_LIMIT_S, extra=extra, speaks=True)
+            except subprocess.TimeoutExpired:
+                self._journal.warn(f"{flag} did not end within {HOOK_LIMIT_S:g} s and was killed")
+            except (OSError, ValueError) as error:  # ValueError: a character that cannot stand in an environment here
+                self._journal.warn(f"{flag} could not be started: {getattr(error, 'strerror', None) or error}")
+            else:
+                if code != 0:
+                    how = "was killed" if code is None else f"exited with {code}"
+                    self._journal.warn(f"{flag} {how}")

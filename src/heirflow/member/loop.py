@@ -1,0 +1,402 @@
+"""The member: the one loop in which rules, store, guard and clock meet.
+
+The loop waits in one place, on one selector: the guard's socket, the store worker's answers, signals, and whoever asks at the
+local door. It never waits on the store. After each wake-up it looks at the guard first, because what the guard says about
+the command must be known before anything is said to the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from heirflow.clock import boottime
+from heirflow.election.rules import decide, wake_at
+from heirflow.election.state import (
+    Abandon,
+    Act,
+    Answered,
+    Command,
+    CommandEnding,
+    CommandGone,
+    CommandStarted,
+    Exit,
+    ExtendLease,
+    Failed,
+    GuardDown,
+    GuardUp,
+    KillCommand,
+    News,
+    Policy,
+    Readiness,
+    Send,
+    StartCommand,
+    State,
+    StateEvent,
+    StopAsked,
+    StopCommand,
+    Tick,
+    Unhealthy,
+)
+from heirflow.election.timings import Timings, back_off_s
+from heirflow.errors import HeirflowError
+from heirflow.member import guard_events
+from heirflow.member.door import LocalDoor
+from heirflow.member.guard_events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
+from heirflow.member.health import Blind, Lookout, Stale, Unwell
+from heirflow.member.listeners import Herald
+from heirflow.member.report import amiss, facts_about, failed
+from heirflow.member.store_thread import Outcome, Worker
+from heirflow.programs.plain import command_environment
+from heirflow.stores.base import Store
+
+RESPAWN_AFTER_S = 1.0
+"""Pause before a new guard, when the one before did not last longer than this."""
+HOST_LIMIT = 39
+"""Characters of the host in a member's id: PostgreSQL keeps 63 of ``heirflow-standby/<id>``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this incarnation is."""
+
+    id: str
+    """Host and a random part: a restart is a new member. Short and plain, as database sessions are named after it."""
+    host: str
+    pid: int
+    label: str = ""
+
+    @classmethod
+    def new(cls, host: str, label: str = "") -> Identity:
+        plain = "".join(c if "!" <= c <= "~" else "-" for c in host)[:HOST_LIMIT]
+        return cls(f"{plain}-{os.urandom(3).hex()}", host, os.getpid(), label)
+
+
+class Keeper(Protocol):
+    """What keeps the command: `member.guard_link.Guard` for a program, `embed.ThreadKeeper` for a Python callable."""
+
+    def spawn(self) -> None: ...
+    def fileno(self) -> int: ...
+    def standby(self, *, argv: Sequence[str], env: Mapping[str, str]) -> None: ...
+    def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None: ...
+    def lease(self, *, term_at: float, kill_at: float) -> None: ...
+    def stop(self, *, grace_s: float, again_s: float | None = None) -> None: ...
+    def kill(self) -> None: ...
+    def signal(self, number: int) -> None: ...
+    def will(self, payload: dict[str, Any] | None) -> None: ...
+    def poll(self, now: float) -> list[GuardEvent]: ...
+    def wake_at(self) -> float: ...
+    def close(self) -> None: ...
+
+
+class Telling(Protocol):
+    """Where a member's sentences go."""
+
+    def say(self, sentence: str, **facts: Any) -> None: ...
+
+    def warn(self, sentence: str, **facts: Any) -> None: ...
+
+
+class Member:
+    """One incarnation, from joining to leaving. `run` returns its exit code."""
+
+    def __init__(
+        self,
+        *,
+        election: str,
+        identity: Identity,
+        keeper_factory: Callable[[], Keeper],
+        store_factory: Callable[[], Store],
+        timings: Timings,
+        policy: Policy,
+        journal: Telling,
+        again_s: float | None = None,
+        standby_argv: Sequence[str] | None = None,
+        door: LocalDoor | None = None,
+        lookout: Lookout | None = None,
+        heralds: Sequence[Herald] = (),
+    ) -> None:
+        """`standby_argv`: the program that waits at a gate until it is needed (a warm standby); None: started cold."""
+        self._election = election
+        self._identity = identity
+        self._keeper_factory = keeper_factory
+        self._store_factory = store_factory
+        self._timings = timings
+        self._journal = journal
+        self._again_s = again_s
+        self._standby_argv = standby_argv
+        self._standby_at: float | None = None
+        """When the next standby is started; None while there is one, or none is wanted."""
+        self._standbys_ended = 0
+        """In a row, without having stood at the gate."""
+        self._door = door
+        self._lookout = lookout or Lookout()
+        self._heralds = heralds
+        self._exit_code: int | None = None
+        self._pids: dict[str, int | None] = {"command": None, "standby": None}
+        self._state = State(
+            me=identity.id,
+            host=identity.host,
+            pid=identity.pid,
+            label=identity.label,
+            born_at=boottime(),
+            policy=policy,
+            standby_ready=standby_argv is None,
+        )
+        self._nudge_reader, self._nudge_writer = socket.socketpair()
+        self._nudge_reader.setblocking(False)
+        self._nudge_writer.setblocking(False)
+        self._stop_because: list[str] = []
+        self._signals: list[int] = []  # to be passed on
+
+    @property
+    def state(self) -> State:
+        """What this member knows now. Immutable; safe to read from any thread."""
+        return self._state
+
+    def stop(self, because: str) -> None:
+        """Ask for an orderly stop, from a signal handler or another thread. Asked twice, the command is killed."""
+        self._stop_because.append(because)
+        self._nudge()
+
+    def _nudge(self) -> None:
+        with contextlib.suppress(OSError):
+            self._nudge_writer.send(b".")
+
+    def forward(self, number: int) -> None:
+        """Pass a signal on to the command, from the loop: an order of the loop's own may be half said just now."""
+        self._signals.append(number)
+        self._nudge()
+
+    def run(self) -> int:
+        """Stay in the line until told to leave. The exit order can be read off the nesting: the command first, the store last."""
+        worker = Worker(self._store_factory, self._election)
+        will_store = self._store_factory()
+        try:
+            self._will_store = will_store
+            self._worker = worker
+            self._keeper = self._keeper_factory()
+            self._keeper.spawn()
+            self._guard_since = boottime()
+            self._lookout.begin(self._nudge)
+            try:
+                self._loop()
+            finally:
+                self._lookout.close()
+                self._keeper.close()
+        finally:
+            worker.close()
+            self._nudge_reader.close()
+            self._nudge_writer.close()
+            if self._door is not None:
+                self._door.close()
+            for herald in self._heralds:
+                herald.close()
+        assert self._exit_code is not None
+        return self._exit_code
+
+    # ---- the loop -------------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        self._guard_wanted_at: float | None = None
+        self._want_standby(boottime())
+        self._happen(GuardUp())
+        self._tend_standby()
+        while not self._state.done:
+            self._wait()
+            for event in self._look():
+                self._happen(event)
+            self._tend_standby()
+            for herald in self._heralds:
+                herald.look(self._state, self._facts)
+
+    def _wait(self) -> None:
+        now = boottime()
+        moments = [wake_at(self._state, now, self._timings)]
+        if self._standby_at is not None:
+            moments.append(self._standby_at)
+        moments.append(self._keeper.wake_at() if self._guard_wanted_at is None else self._guard_wanted_at)
+        moments += [herald.wake_at() for herald in self._heralds]
+        # The selector's clock does not count suspended time: never trust it for longer than a check-in.
+        timeout_s = min(max(0.0, min(moments) - now), self._timings.check_in_s)
+        with selectors.DefaultSelector() as selector:
+            for source in (self._nudge_reader, self._worker, self._door):
+                if source is not None:
+                    selector.register(source, selectors.EVENT_READ)
+            if self._guard_wanted_at is None and self._keeper.fileno() >= 0:
+                selector.register(self._keeper, selectors.EVENT_READ)
+            selector.select(timeout_s)
+
+    def _look(self) -> Iterator[StateEvent]:
+        """What has happened, the guard's word first; at the end always a `Tick`."""
+        yield from self._look_at_guard()
+        with contextlib.suppress(BlockingIOError):
+            self._nudge_reader.recv(4096)
+        while self._stop_because:
+            yield StopAsked(self._stop_because.pop(0))
+        while self._signals:
+            number = self._signals.pop(0)
+            if self._state.command is not Command.NONE:
+                self._keeper.signal(number)
+        for found in self._lookout.take():
+            if isinstance(found, Unwell):
+                yield Unhealthy(found.because, found.still)
+            elif isinstance(found, Blind):
+                self._journal.warn(found.because)
+            else:
+                yield from self._renew_standby(found)
+        outcomes, news = self._worker.take()
+        for outcome in outcomes:
+            for sentence in outcome.reading.told if outcome.reading is not None else ():
+                (self._journal.warn if failed(sentence) else self._journal.say)(sentence, term=self._state.term)
+            yield _event_of(outcome)
+        if news:
+            yield News()
+        if self._door is not None:
+            self._door.answer(self._facts())
+        yield Tick()
+
+    def _facts(self) -> dict[str, Any]:
+        pids = {**self._pids, "guard": getattr(self._keeper, "pid", None)}
+        return facts_about(self._election, self._state, pids, boottime(), self._timings)
+
+    def _look_at_guard(self) -> Iterator[StateEvent]:
+        now = boottime()
+        if self._guard_wanted_at is not None:
+            if now < self._guard_wanted_at:
+                return
+            self._keeper = self._keeper_factory()
+            try:
+                self._keeper.spawn()
+            except HeirflowError as error:  # no process or no memory to be had just now
+                self._journal.warn(str(error))
+                self._guard_wanted_at = now + RESPAWN_AFTER_S
+                return
+            self._guard_wanted_at, self._guard_since = None, now
+            self._want_standby(now)
+            yield GuardUp()
+        for event in self._keeper.poll(now):
+            match event:
+                case Started(pid):
+                    self._pids.update(command=pid, standby=None)
+                    self._journal.say("the command has started", pid=pid, term=self._state.term)
+                    self._lookout.command(pid)
+                    yield CommandStarted()
+                case Ending(because):
+                    yield CommandEnding(because)
+                case Stuck(pids):
+                    self._journal.warn("the command was killed and does not end; waiting for the kernel", pids=pids)
+                case Gone(status, because, _):
+                    self._pids["command"] = None
+                    self._lookout.command(None)
+                    self._want_standby(now)
+                    yield from self._ready(False)  # first: who has no standby does not start again at once
+                    yield CommandGone(status, guard_events.end_of(status, because))
+                case Standing(pid):
+                    self._pids["standby"], self._standbys_ended = pid, 0
+                    self._journal.say("the standby is warm", pid=pid)
+                    yield from self._ready(True)
+                case StandbyGone(status, because):
+                    self._pids["standby"] = None
+                    self._standbys_ended += 1
+                    wait_s = back_off_s(self._standbys_ended, 60.0)
+                    sentence = (
+                        f"the standby ended ({guard_events.end_of(status, because)}); another one in {wait_s:g} s"
+                    )
+                    (self._journal.warn if self._standbys_ended else self._journal.say)(sentence)
+                    self._want_standby(now + wait_s)
+                    yield from self._ready(False)
+                case Note(text):
+                    self._lookout.note(text)
+                    yield Readiness(self._state.standby_ready, text)
+                case Lost(because):
+                    self._keeper.close()
+                    lasted_s = now - self._guard_since
+                    self._guard_wanted_at = now + (RESPAWN_AFTER_S if lasted_s < RESPAWN_AFTER_S else 0.0)
+                    self._standby_at = self._pids["standby"] = None
+                    yield from self._ready(False)
+                    yield GuardDown(because)
+
+    def _ready(self, ready: bool) -> Iterator[StateEvent]:
+        if self._standby_argv is not None:
+            yield Readiness(ready, self._state.note)
+
+    def _renew_standby(self, found: Stale) -> Iterator[StateEvent]:
+        if self._standby_at is None and self._state.command is Command.NONE:
+            self._journal.say(f"the standby is started anew: {found.because}")
+            yield from self._ready(False)
+            if self._state.command is Command.NONE:
+                self._standbys_ended = -1  # this end is no failure
+                self._keeper.kill()
+
+    def _want_standby(self, at: float) -> None:
+        if self._standby_argv is not None and self._state.leaving is None:
+            self._standby_at = at
+
+    def _tend_standby(self) -> None:
+        """Start the standby that is due. It gets no lease: its gate opens only with one."""
+        due = self._standby_at is not None and boottime() >= self._standby_at
+        if due and self._standby_argv is not None and self._guard_wanted_at is None and self._state.leaving is None:
+            self._standby_at = None
+            self._lookout.standby()
+            self._keeper.standby(argv=self._standby_argv, env=self._environment(None))
+
+    def _happen(self, event: StateEvent) -> None:
+        before, step = self._state, decide(self._state, event, boottime(), self._timings)
+        self._state = step.state
+        tell = self._journal.warn if amiss(before, event, step.state) else self._journal.say
+        for sentence in step.because:
+            tell(sentence, term=step.state.term)
+        for act in step.acts:
+            self._do(act)
+
+    def _do(self, act: Act) -> None:
+        match act:
+            case Send(ask):
+                failed = self._worker.submit(ask.serial, ask.exchange)
+                if failed is not None:
+                    self._happen(_event_of(failed))
+            case Abandon():
+                self._worker.abandon()
+            case StartCommand(term, term_at, kill_at):
+                self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
+                # After the start, which people wait for; a member that dies in between leaves no will, only its lease.
+                self._keeper.will(self._will(term))
+            case ExtendLease(term_at, kill_at):
+                self._keeper.lease(term_at=term_at, kill_at=kill_at)
+            case StopCommand(grace_s):
+                self._keeper.stop(grace_s=grace_s, again_s=self._again_s)
+            case KillCommand():
+                self._keeper.kill()
+            case Exit(code):
+                self._exit_code = code
+
+    # ---- what others need to know -------------------------------------------------------------------------------------
+
+    def _environment(self, term: int | None) -> dict[str, str]:
+        """The command's environment; a standby's has no term yet."""
+        ours = {
+            "HEIRFLOW_ELECTION": self._election,
+            "HEIRFLOW_MEMBER": self._identity.id,
+            **({} if term is None else {"HEIRFLOW_TERM": str(term)}),
+            # Drivers built on libpq name their sessions after this, so that a later leader can tell and end them. What a
+            # standby asks before its gate opens (is the schema there?) is nobody's to end or to refuse.
+            "PGAPPNAME": f"heirflow{'-standby' if term is None else ''}/{self._identity.id}",
+        }
+        return command_environment(os.environ, ours)
+
+    def _will(self, term: int) -> dict[str, Any] | None:
+        because = f"{self._identity.id} was killed, and its guard proved that the command is gone"
+        will = self._will_store.will(self._election, self._identity.id, term, because)
+        return None if will is None else asdict(will)
+
+
+def _event_of(outcome: Outcome) -> StateEvent:
+    if outcome.reading is not None:
+        return Answered(outcome.serial, outcome.reading)
+    return Failed(outcome.serial, outcome.error, outcome.fatal_code)

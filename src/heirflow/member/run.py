@@ -1,0 +1,107 @@
+"""`heirflow run` without its command line: a member that keeps a program, told what to do by signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from heirflow.election.state import Policy
+from heirflow.election.timings import Timings
+from heirflow.errors import HeirflowError
+from heirflow.member.door import LocalDoor
+from heirflow.member.guard_link import Guard
+from heirflow.member.health import Lookout
+from heirflow.member.journal import Journal
+from heirflow.member.listeners import Herald, Hooks, ServiceManager
+from heirflow.member.loop import Identity, Member
+from heirflow.member.shell import end_all
+from heirflow.stores.base import Store
+
+FORWARDED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH")
+
+
+def run_member(
+    *,
+    election: str,
+    argv: list[str],
+    cwd: str,
+    store_factory: Callable[[], Store],
+    timings: Timings,
+    identity: Identity,
+    on_exit: str = "handover",
+    on_loss: str = "rejoin",
+    run_dir: Path | None = None,
+    journal: Journal,
+    again_s: float | None = None,
+    standby_argv: Sequence[str] | None = None,
+    start_timeout_s: float = 30.0,
+    lookout: Lookout | None = None,
+    children: set[int] | None = None,
+    hooks: Mapping[str, str] | None = None,
+) -> int:
+    """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
+
+    `argv[0]` is the path that was checked to be runnable. `cwd`: where every command is started, also when the folder has gone
+    since; then that is told. `again_s`: in an orderly stop, when to send a second SIGTERM.
+    `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
+    not the guard's, as `lookout` may start them. `hooks`: see `herald.Hooks`; its programs stand in `children` too.
+    """
+    children = set() if children is None else children
+    door = None
+    if run_dir is not None:
+        try:
+            door = LocalDoor(run_dir, election)
+        except HeirflowError as error:
+            journal.warn(f"{error}; probes will not find this member")
+
+    def guard() -> Guard:
+        made = Guard(argv=argv, cwd=cwd, guard_limit_s=timings.guard_limit_s, strike_after_s=timings.strike_after_s)
+        made.spare, made.collects = children, True
+        return made
+
+    heralds: list[Herald] = []
+    if (manager := ServiceManager.of(os.environ)) is not None:
+        heralds.append(manager)
+    if hooks:
+        names = {"HEIRFLOW_ELECTION": election, "HEIRFLOW_MEMBER": identity.id}
+        heralds.append(Hooks(hooks, names, children, journal))
+    member = Member(
+        election=election,
+        identity=identity,
+        keeper_factory=guard,
+        store_factory=store_factory,
+        timings=timings,
+        policy=Policy(
+            exit_with_command=on_exit == "exit",
+            exit_on_loss=on_loss == "exit",
+            start_timeout_s=start_timeout_s,
+        ),
+        journal=journal,
+        again_s=again_s,
+        standby_argv=standby_argv,
+        door=door,
+        lookout=lookout,
+        heralds=heralds,
+    )
+    handle_signals(member)
+    try:
+        return member.run()
+    finally:
+        end_all(children)
+
+
+def handle_signals(member: Member) -> None:
+    """SIGTERM and SIGINT mean an orderly stop; the others are passed on to the command."""
+
+    def stop(number: int, _frame: object) -> None:
+        member.stop(f"stopped by {signal.Signals(number).name}")
+
+    def forward(number: int, _frame: object) -> None:
+        member.forward(number)
+
+    for name in ("SIGTERM", "SIGINT"):
+        signal.signal(getattr(signal, name), stop)
+    for name in FORWARDED:
+        signal.signal(getattr(signal, name), forward)

@@ -1,0 +1,1 @@
+"""What HeirFlow knows of the program that it runs."""

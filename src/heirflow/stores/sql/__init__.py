@@ -1,0 +1,1 @@
+"""The register in a SQL database: SQLite, PostgreSQL, MySQL and MariaDB."""

@@ -1,0 +1,204 @@
+"""Ending, on PostgreSQL, the sessions of members that led before: a command killed too late can do harm only through these.
+
+A command's sessions are named ``heirflow/<member id>`` (its environment has PGAPPNAME). Only such a session is ever ended, and
+only when the history says that this very member led an *earlier* term of this very election. The names that are looked for
+are bound values and compared as a whole. Only in this very database: a copy of it on the same server has the same history, and
+what was deposed there may lead here.
+
+The leader's own member may have led an earlier term too. What that left behind is ended at taking charge, when no command of
+it runs: a statement of a dead command can lie in its host's kernel as long as the network is cut, and arrive when the same
+member leads again. At renewals its own sessions are left alone: they are its command's.
+
+A leader looks with every swap that it wins: at taking charge it also waits a little until they are gone, as their locks
+would stall its command. Between looks the login trigger (`fence_login`) keeps them out, where it is installed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from heirflow.election.record import What
+from heirflow.stores.base import Finding
+from heirflow.stores.sql.schema import Tables
+
+PREFIX = "heirflow/"
+NAME_LIMIT = 63
+"""Bytes of a session's name that the server keeps."""
+REST_S = 60.0
+"""After a look that failed, renewals do without for so long."""
+TELL_AGAIN_S = 60.0
+"""A member whose sessions come back again and again is told of no more often than this."""
+POOLED = "lease only: the connection goes through a pooler, where sessions cannot be told apart"
+FENCED, ENDED, LEASE_ONLY = "fenced", "sessions ended", "lease only"
+
+_SEEN = sa.text(
+    "SELECT DISTINCT a.application_name FROM pg_catalog.pg_stat_get_activity(NULL) a "
+    "JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = pg_catalog.current_database() "
+    "WHERE a.application_name LIKE 'heirflow/%' AND a.application_name <> :own"
+)
+# Whoever may not end a session must not ask for it: the error would take back the swap. So the server's own rule is asked first.
+_END = sa.text(
+    "SELECT a.pid, a.application_name, a.usename, CASE WHEN (NOT r.rolsuper OR me.rolsuper) "
+    "AND (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')) "
+    "THEN pg_catalog.pg_terminate_backend(a.pid) END AS ended "
+    "FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid "
+    "JOIN pg_catalog.pg_roles me ON me.rolname = current_user "
+    "WHERE a.application_name IN :names AND a.pid <> pg_catalog.pg_backend_pid() "
+    "AND a.datname = pg_catalog.current_database()"
+).bindparams(sa.bindparam("names", expanding=True))
+_LEFT = sa.text(
+    "SELECT count(*) FROM pg_catalog.pg_stat_get_activity(NULL) a "
+    "JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = pg_catalog.current_database() "
+    "WHERE a.pid IN :pids AND a.application_name LIKE 'heirflow/%'"
+).bindparams(sa.bindparam("pids", expanding=True))
+_LOOK_ANEW = sa.text("SELECT pg_catalog.pg_stat_clear_snapshot()")
+
+
+def session_name(member: str) -> str:
+    """What the server shows for the sessions of this member's command."""
+    return (PREFIX + member)[:NAME_LIMIT]
+
+
+class SessionFence:
+    """What one leader knows about other members' sessions. Used for one store's connection."""
+
+    def __init__(self, here: Tables) -> None:
+        v = here.event.c
+        self._led = sa.select(v.member).distinct().where(
+            v.election == sa.bindparam("p_election"),
+            v.what == What.TOOK_CHARGE.value,
+            v.term < sa.bindparam("p_term"),
+            v.member.in_(sa.bindparam("p_ids", expanding=True)),
+        )  # fmt: skip
+        self._reign: tuple[str, str, int] | None = None
+        self._strangers: set[str] = set()
+        """Members that led no earlier term than ours; they never will, as terms only grow."""
+        self._told_at: dict[str, float] = {}
+        self._rests_until = 0.0
+        """A look that failed may fail again: a renewal must not be lost to it twice in a row."""
+        self._untold: tuple[str, ...] = ()
+
+    def end(
+        self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
+    ) -> tuple[str, ...]:
+        """End them within the transaction of a swap that won; returns what is worth telling, as sentences.
+
+        `wait_s`: when taking charge, how long to wait until they are gone; nothing that fails then spoils the taking. None: at
+        a renewal, which asks one small question when there is nobody to end.
+        """
+        if self._reign != (election, leader, term):
+            self._reign, self._strangers, self._rests_until = (election, leader, term), set(), 0.0
+        untold, self._untold = self._untold, ()
+        if time.monotonic() < self._rests_until:
+            return untold
+        if wait_s is None:
+            try:
+                return untold + self._end(conn, election, leader, term, None)
+            except sa.exc.DBAPIError as error:
+                # The transaction is lost, and with it this renewal; the next one comes in time, and does without. A connection
+                # that broke says nothing about the look.
+                if not _broken(conn, error):
+                    self._untold = self._rest(error)
+                raise
+        savepoint = conn.begin_nested()
+        try:
+            told = self._end(conn, election, leader, term, wait_s)
+        except sa.exc.DBAPIError as error:
+            if _broken(conn, error):
+                raise
+            savepoint.rollback()
+            return self._rest(error)
+        savepoint.commit()
+        return told
+
+    def _rest(self, error: sa.exc.DBAPIError) -> tuple[str, ...]:
+        self._rests_until = time.monotonic() + REST_S
+        said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        return (f"{LEASE_ONLY} for {REST_S:g} s: the sessions of earlier leaders could not be seen: {said[0]}",)
+
+    def _end(
+        self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
+    ) -> tuple[str, ...]:
+        own = session_name(leader) if wait_s is None else ""
+        names = [name for (name,) in conn.execute(_SEEN, {"own": own}).all() if name not in self._strangers]
+        if not names:
+            return ()
+        ids = [name.removeprefix(PREFIX) for name in names]
+        found = conn.execute(self._led, {"p_election": election, "p_term": term, "p_ids": ids}).all()
+        deposed = sorted({member for (member,) in found} - ({leader} if wait_s is None else set()))
+        self._strangers.update({*names} - {PREFIX + member for member in deposed})
+        if not deposed:
+            return ()
+        with conn.begin_nested():
+            conn.execute(_LOOK_ANEW)
+            rows = conn.execute(_END, {"names": [PREFIX + member for member in deposed]}).all()
+        left = self._wait(conn, [row.pid for row in rows if row.ended], wait_s) if wait_s else 0
+        return self._sentences(rows, left, wait_s)
+
+    def _wait(self, conn: sa.engine.Connection, pids: Sequence[int], wait_s: float) -> int:
+        """How many are still there when all are gone or the time is up. The server's own wait looks ten times a second only."""
+        limit, left = time.monotonic() + wait_s, len(pids)
+        while left and time.monotonic() < limit:
+            time.sleep(0.002)
+            conn.execute(_LOOK_ANEW)
+            left = int(conn.execute(_LEFT, {"pids": list(pids)}).scalar_one())
+        return left
+
+    def _sentences(self, rows: Sequence[Any], left: int, wait_s: float | None) -> tuple[str, ...]:
+        told: list[str] = []
+        now = time.monotonic()
+        for member in sorted({row.application_name.removeprefix(PREFIX) for row in rows}):
+            if wait_s is None and now - self._told_at.get(member, -TELL_AGAIN_S) < TELL_AGAIN_S:
+                continue
+            self._told_at[member] = now
+            its = [row for row in rows if row.application_name == PREFIX + member]
+            if ended := sum(1 for row in its if row.ended):
+                told.append(f"ended {_sessions(ended)} of {member}, which led before")
+            if others := sorted({str(row.usename) for row in its if row.ended is None}):
+                count = sum(1 for row in its if row.ended is None)
+                told.append(
+                    f"could not end {_sessions(count)} of {member}: this role may not end those of role {', '.join(others)}"
+                )
+        if left:
+            told.append(f"{_sessions(left)} did not end within {wait_s:g} s")
+        return tuple(told)
+
+
+def _broken(conn: sa.engine.Connection, error: sa.exc.DBAPIError) -> bool:
+    return bool(conn.closed or conn.invalidated or error.connection_invalidated)
+
+
+def _sessions(count: int) -> str:
+    return f"{count} session{'' if count == 1 else 's'}"
+
+
+def fence_of(conn: sa.engine.Connection, here: Tables, *, direct: bool) -> Finding:
+    """What `heirflow doctor` and `status` say about this database. Leaves its transaction to the caller.
+
+    It is what *this* connection and role see: the members may have another role, or come through a pooler.
+    """
+    from heirflow.stores.sql.fence_login import condition
+
+    if not direct:
+        return Finding("fence", "warning", f"{POOLED}; connect directly", {"state": LEASE_ONLY})
+    role, others = conn.execute(
+        sa.text("SELECT current_user, pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')")
+    ).one()
+    whose = "every ordinary role" if others else "its own role only"
+    trigger = condition(conn, here)
+    facts = {"trigger": trigger.state, "ends_sessions_of": "every ordinary role" if others else role}
+    if trigger.state == "installed":
+        sentence = (
+            f"fenced, seen as role {role}: the login trigger refuses members that led before, and a leader "
+            f"ends their sessions in this database, of {whose}"
+        )
+        return Finding("fence", "ok", sentence, {"state": FENCED, **facts})
+    sentence = (
+        f"sessions ended, seen as role {role}: a leader ends earlier leaders' in this database, of {whose}; "
+        f"{trigger.sentence}"
+    )
+    return Finding("fence", "note", sentence, {"state": ENDED, **facts})

@@ -1,0 +1,96 @@
+"""What differs between databases, as one small object each (`sqlite`, `postgres`, `mysql`); `sql` holds all they share."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from heirflow.election.record import Exchange, Reading
+from heirflow.stores.base import Finding
+from heirflow.stores.sql.schema import Tables
+
+
+class Flavour(Protocol):
+    """One kind of database, and what is known about the connection that is open to it."""
+
+    title: str
+    """Its name for people."""
+    news_poll_s: float | None
+    roles: bool
+    """Whether there are roles here that may do some things and not others."""
+    now: sa.sql.elements.ColumnElement[float]
+    """The database's clock in SQL: seconds since 1970, going on within a transaction."""
+    notify: sa.sql.expression.Executable | None
+    """Wakes those who wait for news of the bound ``election`` when the transaction commits."""
+
+    def engine_options(self) -> dict[str, Any]:
+        """What `sqlalchemy.create_engine` is told, with ``connect_args``."""
+
+    def prepare(self, *, create: bool) -> bool:
+        """Before connecting; False: there is no such database, and `create` does not allow to make it."""
+
+    def set_up(self, conn: sa.engine.Connection) -> None:
+        """Right after connecting: make the session such that a frozen member cannot hold a lock."""
+
+    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
+        """First thing in every transaction."""
+
+    def commit(self, conn: sa.engine.Connection) -> bool:
+        """Commit; False: the server did, and cannot say that a failover of the database would not forget it."""
+
+    def patient(self, conn: sa.engine.Connection) -> None:
+        """Within the transaction that makes the tables: allow it more time than an exchange."""
+
+    def hurry(self, conn: sa.engine.Connection, limit_s: float | None) -> None:
+        """Within a transaction: let no statement run, or wait for a lock, for longer than this; None: as before."""
+
+    def try_lock(self, conn: sa.engine.Connection) -> bool:
+        """Try to be the only one that makes the tables."""
+
+    def unlock(self, conn: sa.engine.Connection) -> None:
+        """After the commit: undo `try_lock` where the end of the transaction has not."""
+
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+    ) -> tuple[str, ...]:
+        """Within the transaction of a swap that won: end what members that led before could still write. What is worth telling."""
+
+    def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        """Whether and how a member that led before is kept from writing, for people."""
+
+    def insert_if_absent(self, table: sa.Table) -> Any:
+        """An INSERT that changes no row, and breaks nothing, when the key exists."""
+
+    def fileno(self, driver: Any) -> int | None:
+        """The descriptor of the connection's socket; None where there is none."""
+
+    def interrupt(self, driver: Any) -> None:
+        """End a call that hangs, from another thread, where there is no socket to shut down."""
+
+    def stale(self) -> bool:
+        """Whether the connection must not be used again although nothing has failed yet."""
+
+    def news_fd(self, driver: Any) -> int | None:
+        """See `Store.news_fd`."""
+
+    def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:
+        """See `Store.news`."""
+
+    def saw(self, election: str, request: Exchange, reading: Reading) -> None:
+        """Remember what the member knows now, where news is told by comparing."""
+
+    def refuses(self, error: BaseException) -> bool:
+        """Whether a driver's error means that this role, or anybody here, may not do what was asked."""
+
+    def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
+        """Whether this role may make tables where ours belong; None: that could not be seen."""
+
+    def will_guard(self) -> Any | None:
+        """A condition that is always true and limits how long the will's transaction may stand open; None: not needed."""
+
+    def will_options(self, dialect: Any) -> dict[str, Any]:
+        """What else the driver must be told when a helper connects to carry out a will."""
+
+    def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
+        """Findings of `heirflow doctor` that only this kind of database has."""

@@ -1,0 +1,161 @@
+"""One connection to a database: made when it is needed, dropped at the first sign of trouble, severed from another thread."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from heirflow.errors import HeirflowError
+from heirflow.stores.base import StoreUnavailable
+from heirflow.stores.sql.flavour import Flavour
+
+HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+class Link:
+    """Used by one thread at a time, except `sever`."""
+
+    def __init__(self, url: sa.engine.URL, flavour: Flavour) -> None:
+        self.url = url
+        self.options = flavour.engine_options()
+        self.engine = sa.create_engine(
+            url,
+            future=True,
+            poolclass=NullPool,
+            pool_reset_on_return=None,
+            hide_parameters=True,
+            enable_from_linting=False,  # the one read joins on bound values, which looks like a mistake to it
+            **self.options,
+        )
+        self.dbapi: Any = self.engine.dialect.dbapi
+        """The driver's module."""
+        self.conn: sa.engine.Connection | None = None
+        self.driver: Any = None
+        """The driver's own connection."""
+        self.answer_limit_s: float | None = None
+        """When a call that hangs is severed from here; None: somebody else does."""
+        self._flavour = flavour
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()  # between `sever` and whoever replaces the connection; never held while waiting
+        self._severed = False
+
+    @property
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        """What a database or the network does."""
+        return sa.exc.SQLAlchemyError, OSError, self.dbapi.Error
+
+    @property
+    def where(self) -> str:
+        """Which database this is, for people: never the password."""
+        url, title = self.url, self._flavour.title
+        if url.drivername.startswith("sqlite"):
+            return f"{title} at {url.database}"
+        host = url.host or url.query.get("host") or url.query.get("unix_socket") or "the local socket"
+        port = "" if url.port is None else f":{url.port}"
+        return f"{title} at {host}{port}/{url.database or ''}"
+
+    def connect(self) -> sa.engine.Connection:
+        """Connect and set the session up."""
+        self._severed = False
+        try:
+            conn = self.engine.connect()
+        except self._failures:
+            raise
+        except Exception as error:  # PyMySQL's RuntimeError where it lacks `cryptography`
+            raise StoreUnavailable(self._sentence(error)) from error
+        driver = conn.connection.dbapi_connection
+        number = self._flavour.fileno(driver)
+        with self._lock:
+            self.conn, self.driver = conn, driver
+            # A descriptor of our own, so that `sever` can never hit a number that the driver has closed.
+            self._socket = None if number is None else socket.socket(fileno=os.dup(number))
+        if self._severed:
+            raise StoreUnavailable(f"{self.where} took too long to connect")
+        self._flavour.set_up(conn)
+        return conn
+
+    def usable(self) -> sa.engine.Connection | None:
+        """The connection, if there is one that has not hung up."""
+        if self.hung_up():
+            self.drop()
+        return self.conn
+
+    def hung_up(self) -> bool:
+        """Whether the connection is of no use any more, as far as that can be seen without asking."""
+        if self.conn is not None and self._flavour.stale():
+            return True
+        if self._socket is None:
+            return False
+        watch = select.poll()
+        watch.register(self._socket, HUNG_UP)
+        return bool(watch.poll(0))
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Whatever fails in here ends the connection; what the database or the network did becomes `StoreUnavailable`.
+
+        Where nobody else severs a call that hangs, the answer's own limit does.
+        """
+        limit = None
+        if self.answer_limit_s is not None:
+            limit = threading.Timer(self.answer_limit_s, self.sever)
+            limit.daemon = True
+            limit.start()
+        try:
+            yield
+        except HeirflowError:
+            self.drop()
+            raise
+        except BaseException as error:
+            self.drop()
+            if isinstance(error, self._failures):
+                cause = getattr(error, "orig", None) or error
+                if limit is not None and limit.finished.is_set():
+                    raise StoreUnavailable(f"{self.where} did not answer within {self.answer_limit_s:g} s") from cause
+                raise StoreUnavailable(self._sentence(cause)) from cause
+            raise
+        finally:
+            if limit is not None:
+                limit.cancel()
+
+    def _sentence(self, cause: BaseException) -> str:
+        said = " ".join(str(arg) for arg in cause.args if not isinstance(arg, (int, dict))).strip()
+        first = said.splitlines()[0].strip() if said else type(cause).__name__
+        if self.url.password:
+            first = first.replace(str(self.url.password), "***")
+        return f"{self.where} did not answer as it should: {first}"
+
+    def sever(self) -> None:
+        """Break the connection from another thread, so that a call that hangs there ends. Never raises."""
+        with self._lock:
+            self._severed = True
+            with suppress(Exception):
+                if self._socket is not None:
+                    self._socket.shutdown(socket.SHUT_RDWR)
+                elif self.driver is not None:
+                    self._flavour.interrupt(self.driver)
+
+    def drop(self, *, politely: bool = False) -> None:
+        """Forget the connection without waiting for the server, which might hang; politely: with the driver's word of farewell."""
+        with self._lock:
+            conn, link, self.conn, self.driver, self._socket = self.conn, self._socket, None, None, None
+        if conn is not None and politely:
+            with suppress(Exception):
+                conn.close()
+        if link is not None:
+            with suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
+            link.close()
+        if conn is not None:
+            with suppress(Exception):
+                conn.invalidate()
+            with suppress(Exception):
+                conn.close()

@@ -1,0 +1,142 @@
+"""MySQL and MariaDB. There is no news here: members look at every check-in.
+
+A frozen member must not keep the record's row. MariaDB ends a transaction that stands idle; MySQL can only end a session
+that does, so there an idle session ends after a few check-ins, and the store connects again without anybody noticing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from heirflow.election.record import Exchange, Reading
+from heirflow.stores.base import Finding
+from heirflow.stores.sql.schema import Tables
+
+NO_RIGHT = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3261}
+"""Errors for: no access to the database, command denied (table, column), privilege needed, read-only server (four kinds)."""
+
+LEASE_ONLY = "lease only: this database cannot tell the sessions of one member's command from those of another"
+"""A client names itself in connection attributes, but no driver takes them from the environment, so a command's cannot be named."""
+
+
+class Mysql:
+    """The `Flavour` of MySQL and MariaDB, with PyMySQL or mysqlclient."""
+
+    title = "MySQL"
+    news_poll_s: float | None = None
+    roles = True
+    # UNIX_TIMESTAMP() would go through the session's time zone, and back by an hour every autumn.
+    now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
+        "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) / 1000000.0)", sa.Float(53)
+    )
+    notify: sa.sql.expression.Executable | None = None
+
+    def __init__(self, url: sa.engine.URL, *, call_limit_s: float, connect_args: dict[str, Any]) -> None:
+        self._pymysql = url.get_driver_name() == "pymysql"
+        self._limit_s = call_limit_s
+        # PyMySQL takes fractions of seconds, mysqlclient does not.
+        limit = call_limit_s if self._pymysql else max(1, math.ceil(call_limit_s))
+        wanted = {"connect_timeout": limit, "read_timeout": limit, "write_timeout": limit}
+        # The character set is ours to choose: labels may hold anything.
+        self._connect_args = {
+            **{key: value for key, value in wanted.items() if key not in url.query},
+            **connect_args,
+            "charset": "utf8mb4",
+        }
+
+    def engine_options(self) -> dict[str, Any]:
+        return {"connect_args": self._connect_args, "isolation_level": "READ COMMITTED"}
+
+    def prepare(self, *, create: bool) -> bool:
+        return True
+
+    def set_up(self, conn: sa.engine.Connection) -> None:
+        settings = ["innodb_lock_wait_timeout = 1", self._idle_limit(conn.dialect)]
+        if getattr(conn.dialect, "is_mariadb", False):
+            self.title = "MariaDB"
+            settings.append(f"max_statement_time = {0.8 * self._limit_s:.3f}")
+        conn.exec_driver_sql("SET SESSION " + ", ".join(settings))
+        conn.commit()
+
+    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
+        pass  # the driver begins with the first statement
+
+    def commit(self, conn: sa.engine.Connection) -> bool:
+        conn.commit()
+        return True
+
+    def patient(self, conn: sa.engine.Connection) -> None:
+        pass
+
+    def hurry(self, conn: sa.engine.Connection, limit_s: float | None) -> None:
+        # MySQL itself has no such limit; there a wait for a lock ends after the second that `set_up` has set.
+        if getattr(conn.dialect, "is_mariadb", False):
+            conn.exec_driver_sql(f"SET SESSION max_statement_time = {limit_s or 0.8 * self._limit_s:.3f}")
+
+    def try_lock(self, conn: sa.engine.Connection) -> bool:
+        return conn.execute(sa.select(sa.func.get_lock("heirflow tables", 0))).scalar() == 1
+
+    def unlock(self, conn: sa.engine.Connection) -> None:
+        conn.execute(sa.select(sa.func.release_lock("heirflow tables")))
+
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+    ) -> tuple[str, ...]:
+        return ()
+
+    def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        return Finding("fence", "note", LEASE_ONLY, {"state": "lease only"})
+
+    def insert_if_absent(self, table: sa.Table) -> Any:
+        return mysql.insert(table).inline().prefix_with("IGNORE")
+
+    def fileno(self, driver: Any) -> int | None:
+        link = getattr(driver, "_sock", None) if self._pymysql else driver
+        fileno = getattr(link, "fileno", None)
+        return None if fileno is None else int(fileno())
+
+    def interrupt(self, driver: Any) -> None:
+        pass
+
+    def stale(self) -> bool:
+        return False
+
+    def news_fd(self, driver: Any) -> int | None:
+        return None
+
+    def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:
+        return False
+
+    def saw(self, election: str, request: Exchange, reading: Reading) -> None:
+        pass
+
+    def refuses(self, error: BaseException) -> bool:
+        return bool(error.args) and error.args[0] in NO_RIGHT
+
+    def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
+        from heirflow.stores.sql.rights import may_create_mysql
+
+        return may_create_mysql(conn)
+
+    def will_guard(self) -> None:
+        return None
+
+    def will_options(self, dialect: Any) -> dict[str, Any]:
+        # The helper's session, too, must not keep the record's row when its host freezes between two statements.
+        return {"init_command": f"SET SESSION innodb_lock_wait_timeout = 1, {self._idle_limit(dialect)}"}
+
+    def _idle_limit(self, dialect: Any) -> str:
+        if getattr(dialect, "is_mariadb", False):
+            seconds = max(1, math.ceil(self._limit_s))
+            return f"idle_transaction_timeout = {seconds}, idle_write_transaction_timeout = {seconds}"
+        # Some check-ins, as a check-in is longer than the limit of a call.
+        return f"wait_timeout = {max(2, math.ceil(4 * self._limit_s))}"
+
+    def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
+        from heirflow.stores.sql.examine import examine_mysql
+
+        return examine_mysql(conn)

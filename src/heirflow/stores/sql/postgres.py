@@ -1,0 +1,232 @@
+"""PostgreSQL: news by NOTIFY on the very connection that asks, and a session that cannot hold a lock while its owner is frozen.
+
+All that a session must remember (time limits, LISTEN) is set only when the server process that answers is the one that the
+driver connected to. Behind a pooler that shares sessions it would land on other people's sessions and be missing from ours;
+there the limits travel with each transaction instead, and there is no news. Safety needs neither.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from heirflow.election.record import Exchange, Reading
+from heirflow.stores.base import Finding
+from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
+from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
+
+CHANNEL = "heirflow"
+TABLES_LOCK = int.from_bytes(b"HeirFlow", "big")
+"""Advisory lock for making the tables. Airflow's own are 1 and 2."""
+FENCE_WAIT = 0.2
+"""Share of the limit of a call that whoever takes charge waits for the sessions that it ends."""
+NO_RIGHT = "42501"
+READ_ONLY = "25006"
+
+
+class Postgres:
+    """The `Flavour` of PostgreSQL, with psycopg (3) or psycopg2."""
+
+    title = "PostgreSQL"
+    news_poll_s: float | None = None
+    roles = True
+    now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)", sa.Float(53)
+    )
+    notify: sa.sql.expression.Executable | None = sa.select(
+        sa.func.pg_notify(sa.literal_column(f"'{CHANNEL}'"), sa.bindparam("p_election", type_=sa.String()))
+    )
+
+    def __init__(
+        self, url: sa.engine.URL, *, call_limit_s: float, connect_args: dict[str, Any], application_name: str
+    ) -> None:
+        self._new_psycopg = url.get_driver_name() == "psycopg"
+        self._call_limit_s = call_limit_s
+        self._limit_ms = max(1, int(1000 * call_limit_s))
+        seconds = math.ceil(call_limit_s)
+        wanted: dict[str, Any] = {
+            "application_name": f"heirflow-{application_name}"[:NAME_LIMIT],
+            "connect_timeout": max(2, seconds),  # libpq takes whole seconds and makes two of one
+            "keepalives": 1,
+            "keepalives_idle": seconds,
+            "keepalives_interval": 1,
+            "keepalives_count": 3,
+            "tcp_user_timeout": self._limit_ms,
+        }
+        if self._new_psycopg:
+            wanted["prepare_threshold"] = None  # a prepared statement belongs to a session, which a pooler may change
+        self._connect_args = {key: value for key, value in wanted.items() if key not in url.query} | connect_args
+        self._settings: dict[str, str] = {}
+        self._heard: set[str] = set()
+        self._own_pid = 0
+        self._warnings: Any = []
+        """What the server warned of since it was cleared."""
+        self._fence: SessionFence | None = None
+        self.direct = False
+        """Whether the session is ours alone."""
+        self.standby = False
+        """Whether this server only repeats what another one does."""
+
+    def engine_options(self) -> dict[str, Any]:
+        # With the isolation level set at the driver it travels inside BEGIN and costs nothing.
+        return {
+            "connect_args": self._connect_args,
+            "isolation_level": "READ COMMITTED",
+            "use_native_hstore": False,
+        }
+
+    def prepare(self, *, create: bool) -> bool:
+        return True
+
+    def set_up(self, conn: sa.engine.Connection) -> None:
+        driver = conn.connection.dbapi_connection
+        row = conn.exec_driver_sql(
+            "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('synchronous_commit'), "
+            "CAST(current_setting('server_version_num') AS integer)"
+        ).one()
+        self._own_pid = backend_pid(driver)
+        self.direct = row[0] == self._own_pid
+        self.standby = bool(row[1])
+        self._heard.clear()
+        limit = self._limit_ms
+        self._settings = {
+            "client_min_messages": "warning",  # `commit` must hear of them
+            "lock_timeout": str(max(1, limit // 2)),
+            "statement_timeout": str(max(1, limit * 4 // 5)),
+            "idle_in_transaction_session_timeout": str(limit),
+        }
+        if row[3] >= 170000:
+            self._settings["transaction_timeout"] = str(2 * limit)  # as `Timings.patient_limit_s`
+        if row[2] in {"off", "local"}:
+            self._settings["synchronous_commit"] = "on"  # a confirmed renewal must not be forgotten in a crash
+        if self.direct:
+            self._set(conn, self._settings, local=False)
+            if not self.standby:
+                conn.exec_driver_sql(f"LISTEN {CHANNEL}")
+            if self._new_psycopg:
+                driver.add_notify_handler(self._hear)  # type: ignore[union-attr]
+        conn.commit()
+        if self._new_psycopg:
+            self._warnings = []
+            driver.add_notice_handler(self._warnings.append)  # type: ignore[union-attr]
+        else:
+            self._warnings = driver.notices  # type: ignore[union-attr]
+
+    def _set(self, conn: sa.engine.Connection, settings: dict[str, str], *, local: bool) -> None:
+        # Names and values are ours: words and digits.
+        calls = ", ".join(f"set_config('{key}', '{value}', {local})" for key, value in settings.items())
+        conn.exec_driver_sql(f"SELECT {calls}")
+
+    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
+        if not self.direct:
+            self._set(conn, self._settings, local=True)
+
+    def commit(self, conn: sa.engine.Connection) -> bool:
+        # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.
+        self._warnings.clear()
+        conn.commit()
+        return not self._warnings
+
+    def patient(self, conn: sa.engine.Connection) -> None:
+        names = self._settings.keys() & {"lock_timeout", "statement_timeout", "transaction_timeout"}
+        self._set(conn, dict.fromkeys(names, str(int(1000 * LOCK_LIMIT_S))), local=True)
+
+    def hurry(self, conn: sa.engine.Connection, limit_s: float | None) -> None:
+        names = ("lock_timeout", "statement_timeout")
+        if limit_s is None:
+            self._set(conn, {name: self._settings[name] for name in names}, local=True)
+        else:
+            self._set(conn, dict.fromkeys(names, str(max(1, int(1000 * limit_s)))), local=True)
+
+    def try_lock(self, conn: sa.engine.Connection) -> bool:
+        return bool(conn.execute(sa.select(sa.func.pg_try_advisory_xact_lock(TABLES_LOCK))).scalar())
+
+    def unlock(self, conn: sa.engine.Connection) -> None:
+        pass  # ends with the transaction
+
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+    ) -> tuple[str, ...]:
+        if not self.direct:
+            return (POOLED,) if taking else ()
+        if self._fence is None:
+            self._fence = SessionFence(here)
+        wait_s = FENCE_WAIT * self._call_limit_s if taking else None
+        return self._fence.end(conn, election, leader, term, wait_s)
+
+    def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        return fence_of(conn, here, direct=self.direct)
+
+    def insert_if_absent(self, table: sa.Table) -> Any:
+        return postgresql.insert(table).inline().on_conflict_do_nothing()
+
+    def fileno(self, driver: Any) -> int | None:
+        return int(driver.fileno())
+
+    def interrupt(self, driver: Any) -> None:
+        pass
+
+    def stale(self) -> bool:
+        return False
+
+    def news_fd(self, driver: Any) -> int | None:
+        return int(driver.fileno()) if self.direct and not self.standby and not driver.closed else None
+
+    def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:
+        driver: Any = conn.connection.dbapi_connection
+        if self._new_psycopg:
+            driver.pgconn.consume_input()
+            while (notify := driver.pgconn.notifies()) is not None:
+                self._take(notify.relname.decode(), notify.extra.decode(), notify.be_pid)
+        else:
+            driver.poll()
+            while driver.notifies:
+                notify = driver.notifies.pop(0)
+                self._take(notify.channel, notify.payload, notify.pid)
+        known = election in self._heard
+        self._heard.discard(election)
+        return known
+
+    def _hear(self, notify: Any) -> None:
+        # psycopg hands over here what comes in during an exchange.
+        self._take(notify.channel, notify.payload, notify.pid)
+
+    def _take(self, channel: str, payload: str, pid: int) -> None:
+        # What we told ourselves is no news.
+        if channel == CHANNEL and pid != self._own_pid:
+            self._heard.add(payload)
+
+    def saw(self, election: str, request: Exchange, reading: Reading) -> None:
+        pass
+
+    def refuses(self, error: BaseException) -> bool:
+        code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        return code in {NO_RIGHT, READ_ONLY}
+
+    def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
+        from heirflow.stores.sql.rights import may_create_postgres
+
+        return may_create_postgres(conn, here)
+
+    def will_guard(self) -> Any:
+        # The helper's session has no settings of ours. This sets them within its transaction before it takes the row lock,
+        # so that a host that freezes between two statements does not keep the record from the heirs.
+        name: Any = sa.literal_column("'idle_in_transaction_session_timeout'")
+        value: Any = sa.literal_column(f"'{self._limit_ms}'")
+        return sa.func.set_config(name, value, sa.true()).is_not(None)
+
+    def will_options(self, dialect: Any) -> dict[str, Any]:
+        return {}
+
+    def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
+        from heirflow.stores.sql.examine import examine_postgres
+
+        return examine_postgres(conn, direct=self.direct, settings=self._settings)
+
+
+def backend_pid(driver: Any) -> int:
+    """The server process that the driver was told it talks to."""
+    return int(driver.info.backend_pid)

@@ -1,0 +1,135 @@
+"""The statements of an exchange, built once per store: SQLAlchemy then compiles each of them once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from heirflow.election.record import MemberRow, Record
+from heirflow.stores.sql.flavour import Flavour
+from heirflow.stores.sql.schema import Tables
+
+
+class Statements:
+    """Every value is a bound parameter; parameter names begin with ``p_`` where a column has the same name."""
+
+    def __init__(self, here: Tables, flavour: Flavour) -> None:
+        election, member, event = here.election, here.member, here.event
+        e, m, v = election.c, member.c, event.c
+        now = flavour.now
+        mine = sa.and_(m.election == bindparam("p_election"), m.id == bindparam("p_id"))
+
+        said: dict[str, Any] = {name: bindparam(name) for name in ("host", "pid", "ready", "label", "note")}
+        self.touch = member.update().where(mine).values(checked_in_at=now, **said)
+        self.kept = sa.select(m.drained, m.joined_at).where(mine).with_for_update()
+        self.delete = member.delete().where(mine)
+        joined_at = sa.func.coalesce(bindparam("p_joined_at", type_=sa.Float(53)), now)
+        self.join = (
+            member.insert()
+            .inline()
+            .values(
+                election=bindparam("p_election"),
+                id=bindparam("p_id"),
+                drained=bindparam("drained"),
+                joined_at=joined_at,
+                checked_in_at=now,
+                **said,
+            )
+        )
+        self.drain = member.update().where(mine).values(drained=bindparam("drained"))
+
+        wanted: dict[str, Any] = {
+            name: bindparam(f"p_{name}")
+            for name in ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to")
+        }
+        self.first = (
+            flavour.insert_if_absent(election)
+            .values(name=bindparam("p_name"), written_at=now, since=now, **wanted)
+            .execution_options(preserve_rowcount=True)  # SQLAlchemy 2 asks the driver too late otherwise
+        )
+        unchanged = sa.and_(e.name == bindparam("p_name"), e.version == bindparam("p_expected"))
+        # `since` comes first: MySQL assigns from left to right and would compare with the new term.
+        taken = sa.case((sa.or_(e.term != bindparam("p_term"), e.leader.is_(None)), now), else_=e.since)
+        vacant = sa.case((sa.or_(e.term != bindparam("p_term"), e.leader.is_not(None)), now), else_=e.since)
+        rest = [(e.written_at, now), *((e[name], value) for name, value in wanted.items())]
+        self.swap_led = election.update().where(unchanged).ordered_values((e.since, taken), *rest)
+        self.swap_vacant = election.update().where(unchanged).ordered_values((e.since, vacant), *rest)
+
+        told: dict[str, Any] = {
+            name: bindparam(f"p_{name}") for name in ("term", "member", "what", "because", "took_s")
+        }
+        self.note = event.insert().inline().values(election=bindparam("p_election"), at=now, **told)
+        self.events = (
+            sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at)
+            .where(v.election == bindparam("p_election"))
+            .order_by(v.id.desc())
+            .limit(bindparam("p_limit", type_=sa.Integer()))
+        )
+        self.elections = sa.union(sa.select(e.name), sa.select(m.election))
+
+        # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
+        one = sa.select(sa.literal_column("1").label("one")).subquery("one")
+        source = one.outerjoin(election, e.name == bindparam("p_election")).outerjoin(
+            member, m.election == bindparam("p_election")
+        )
+        self.read = (
+            sa.select(
+                now.label("db_now"),
+                *(e[name].label(f"e_{name}") for name in RECORD),
+                *(m[name].label(f"m_{name}") for name in MEMBER),
+            )
+            .select_from(source)
+            .order_by(m.seniority)
+        )
+
+        released = sa.and_(
+            e.name == bindparam("p_name"), e.leader == bindparam("p_leader"), e.term == bindparam("p_term")
+        )
+        guard = flavour.will_guard()
+        self.release = (
+            election.update()
+            .where(released if guard is None else sa.and_(released, guard))
+            .values(leader=None, version=e.version + 1, because=bindparam("p_because"), since=now, written_at=now)
+        )
+
+
+RECORD = ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to", "written_at", "since")
+MEMBER = (
+    "id", "seniority", "host", "pid", "ready", "drained", "label", "note", "joined_at", "checked_in_at",
+)  # fmt: skip
+
+
+def record_of(row: Any) -> Record | None:
+    """The record in a row of `Statements.read`."""
+    if row.e_version is None:
+        return None
+    return Record(
+        version=int(row.e_version),
+        term=int(row.e_term),
+        leader=row.e_leader,
+        ttl_s=float(row.e_ttl_s),
+        because=row.e_because,
+        paused=bool(row.e_paused),
+        note=row.e_note,
+        switchover_to=row.e_switchover_to,
+    )
+
+
+def member_of(row: Any) -> MemberRow:
+    """The member in a row of `Statements.read`."""
+    stamp = float(row.m_checked_in_at)
+    return MemberRow(
+        id=row.m_id,
+        seniority=int(row.m_seniority),
+        host=row.m_host,
+        pid=int(row.m_pid),
+        ready=bool(row.m_ready),
+        drained=bool(row.m_drained),
+        label=row.m_label,
+        note=row.m_note,
+        stamp=stamp,
+        silent_s=float(row.db_now) - stamp,
+        joined_at=float(row.m_joined_at),
+    )

@@ -1,0 +1,369 @@
+"""The store that all SQL databases share: one connection, one transaction per exchange, nothing left open in between.
+
+Losing a swap is told by the number of rows that an UPDATE or INSERT changed. Whatever else goes wrong ends the connection:
+a transaction that we know nothing about is then rolled back by the server, or was committed, and the next read tells.
+A connection that the server has closed while it was idle is replaced before anything is asked on it, because that is the
+one case in which nothing can have happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, What
+from heirflow.errors import ConfigError
+from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.sql import schema as schemas
+from heirflow.stores.sql.flavour import Flavour
+from heirflow.stores.sql.link import Link
+from heirflow.stores.sql.statements import Statements, member_of, record_of
+from heirflow.stores.sql.taking import carry_out, hook_of
+
+T = TypeVar("T")
+TEXT_LIMIT = 10_000
+"""Longest free text (a reason, a note) that is kept, in characters."""
+
+
+def checked_name(name: str, what: str) -> str:
+    """A name as it may stand in the tables. Raises `ConfigError`."""
+    if not 0 < len(name) <= schemas.NAME_LENGTH:
+        raise ConfigError(f"the name of {what} must have 1 to {schemas.NAME_LENGTH} characters, not {len(name)}")
+    if "\0" in name:
+        raise ConfigError(f"the name of {what} must not contain a NUL character")
+    # MySQL takes `web` and `web ` for the same; so such names are refused everywhere.
+    if name != name.strip():
+        raise ConfigError(f"the name of {what} must not begin or end with white space: {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the name of {what} is not valid text: {name!r}") from None
+    return name
+
+
+def cleaned(text: str) -> str:
+    """Free text as every database takes it: a reason must never be why an exchange fails."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:TEXT_LIMIT]
+
+
+class SqlStore:
+    """A `Store` in a SQL database."""
+
+    def __init__(
+        self,
+        url: sa.engine.URL,
+        flavour: Flavour,
+        *,
+        call_limit_s: float,
+        schema: str | None = None,
+        on_taken: OnTaken | None = None,
+    ) -> None:
+        self.news_poll_s = flavour.news_poll_s
+        self._call_limit_s = call_limit_s
+        self._hook = None if on_taken is None else hook_of(on_taken)
+        self._flavour = flavour
+        self._link = Link(url, flavour)
+        self._here = schemas.tables(schema)
+        self._sql = Statements(self._here, flavour)
+        self._fits = False
+        self._create = True
+
+    # What a member calls
+
+    def open(self, *, create: bool = True) -> None:
+        self._create = create
+        self._fits = False
+        with self._link.asking():
+            self._connected()
+
+    def exchange(self, election: str, request: Exchange) -> Reading:
+        checked_name(election, "the election")
+        if request.check_in is not None:
+            checked_name(request.check_in.id, "the member")
+        elif request.join or request.leave:
+            raise ValueError("who joins or leaves must say who it is: give a check_in")
+        with self._transaction(writes=request != Exchange()) as conn:
+            if (who := request.check_in) is not None:
+                self._check_in(conn, election, who, request)
+            swapped, told = (None, ()) if request.swap is None else self._swap(conn, election, request.swap, who)
+            gone = (who.id,) if request.leave and who is not None else ()
+            for member in (*gone, *request.forget):
+                conn.execute(self._sql.delete, {"p_election": election, "p_id": member})
+            for event in request.notes:
+                self._write(conn, election, event)
+            rows = conn.execute(self._sql.read, {"p_election": election}).all()
+        reading = Reading(
+            record_of(rows[0]),
+            tuple(member_of(row) for row in rows if row.m_id is not None),
+            swapped,
+            written_at=float(rows[0].e_written_at or 0),
+            since=float(rows[0].e_since or 0),
+            db_now=float(rows[0].db_now),
+            told=told,
+        )
+        self._flavour.saw(election, request, reading)
+        return reading
+
+    def news_fd(self) -> int | None:
+        return None if self._link.conn is None else self._flavour.news_fd(self._link.driver)
+
+    def news(self, election: str) -> bool:
+        """True also when the connection turns out to be gone: whoever waits must look, and an exchange connects again."""
+        if self._link.conn is None:
+            return False
+        try:
+            with self._link.asking():
+                return self._flavour.news(self._link.conn, election, self._here)
+        except StoreUnavailable:
+            return True
+
+    # What people ask
+
+    def limit_answers(self, limit_s: float) -> None:
+        self._link.answer_limit_s = limit_s
+
+    def elections(self) -> tuple[str, ...]:
+        with self._transaction(writes=False) as conn:
+            return tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
+
+    def events(self, election: str, limit: int) -> tuple[Event, ...]:
+        with self._transaction(writes=False) as conn:
+            rows = conn.execute(self._sql.events, {"p_election": election, "p_limit": limit}).all()
+        return tuple(
+            Event(What(row.what), int(row.term), row.member, row.because, row.took_s, float(row.at))
+            for row in reversed(rows)
+        )
+
+    def ask(self, statement: Any) -> list[Any]:
+        """The rows of one statement that only reads, about tables that are not ours; ours need not be there. Raises like `open`."""
+        with self._link.asking():
+            if not self._flavour.prepare(create=False):
+                raise StoreUnavailable(f"{self.where} does not exist")
+            conn = self._as_it_is()
+            self._flavour.begin(conn, writes=False)
+            rows = list(conn.execute(statement).all())
+            conn.rollback()
+            return rows
+
+    def drain(self, election: str, member: str, on: bool) -> bool:
+        with self._transaction(writes=True) as conn:
+            values = {"p_election": election, "p_id": member, "drained": on}
+            known = conn.execute(self._sql.drain, values).rowcount == 1
+            if known:
+                self._tell(conn, election)
+        return known
+
+    def will(self, election: str, member: str, term: int, because: str) -> Will | None:
+        because = cleaned(because)
+        release = {"p_name": election, "p_leader": member, "p_term": term, "p_because": because}
+        note = {"p_election": election, "p_member": member, "p_term": term, "p_because": because}
+        steps: list[tuple[Any, dict[str, Any]]] = [
+            (self._sql.release, release),
+            (self._sql.note, {**note, "p_what": What.RELEASED.value, "p_took_s": None}),
+            (self._sql.delete, {"p_election": election, "p_id": member}),
+        ]
+        if self._flavour.notify is not None:
+            steps.append((self._flavour.notify, {"p_election": election}))
+        args, kwargs = self._link.engine.dialect.create_connect_args(self._link.url)
+        kwargs.pop("context", None)  # SQLAlchemy's type adapters for psycopg; the bare driver has its own
+        will = Will(
+            module=self._link.dbapi.__name__.partition(".")[0],
+            connect_args=list(args),
+            connect_kwargs={
+                **kwargs,
+                **self._link.options.get("connect_args", {}),
+                **self._flavour.will_options(self._link.engine.dialect),
+            },
+            statements=[self._plain(statement, values) for statement, values in steps],
+        )
+        try:
+            json.dumps([will.connect_args, will.connect_kwargs, will.statements])
+        except (TypeError, ValueError):
+            return None  # something that lives only in this process, like a TLS context
+        return will
+
+    def examine(self) -> tuple[Finding, ...]:
+        from heirflow.stores.sql.examine import examine
+
+        with self._link.asking():
+            if not self._flavour.prepare(create=False):
+                return (Finding("store", "note", f"{self.where} does not exist yet; the first member makes it"),)
+            conn = self._as_it_is()
+            found = examine(conn, self._flavour, self._here, self.where)
+            conn.rollback()
+            return tuple(found)
+
+    def fence(self) -> Finding:
+        with self._link.asking():
+            conn = self._connected()
+            found = self._flavour.fenced(conn, self._here)
+            conn.rollback()
+            return found
+
+    def administer(self, act: Callable[[sa.engine.Connection, schemas.Tables], T]) -> T:
+        """Do something in a transaction of its own, whether the tables are seen from here or not. Raises like `open`."""
+        with self._link.asking():
+            conn = self._link.connect()
+            done = act(conn, self._here)
+            conn.commit()
+            return done
+
+    # How it ends
+
+    def sever(self) -> None:
+        self._link.sever()
+
+    def close(self) -> None:
+        self._link.drop(politely=True)
+
+    # The connection and the tables
+
+    @property
+    def where(self) -> str:
+        """Which database this is, for people: never the password."""
+        return self._link.where
+
+    def _as_it_is(self) -> sa.engine.Connection:
+        """The connection, new if need be, to whatever is there: nothing is made."""
+        return self._link.usable() or self._link.connect()
+
+    def _connected(self) -> sa.engine.Connection:
+        """The connection, new if need be, to tables that fit."""
+        conn = self._link.usable()
+        if conn is None:
+            # Once there were tables, an empty database is never made again behind the back of a leader that still
+            # trusts the old one: whoever found it empty would take charge at once.
+            if not self._flavour.prepare(create=self._create and not self._fits):
+                gone = f"{self.where} does not exist"
+                raise (
+                    StoreUnavailable(f"{gone} any more") if self._fits else StoreMisfit(f"{gone}; run `heirflow init`")
+                )
+            conn = self._link.connect()
+        if not self._fits:
+            self._fit(conn)
+            self._fits = True
+        return conn
+
+    def _fit(self, conn: sa.engine.Connection) -> None:
+        self._flavour.begin(conn, writes=False)
+        ready = schemas.check(schemas.version_of(conn, self._here), create=self._create)
+        conn.rollback()
+        if ready:
+            return
+        try:
+            self._flavour.begin(conn, writes=True)
+            self._flavour.patient(conn)
+            schemas.make(conn, self._here, self._flavour.try_lock)
+            conn.commit()
+            self._flavour.unlock(conn)  # which must not come first: the next one would not see what we have made
+            conn.commit()
+        except sa.exc.DBAPIError as error:
+            if not self._flavour.refuses(error.orig or error):
+                raise
+            raise StoreMisfit(
+                f"HeirFlow's tables are not in {self.where} and this role may not make them; run `heirflow init` "
+                "as a role that may"
+            ) from error.orig
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[sa.engine.Connection]:
+        with self._link.asking():
+            conn = self._connected()
+            self._flavour.begin(conn, writes=writes)
+            yield conn
+            if not self._flavour.commit(conn):
+                raise StoreUnavailable(f"{self.where} has it, but its synchronous standby did not confirm")
+
+    # The parts of an exchange
+
+    def _check_in(self, conn: sa.engine.Connection, election: str, who: CheckIn, request: Exchange) -> None:
+        key = {"p_election": election, "p_id": who.id}
+        said = {
+            "host": cleaned(who.host),
+            "pid": who.pid,
+            "ready": who.ready,
+            "label": cleaned(who.label),
+            "note": cleaned(who.note),
+        }
+        if not request.join:
+            if not request.leave:
+                conn.execute(self._sql.touch, {**key, **said})
+            return
+        old = conn.execute(self._sql.kept, key).first()
+        if old is not None:
+            conn.execute(self._sql.delete, key)
+        kept = {"drained": False, "p_joined_at": None} if old is None else {"drained": old[0], "p_joined_at": old[1]}
+        conn.execute(self._sql.join, {**key, **said, **kept})
+
+    def _swap(
+        self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Whether it won, and what else is worth telling."""
+        wanted = swap.record
+        values: dict[str, Any] = {
+            "p_name": election,
+            "p_version": wanted.version,
+            "p_term": wanted.term,
+            "p_leader": wanted.leader,
+            "p_ttl_s": wanted.ttl_s,
+            "p_because": cleaned(wanted.because),
+            "p_paused": wanted.paused,
+            "p_note": cleaned(wanted.note),
+            "p_switchover_to": wanted.switchover_to,
+        }
+        if swap.expected is None:
+            changed = conn.execute(self._sql.first, values).rowcount
+        else:
+            statement = self._sql.swap_vacant if wanted.leader is None else self._sql.swap_led
+            changed = conn.execute(statement, {**values, "p_expected": swap.expected}).rowcount
+        if changed != 1:
+            return False, ()
+        told = self._beside(conn, election, swap, who)
+        event = swap.event
+        if event is not None and told:
+            event = replace(event, because="; ".join((event.because, *told)))
+        elif told:
+            event = Event(What.FENCED, wanted.term, wanted.leader or "", "; ".join(told))
+        if event is not None:
+            self._write(conn, election, event)
+        if swap.news:
+            self._tell(conn, election)
+        return True, told
+
+    def _beside(self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None) -> tuple[str, ...]:
+        """What a leader does beside a swap that won: earlier leaders' sessions end, what the last one left is adopted."""
+        leader, term, left = swap.record.leader, swap.record.term, swap.takes_over
+        if leader is None or (left is None and (who is None or who.id != leader)):
+            return ()  # a release, or somebody's order
+        told = self._flavour.fence(conn, self._here, election, leader, term, taking=left is not None)
+        if left is not None and self._hook is not None:
+            adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
+            told += (adopted,) if adopted else ()
+        return told
+
+    def _tell(self, conn: sa.engine.Connection, election: str) -> None:
+        if self._flavour.notify is not None:
+            conn.execute(self._flavour.notify, {"p_election": election})
+
+    def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
+        values: Mapping[str, Any] = {
+            "p_election": election,
+            "p_term": event.term,
+            "p_member": event.member,
+            "p_what": event.what.value,
+            "p_because": cleaned(event.because),
+            "p_took_s": event.took_s,
+        }
+        conn.execute(self._sql.note, values)
+
+    def _plain(self, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:
+        """A statement as the bare driver takes it."""
+        compiled = statement.compile(dialect=self._link.engine.dialect)
+        params = compiled.construct_params(values)
+        order = compiled.positiontup
+        return str(compiled), [params[name] for name in order] if compiled.positional and order else params

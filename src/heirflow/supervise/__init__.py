@@ -1,1 +1,0 @@
-"""How one command lives and surely dies."""
