@@ -33,6 +33,7 @@ from heirflow.config.resolve import default_url
 from heirflow.election.rules import EXIT_LOST
 from heirflow.election.state import NEVER, Policy
 from heirflow.election.timings import Timings
+from heirflow.guard.why import Why
 from heirflow.member.guard_events import Ending, Gone, GuardEvent, Started
 from heirflow.member.loop import Identity, Member
 from heirflow.stores import open_store
@@ -222,8 +223,7 @@ class ThreadKeeper:
             return
         if self._returned:
             self._lead = self._thread = None
-            because = "the callable returned" if self._status == 0 else "the callable raised an exception"
-            self._told.append(Gone(self._status, because, 0.0))
+            self._told.append(Gone(self._status, Why.RETURNED if self._status == 0 else Why.RAISED))
         elif now >= self._kill_at and self._overrun == "exit":
             message = f"heirflow: {lead.election}: the callable did not return before its lease ended: this process ends now\n"
             with contextlib.suppress(OSError):
@@ -231,7 +231,7 @@ class ThreadKeeper:
             os._exit(EXIT_LOST)
         elif now >= self._term_at and not lead.stopping.is_set():
             lead.stopping.set()
-            self._told.append(Ending("the lease is nearly over: the callable is asked to return"))
+            self._told.append(Ending())
 
     def _call(self, lead: Lead) -> None:
         try:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 from heirflow.clock import boottime
 from heirflow.member.guard_events import Ending, Gone, Lost
-from heirflow.member.guard_link import Guard
+from heirflow.member.guard_link import GuardLink
 from heirflow.programs.plain import command_environment
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         signal.signal(number, lambda n, _: signals.append(n))
     ttl_s, grace_s = options.get("ttl_s", 2.0), options.get("loss_grace_s", 0.3)
-    guard = Guard(
+    guard = GuardLink(
         argv=options["argv"],
         cwd=options.get("cwd", "."),
         guard_limit_s=options.get("guard_limit_s", 1.0),

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from heirflow.guard.why import Why
 from tests.process.stage import Stage, boottime, wait_until
 
 KILLED = [
@@ -42,11 +43,11 @@ def test_killed_with_9(stage: Stage, killed: tuple[str, ...], cgroup: bool) -> N
         gone = stage.wait_for("Gone")
         assert last < gone["at"]
         names = {
-            "command": "it ended by itself",
-            "guard": "its guard was killed",
-            "backstop": "its backstop was killed",
+            "command": Why.ENDED,
+            "guard": Why.GUARD_GONE,
+            "backstop": Why.BACKSTOP_GONE,
         }
-        assert gone["because"] in {names[name] for name in killed}
+        assert gone["why"] in {names[name] for name in killed}
         assert bool(stage.events("Lost")) == (killed != ("command",))
     leader, released_at = stage.record()
     if killed in {("member",), ("member", "backstop"), ("backstop", "member")}:
@@ -67,7 +68,7 @@ def test_with_guard_and_backstop_dead_the_member_waits_for_nobody(stage: Stage, 
     at = stage.send(signal.SIGKILL, "guard", "backstop")
     stage.wait_for_nobody()
     assert stage.ticks()[-1][0] < at + 0.5
-    assert stage.wait_for("Gone")["because"].endswith("was killed")
+    assert stage.wait_for("Gone")["why"] in {Why.GUARD_GONE, Why.BACKSTOP_GONE}
 
 
 def test_the_command_dies_with_its_guard_though_nobody_else_can_act(stage: Stage) -> None:
@@ -137,7 +138,7 @@ def test_a_frozen_guard(stage: Stage) -> None:
     stage.wait_for_ticks(4)
     at = stage.send(signal.SIGSTOP, "guard")
     gone = stage.wait_for("Gone")
-    assert gone["because"].startswith("its guard was frozen")
+    assert gone["why"] == Why.GUARD_FROZEN
     assert at + 0.5 < gone["at"] < at + 2.5
     assert stage.ticks()[-1][0] < gone["at"]
     stage.wait_for("Lost")

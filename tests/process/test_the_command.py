@@ -19,9 +19,10 @@ from heirflow.clock import boottime
 from heirflow.election.timings import Timings
 from heirflow.errors import CommandNotFound, CommandNotRunnable
 from heirflow.guard.processes import stat_of
+from heirflow.guard.why import Why
 from heirflow.member import shell
 from heirflow.member.guard_events import Gone, GuardEvent, Lost, Started
-from heirflow.member.guard_link import Guard
+from heirflow.member.guard_link import GuardLink
 from heirflow.programs.plain import check_runnable, command_environment
 from tests.process.stage import Stage, wait_until
 
@@ -70,7 +71,7 @@ def test_guard_and_backstop_know_no_secret_and_hold_nothing(stage: Stage) -> Non
         print(f"{role}: {rss_kb / 1024:.1f} MB resident")
         assert rss_kb < 16 * 1024
     stage.send(signal.SIGUSR2, "member")
-    assert stage.wait_for("Gone")["because"] == "it was told to be killed"
+    assert stage.wait_for("Gone")["why"] == Why.ORDERED
     stage.wait_for_nobody()
 
 
@@ -97,7 +98,7 @@ def test_output_passes_through_untouched(stage: Stage) -> None:
 def test_its_exit_code_is_told(stage: Stage, status: int) -> None:
     stage.run(*stage.command("exits", status), ttl_s=30)
     gone = stage.wait_for("Gone")
-    assert (gone["status"], gone["because"]) == (status, "it ended by itself")
+    assert (gone["status"], gone["why"]) == (status, Why.ENDED)
     assert stage.events("Started")
     stage.wait_for_nobody()
 
@@ -119,7 +120,7 @@ def test_a_command_that_cannot_be_executed(stage: Stage) -> None:
         stage.run(word, ttl_s=30)
         gone = stage.wait_for("Gone")
         assert gone["status"] == status
-        assert gone["because"].startswith("it could not be started: ")
+        assert gone["why"] == Why.NOT_RUNNABLE
         assert not stage.events("Started")
         stage.wait_for_nobody()
 
@@ -132,7 +133,7 @@ def test_an_orderly_stop_wakes_a_stopped_command(stage: Stage) -> None:
     wait_until(lambda: stat_of(stage.role("command"))[0] == "T", "it stands still")
     at = stage.send(signal.SIGTERM, "member")
     gone = stage.wait_for("Gone")
-    assert (gone["status"], gone["because"]) == (-signal.SIGTERM, "it ended as it was told")
+    assert (gone["status"], gone["why"]) == (-signal.SIGTERM, Why.STOPPED)
     assert gone["at"] < at + 0.9
     stage.wait_for_nobody()
 
@@ -144,7 +145,7 @@ def test_a_stop_that_is_not_obeyed_ends_in_a_kill(stage: Stage, behaviour: str) 
     at = stage.send(signal.SIGTERM, "member")
     gone = stage.wait_for("Gone")
     if behaviour != "stops-itself":
-        assert (gone["status"], gone["because"]) == (-signal.SIGKILL, "it did not stop in time")
+        assert (gone["status"], gone["why"]) == (-signal.SIGKILL, Why.STOP_TIMEOUT)
         assert at + 0.3 < gone["at"] < at + 1.4
     assert stage.ticks()[-1][0] < gone["at"]
     stage.wait_for_nobody()
@@ -155,7 +156,7 @@ def test_the_lease_running_out_is_a_term_and_then_a_kill(stage: Stage) -> None:
     kill_at = stage.wait_for("start")["kill_at"]
     ending, gone = stage.wait_for("Ending"), stage.wait_for("Gone")
     assert kill_at - 0.3 <= ending["at"] < kill_at
-    assert gone["because"] == "its lease ran out"
+    assert gone["why"] == Why.LEASE_OVER
     assert kill_at <= gone["at"] < kill_at + 0.2
     assert kill_at - 0.1 < stage.ticks()[-1][0] < kill_at + 0.1
     stage.wait_for_nobody()
@@ -166,7 +167,7 @@ def test_a_renewal_after_its_term_takes_nothing_back(stage: Stage) -> None:
     stage.run(*stage.command("ignores-term"), ttl_s=3.0, loss_grace_s=1.0, renews_late=True)
     kill_at = stage.wait_for("start")["kill_at"]
     gone = stage.wait_for("Gone")
-    assert stage.events("Ending") and gone["because"] == "its lease ran out"
+    assert stage.events("Ending") and gone["why"] == Why.LEASE_OVER
     assert kill_at <= gone["at"] < kill_at + 0.2
     stage.wait_for_nobody()
 
@@ -204,7 +205,7 @@ def test_signals_to_guard_and_backstop_are_ignored(stage: Stage) -> None:
 # ---- the launcher in this process ----------------------------------------------------------------------------------
 
 
-def until(guard: Guard, kind: type[GuardEvent], limit_s: float = 15.0) -> list[GuardEvent]:
+def until(guard: GuardLink, kind: type[GuardEvent], limit_s: float = 15.0) -> list[GuardEvent]:
     """Poll until an event of this kind has come; all events so far."""
     seen: list[GuardEvent] = []
 
@@ -218,7 +219,7 @@ def until(guard: Guard, kind: type[GuardEvent], limit_s: float = 15.0) -> list[G
 
 @pytest.fixture
 def guard(tmp_path: Path):
-    guard = Guard(
+    guard = GuardLink(
         argv=[sys.executable, "-S", "-c", "import time; time.sleep(30)"], cwd=str(tmp_path), guard_limit_s=1.0
     )
     guard.spawn()
@@ -228,7 +229,7 @@ def guard(tmp_path: Path):
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_one_guard_runs_one_command_after_another(guard: Guard) -> None:
+def test_one_guard_runs_one_command_after_another(guard: GuardLink) -> None:
     for _ in range(3):
         guard.start(env={}, term_at=boottime() + 20, kill_at=boottime() + 21)
         until(guard, Started)
@@ -241,7 +242,7 @@ def test_a_frozen_guards_command_is_struck_when_the_timings_say(tmp_path: Path) 
     """Time is told, not waited for: the deadline itself is far away."""
     timings = Timings.of(1.0)
     sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(30)"]
-    guard = Guard(argv=sleeper, cwd=str(tmp_path), guard_limit_s=60, strike_after_s=timings.strike_after_s)
+    guard = GuardLink(argv=sleeper, cwd=str(tmp_path), guard_limit_s=60, strike_after_s=timings.strike_after_s)
     guard.spawn()
     try:
         kill_at = boottime() + 30
@@ -257,22 +258,22 @@ def test_a_frozen_guards_command_is_struck_when_the_timings_say(tmp_path: Path) 
         guard.close()
 
 
-def test_a_stop_in_the_very_moment_of_the_start_is_obeyed(guard: Guard) -> None:
+def test_a_stop_in_the_very_moment_of_the_start_is_obeyed(guard: GuardLink) -> None:
     for _ in range(20):
         guard.start(env={}, term_at=boottime() + 30, kill_at=boottime() + 31)
         guard.stop(grace_s=20.0)
         [gone] = [event for event in until(guard, Gone, 10.0) if isinstance(event, Gone)]
-        assert gone.because == "it ended as it was told"
+        assert gone.why is Why.STOPPED
 
 
-def test_a_start_that_comes_too_late_is_refused(guard: Guard) -> None:
+def test_a_start_that_comes_too_late_is_refused(guard: GuardLink) -> None:
     guard.start(env={}, term_at=boottime() - 1, kill_at=boottime() + 5)
     gone = until(guard, Gone)[-1]
     assert gone.status is None
-    assert "lease had already run out" in gone.because
+    assert gone.why is Why.TOO_LATE
 
 
-def test_an_earlier_lease_changes_nothing(guard: Guard) -> None:
+def test_an_earlier_lease_changes_nothing(guard: GuardLink) -> None:
     kill_at = boottime() + 1.0
     guard.start(env={}, term_at=kill_at, kill_at=kill_at)
     until(guard, Started)
@@ -281,7 +282,7 @@ def test_an_earlier_lease_changes_nothing(guard: Guard) -> None:
     assert boottime() >= kill_at
 
 
-def test_a_frozen_guard_never_blocks_the_member_and_is_replaced(guard: Guard) -> None:
+def test_a_frozen_guard_never_blocks_the_member_and_is_replaced(guard: GuardLink) -> None:
     guard.start(env={}, term_at=boottime() + 20, kill_at=boottime() + 21)
     until(guard, Started)
     os.kill(guard.pid, signal.SIGSTOP)
@@ -299,7 +300,7 @@ def test_a_frozen_guard_never_blocks_the_member_and_is_replaced(guard: Guard) ->
     until(guard, Started)
 
 
-def test_a_spared_child_survives_a_lost_guard(guard: Guard) -> None:
+def test_a_spared_child_survives_a_lost_guard(guard: GuardLink) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"]) as hook:
         guard.spare.add(hook.pid)
         guard.start(env={}, term_at=boottime() + 20, kill_at=boottime() + 21)
@@ -311,7 +312,7 @@ def test_a_spared_child_survives_a_lost_guard(guard: Guard) -> None:
         hook.kill()
 
 
-def test_a_child_that_is_just_being_started_is_spared_too(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_is_just_being_started_is_spared_too(guard: GuardLink, monkeypatch: pytest.MonkeyPatch) -> None:
     # A hook of a member that left was killed: forked already and not yet known when the guard's end was swept up.
     start = subprocess.Popen
     forked = threading.Event()
@@ -328,7 +329,7 @@ def test_a_child_that_is_just_being_started_is_spared_too(guard: Guard, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(shell.subprocess, "Popen", slowly)
         hook = threading.Thread(
-            target=lambda: codes.append(shell.run_aside("sleep 1; exit 3", guard.spare, 20.0, extra={}, speaks=False))
+            target=lambda: codes.append(shell.run_beside("sleep 1; exit 3", guard.spare, 20.0, extra={}, speaks=False))
         )
         hook.start()
         assert forked.wait(5)

@@ -18,9 +18,10 @@ import pytest
 from heirflow.clock import boottime
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.guard.processes import lives
+from heirflow.guard.why import Why
 from heirflow.member.door import ask
-from heirflow.member.guard_events import Gone, GuardEvent, StandbyGone, Standing
-from heirflow.member.guard_link import Guard
+from heirflow.member.guard_events import AtGate, Gone, GuardEvent, StandbyGone
+from heirflow.member.guard_link import GuardLink
 from heirflow.programs.plain import preloaded
 from tests.process.stage import SOURCE, wait_until
 
@@ -193,6 +194,7 @@ def test_a_lone_member_waits_until_its_standby_stands_and_then_takes_charge(line
     line.wait_for("a", "command_pid")
     told = line.log("a")
     assert told.index("the standby is warm") < told.index("took charge") < told.index("the command has started")
+    wait_until(line.starts, "the program's own line")
     assert len(line.starts()) == 1
 
 
@@ -231,8 +233,8 @@ def test_a_standby_that_dies_is_started_anew_and_the_pause_grows(line: Line) -> 
     standby = line.wait_for("b", "standby_pid")
     (line.folder / "slow_import.py").write_text("raise SystemExit(3)\n")
     os.kill(standby, signal.SIGKILL)
-    wait_until(lambda: "another one in 4 s" in line.log("b"), f"growing pauses: {line.log('b')}", 20.0)
-    assert "another one in 1 s" in line.log("b") and "another one in 2 s" in line.log("b")
+    wait_until(lambda: "another one starts in 4 s" in line.log("b"), f"growing pauses: {line.log('b')}", 20.0)
+    assert "another one starts in 1 s" in line.log("b") and "another one starts in 2 s" in line.log("b")
     assert not line.ready("b")
     (line.folder / "slow_import.py").write_text(SLOW)
     wait_until(lambda: line.ready("b"), "ready again", 20.0)
@@ -275,7 +277,7 @@ def test_cold_starts_only_when_taking_charge(line: Line) -> None:
 def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path) -> None:
     (folder / "slow_import.py").write_text("import time; time.sleep(600)\n")
     argv = preloaded(["python", "-m", "program"], "slow_import")
-    guard = Guard(argv=argv, cwd=str(folder), guard_limit_s=2.0)
+    guard = GuardLink(argv=argv, cwd=str(folder), guard_limit_s=2.0)
     guard.standing_limit_s = 1.0
     guard.spawn()
     try:
@@ -287,8 +289,8 @@ def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path) -
             return any(isinstance(event, StandbyGone) for event in seen)
 
         wait_until(ended, "the standby is given up")
-        assert seen[-1].because == "not at its gate within 1 s"  # type: ignore[union-attr]
-        assert not any(isinstance(event, Standing) for event in seen)
+        assert (seen[-1].why, seen[-1].detail) == (Why.NEVER_AT_GATE, "1")  # type: ignore[union-attr]
+        assert not any(isinstance(event, AtGate) for event in seen)
     finally:
         guard.close()
 
@@ -296,7 +298,7 @@ def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path) -
 def test_a_gate_is_not_opened_for_a_lease_that_is_over(folder: Path) -> None:
     """A guard that was frozen while its member took charge reads the order when somebody else may lead already."""
     argv = preloaded([sys.executable, "-m", "program"], "slow_import")
-    guard = Guard(argv=argv, cwd=str(folder), guard_limit_s=5.0)
+    guard = GuardLink(argv=argv, cwd=str(folder), guard_limit_s=5.0)
     guard.spawn()
     seen: list[GuardEvent] = []
 
@@ -306,11 +308,11 @@ def test_a_gate_is_not_opened_for_a_lease_that_is_over(folder: Path) -> None:
 
     try:
         guard.standby(argv=argv, env={**os.environ, "OUT": str(folder / "out")})
-        wait_until(lambda: came(Standing), "the standby at its gate", 30.0)
+        wait_until(lambda: came(AtGate), "the standby at its gate", 30.0)
         guard.start(env={}, term_at=boottime(), kill_at=boottime() + 5)
         wait_until(lambda: came(Gone), "the end of the standby")
         assert isinstance(seen[-1], Gone)
-        assert seen[-1].because == "it was not at its gate when it should have begun"
+        assert seen[-1].why is Why.NOT_AT_GATE
         assert not (folder / "out").exists()
     finally:
         guard.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from heirflow.clock import CLOCK
 from heirflow.guard import processes
 from tests.process.stage import Stage, boottime, wait_until
 
@@ -20,7 +21,7 @@ WILL = [sys.executable, "-I", "-S", "-E", str(Path(processes.__file__).parents[1
 
 
 def helper(stage: Stage, *lines: bytes, give_up_s: float = 5.0) -> subprocess.Popen[bytes]:
-    payload = {**stage.make_record(), "sys_path": sys.path, "give_up_at": boottime() + give_up_s}
+    payload = {**stage.make_record(), "sys_path": sys.path, "give_up_at": boottime() + give_up_s, "clock": CLOCK}
     process = subprocess.Popen(WILL, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin
     process.stdin.write(json.dumps(payload).encode() + b"\n" + b"".join(lines))

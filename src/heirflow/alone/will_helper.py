@@ -1,12 +1,12 @@
 """The will's helper: releases the record of a member that died, once its command is proved gone.
 
-A program of its own, started by the guard (``python -I -S -E will.py``). It reads two lines from its standard input: what
+A program of its own, started by the guard (``python -I -S -E will_helper.py``). It reads two lines from its standard input: what
 to do, as JSON, and later the word ``go``. Between the two it imports the bare database driver and connects, so that the
 wait for the command's end is not lost; end of file instead of ``go`` means that nobody proved anything, and it ends without
 a change. Nothing secret is on its command line or in its environment.
 
 All statements run in one transaction; when the first changes no row, the record has moved on and nothing is done. A
-database that does not answer is asked again until ``give_up_at`` (CLOCK_BOOTTIME).
+database that does not answer is asked again until ``give_up_at``, a moment of the clock whose number the order names.
 """
 
 # ruff: noqa: PERF203 -- trying again is what its loop is for
@@ -17,7 +17,6 @@ import sys
 import time
 from typing import Any
 
-CLOCK = int(getattr(time, "CLOCK_BOOTTIME", 0) or getattr(time, "CLOCK_MONOTONIC_RAW", time.CLOCK_MONOTONIC))
 RETRY_S = 0.2
 
 
@@ -90,7 +89,7 @@ def main() -> int:
             os.write(1, answer)
             return 0
         except driver.Error:
-            if time.clock_gettime(CLOCK) + RETRY_S > payload["give_up_at"]:
+            if time.clock_gettime(payload["clock"]) + RETRY_S > payload["give_up_at"]:
                 os.write(1, b"gave up\n")
                 return 1
             connection = None

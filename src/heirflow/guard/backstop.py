@@ -20,12 +20,12 @@ LATE_S = 0.05
 """How long after the deadline the guard may still be about its work. Waited twice: after a freeze of both, it comes first."""
 
 
-def stand_by(processes: Any, request: int, helper_stdin: int, helper_stdout: int, cgroup: Any) -> NoReturn:
+def stand_by(processes: Any, clock: Any, request: int, helper_stdin: int, helper_stdout: int, cgroup: Any) -> NoReturn:
     """Wait for the guard's end, or for a deadline that it misses; then kill whatever is left until none is."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):  # the command's own; a reader of its output must see its end when it ends
         os.dup2(null, fd)
-    timer, poll, inbox = processes.Timer(), select.poll(), b""
+    timer, poll, inbox = processes.Timer(clock.CLOCK), select.poll(), b""
     deadline: float | None = None
     late = False
     for fd in (request, timer.fd):
@@ -47,7 +47,7 @@ def stand_by(processes: Any, request: int, helper_stdin: int, helper_stdout: int
                     os.close(helper_stdin)
                     os.close(helper_stdout)
             continue
-        now = processes.boottime()
+        now = clock.boottime()
         if deadline is not None and now >= deadline + LATE_S:
             if late:
                 break

@@ -27,7 +27,7 @@ On macOS there is no subreaper, no parent-death signal and no /proc: the tree is
 its session's process group, and a descendant that left both is not found. docs/safety.md says so.
 """
 
-# ruff: noqa: PTH118, PTH120 -- pathlib would cost the guard memory
+# ruff: noqa: PTH118, PTH119, PTH120 -- pathlib would cost the guard memory
 from __future__ import annotations
 
 import contextlib
@@ -41,21 +41,22 @@ import sys
 from types import ModuleType
 from typing import Any, NoReturn
 
-STUCK_AFTER_S = 2.0
 FOREVER = float("inf")
 
 
 def beside(name: str) -> ModuleType:
-    """Load a file from where this one lies: started alone, there is no package."""
-    spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), name + ".py"))
+    """Load a file by its place beside this one: started alone, there is no package."""
+    spec = importlib.util.spec_from_file_location(
+        os.path.basename(name), os.path.join(os.path.dirname(__file__), name + ".py")
+    )
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)  # type: ignore[union-attr]
     return module
 
 
-processes, backstop = beside("processes"), beside("backstop")
-will_sender, gatekeeper = beside("will_sender"), beside("gatekeeper")
-boottime, strike, descendants = processes.boottime, processes.strike, processes.descendants
+clock, processes, proof, backstop = beside("../clock"), beside("processes"), beside("proof"), beside("backstop")
+will_sender, gatekeeper, Why = beside("will_sender"), beside("gatekeeper"), beside("why").Why
+boottime = clock.boottime
 
 
 class Guard:
@@ -65,21 +66,20 @@ class Guard:
         self, channel: int, request: int, helper_stdin: int, helper_stdout: int, backstop_pid: int, cgroup: Any
     ) -> None:
         self.channel, self.request, self.backstop_pid, self.cgroup = channel, request, backstop_pid, cgroup
+        self.tree = proof.Tree(processes, boottime, cgroup)
         self.inbox = self.outbox = b""
         self.member_gone = self.backstop_gone = self.leaving = self.losing = False
-        self.command = self.main_pid = self.group = 0  # `command`: the main process while it is not reaped
-        self.running = False  # from fork until proved gone
-        self.serial = 0  # the member's number for what runs
-        self.status: int | None = None
+        self.serial = 0
+        """The member's number for what runs."""
         self.failed_exec: int | None = None
+        """The exit code that a shell would give, when the command could not be executed."""
         self.exec_fd = -1
         self.term_at: float | None = None
         self.kill_at = self.stop_at = 0.0
         self.again_at: float | None = None
-        self.because = self.ending = ""  # why we are killing, empty while we are not; what an end of its own would mean
-        self.struck_at = self.next_pass_s = 0.0
-        self.told_stuck = False
-        self.timer = processes.Timer()
+        self.ending = Why.ENDED
+        """What an end of its own would mean now."""
+        self.timer = processes.Timer(clock.CLOCK)
         self.wake_r, wake_w = os.pipe()
         for fd in (channel, request, self.wake_r, wake_w, helper_stdout, helper_stdin):
             os.set_blocking(fd, False)
@@ -91,7 +91,7 @@ class Guard:
                 self.poll.register(fd, select.POLLIN)
         self.poll.register(request, 0)  # only its error: the backstop's end
         self.gate, told = gatekeeper.Gatekeeper(self.poll), self.tell_backstop
-        self.will = will_sender.WillSender(processes, self.poll, told, helper_stdin, helper_stdout, backstop_pid)
+        self.will = will_sender.WillSender(processes, clock, self.poll, told, helper_stdin, helper_stdout, backstop_pid)
 
     def run(self) -> NoReturn:
         self.say("hello", pid=os.getpid(), backstop_pid=self.backstop_pid)
@@ -104,7 +104,7 @@ class Guard:
                 elif fd == self.request:
                     self.poll.unregister(fd)
                     self.backstop_gone = True
-                    self.kill("its backstop was killed")
+                    self.tree.kill(Why.BACKSTOP_GONE)
                 elif fd == self.wake_r:
                     os.read(fd, 4096)
                 elif fd == self.exec_fd:
@@ -113,16 +113,15 @@ class Guard:
                     self.will.hear()
                 elif fd == self.gate.reader:
                     self.hear_standby()
-            self.reap()
+            self.look_at_command()
             self.finish()
             self.flush()
             self.arm()
 
     def patience_ms(self) -> float | None:
         """How long to sleep when nothing happens; None: until something does."""
-        if self.because:
-            self.next_pass_s = min(0.05, self.next_pass_s + 0.001)
-            return self.next_pass_s * 1000
+        if self.tree.why:
+            return 1000 * float(self.tree.next_look_s())
         if self.outbox or self.timer.fd < 0 or self.will.helper != "none":
             return 100
         return None
@@ -154,7 +153,7 @@ class Guard:
             self.obey(json.loads(line))
         if self.member_gone:
             self.poll.unregister(self.channel)
-            self.kill("its member is gone")
+            self.tree.kill(Why.MEMBER_GONE)
             if not self.leaving:
                 self.will.ask(self.kill_at)
 
@@ -173,24 +172,24 @@ class Guard:
             self.will.payload, self.will.argv = message["payload"], message["argv"]
         elif what == "bye":
             self.leaving = True
-            self.kill("its member is done")
+            self.tree.kill(Why.MEMBER_DONE)
         elif what == "lease":  # one that comes after kill_at, or after its TERM, changes nothing: the command is ending
             if now < self.kill_at < message["kill_at"] and not self.losing:
                 self.kill_at = message["kill_at"]
                 self.term_at = None if self.term_at is None else message["term_at"]
                 self.tell_backstop("deadline", self.kill_at)
-        elif what == "signal" and self.command:
-            processes.send([self.command], message["n"])
-        elif what == "stop" and self.running:
+        elif what == "signal":
+            self.tree.send(message["n"])
+        elif what == "stop" and self.tree.running:
             first = self.term_at is not None
             self.stop_at = min(self.stop_at, now + message["grace_s"])
             self.term_at = None
             if first:
-                self.ending = "it ended as it was told"
+                self.ending = Why.STOPPED
                 self.again_at = None if message["again_s"] is None else now + message["again_s"]
                 self.term()
         elif what == "kill":
-            self.kill("it was told to be killed")
+            self.tree.kill(Why.ORDERED)
 
     # the command
 
@@ -210,34 +209,33 @@ class Guard:
 
     def open_gate(self, env: dict[str, str], term_at: float, kill_at: float, n: int) -> None:
         """Let the standby begin, if it stands there and there is time; otherwise nothing begins."""
-        if not self.running:
-            self.say("gone", n=n, status=None, because="its standby had ended", took_s=0.0)
-        elif self.gate.stands and not self.because and boottime() < min(term_at, kill_at):
+        if not self.tree.running:
+            self.say_gone(n, Why.STANDBY_GONE)
+        elif self.gate.stands and not self.tree.why and boottime() < min(term_at, kill_at):
             self.set_deadline(term_at, kill_at)
             self.gate.open(env)
-            self.say("started", pid=self.main_pid)
+            self.say("started", pid=self.tree.main_pid)
         else:
-            self.kill("it was not at its gate when it should have begun")
+            self.tree.kill(Why.NOT_AT_GATE)
 
     def hear_standby(self) -> None:
         stood = self.gate.stands
         for text in self.gate.hear():
             self.say("note", text=text)
         if self.gate.stands and not stood:
-            self.say("standing", pid=self.main_pid)
+            self.say("standing", pid=self.tree.main_pid)
 
     def may_begin(self, n: int, limit_at: float) -> bool:
-        assert not self.running, "one guard runs one command at a time"
+        assert not self.tree.running, "one guard runs one command at a time"
         if self.member_gone or self.backstop_gone or self.leaving or boottime() >= limit_at:
-            because = "it was not started: its lease had already run out"
-            self.say("gone", n=n, status=None, because=because, took_s=0.0)
+            self.say_gone(n, Why.TOO_LATE)
             return False
         self.serial = n
         return True
 
     def set_deadline(self, term_at: float | None, kill_at: float) -> None:
         self.term_at, self.kill_at, self.again_at, self.stop_at = term_at, kill_at, None, FOREVER
-        self.ending, self.losing = "it ended by itself", False
+        self.ending, self.losing = Why.ENDED, False
         self.tell_backstop("deadline", None if kill_at == FOREVER else kill_at)
 
     def tell_backstop(self, what: str, value: Any) -> None:
@@ -245,14 +243,13 @@ class Guard:
             os.write(self.request, json.dumps([what, value]).encode() + b"\n")
 
     def run_command(self, argv: list[str], env: dict[str, str], cwd: str, keep: tuple[int, ...]) -> None:
-        self.status, self.failed_exec, self.because, self.told_stuck = None, None, "", False
-        self.running = True
+        self.failed_exec = None
         self.exec_fd, report = os.pipe()
         me = os.getpid()
-        self.command = processes.fork()
-        if self.command == 0:
+        pid = processes.fork()
+        if pid == 0:
             processes.become_command(me, argv, env, cwd, report, self.cgroup, keep)
-        self.main_pid, self.group = self.command, 0 if processes.LINUX else self.command
+        self.tree.begin(pid)
         os.close(report)
         os.set_blocking(self.exec_fd, False)
         self.poll.register(self.exec_fd, select.POLLIN)
@@ -270,94 +267,64 @@ class Guard:
             if report:
                 number, _, path = report.decode(errors="replace").partition(" ")
                 self.failed_exec = 127 if int(number) == errno.ENOENT else 126
-                self.kill(f"it could not be started: {os.strerror(int(number))}: {path}")
+                self.tree.kill(Why.NOT_RUNNABLE, f"{os.strerror(int(number))}: {path}")
             elif self.gate.opened:
-                self.say("started", pid=self.main_pid)
+                self.say("started", pid=self.tree.main_pid)
 
     def look_at_clock(self) -> None:
         now = boottime()
-        if not self.running or self.because:
+        if not self.tree.running or self.tree.why:
             return
         if now >= self.kill_at:
-            self.kill("its lease ran out")
+            self.tree.kill(Why.LEASE_OVER)
         elif now >= self.stop_at:
-            self.kill("it did not stop in time")
+            self.tree.kill(Why.STOP_TIMEOUT)
         elif self.term_at is not None and now >= self.term_at:
             self.term_at, self.losing = None, True
-            self.ending = "it ended because its lease was running out"
+            self.ending = Why.LEASE_ENDING
             self.term()
-            self.say("ending", because="its lease is running out")
+            self.say("ending")
         elif self.again_at is not None and now >= self.again_at:
             self.again_at = None
             self.term()
 
     def arm(self) -> None:
         moments = [at for at in (self.term_at, self.kill_at, self.stop_at, self.again_at) if at is not None]
-        self.timer.set(min(moments) if min(moments) < FOREVER and self.running and not self.because else None)
+        at = min(moments)
+        self.timer.set(at if at < FOREVER and self.tree.running and not self.tree.why else None)
 
     def term(self) -> None:
-        if self.command:  # a stopped process acts on TERM only after CONT
-            processes.send([self.command], signal.SIGTERM)
-            processes.send([self.command], signal.SIGCONT)
+        self.tree.send(signal.SIGTERM, signal.SIGCONT)  # a stopped process acts on TERM only after CONT
 
-    def kill(self, because: str) -> None:
-        """Begin to kill the whole tree; `finish` goes on until it is proved gone."""
-        if self.running and not self.because:
-            self.hit()
-            self.because, self.struck_at, self.next_pass_s = because, boottime(), 0.0
-            strike(os.getpid(), group=self.group)
-
-    def hit(self) -> None:
-        """The quickest blow at the most: one call each, before any walk."""
-        if self.cgroup:
-            self.cgroup.kill()
-        if self.command:
-            try:
-                os.killpg(self.command, signal.SIGKILL)
-            except OSError:  # it has not made its session yet: the walk finds it
-                processes.send([self.command], signal.SIGKILL)
-
-    def reap(self) -> bool:
-        """Collect the dead. True when no child is left at all, which for a subreaper means: no descendant."""
-        while True:
-            try:
-                pid, raw = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return True
-            if pid == 0:
-                return False
-            if pid == self.command:
-                self.command = 0
-                self.hear_exec()
-                self.status = os.waitstatus_to_exitcode(raw) if self.failed_exec is None else self.failed_exec
-                self.kill(self.ending)
-
-    def all_gone(self) -> bool:
-        """The proof. Every release of a record rests on this one answer."""
-        gone = self.reap() and (self.cgroup is None or self.cgroup.empty())
-        return gone and (processes.LINUX or not descendants(os.getpid(), group=self.group))
+    def look_at_command(self) -> None:
+        """Collect the dead; when the main process is among them, what is left of its tree is killed."""
+        self.tree.reap()
+        if self.tree.running and not self.tree.main:
+            self.hear_exec()
+            self.tree.kill(self.ending)
 
     def finish(self) -> None:
-        """While killing: is it proved gone? Otherwise strike again. Then what the end of the command was waited for."""
-        if self.running and self.because:
-            if not self.all_gone():
-                self.hit()
-                left = strike(os.getpid(), group=self.group)
-                if left and not self.told_stuck and boottime() > self.struck_at + STUCK_AFTER_S:
-                    self.told_stuck = True
-                    table = processes.process_table()
-                    stuck = [pid for pid in left if table.get(pid, (0, 0, ""))[2] == "D"]
-                    self.say("stuck", pids=stuck or left)
+        """While killing: tell when it is proved gone. Then what the end of the command was waited for."""
+        if self.tree.running and self.tree.why:
+            withstood = self.tree.finish()
+            if withstood:
+                self.say("stuck", pids=withstood)
+            if withstood is not None:
                 return
-            took_s = boottime() - self.struck_at
-            self.say("gone", n=self.serial, status=self.status, because=self.because, took_s=took_s)
-            self.running, self.because = False, ""
+            self.hear_exec()
+            status = self.tree.status if self.failed_exec is None else self.failed_exec
+            took_s = boottime() - self.tree.struck_at
+            self.say_gone(self.serial, self.tree.why, status=status, detail=self.tree.detail, took_s=took_s)
+            self.tree.why = None
             self.tell_backstop("deadline", None)
             self.gate.close()
-        if self.leaving and not self.running:
+        if self.leaving and not self.tree.running:
             self.leave()
-        if self.member_gone and not self.running and self.will.carry_out():
+        if self.member_gone and not self.tree.running and self.will.carry_out():
             self.leave()
+
+    def say_gone(self, n: int, why: Any, *, status: int | None = None, detail: str = "", took_s: float = 0.0) -> None:
+        self.say("gone", n=n, status=status, why=why, detail=detail, took_s=took_s)
 
     def leave(self) -> NoReturn:
         self.flush()
@@ -388,7 +355,7 @@ def main() -> NoReturn:
     if guard:
         for fd in (channel, request_w, stdin_w, stdout_r):
             os.close(fd)
-        backstop.stand_by(processes, request_r, stdin_r, stdout_w, cgroup)
+        backstop.stand_by(processes, clock, request_r, stdin_r, stdout_w, cgroup)
     os.setsid()
     processes.become_subreaper()
     for fd in (request_r, stdin_r, stdout_w):

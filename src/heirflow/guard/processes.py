@@ -14,20 +14,13 @@ import errno
 import os
 import signal
 import sys
-import time
 from collections.abc import Collection, Iterable
 from typing import NoReturn
 
 LINUX = sys.platform == "linux"
-CLOCK = 7 if LINUX else time.CLOCK_MONOTONIC_RAW  # CLOCK_BOOTTIME: counts suspended time
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-def boottime() -> float:
-    """The clock of `heirflow.clock`, without importing it."""
-    return time.clock_gettime(CLOCK)
 
 
 def become_subreaper() -> bool:
@@ -176,10 +169,11 @@ class Cgroup:
 
 
 class Timer:
-    """A descriptor that becomes readable at a moment of CLOCK_BOOTTIME, at once after a suspend; fd -1 where there is none."""
+    """A descriptor that becomes readable at a moment of the deciding clock, at once after a suspend; fd -1 where there is none."""
 
-    def __init__(self) -> None:
-        self.fd = libc.timerfd_create(CLOCK, TFD_FLAGS) if LINUX else -1
+    def __init__(self, clock: int) -> None:
+        """`clock`: its number, `heirflow.clock.CLOCK`."""
+        self.fd = libc.timerfd_create(clock, TFD_FLAGS) if LINUX else -1
 
     def set(self, at: float | None) -> None:
         """Become readable at this moment, at once when it has passed; None: never."""

@@ -22,8 +22,11 @@ class WillSender:
     `carry_out`, and that is called with the proof in hand.
     """
 
-    def __init__(self, processes: Any, poll: Any, backstop: Any, stdin: int, stdout: int, backstop_pid: int) -> None:
-        self.processes, self.poll, self.backstop, self.backstop_pid = processes, poll, backstop, backstop_pid
+    def __init__(
+        self, processes: Any, clock: Any, poll: Any, backstop: Any, stdin: int, stdout: int, backstop_pid: int
+    ) -> None:
+        self.processes, self.clock, self.poll = processes, clock, poll
+        self.backstop, self.backstop_pid = backstop, backstop_pid
         self.stdin, self.stdout = stdin, stdout
         self.payload: dict[str, Any] | None = None
         self.argv: list[str] = []
@@ -35,14 +38,19 @@ class WillSender:
         """The member is gone: let the backstop start the helper."""
         if self.payload is None:
             return
-        self.give_up_at = max(self.processes.boottime(), kill_at) + WILL_LIMIT_S
-        self.text = json.dumps({**self.payload, "give_up_at": self.give_up_at}).encode() + b"\n"
+        self.give_up_at = max(self.clock.boottime(), kill_at) + WILL_LIMIT_S
+        self.text = self.order()
         self.helper = "asked"
         self.poll.register(self.stdout, select.POLLIN)
         if os.getppid() == self.backstop_pid:
             self.processes.send([self.backstop_pid], signal.SIGCONT)
         self.backstop("helper", self.argv)  # no backstop: its end of the helper's output closes, and `hear` sees it
         self.speak()
+
+    def order(self) -> bytes:
+        """What the helper reads first."""
+        moment = {"give_up_at": self.give_up_at, "clock": self.clock.CLOCK}
+        return json.dumps({**(self.payload or {}), **moment}).encode() + b"\n"
 
     def speak(self) -> None:
         with contextlib.suppress(OSError):  # full, or nobody there: its output tells
@@ -72,8 +80,8 @@ class WillSender:
             os.close(stdin)
             os.close(stdout)
             self.poll.register(self.stdout, select.POLLIN)
-            self.text = json.dumps({**(self.payload or {}), "give_up_at": self.give_up_at}).encode() + b"\ngo\n"
-        if self.helper in ("none", "done") or self.processes.boottime() > self.give_up_at + 1:
+            self.text = self.order() + b"go\n"
+        if self.helper in ("none", "done") or self.clock.boottime() > self.give_up_at + 1:
             return True
         self.speak()
         return False

@@ -1,11 +1,37 @@
-"""What a guard tells its member."""
+"""What a guard tells its member, and how people are told why a command ended."""
 
 from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
 
-ENDED_BY_ITSELF = "it ended by itself"
+from heirflow.guard.why import Why
+
+HOW = {
+    Why.STOPPED: "exited after being asked to stop",
+    Why.STOP_TIMEOUT: "did not stop in time and was killed",
+    Why.LEASE_ENDING: "exited after being asked to stop, because its lease was about to end",
+    Why.LEASE_OVER: "was killed at the end of its lease",
+    Why.ORDERED: "was killed as ordered",
+    Why.NOT_RUNNABLE: "could not be started: {detail}",
+    Why.TOO_LATE: "was not started: its lease was already over",
+    Why.STANDBY_GONE: "was not started: its standby had ended",
+    Why.NOT_AT_GATE: "was killed: it was not at its gate when it should have begun",
+    Why.NEVER_AT_GATE: "was killed: it was not at its gate within {detail} s",
+    Why.MEMBER_DONE: "was killed: its member is done",
+    Why.MEMBER_GONE: "was killed: its member was gone",
+    Why.BACKSTOP_GONE: "was killed: its backstop was killed",
+    Why.GUARD_GONE: "was killed: its guard was killed",
+    Why.GUARD_FROZEN: "was killed: its guard was frozen for {detail} s",
+    Why.GUARD_STAYS: "was killed: its guard did not end in time",
+    Why.GUARD_MUTE: "was killed: its guard was started and never answered",
+    Why.RETURNED: "returned",
+    Why.RAISED: "raised an exception",
+}
+"""After "the command" or "the standby"; `Why.ENDED` is told by the exit code."""
+
+OURS_DIED = {Why.BACKSTOP_GONE, Why.GUARD_GONE, Why.GUARD_FROZEN, Why.GUARD_STAYS, Why.GUARD_MUTE}
+"""The command was killed because one of HeirFlow's own processes had ended or hung: its exit code then says nothing about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +43,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The guard has told the command to end, on its own."""
-
-    because: str
+    """The guard has asked the command to end, on its own: the lease is about to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +59,9 @@ class Gone:
 
     status: int | None
     """Exit code, or minus the signal; None when it never started or nobody could collect it."""
-    because: str
-    took_s: float
+    why: Why
+    detail: str = ""
+    took_s: float = 0.0
     """From the first kill to the proof."""
 
 
@@ -44,12 +69,13 @@ class Gone:
 class Lost:
     """Guard and backstop are dead, and nothing is left below them: spawn a new guard."""
 
-    because: str
+    why: Why
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The standby stands at its gate."""
+class AtGate:
+    """The standby waits at its gate."""
 
     pid: int
 
@@ -59,7 +85,8 @@ class StandbyGone:
     """Proved: the standby has ended before its gate was opened, with all its descendants."""
 
     status: int | None
-    because: str
+    why: Why
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +96,27 @@ class Note:
     text: str
 
 
-GuardEvent = Started | Ending | Stuck | Gone | Lost | Standing | StandbyGone | Note
+GuardEvent = Started | Ending | Stuck | Gone | Lost | AtGate | StandbyGone | Note
 
 
-def end_of(status: int | None, because: str) -> str:
-    """How the command ended, in words. `because` is why the guard saw to its end."""
-    if status is None or because != ENDED_BY_ITSELF:
-        return f"the command is gone: {because}"
-    if status < 0:
-        named = -status in signal.Signals.__members__.values()  # not all real-time signals have a name
-        return f"the command was killed by {signal.Signals(-status).name if named else f'signal {-status}'}"
-    return f"the command exited with {status}"
+def how(event: Gone | StandbyGone) -> str:
+    """How it ended, to be put after its name: "exited with 3", "was killed at the end of its lease"."""
+    if event.why is not Why.ENDED:
+        return HOW[event.why].format(detail=event.detail)
+    if event.status is None:
+        return "ended"
+    if event.status < 0:
+        named = -event.status in signal.Signals.__members__.values()  # not all real-time signals have a name
+        return f"was killed by {signal.Signals(-event.status).name if named else f'signal {-event.status}'}"
+    return f"exited with {event.status}"
+
+
+def lost(event: Lost) -> str:
+    """Why there is no guard any more, as a sentence."""
+    return {
+        Why.BACKSTOP_GONE: "its backstop was killed",
+        Why.GUARD_GONE: "its guard was killed",
+        Why.GUARD_FROZEN: f"its guard was frozen for {event.detail} s",
+        Why.GUARD_STAYS: "its guard did not end in time",
+        Why.GUARD_MUTE: "its guard was started and never answered",
+    }[event.why]

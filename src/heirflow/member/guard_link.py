@@ -3,7 +3,7 @@
 What can go wrong with the guard, and what becomes of the command:
 
 * the guard or its backstop is killed: the other one kills the tree; after `GRACE_S` the member does it as well;
-* both are killed: the member, a subreaper too, inherits what is left and kills it at once;
+* both are killed: the member, a subreaper too, inherits what is left and kills it at once (`sweep`);
 * the guard is frozen: it does not answer pings; after `guard_limit_s` the member kills everything, guard included;
 * the guard is frozen just as the lease runs out: at ``kill_at`` the member strikes too.
 
@@ -20,24 +20,32 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heirflow.clock import Clock, boottime
+from heirflow.clock import boottime
 from heirflow.errors import HeirflowError
 from heirflow.guard import processes
-from heirflow.member.guard_events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
+from heirflow.guard.why import Why
+from heirflow.member.answers import Answers
+from heirflow.member.guard_events import (
+    OURS_DIED,
+    AtGate,
+    Ending,
+    Gone,
+    GuardEvent,
+    Lost,
+    Note,
+    StandbyGone,
+    Started,
+    Stuck,
+)
+from heirflow.member.sweep import Sweep
 
-SPARING = threading.Lock()
-"""Held by a thread that starts a child to be spared, until the child is in `Guard.spare`: no sweep may come in between."""
 GRACE_S = 1.0
 """How long the surviving half of a broken guard has to clean up before the member does it."""
 CLOSE_LIMIT_S = 5.0
-HELLO_LIMIT_S = 5.0
-"""How long a new guard may take to say its first word: a busy host starts programs slowly."""
 STANDING_LIMIT_S = 300.0
 """From a standby's start to its gate: imports on a busy host take a minute, hung ones for ever."""
 SOON_S = 0.005
@@ -47,7 +55,7 @@ FOR_DRIVERS = ("PG", "MYSQL", "MARIADB", "SSL_", "KRB5")
 """What database libraries read from the environment; handed to the helper in the payload, never in its environment."""
 
 
-class Guard:
+class GuardLink:
     """One guard process with its backstop, for one command after another."""
 
     def __init__(
@@ -57,7 +65,7 @@ class Guard:
         cwd: str,
         guard_limit_s: float,
         strike_after_s: float | None = None,
-        clock: Clock = boottime,
+        clock: Callable[[], float] = boottime,
         name: str = "",
         use_cgroup: bool = True,
     ) -> None:
@@ -66,7 +74,7 @@ class Guard:
         the guard reads the same one.
         """
         self.argv, self.cwd, self.name = list(argv), cwd, name
-        self.guard_limit_s, self.clock, self.use_cgroup = guard_limit_s, clock, use_cgroup
+        self.clock, self.use_cgroup = clock, use_cgroup
         self.standing_limit_s = STANDING_LIMIT_S
         self.spare: set[int] = set()
         """Children of this process that are not the guard's and must not be killed or reaped here (hooks, other guards)."""
@@ -80,21 +88,24 @@ class Guard:
         self.waiting = False
         """From `standby` until `start` or `StandbyGone`."""
         self._standby_env: dict[str, str] = {}
-        self._stand_by, self._overdue = float("inf"), ""  # when a standby is given up that is not at its gate
+        self._stand_by = float("inf")
+        """When a standby is given up that is not at its gate."""
+        self._overdue: str | None = None
+        """How long the standby had that was given up, in seconds."""
         self._serial = 0
         """Number of the last `start` or `standby`, which "gone" repeats: one that crossed our next order is not about it."""
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._inbox = self._outbox = b""
-        self._broken = ""  # why, once the guard cannot be used any more
-        self._broken_at = self._struck_at = 0.0
+        self._broken: Lost | None = None
+        """Why, once the guard cannot be used any more."""
+        self._broken_at = 0.0
         self._kill_at = float("inf")
         self._struck_late = False
-        self._ping_s = min(0.5, guard_limit_s / 4)
-        self._strike_after_s = self._ping_s / 4 if strike_after_s is None else strike_after_s
-        self._pinged_at = self._polled_at = self._silent_s = 0.0
-        self._asked = self._answered = 0
-        self._clean = 0  # sweeps in a row that found nothing
+        self._answers = Answers(guard_limit_s)
+        self._strike_after_s = self._answers.every_s / 4 if strike_after_s is None else strike_after_s
+        self._polled_at = 0.0
+        self._sweep = Sweep((), self._collect)
 
     def spawn(self) -> None:
         """Start guard and backstop. This process becomes a child subreaper. Raises `HeirflowError`."""
@@ -118,10 +129,10 @@ class Guard:
         self._socket = ours
         self.backstop_pid, self.pid = self._process.pid, 0
         self._inbox = self._outbox = b""
-        self._broken, self._clean, self._struck_at = "", 0, 0.0
+        self._broken, self._sweep = None, Sweep(self.spare, self._collect)
         self.running = self.waiting = False
-        self._asked = self._answered = 0
         self._polled_at = self.clock()
+        self._answers.begin(self._polled_at)
 
     def fileno(self) -> int:
         """The socket, to be watched for reading; -1 once the guard is lost or closed."""
@@ -130,10 +141,10 @@ class Guard:
     # orders; none of them blocks or fails: what a dead guard cannot do, `poll` tells
 
     def standby(self, *, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Run this program up to its gate; `start` then opens it. It is told by `Standing`, or `StandbyGone`."""
+        """Run this program up to its gate; `start` then opens it. It is told by `AtGate`, or `StandbyGone`."""
         self._serial += 1
         self.waiting, self._standby_env = True, dict(env)
-        self._stand_by, self._overdue = self.clock() + self.standing_limit_s, ""
+        self._stand_by, self._overdue = self.clock() + self.standing_limit_s, None
         self._say("standby", **self._program(argv, env))
 
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
@@ -145,7 +156,7 @@ class Guard:
             raise AssertionError("the command of this guard is still running")
         self.running, self._struck_late = True, False
         self._kill_at = kill_at
-        self._silent_s = 0.0
+        self._answers.silent_s = 0.0
         if self.waiting:
             self.waiting = False
             new = {name: value for name, value in env.items() if self._standby_env.get(name) != value}
@@ -198,14 +209,15 @@ class Guard:
         self._reap()
         if not self._broken:
             self._flush()
-            self._look_for_frost(now)
+            self._look_at_guard(now)
             if self.waiting and now >= self._stand_by:
-                self._stand_by, self._overdue = float("inf"), f"not at its gate within {self.standing_limit_s:g} s"
+                self._stand_by, self._overdue = float("inf"), f"{self.standing_limit_s:g}"
                 self.standing_limit_s = min(3600.0, 2 * self.standing_limit_s)  # hung or slow: that cannot be told
                 self.kill()
         if self._broken:
-            self._sweep(now, events)
+            self._clean_up(now, events)
         self._polled_at = now
+        self._answers.looked(now)
         return events
 
     def wake_at(self) -> float:
@@ -218,7 +230,7 @@ class Guard:
         if self._outbox:
             moments.append(self._polled_at + SOON_S)
         if self.running:
-            moments.append(self._pinged_at + self._ping_s)
+            moments.append(self._answers.wake_at())
             if not self._struck_late:
                 moments.append(self._kill_at + self._strike_after_s)
         return min(moments)
@@ -234,7 +246,7 @@ class Guard:
             while self._process is not None:
                 now = self.clock()
                 if now > limit and not self._broken:
-                    self._break("its guard did not end in time", now, strike=True)
+                    self._break(Lost(Why.GUARD_STAYS), now, strike=True)
                 self.poll(now)
                 if self._process is not None:
                     if self._socket is None and watched >= 0:
@@ -273,7 +285,7 @@ class Guard:
         for line in lines:
             self._hear(json.loads(line), events)
         if ended:
-            self._break("its guard was killed", self.clock())
+            self._break(Lost(Why.GUARD_GONE), self.clock())
             self._hang_up()
 
     def _hear(self, message: dict[str, Any], events: list[GuardEvent]) -> None:
@@ -281,83 +293,71 @@ class Guard:
         if what == "hello":
             self.pid = message["pid"]
         elif what == "pong":
-            self._answered = message["n"]
-            if self._answered == self._asked:
-                self._silent_s = 0.0
+            self._answers.heard(message["n"])
         elif what == "started":
             events.append(Started(message["pid"]))
         elif what == "ending":
-            events.append(Ending(message["because"]))
+            events.append(Ending())
         elif what == "stuck":
             events.append(Stuck(tuple(message["pids"])))
         elif what == "standing" and self.waiting:
             self._stand_by = float("inf")
-            events.append(Standing(message["pid"]))
+            events.append(AtGate(message["pid"]))
         elif what == "note":
             events.append(Note(message["text"]))
         elif what == "gone" and message["n"] == self._serial:
+            why, detail = Why(message["why"]), message["detail"]
+            if self._broken is not None:
+                why, detail = self._broken.why, self._broken.detail
             if self.running:
-                because = self._broken or message["because"]
-                # Killed because one of ours had died: the status then says nothing about the command.
-                status = None if because.startswith(("its guard", "its backstop")) else message["status"]
-                events.append(Gone(status, because, message["took_s"]))
+                events.append(Gone(None if why in OURS_DIED else message["status"], why, detail, message["took_s"]))
             elif self.waiting:
-                events.append(StandbyGone(message["status"], self._overdue or message["because"]))
+                if self._overdue is not None:
+                    why, detail = Why.NEVER_AT_GATE, self._overdue
+                events.append(StandbyGone(message["status"], why, detail))
             self.running = self.waiting = False
 
     def _reap(self) -> None:
-        """Collect the backstop when it is dead, and orphans once they can have come to us. Never a spared child."""
-        self._collect({self.backstop_pid} - {0})
-        if (self._broken or self.collects) and SPARING.acquire(blocking=False):  # otherwise the next time
-            try:
-                self._collect(set(self._children()))
-            finally:
-                SPARING.release()
+        """Collect the backstop when it is dead, and orphans once they can have come to us."""
+        if self.backstop_pid:
+            self._collect(self.backstop_pid)
+        if self._broken or self.collects:
+            self._sweep.collect()
 
-    def _collect(self, pids: set[int]) -> None:
-        for pid in pids:
-            try:
-                reaped, raw = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                reaped, raw = pid, 0
-            if reaped and pid == self.backstop_pid:
-                self.backstop_pid = 0
-                if self._process is not None:
-                    self._process.returncode = os.waitstatus_to_exitcode(raw)
-                self._say("bye")  # its guard kills what is left and ends; we are alive, so no will
-                self._break("its backstop was killed", self.clock())
+    def _collect(self, pid: int) -> None:
+        """Collect one child if it is dead."""
+        try:
+            reaped, raw = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            reaped, raw = pid, 0
+        if reaped and pid == self.backstop_pid:
+            self.backstop_pid = 0
+            if self._process is not None:
+                self._process.returncode = os.waitstatus_to_exitcode(raw)
+            self._say("bye")  # its guard kills what is left and ends; we are alive, so no will
+            self._break(Lost(Why.BACKSTOP_GONE), self.clock())
 
     def _ping(self, now: float) -> None:
-        self._asked += 1
-        self._pinged_at = now
-        self._say("ping", n=self._asked)
+        self._say("ping", n=self._answers.ask(now))
 
-    def _look_for_frost(self, now: float) -> None:
-        """A guard that owes an answer for `guard_limit_s` of *our own* waking time is frozen.
-
-        Time in which this process did not run counts as one ping at most, so that after a freeze of both the guard can
-        answer first.
-        """
+    def _look_at_guard(self, now: float) -> None:
+        """Is it frozen? Then everything is killed from here."""
         if not self.running:
             return
-        if self._answered != self._asked:
-            self._silent_s += min(max(0.0, now - self._polled_at), self._ping_s)
-            if self._silent_s >= (self.guard_limit_s if self.pid else max(HELLO_LIMIT_S, self.guard_limit_s)):
-                self._break(f"its guard was frozen for {self._silent_s:.1f} s", now, strike=True)
-        elif now >= self._pinged_at + self._ping_s:
+        if self._answers.frozen(now, said_hello=bool(self.pid)):
+            self._break(Lost(Why.GUARD_FROZEN, f"{self._answers.silent_s:.1f}"), now, strike=True)
+        elif self._answers.due(now):
             self._ping(now)
         if now >= self._kill_at + self._strike_after_s and not self._struck_late:
-            self._struck_late = (
-                True  # the guard should have said gone by now: strike as well, and leave the proof to it
-            )
+            self._struck_late = True  # the guard should have said gone: strike as well, and leave the proof to it
             if self.pid:
                 processes.strike(self.pid, thorough=not processes.QUICK)
             else:
-                self._break("its guard never said hello", now, strike=True)
+                self._break(Lost(Why.GUARD_MUTE), now, strike=True)
 
-    def _break(self, because: str, now: float, *, strike: bool = False) -> None:
-        if not self._broken:
-            self._broken, self._broken_at = because, now
+    def _break(self, lost: Lost, now: float, *, strike: bool = False) -> None:
+        if self._broken is None:
+            self._broken, self._broken_at = lost, now
         if strike:
             self._broken_at = now - GRACE_S
 
@@ -366,28 +366,20 @@ class Guard:
             self._socket.close()
             self._socket = None
 
-    def _sweep(self, now: float, events: list[GuardEvent]) -> None:
+    def _clean_up(self, now: float, events: list[GuardEvent]) -> None:
         """Wait for the surviving half to clean up, then kill; end when nothing is left below us but `spare`."""
-        me = os.getpid()
-        with SPARING:
-            # With both dead there is no surviving half: what they ran would go on, and be nobody's if we died meanwhile.
-            if now >= self._broken_at + GRACE_S or (self._socket is None and self.backstop_pid == 0):
-                self._struck_at = self._struck_at or time.monotonic()
-                processes.strike(me, self.spare)
-                self._collect(set(self._children()))
-            left = self._children() or processes.descendants(me, self.spare, thorough=True)
-        self._clean = 0 if left else self._clean + 1
-        if self._clean < 2:  # twice: a list of processes that is read while they fork may miss one
+        assert self._broken is not None
+        # With both dead there is no surviving half: what they ran would go on, and be nobody's if we died meanwhile.
+        strike = now >= self._broken_at + GRACE_S or (self._socket is None and self.backstop_pid == 0)
+        if not self._sweep.finish(strike=strike):
             return
         self._hang_up()
         self._process = None
         if self.running:
             self.running = False
-            events.append(Gone(None, self._broken, max(0.0, now - self._broken_at)))
-        events.append(Lost(self._broken))
-
-    def _children(self) -> list[int]:
-        return [pid for pid in processes.children(os.getpid()) if pid not in self.spare]
+            took_s = max(0.0, now - self._broken_at)
+            events.append(Gone(None, self._broken.why, self._broken.detail, took_s))
+        events.append(self._broken)
 
 
 def _plain(text: str) -> str:

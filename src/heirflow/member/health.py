@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from heirflow.clock import boottime
 from heirflow.guard.processes import stat_of
-from heirflow.member.shell import run_aside
+from heirflow.member.shell import run_beside
 from heirflow.text import masked_url
 
 LOOKS_PER_TIMEOUT = 4
@@ -265,13 +265,13 @@ class CommandCheck:
     """A shell command that exits with 0 while all is well. Its text may hold a secret, and what is said of it is kept in tables."""
 
     def __init__(self, text: str, children: set[int]) -> None:
-        """`children`: see `run_aside`."""
+        """`children`: see `run_beside`."""
         self._text = text
         self._children = children
 
     def look(self, note: str, limit_s: float) -> str:
         try:
-            code = run_aside(self._text, self._children, limit_s, extra={}, speaks=False)
+            code = run_beside(self._text, self._children, limit_s, extra={}, speaks=False)
         except OSError as error:
             raise CannotTell(str(error)) from error
         except subprocess.TimeoutExpired:

@@ -13,12 +13,22 @@ import socket
 import stat
 import threading
 import time
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from heirflow.text import masked, printable
 
 LINE_LIMIT = 4000
 """Bytes; up to 4,096 a pipe takes a line whole, not mixed with what others write there."""
+
+
+class Telling(Protocol):
+    """Where a member's sentences go: a `Journal`, or what a program has in its place."""
+
+    def say(self, sentence: str, **facts: Any) -> None:
+        """What happened."""
+
+    def warn(self, sentence: str, **facts: Any) -> None:
+        """What a person should look at."""
 
 
 class _Outlet:

@@ -1,6 +1,6 @@
 """Who hears of a member's changes beside its journal: the service manager, and the programs of ``--on-promote`` and its like.
 
-The member shows its state after every turn of its loop; a herald compares it with what it told last and never makes the loop
+The member shows its state after every turn of its loop; a listener compares it with what it told last and never makes the loop
 wait.
 """
 
@@ -19,13 +19,13 @@ from heirflow.clock import boottime
 from heirflow.election.line import FOREVER
 from heirflow.election.state import NEVER, Command, State
 from heirflow.member.journal import Journal
-from heirflow.member.shell import run_aside
+from heirflow.member.shell import run_beside
 from heirflow.text import printable
 
 HOOK_LIMIT_S = 30.0
 
 
-class Herald(Protocol):
+class Listener(Protocol):
     """One listener. Its methods are called from the member's loop."""
 
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
@@ -148,7 +148,7 @@ class Hooks:
         while (job := self._waiting.get()) is not None:
             flag, text, extra = job
             try:
-                code = run_aside(text, self._children, HOOK_LIMIT_S, extra=extra, speaks=True)
+                code = run_beside(text, self._children, HOOK_LIMIT_S, extra=extra, speaks=True)
             except subprocess.TimeoutExpired:
                 self._journal.warn(f"{flag} did not end within {HOOK_LIMIT_S:g} s and was killed")
             except (OSError, ValueError) as error:  # ValueError: a character that cannot stand in an environment here

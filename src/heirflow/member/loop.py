@@ -1,6 +1,6 @@
 """The member: the one loop in which rules, store, guard and clock meet.
 
-The loop waits in one place, on one selector: the guard's socket, the store worker's answers, signals, and whoever asks at the
+The loop waits in one place, on one selector: the guard's socket, the store store_thread's answers, signals, and whoever asks at the
 local door. It never waits on the store. After each wake-up it looks at the guard first, because what the guard says about
 the command must be known before anything is said to the store.
 """
@@ -43,15 +43,28 @@ from heirflow.election.state import (
     Tick,
     Unhealthy,
 )
-from heirflow.election.timings import Timings, back_off_s
+from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
-from heirflow.member import guard_events
 from heirflow.member.door import LocalDoor
-from heirflow.member.guard_events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
+from heirflow.member.guard_events import (
+    AtGate,
+    Ending,
+    Gone,
+    GuardEvent,
+    Lost,
+    Note,
+    StandbyGone,
+    Started,
+    Stuck,
+    how,
+    lost,
+)
 from heirflow.member.health import Blind, Lookout, Stale, Unwell
-from heirflow.member.listeners import Herald
+from heirflow.member.journal import Telling
+from heirflow.member.listeners import Listener
 from heirflow.member.report import amiss, facts_about, failed
-from heirflow.member.store_thread import Outcome, Worker
+from heirflow.member.standby import Standby
+from heirflow.member.store_thread import Outcome, StoreThread
 from heirflow.programs.plain import command_environment
 from heirflow.stores.base import Store
 
@@ -78,7 +91,7 @@ class Identity:
 
 
 class Keeper(Protocol):
-    """What keeps the command: `member.guard_link.Guard` for a program, `embed.ThreadKeeper` for a Python callable."""
+    """What keeps the command: `member.guard_link.GuardLink` for a program, `embed.ThreadKeeper` for a Python callable."""
 
     def spawn(self) -> None: ...
     def fileno(self) -> int: ...
@@ -92,14 +105,6 @@ class Keeper(Protocol):
     def poll(self, now: float) -> list[GuardEvent]: ...
     def wake_at(self) -> float: ...
     def close(self) -> None: ...
-
-
-class Telling(Protocol):
-    """Where a member's sentences go."""
-
-    def say(self, sentence: str, **facts: Any) -> None: ...
-
-    def warn(self, sentence: str, **facts: Any) -> None: ...
 
 
 class Member:
@@ -119,7 +124,7 @@ class Member:
         standby_argv: Sequence[str] | None = None,
         door: LocalDoor | None = None,
         lookout: Lookout | None = None,
-        heralds: Sequence[Herald] = (),
+        listeners: Sequence[Listener] = (),
     ) -> None:
         """`standby_argv`: the program that waits at a gate until it is needed (a warm standby); None: started cold."""
         self._election = election
@@ -129,16 +134,12 @@ class Member:
         self._timings = timings
         self._journal = journal
         self._again_s = again_s
-        self._standby_argv = standby_argv
-        self._standby_at: float | None = None
-        """When the next standby is started; None while there is one, or none is wanted."""
-        self._standbys_ended = 0
-        """In a row, without having stood at the gate."""
+        self._standby = Standby(standby_argv, journal)
         self._door = door
         self._lookout = lookout or Lookout()
-        self._heralds = heralds
+        self._listeners = listeners
         self._exit_code: int | None = None
-        self._pids: dict[str, int | None] = {"command": None, "standby": None}
+        self._command_pid: int | None = None
         self._state = State(
             me=identity.id,
             host=identity.host,
@@ -175,11 +176,11 @@ class Member:
 
     def run(self) -> int:
         """Stay in the line until told to leave. The exit order can be read off the nesting: the command first, the store last."""
-        worker = Worker(self._store_factory, self._election)
+        store_thread = StoreThread(self._store_factory, self._election)
         will_store = self._store_factory()
         try:
             self._will_store = will_store
-            self._worker = worker
+            self._store_thread = store_thread
             self._keeper = self._keeper_factory()
             self._keeper.spawn()
             self._guard_since = boottime()
@@ -190,13 +191,13 @@ class Member:
                 self._lookout.close()
                 self._keeper.close()
         finally:
-            worker.close()
+            store_thread.close()
             self._nudge_reader.close()
             self._nudge_writer.close()
             if self._door is not None:
                 self._door.close()
-            for herald in self._heralds:
-                herald.close()
+            for listener in self._listeners:
+                listener.close()
         assert self._exit_code is not None
         return self._exit_code
 
@@ -204,7 +205,7 @@ class Member:
 
     def _loop(self) -> None:
         self._guard_wanted_at: float | None = None
-        self._want_standby(boottime())
+        self._standby.want(boottime())
         self._happen(GuardUp())
         self._tend_standby()
         while not self._state.done:
@@ -212,20 +213,20 @@ class Member:
             for event in self._look():
                 self._happen(event)
             self._tend_standby()
-            for herald in self._heralds:
-                herald.look(self._state, self._facts)
+            for listener in self._listeners:
+                listener.look(self._state, self._facts)
 
     def _wait(self) -> None:
         now = boottime()
         moments = [wake_at(self._state, now, self._timings)]
-        if self._standby_at is not None:
-            moments.append(self._standby_at)
+        if self._standby.at is not None:
+            moments.append(self._standby.at)
         moments.append(self._keeper.wake_at() if self._guard_wanted_at is None else self._guard_wanted_at)
-        moments += [herald.wake_at() for herald in self._heralds]
+        moments += [listener.wake_at() for listener in self._listeners]
         # The selector's clock does not count suspended time: never trust it for longer than a check-in.
         timeout_s = min(max(0.0, min(moments) - now), self._timings.check_in_s)
         with selectors.DefaultSelector() as selector:
-            for source in (self._nudge_reader, self._worker, self._door):
+            for source in (self._nudge_reader, self._store_thread, self._door):
                 if source is not None:
                     selector.register(source, selectors.EVENT_READ)
             if self._guard_wanted_at is None and self._keeper.fileno() >= 0:
@@ -250,7 +251,7 @@ class Member:
                 self._journal.warn(found.because)
             else:
                 yield from self._renew_standby(found)
-        outcomes, news = self._worker.take()
+        outcomes, news = self._store_thread.take()
         for outcome in outcomes:
             for sentence in outcome.reading.told if outcome.reading is not None else ():
                 (self._journal.warn if failed(sentence) else self._journal.say)(sentence, term=self._state.term)
@@ -262,7 +263,8 @@ class Member:
         yield Tick()
 
     def _facts(self) -> dict[str, Any]:
-        pids = {**self._pids, "guard": getattr(self._keeper, "pid", None)}
+        guard = getattr(self._keeper, "pid", None)
+        pids = {"command": self._command_pid, "standby": self._standby.pid, "guard": guard}
         return facts_about(self._election, self._state, pids, boottime(), self._timings)
 
     def _look_at_guard(self) -> Iterator[StateEvent]:
@@ -283,68 +285,58 @@ class Member:
         for event in self._keeper.poll(now):
             match event:
                 case Started(pid):
-                    self._pids.update(command=pid, standby=None)
+                    self._command_pid = pid
+                    self._standby.begun()
                     self._journal.say("the command has started", pid=pid, term=self._state.term)
                     self._lookout.command(pid)
                     yield CommandStarted()
-                case Ending(because):
-                    yield CommandEnding(because)
+                case Ending():
+                    yield CommandEnding("the lease is about to end: the command is asked to stop")
                 case Stuck(pids):
                     self._journal.warn("the command was killed and does not end; waiting for the kernel", pids=pids)
-                case Gone(status, because, _):
-                    self._pids["command"] = None
+                case Gone():
+                    self._command_pid = None
                     self._lookout.command(None)
                     self._want_standby(now)
                     yield from self._ready(False)  # first: who has no standby does not start again at once
-                    yield CommandGone(status, guard_events.end_of(status, because))
-                case Standing(pid):
-                    self._pids["standby"], self._standbys_ended = pid, 0
-                    self._journal.say("the standby is warm", pid=pid)
+                    yield CommandGone(event.status, f"the command {how(event)}")
+                case AtGate(pid):
+                    self._standby.at_gate(pid)
                     yield from self._ready(True)
-                case StandbyGone(status, because):
-                    self._pids["standby"] = None
-                    self._standbys_ended += 1
-                    wait_s = back_off_s(self._standbys_ended, 60.0)
-                    sentence = (
-                        f"the standby ended ({guard_events.end_of(status, because)}); another one in {wait_s:g} s"
-                    )
-                    (self._journal.warn if self._standbys_ended else self._journal.say)(sentence)
-                    self._want_standby(now + wait_s)
+                case StandbyGone():
+                    self._want_standby(self._standby.gone(event, now))
                     yield from self._ready(False)
                 case Note(text):
                     self._lookout.note(text)
                     yield Readiness(self._state.standby_ready, text)
-                case Lost(because):
+                case Lost():
                     self._keeper.close()
                     lasted_s = now - self._guard_since
                     self._guard_wanted_at = now + (RESPAWN_AFTER_S if lasted_s < RESPAWN_AFTER_S else 0.0)
-                    self._standby_at = self._pids["standby"] = None
+                    self._standby.lost()
                     yield from self._ready(False)
-                    yield GuardDown(because)
+                    yield GuardDown(lost(event))
 
     def _ready(self, ready: bool) -> Iterator[StateEvent]:
-        if self._standby_argv is not None:
+        if self._standby.argv is not None:
             yield Readiness(ready, self._state.note)
 
     def _renew_standby(self, found: Stale) -> Iterator[StateEvent]:
-        if self._standby_at is None and self._state.command is Command.NONE:
-            self._journal.say(f"the standby is started anew: {found.because}")
+        if self._standby.at is None and self._state.command is Command.NONE:
+            self._standby.replace(found.because)
             yield from self._ready(False)
             if self._state.command is Command.NONE:
-                self._standbys_ended = -1  # this end is no failure
                 self._keeper.kill()
 
     def _want_standby(self, at: float) -> None:
-        if self._standby_argv is not None and self._state.leaving is None:
-            self._standby_at = at
+        if self._state.leaving is None:
+            self._standby.want(at)
 
     def _tend_standby(self) -> None:
-        """Start the standby that is due. It gets no lease: its gate opens only with one."""
-        due = self._standby_at is not None and boottime() >= self._standby_at
-        if due and self._standby_argv is not None and self._guard_wanted_at is None and self._state.leaving is None:
-            self._standby_at = None
+        """Start the standby that is due."""
+        if self._guard_wanted_at is None and self._state.leaving is None and (argv := self._standby.due(boottime())):
             self._lookout.standby()
-            self._keeper.standby(argv=self._standby_argv, env=self._environment(None))
+            self._keeper.standby(argv=argv, env=self._environment(None))
 
     def _happen(self, event: StateEvent) -> None:
         before, step = self._state, decide(self._state, event, boottime(), self._timings)
@@ -358,11 +350,11 @@ class Member:
     def _do(self, act: Act) -> None:
         match act:
             case Send(ask):
-                failed = self._worker.submit(ask.serial, ask.exchange)
+                failed = self._store_thread.submit(ask.serial, ask.exchange)
                 if failed is not None:
                     self._happen(_event_of(failed))
             case Abandon():
-                self._worker.abandon()
+                self._store_thread.abandon()
             case StartCommand(term, term_at, kill_at):
                 self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
                 # After the start, which people wait for; a member that dies in between leaves no will, only its lease.

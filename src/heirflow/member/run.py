@@ -11,10 +11,10 @@ from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
 from heirflow.member.door import LocalDoor
-from heirflow.member.guard_link import Guard
+from heirflow.member.guard_link import GuardLink
 from heirflow.member.health import Lookout
 from heirflow.member.journal import Journal
-from heirflow.member.listeners import Herald, Hooks, ServiceManager
+from heirflow.member.listeners import Hooks, Listener, ServiceManager
 from heirflow.member.loop import Identity, Member
 from heirflow.member.shell import end_all
 from heirflow.stores.base import Store
@@ -46,7 +46,7 @@ def run_member(
     `argv[0]` is the path that was checked to be runnable. `cwd`: where every command is started, also when the folder has gone
     since; then that is told. `again_s`: in an orderly stop, when to send a second SIGTERM.
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
-    not the guard's, as `lookout` may start them. `hooks`: see `herald.Hooks`; its programs stand in `children` too.
+    not the guard's, as `lookout` may start them. `hooks`: see `listeners.Hooks`; its programs stand in `children` too.
     """
     children = set() if children is None else children
     door = None
@@ -56,17 +56,17 @@ def run_member(
         except HeirflowError as error:
             journal.warn(f"{error}; probes will not find this member")
 
-    def guard() -> Guard:
-        made = Guard(argv=argv, cwd=cwd, guard_limit_s=timings.guard_limit_s, strike_after_s=timings.strike_after_s)
+    def guard() -> GuardLink:
+        made = GuardLink(argv=argv, cwd=cwd, guard_limit_s=timings.guard_limit_s, strike_after_s=timings.strike_after_s)
         made.spare, made.collects = children, True
         return made
 
-    heralds: list[Herald] = []
+    listeners: list[Listener] = []
     if (manager := ServiceManager.of(os.environ)) is not None:
-        heralds.append(manager)
+        listeners.append(manager)
     if hooks:
         names = {"HEIRFLOW_ELECTION": election, "HEIRFLOW_MEMBER": identity.id}
-        heralds.append(Hooks(hooks, names, children, journal))
+        listeners.append(Hooks(hooks, names, children, journal))
     member = Member(
         election=election,
         identity=identity,
@@ -83,7 +83,7 @@ def run_member(
         standby_argv=standby_argv,
         door=door,
         lookout=lookout,
-        heralds=heralds,
+        listeners=listeners,
     )
     handle_signals(member)
     try:

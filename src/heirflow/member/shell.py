@@ -8,7 +8,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 
-from heirflow.member.guard_link import SPARING
+from heirflow.member.sweep import SPARING
 from heirflow.programs.plain import command_environment
 
 # Its standard input is a pipe of ours: should we be killed, it ends, and the watch kills the whole session.
@@ -23,7 +23,7 @@ echo "$code"
 """
 
 
-def run_aside(text: str, children: set[int], limit_s: float, *, extra: Mapping[str, str], speaks: bool) -> int | None:
+def run_beside(text: str, children: set[int], limit_s: float, *, extra: Mapping[str, str], speaks: bool) -> int | None:
     """Its exit code; None when it was killed by somebody. It has a session of its own, which is ended with it.
 
     `children`: processes of ours that a guard must leave alone; this one is in it while it runs. `extra` comes on top of our

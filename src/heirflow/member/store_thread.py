@@ -1,6 +1,6 @@
 """One thread that talks to the store, so that the member's loop never waits.
 
-A call that hangs is given up by replacing the whole worker: its connection is severed, its thread ends when the driver
+A call that hangs is given up by replacing the whole thread: its connection is severed, its thread ends when the driver
 notices, and its answer, should one come, goes nowhere. Between calls the thread waits for news, holding no transaction.
 """
 
@@ -32,7 +32,7 @@ class Outcome:
     fatal_code: int | None = None
 
 
-class Worker:
+class StoreThread:
     """Runs exchanges one at a time. `fileno` becomes readable when `take` has something."""
 
     def __init__(self, store_factory: Callable[[], Store], election: str) -> None:

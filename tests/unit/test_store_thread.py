@@ -1,4 +1,4 @@
-"""The worker whose calls hang: it gives them up, keeps few of them, and goes on when they end."""
+"""The thread whose calls hang: it gives them up, keeps few of them, and goes on when they end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from heirflow.election.record import Exchange, Reading
-from heirflow.member.store_thread import STUCK_LIMIT, Outcome, Worker
+from heirflow.member.store_thread import STUCK_LIMIT, Outcome, StoreThread
 
 
 class HangingStore:
@@ -50,99 +50,99 @@ def entered() -> threading.Semaphore:
 
 
 @pytest.fixture
-def worker(answers: threading.Event, entered: threading.Semaphore) -> Iterator[Worker]:
-    worker = Worker(lambda: HangingStore(answers, entered), "beat")  # type: ignore[arg-type,return-value]
-    yield worker
+def thread(answers: threading.Event, entered: threading.Semaphore) -> Iterator[StoreThread]:
+    thread = StoreThread(lambda: HangingStore(answers, entered), "beat")  # type: ignore[arg-type,return-value]
+    yield thread
     answers.set()
-    worker.close()
+    thread.close()
 
 
-def outcome_of(worker: Worker, serial: int) -> Outcome:
+def outcome_of(thread: StoreThread, serial: int) -> Outcome:
     """Wait as the member's loop does."""
     ends_at = time.monotonic() + 10
     while time.monotonic() < ends_at:
-        select.select([worker], [], [], 0.2)
-        for outcome in worker.take()[0]:
+        select.select([thread], [], [], 0.2)
+        for outcome in thread.take()[0]:
             if outcome.serial == serial:
                 return outcome
     raise AssertionError("no outcome within 10 s")
 
 
-def submit_until_taken(worker: Worker, serials: Iterator[int]) -> int:
+def submit_until_taken(thread: StoreThread, serials: Iterator[int]) -> int:
     ends_at = time.monotonic() + 10
     while time.monotonic() < ends_at:
-        select.select([worker], [], [], 0.02)
-        worker.take()
+        select.select([thread], [], [], 0.02)
+        thread.take()
         serial = next(serials)
-        if worker.submit(serial, Exchange()) is None:
+        if thread.submit(serial, Exchange()) is None:
             return serial
     raise AssertionError("not taken within 10 s")
 
 
 @pytest.fixture
-def hang(worker: Worker, entered: threading.Semaphore) -> Callable[[int], None]:
+def hang(thread: StoreThread, entered: threading.Semaphore) -> Callable[[int], None]:
     """Let so many calls hang, each given up when it is under way."""
 
     def hang(times: int) -> None:
         for serial in range(1, times + 1):
-            assert worker.submit(serial, Exchange()) is None
+            assert thread.submit(serial, Exchange()) is None
             assert entered.acquire(timeout=10)
-            worker.abandon()
+            thread.abandon()
 
     return hang
 
 
 def test_a_call_that_hangs_is_left_behind(
-    worker: Worker, answers: threading.Event, hang: Callable[[int], None]
+    thread: StoreThread, answers: threading.Event, hang: Callable[[int], None]
 ) -> None:
     hang(1)
     answers.set()
-    assert worker.submit(9, Exchange()) is None
-    assert outcome_of(worker, 9).reading is not None
+    assert thread.submit(9, Exchange()) is None
+    assert outcome_of(thread, 9).reading is not None
 
 
 def test_there_is_always_something_to_wait_on(
-    worker: Worker, answers: threading.Event, hang: Callable[[int], None]
+    thread: StoreThread, answers: threading.Event, hang: Callable[[int], None]
 ) -> None:
     """More hung calls than may be left behind: new ones fail at once, and the loop can go on waiting."""
     hang(STUCK_LIMIT + 1)
-    assert worker.fileno() >= 0
-    assert select.select([worker], [], [], 0)[0] == []
-    refused = worker.submit(100, Exchange())
+    assert thread.fileno() >= 0
+    assert select.select([thread], [], [], 0)[0] == []
+    refused = thread.submit(100, Exchange())
     assert refused is not None
     assert "still hang" in refused.error
 
 
 @pytest.mark.parametrize("how_many", [STUCK_LIMIT, STUCK_LIMIT + 1])
 def test_calls_go_on_when_hung_ones_have_ended(
-    worker: Worker, answers: threading.Event, hang: Callable[[int], None], how_many: int
+    thread: StoreThread, answers: threading.Event, hang: Callable[[int], None], how_many: int
 ) -> None:
     hang(how_many)
     answers.set()
-    serial = submit_until_taken(worker, iter(range(100, 10_000)))
-    assert outcome_of(worker, serial).reading is not None
+    serial = submit_until_taken(thread, iter(range(100, 10_000)))
+    assert outcome_of(thread, serial).reading is not None
 
 
 def test_a_given_up_call_that_ends_does_not_keep_the_loop_awake(
-    worker: Worker, answers: threading.Event, hang: Callable[[int], None]
+    thread: StoreThread, answers: threading.Event, hang: Callable[[int], None]
 ) -> None:
     hang(STUCK_LIMIT + 1)
     answers.set()
-    wakings = count_wakings(worker, lambda: select.select([worker], [], [], 0.1)[0] != [])
+    wakings = count_wakings(thread, lambda: select.select([thread], [], [], 0.1)[0] != [])
     assert wakings < 50
 
 
-def count_wakings(worker: Worker, wakes: Callable[[], bool], within_s: float = 1.0) -> int:
+def count_wakings(thread: StoreThread, wakes: Callable[[], bool], within_s: float = 1.0) -> int:
     ends_at, count = time.monotonic() + within_s, 0
     while time.monotonic() < ends_at:
         if wakes():
             count += 1
-            worker.take()
+            thread.take()
     return count
 
 
 def test_a_thread_that_cannot_be_had_is_asked_for_again(
-    worker: Worker, answers: threading.Event, hang: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    thread: StoreThread, answers: threading.Event, hang: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the limit of processes a member must not end: its command and its lease go on."""
     start = threading.Thread.start
@@ -153,9 +153,9 @@ def test_a_thread_that_cannot_be_had_is_asked_for_again(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refused)
         hang(1)
-        said = worker.submit(8, Exchange())
+        said = thread.submit(8, Exchange())
         assert said is not None and "no other can be begun" in said.error
     assert threading.Thread.start is start
     answers.set()
-    assert worker.submit(9, Exchange()) is None
-    assert outcome_of(worker, 9).reading is not None
+    assert thread.submit(9, Exchange()) is None
+    assert outcome_of(thread, 9).reading is not None

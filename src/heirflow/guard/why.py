@@ -1,0 +1,51 @@
+"""Why a command ended, as guard and member tell each other: code acts on these words, and people read `guard_events.how`.
+
+A file that the guard loads from beside itself; it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Why(str, Enum):
+    """The reason for which a guard, or the member in its place, saw to the end of a command."""
+
+    # What the command did, or was asked to do.
+    ENDED = "ended"
+    """By itself: nobody had asked for it."""
+    STOPPED = "stopped"
+    """After an orderly stop was asked for."""
+    STOP_TIMEOUT = "stop timeout"
+    """Killed: it did not end in time after an orderly stop was asked for."""
+    LEASE_ENDING = "lease ending"
+    """After the TERM that comes before the end of its lease."""
+    LEASE_OVER = "lease over"
+    """Killed at the end of its lease."""
+    ORDERED = "ordered"
+    """Killed at the word of the member."""
+    # It never ran.
+    NOT_RUNNABLE = "not runnable"
+    """It could not be executed; the detail says why."""
+    TOO_LATE = "too late"
+    """Not started: the lease was over when the order came."""
+    STANDBY_GONE = "standby gone"
+    """Not started: the standby that should have begun had ended."""
+    NOT_AT_GATE = "not at gate"
+    """The standby that should have begun did not wait at its gate then."""
+    NEVER_AT_GATE = "never at gate"
+    """The standby did not come to its gate in time; the detail is the limit in seconds."""
+    # One of HeirFlow's own processes ended or hung, and the command was killed for it.
+    MEMBER_DONE = "member done"
+    MEMBER_GONE = "member gone"
+    BACKSTOP_GONE = "backstop gone"
+    GUARD_GONE = "guard gone"
+    GUARD_FROZEN = "guard frozen"
+    """The detail is how long it gave no answer, in seconds."""
+    GUARD_STAYS = "guard stays"
+    """It did not end in time when it was told to."""
+    GUARD_MUTE = "guard mute"
+    """It was started and never said a word."""
+    # The callable of `heirflow.Election`, which has no guard.
+    RETURNED = "returned"
+    RAISED = "raised"

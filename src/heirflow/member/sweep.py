@@ -1,0 +1,52 @@
+"""What a member does itself when its guard cannot: kill what is left below this process, collect it, and prove it gone.
+
+The member is a child subreaper too. With guard and backstop dead, all that they ran becomes its children; so an empty list of
+children, found twice, is the proof.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection
+
+from heirflow.guard import processes
+
+SPARING = threading.Lock()
+"""Held by a thread that starts a child to be spared, until the child is in `GuardLink.spare`: no sweep may come in between."""
+
+
+class Sweep:
+    """The children of this process, but for those in `spare`: they are not the guard's (hooks, checks, other guards)."""
+
+    def __init__(self, spare: Collection[int], reap: Callable[[int], None]) -> None:
+        """`reap`: collects one child if it is dead."""
+        self._spare, self._reap = spare, reap
+        self._clean = 0
+        """Looks in a row that found nothing."""
+
+    def collect(self) -> None:
+        """Collect the dead, whoever made them, but never a spared one."""
+        if SPARING.acquire(blocking=False):  # otherwise the next time
+            try:
+                self._collect()
+            finally:
+                SPARING.release()
+
+    def finish(self, *, strike: bool) -> bool:
+        """One more look, after a blow when `strike`. True when it is proved that nothing is left below this process."""
+        me = os.getpid()
+        with SPARING:
+            if strike:
+                processes.strike(me, self._spare)
+                self._collect()
+            left = self._children() or processes.descendants(me, self._spare, thorough=True)
+        self._clean = 0 if left else self._clean + 1
+        return self._clean >= 2  # twice: a list of processes that is read while they fork may miss one
+
+    def _collect(self) -> None:
+        for pid in self._children():
+            self._reap(pid)
+
+    def _children(self) -> list[int]:
+        return [pid for pid in processes.children(os.getpid()) if pid not in self._spare]
