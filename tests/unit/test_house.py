@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "member": {"errors", "clock", "text", "election", "stores", "guard", "programs"},
     "programs": {"errors", "clock", "text", "member", "guard", "config", "stores"},
     "status": {"errors", "clock", "text", "election", "stores"},
-    "embed": {"errors", "clock", "config", "election", "stores", "member"},
+    "embed": {"errors", "clock", "config", "election", "stores", "guard.why", "member"},
     "testing": {"errors", "election.record", "stores.base"},
     "cli": {"errors", "clock", "text", "config", "election", "stores", "member", "programs", "status", "demo", "guard"},
     "demo": {"errors", "cli", "election", "stores", "status"},

@@ -11,9 +11,9 @@ import contextlib
 import os
 import selectors
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from heirflow.clock import boottime
 from heirflow.election.rules import decide, wake_at
@@ -50,7 +50,6 @@ from heirflow.member.guard_events import (
     AtGate,
     Ending,
     Gone,
-    GuardEvent,
     Lost,
     Note,
     StandbyGone,
@@ -61,12 +60,13 @@ from heirflow.member.guard_events import (
 )
 from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.journal import Telling
+from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Listener
 from heirflow.member.report import amiss, facts_about, failed
 from heirflow.member.standby import Standby
 from heirflow.member.store_thread import Outcome, StoreThread
 from heirflow.programs.plain import command_environment
-from heirflow.stores.base import Store
+from heirflow.stores.base import Register
 
 RESPAWN_AFTER_S = 1.0
 """Pause before a new guard, when the one before did not last longer than this."""
@@ -90,23 +90,6 @@ class Identity:
         return cls(f"{plain}-{os.urandom(3).hex()}", host, os.getpid(), label)
 
 
-class Keeper(Protocol):
-    """What keeps the command: `member.guard_link.GuardLink` for a program, `embed.ThreadKeeper` for a Python callable."""
-
-    def spawn(self) -> None: ...
-    def fileno(self) -> int: ...
-    def standby(self, *, argv: Sequence[str], env: Mapping[str, str]) -> None: ...
-    def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None: ...
-    def lease(self, *, term_at: float, kill_at: float) -> None: ...
-    def stop(self, *, grace_s: float, again_s: float | None = None) -> None: ...
-    def kill(self) -> None: ...
-    def signal(self, number: int) -> None: ...
-    def will(self, payload: dict[str, Any] | None) -> None: ...
-    def poll(self, now: float) -> list[GuardEvent]: ...
-    def wake_at(self) -> float: ...
-    def close(self) -> None: ...
-
-
 class Member:
     """One incarnation, from joining to leaving. `run` returns its exit code."""
 
@@ -116,7 +99,7 @@ class Member:
         election: str,
         identity: Identity,
         keeper_factory: Callable[[], Keeper],
-        store_factory: Callable[[], Store],
+        store_factory: Callable[[], Register],
         timings: Timings,
         policy: Policy,
         journal: Telling,

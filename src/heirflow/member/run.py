@@ -17,7 +17,7 @@ from heirflow.member.journal import Journal
 from heirflow.member.listeners import Hooks, Listener, ServiceManager
 from heirflow.member.loop import Identity, Member
 from heirflow.member.shell import end_all
-from heirflow.stores.base import Store
+from heirflow.stores.base import Register
 
 FORWARDED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH")
 
@@ -27,7 +27,7 @@ def run_member(
     election: str,
     argv: list[str],
     cwd: str,
-    store_factory: Callable[[], Store],
+    store_factory: Callable[[], Register],
     timings: Timings,
     identity: Identity,
     on_exit: str = "handover",

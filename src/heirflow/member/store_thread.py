@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from heirflow.election.record import Exchange, Reading
 from heirflow.errors import HeirflowError
-from heirflow.stores.base import Store, StoreMisfit
+from heirflow.stores.base import Register, StoreMisfit
 
 STUCK_LIMIT = 4
 """Hung calls that may be left behind; with more, new calls fail at once until one of them ends."""
@@ -35,7 +35,7 @@ class Outcome:
 class StoreThread:
     """Runs exchanges one at a time. `fileno` becomes readable when `take` has something."""
 
-    def __init__(self, store_factory: Callable[[], Store], election: str) -> None:
+    def __init__(self, store_factory: Callable[[], Register], election: str) -> None:
         self._store_factory = store_factory
         self._election = election
         self._inner = _Thread(store_factory(), election)
@@ -87,7 +87,7 @@ class StoreThread:
 class _Thread:
     """The thread itself, its store and its two pipes. It owns all of them and closes them when it ends."""
 
-    def __init__(self, store: Store, election: str) -> None:
+    def __init__(self, store: Register, election: str) -> None:
         self._store = store
         self._election = election
         self._job: tuple[int, Exchange] | None = None

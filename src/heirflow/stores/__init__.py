@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from heirflow.errors import ConfigError
-from heirflow.stores.base import Finding, OnTaken, Store, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.base import Finding, OnTaken, Register, Store, StoreMisfit, StoreUnavailable, Will
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-__all__ = ["Finding", "OnTaken", "Store", "StoreMisfit", "StoreUnavailable", "Will", "open_store"]
+__all__ = ["Finding", "OnTaken", "Register", "Store", "StoreMisfit", "StoreUnavailable", "Will", "open_store"]
 
 DRIVERS = {
     "sqlite": {"pysqlite": "sqlite3"},

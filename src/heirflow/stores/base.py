@@ -58,11 +58,14 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class Store(Protocol):
-    """One connection to the place where records live. Used by one thread at a time, except `sever`."""
+class Register(Protocol):
+    """What a member needs: one connection to the place where records live. Used by one thread at a time, except `sever`."""
 
     news_poll_s: float | None
-    """How often `news` must be asked where there is no descriptor to wait on; None: there is no news here, or `news_fd` has it."""
+    """How often `news` must be asked where there is no descriptor to wait on.
+
+    None: this store pushes no notifications, or `news_fd` has them.
+    """
 
     def open(self, *, create: bool = True) -> None:
         """Connect and see that the tables are there, making them when they are not and `create` allows it.
@@ -82,6 +85,19 @@ class Store(Protocol):
         Ask after every exchange too: word that came in during one makes no descriptor readable any more.
         """
 
+    def will(self, election: str, member: str, term: int, because: str) -> Will | None:
+        """What a helper must do to release exactly this member's term; None where that cannot be written down."""
+
+    def sever(self) -> None:
+        """Break the connection from another thread, so that a call that hangs there ends. Never raises."""
+
+    def close(self) -> None:
+        """Give the connection back. Never raises."""
+
+
+class Store(Register, Protocol):
+    """A register that people can ask too: for `heirflow status`, `history`, `doctor` and their like."""
+
     def limit_answers(self, limit_s: float) -> None:
         """From now on a call that takes longer ends as `StoreUnavailable`: for those who have no thread of their own for it.
 
@@ -97,9 +113,6 @@ class Store(Protocol):
     def drain(self, election: str, member: str, on: bool) -> bool:
         """Order one member to stand aside, or take that back; False when there is no such member."""
 
-    def will(self, election: str, member: str, term: int, because: str) -> Will | None:
-        """What a helper must do to release exactly this member's term; None where that cannot be written down."""
-
     def examine(self) -> tuple[Finding, ...]:
         """What `heirflow doctor` tells about this store, without a change to it. Raises `StoreUnavailable`."""
 
@@ -108,9 +121,3 @@ class Store(Protocol):
 
         ``facts["state"]`` is ``fenced``, ``sessions ended`` or ``lease only``.
         """
-
-    def sever(self) -> None:
-        """Break the connection from another thread, so that a call that hangs there ends. Never raises."""
-
-    def close(self) -> None:
-        """Give the connection back. Never raises."""

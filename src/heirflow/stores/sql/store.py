@@ -52,7 +52,7 @@ def cleaned(text: str) -> str:
 
 
 class SqlStore:
-    """A `Store` in a SQL database."""
+    """A `Store` in a SQL database: a register for members, with answers for people."""
 
     def __init__(
         self,
