@@ -20,9 +20,10 @@ from heirflow.election.timings import Timings
 from heirflow.errors import CommandNotFound, CommandNotRunnable
 from heirflow.guard.processes import stat_of
 from heirflow.member import shell
+from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import Gone, GuardEvent, Lost, Started
 from heirflow.member.guard_link import Guard
-from heirflow.programs.plain import check_runnable, command_environment
+from heirflow.programs.plain import check_runnable
 from tests.process.stage import Stage, wait_until
 
 SECRET = {

@@ -25,7 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "guard": {"clock"},
     "alone": set(),
     "config": {"errors", "text", "election.timings"},
-    "member": {"errors", "clock", "text", "election", "stores", "guard", "programs"},
+    "member": {"errors", "clock", "text", "election", "stores", "guard"},
     "programs": {"errors", "clock", "text", "member", "guard", "config", "stores"},
     "status": {"errors", "clock", "text", "election", "stores"},
     "embed": {"errors", "clock", "config", "election", "stores", "member"},

@@ -47,12 +47,12 @@ from heirflow.election.timings import Timings, back_off_s
 from heirflow.errors import HeirflowError
 from heirflow.member import guard_events
 from heirflow.member.door import LocalDoor
+from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
 from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.listeners import Herald
 from heirflow.member.report import amiss, facts_about, failed
 from heirflow.member.store_thread import Outcome, Worker
-from heirflow.programs.plain import command_environment
 from heirflow.stores.base import Store
 
 RESPAWN_AFTER_S = 1.0

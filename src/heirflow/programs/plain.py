@@ -1,4 +1,4 @@
-"""What a command must be before a member stands for election with it, and the environment that it gets."""
+"""What a command must be before a member stands for election with it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from heirflow.errors import CommandNotFound, CommandNotRunnable, ConfigError
-
-PRIVATE = frozenset({"NOTIFY_SOCKET", "HEIRFLOW_DB_URL"})
-"""Ours alone: a command that answers the service manager in our place breaks the unit; the address holds a secret."""
-PRIVATE_PREFIXES = ("WATCHDOG_",)
-
-
-def command_environment(base: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the command: `base` without what is private to the member, then `extra`."""
-    kept = {
-        name: value for name, value in base.items() if name not in PRIVATE and not name.startswith(PRIVATE_PREFIXES)
-    }
-    return {**kept, **extra}
 
 
 def check_runnable(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> str:
