@@ -21,7 +21,7 @@ from heirflow.guard.processes import lives
 from heirflow.member.door import ask
 from heirflow.member.guard_events import Gone, GuardEvent, StandbyGone, Standing
 from heirflow.member.guard_link import Guard
-from heirflow.programs.plain import preloaded
+from heirflow.programs.preload import preloaded
 from tests.process.stage import SOURCE, wait_until
 
 GATE = SOURCE / "heirflow" / "alone" / "gate.py"

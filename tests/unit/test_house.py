@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "alone": set(),
     "config": {"errors", "text", "election.timings"},
     "member": {"errors", "clock", "text", "election", "stores", "guard"},
-    "programs": {"errors", "clock", "text", "member", "guard", "config", "stores"},
+    "programs": {"errors", "clock", "text", "member", "config", "stores"},
     "status": {"errors", "clock", "text", "election", "stores"},
     "embed": {"errors", "clock", "config", "election", "stores", "member"},
     "testing": {"errors", "election.record", "stores.base"},

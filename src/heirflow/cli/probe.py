@@ -44,7 +44,7 @@ def probe(question: str, *, pid: int | None, timeout: str, as_json: bool, **flag
         timeout_s = read_duration(timeout)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--timeout") from None
-    config = settled(flags, ask_airflow=False)
+    config = settled(flags, elsewhere=False)
     try:
         facts = ask(Path(config["run-dir"]), config["name"], timeout_s, pid=pid)
     except HeirflowError as error:

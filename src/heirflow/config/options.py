@@ -55,7 +55,7 @@ class Option:
     def is_switch(self) -> bool:
         return self.reads is read_switch
 
-    def read(self, raw: object, origin: str) -> Any:
+    def read(self, raw: object, origin: object) -> Any:
         """The typed value. Raises `ConfigError` that names the origin."""
         try:
             return self.reads(raw)
