@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from heirflow.config.options import BY_NAME
+from heirflow.config.options import BY_NAME, read_duration
 from heirflow.config.resolve import Config, nearest, resolve
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.text import masked, printable
@@ -54,6 +54,20 @@ def settings(*names: str) -> Callable[[Function], Function]:
         return function
 
     return decorate
+
+
+def duration_option(flag: str, key: str, *, help: str, default: str | None = None) -> Callable[[Function], Function]:  # noqa: A002
+    """An option of one command that is a time, written as in the table of settings; its value is in seconds."""
+
+    def in_seconds(ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
+        try:
+            return None if text is None else read_duration(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, option) from None
+
+    return click.option(
+        flag, key, metavar="DURATION", default=default, show_default=default is not None, callback=in_seconds, help=help
+    )
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")

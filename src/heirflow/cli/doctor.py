@@ -24,7 +24,7 @@ from heirflow.cli.common import (
 from heirflow.config.resolve import Config
 from heirflow.errors import HeirflowError
 from heirflow.member.door import OTHERS_WRITE, mode_of
-from heirflow.stores import Finding
+from heirflow.stores import Finding, kind_of
 from heirflow.text import masked
 
 TRIPS_TO_TAKE = 22
@@ -144,6 +144,6 @@ def init(*, as_json: bool, **flags: Any) -> int:
         pass
     shown = place(config)
     # Who owns the tables may use them; others meet "permission denied" at their first check-in. SQLite has no roles.
-    grants = "" if config.db_url.startswith("sqlite") else "; every other role needs the GRANTs of docs/security.md"
+    grants = "" if kind_of(config.db_url) == "sqlite" else "; every other role needs the GRANTs of docs/security.md"
     sentence = f"HeirFlow's tables are in {shown}{grants}"
     return told(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)

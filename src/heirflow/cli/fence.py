@@ -21,7 +21,7 @@ from heirflow.cli.common import (
     write_json,
 )
 from heirflow.config.resolve import Config
-from heirflow.stores import Finding
+from heirflow.stores import Finding, kind_of
 from heirflow.text import masked, printable
 
 if TYPE_CHECKING:
@@ -128,12 +128,13 @@ def _by_superuser(config: Config, act: Callable[[Connection, Tables], T]) -> T:
     from heirflow.stores.sql.fence_login import FenceTrouble, pinned
     from heirflow.stores.sql.store import SqlStore
 
-    if config.db_url.startswith("postgres"):
+    is_postgres = kind_of(config.db_url) == "postgresql"
+    if is_postgres:
         config = replace(config, connect_args=pinned(config.db_url, config.connect_args))
     store = store_for_people(config)
     assert isinstance(store, SqlStore)
     try:
-        if not store.where.startswith("PostgreSQL"):
+        if not is_postgres:
             raise FenceTrouble(f"only PostgreSQL 17 and later has login triggers; this is {store.where}")
         return store.administer(act)
     finally:

@@ -17,6 +17,7 @@ import click
 from heirflow.cli.common import (
     WHERE,
     chosen_election,
+    duration_option,
     json_option,
     name_argument,
     opened,
@@ -25,7 +26,6 @@ from heirflow.cli.common import (
     somebody,
     told,
 )
-from heirflow.config.options import read_duration
 from heirflow.election.record import ANYONE, Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.errors import HeirflowError
 from heirflow.status import Snapshot, duration
@@ -50,10 +50,10 @@ class NotInTime(HeirflowError):
     "--to", "target", metavar="MEMBER", help="The member that shall lead: its id, the beginning of it, or its host."
 )
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the other leads.")
-@click.option("--limit", default="2m", show_default=True, metavar="DURATION", help="How long to wait.")
+@duration_option("--limit", "limit_s", default="2m", help="How long to wait.")
 @json_option
 @settings(*WHERE)
-def switchover(name: str | None, *, target: str | None, wait: bool, limit: str, as_json: bool, **flags: Any) -> int:
+def switchover(name: str | None, *, target: str | None, wait: bool, limit_s: float, as_json: bool, **flags: Any) -> int:
     """Let another member take charge: the heir, or the one that you name.
 
     The leader stops its command in order, proves it gone, and joins again at the end of the line.
@@ -63,7 +63,6 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit: str, 
     heirflow switchover airflow-scheduler --to host-b
     """
     config = settled({"name": name, **flags})
-    limit_s = _limit(limit)
     with opened(config) as store:
         election = chosen_election(store, config)
         began = time.monotonic()
@@ -79,13 +78,6 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit: str, 
     result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
     sentence = f"{election}: {after.leader} leads term {after.term}, {duration(took_s)} after the order."
     return told(sentence, result, as_json=as_json)
-
-
-def _limit(text: str) -> float:
-    try:
-        return read_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--limit") from None
 
 
 def _order_switchover(store: Store, election: str, target: str | None) -> tuple[Record, str]:
