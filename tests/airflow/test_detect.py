@@ -167,7 +167,7 @@ def test_an_interpreter_that_dies_at_once(fake: dict[str, str], tmp_path: Path) 
 
 def test_an_interpreter_that_is_not_there(fake: dict[str, str], tmp_path: Path) -> None:
     script(tmp_path / "bin" / "airflow", "#!/nowhere/python3\n")
-    with pytest.raises(ConfigError, match="/nowhere/python3: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot start /nowhere/python3 .*: No such file"):
         database(["airflow", "scheduler"], fake)
 
 
@@ -176,7 +176,7 @@ def test_an_airflow_that_hangs_is_given_up_with_all_it_started(fake: dict[str, s
     hang = f"import subprocess, time\nsubprocess.Popen(['sh', '-c', 'sleep 1.5; touch {mark}'])\ntime.sleep(60)\n"
     (Path(fake["PYTHONPATH"]) / "airflow" / "configuration.py").write_text(hang)
     asked_at = time.monotonic()
-    with pytest.raises(ConfigError, match=r"did not come within 0\.7 s"):
+    with pytest.raises(ConfigError, match=r"did not say within 0\.7 s"):
         database(["airflow", "scheduler"], fake, limit_s=0.7)
     assert time.monotonic() - asked_at < 5
     while time.monotonic() - asked_at < 2.5:

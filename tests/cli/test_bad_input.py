@@ -133,7 +133,7 @@ def test_airflow_behind_a_shell_would_lead_on_every_host(heirflow: Callable, mon
 def test_several_elections_are_listed(heirflow: Callable, line: Callable) -> None:
     line("beat", "a")
     line("poller", "b")
-    assert "there are several elections, name one: beat, poller" in heirflow("history").err
+    assert "there are several elections; give the name of one: beat, poller" in heirflow("history").err
     assert "did you mean 'poller'?" in heirflow("history", "pollen").err
 
 

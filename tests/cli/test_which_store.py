@@ -101,7 +101,7 @@ def test_watch_says_it_too(default_file: Path) -> None:
 
 def test_an_empty_store_is_named_without_its_password(heirflow: Callable, default_file: Path) -> None:
     assert heirflow("init").code == 0
-    named = f"in this store yet (sqlite:///{default_file}); `heirflow run -- COMMAND` makes one"
+    named = f"in this store yet (sqlite:///{default_file}); `heirflow run -- COMMAND` creates one"
     assert f"There is no election {named}." in heirflow("status").out
     assert f"there is no election {named}" in heirflow("history").err
     assert f"there is no election 'beat'; this store holds none yet (sqlite:///{default_file})" in (

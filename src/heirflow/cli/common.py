@@ -192,7 +192,7 @@ def chosen_election(store: Store, config: Config) -> str:
         return known[0]
     if not known:
         raise NoSuchElection(f"there is {none_yet(place(config))}")
-    raise NoSuchElection(f"there are several elections, name one: {', '.join(known)}")
+    raise NoSuchElection(f"there are several elections; give the name of one: {', '.join(known)}")
 
 
 def place(config: Config) -> str:
@@ -203,7 +203,7 @@ def place(config: Config) -> str:
 
 def none_yet(where: str) -> str:
     """What is said of an empty store. `where`: its `place`, if that is known."""
-    return f"no election in this store yet{f' ({where})' if where else ''}; `heirflow run -- COMMAND` makes one"
+    return f"no election in this store yet{f' ({where})' if where else ''}; `heirflow run -- COMMAND` creates one"
 
 
 def _listed(known: tuple[str, ...], config: Config) -> str:

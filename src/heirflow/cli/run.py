@@ -23,10 +23,10 @@ ALL = tuple(option.name for option in OPTIONS)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]…")
 @settings(*ALL)
 def run(*, command: tuple[str, ...], **flags: Any) -> int:
-    """Stand in line, and run COMMAND while leading.
+    """Join an election, and run COMMAND while leading.
 
-    Start it on two or more hosts. The oldest healthy member runs the command; when it ends, the heir runs it. The command is
-    started as it stands, without a shell, and its input and output pass through untouched. TERM means an orderly stop.
+    Start it on two or more hosts. The oldest healthy member runs the command. When that member is gone, its heir runs it. The
+    command is started as given, without a shell, and its input and output are not touched. SIGTERM stops it in order.
 
     \b
     heirflow run -- airflow scheduler

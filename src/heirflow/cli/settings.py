@@ -23,7 +23,7 @@ ALL = tuple(option.name for option in OPTIONS)
 def config(*, as_json: bool, **flags: Any) -> int:
     """Show every setting and where it comes from. Passwords are masked.
 
-    Numbers that cannot be right are shown too, with a sentence and exit code 78.
+    Numbers that do not fit together are shown too, with the reason and exit code 78.
 
     \b
     heirflow config

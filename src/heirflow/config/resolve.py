@@ -286,7 +286,7 @@ def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warning
         setting = direct
         if direct.origin.source is Source.FLAG and masked_url(direct.value) != direct.value:
             warnings.append(
-                "the password in --db-url can be read by everybody with ps; use --db-url-file or HEIRFLOW_DB_URL"
+                "everybody on this host can read the password in --db-url with ps; use --db-url-file or HEIRFLOW_DB_URL"
             )
     else:
         file = _expanded(by_file)
@@ -296,7 +296,7 @@ def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warning
             replace(by_file.origin, detail=f"{by_file.origin.detail}: {file}"),
         )
         if others_may_read(file):
-            warnings.append(f"others may read {file}, which holds the URL of the database; chmod 600 {file}")
+            warnings.append(f"other users may read {file}, which holds the URL of the database; run chmod 600 {file}")
     if "://" not in setting.value:
         raise ConfigError(f"db-url must be a URL like postgresql://user@host/database ({setting.origin})")
     return setting
@@ -327,7 +327,7 @@ def _file_warnings(
 ) -> list[str]:
     urls = [table["db-url"] for table in (top, *elections.values()) if isinstance(table.get("db-url"), str)]
     if file and any(masked_url(str(url)) != url for url in urls) and others_may_read(file):
-        return [f"others may read {file}, which holds a password; chmod 600 {file}"]
+        return [f"other users may read {file}, which holds a password; run chmod 600 {file}"]
     return []
 
 

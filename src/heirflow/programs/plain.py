@@ -156,7 +156,7 @@ def _check_interpreter(name: str, path: Path, cwd: str) -> None:
         return
     words = os.fsdecode(first[2:]).split()
     if not words:
-        raise CommandNotRunnable(f"{name} begins with #! and names no interpreter")
+        raise CommandNotRunnable(f"{name} begins with #! but names no interpreter")
     interpreter = Path(cwd, words[0])
     if not interpreter.is_file():
         raise CommandNotFound(f"{name} asks for the interpreter {words[0]}, which does not exist")
