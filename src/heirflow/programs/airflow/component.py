@@ -11,12 +11,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heirflow.config.resolve import Config, Source
 from heirflow.errors import ConfigError
 from heirflow.programs.airflow import installation
 from heirflow.programs.plain import Plain, lookout_for
 from heirflow.programs.program import Handling, SideStore
+
+if TYPE_CHECKING:  # mypy sees whether this module offers what it must
+    from heirflow.programs.airflow import component as itself  # noqa: PLW0406  that is the point
+    from heirflow.programs.program import Known
+
+    _: Known = itself
 
 COMPONENTS = ("scheduler", "dag-processor", "triggerer")
 """What exactly one of may be wanted. Workers and API servers share their work by themselves."""
