@@ -38,28 +38,18 @@ class Source(IntEnum):
     DEFAULT = 7
 
 
-_NAMES = {
-    Source.FLAG: "flag",
-    Source.ENVIRONMENT: "environment",
-    Source.ELECTION_TABLE: "file",
-    Source.FILE: "file",
-    Source.DEFAULT: "default",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value came from. Code acts on `source`; `str` is for people."""
+    """Where a value came from. Code acts on `source`; the words, which `str` gives, are for people."""
 
     source: Source
-    detail: str = ""
-    """Which flag, variable, file or program."""
+    words: str
 
     def __str__(self) -> str:
-        return " ".join(word for word in (_NAMES.get(self.source, ""), self.detail) if word)
+        return self.words
 
 
-BY_DEFAULT = Origin(Source.DEFAULT)
+BY_DEFAULT = Origin(Source.DEFAULT, "default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,34 +123,33 @@ def resolve(
     `flags` holds what was given on the command line, by option name, None where nothing was. `fallback_name` is the
     election's name when nobody gave one. `folder` is where ``./heirflow.toml`` is looked for.
     """
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    given = flags or {}
     env = os.environ if environment is None else environment
     warnings: list[str] = []
     settings: dict[str, Setting] = {}
 
     def settle(name: str, *tables: tuple[Origin, Mapping[str, object]]) -> Setting:
         option = BY_NAME[name]
-        if name in given:
-            origin, raw = Origin(Source.FLAG, option.flag), given[name]
-        elif option.environment in env and (env[option.environment] or option.is_switch):
-            origin, raw = Origin(Source.ENVIRONMENT, option.environment), env[option.environment]
-        else:
-            for where, table in tables:
-                if name in table:
-                    origin, raw = where, table[name]
-                    break
-            else:
-                return Setting(name, option.default, BY_DEFAULT)
-        return Setting(name, option.read(raw, origin), origin)
+        variable = env.get(option.environment)
+        if not variable and not option.is_switch:  # an empty word is a switch that is off
+            variable = None
+        for origin, raw in (
+            (Origin(Source.FLAG, f"flag {option.flag}"), given.get(name)),
+            (Origin(Source.ENVIRONMENT, f"environment {option.environment}"), variable),
+            *((origin, table.get(name)) for origin, table in tables),
+        ):
+            if raw is not None:
+                return Setting(name, option.read(raw, origin), origin)
+        return Setting(name, option.default, BY_DEFAULT)
 
     chosen = settle("config")
     file = _find_file(chosen, env, folder or Path())
     top, elections = _read_file(file) if file else ({}, {})
-    at_top = (Origin(Source.FILE, str(file)), top)
+    at_top = (Origin(Source.FILE, f"file {file}"), top)
     name = settle("name", at_top)
     if name.value is None and fallback_name:
         name = Setting("name", fallback_name, Origin(Source.COMMAND, "the command's name"))
-    own = (Origin(Source.ELECTION_TABLE, f"{file} [election.{name.value}]"), elections.get(str(name.value), {}))
+    own = (Origin(Source.ELECTION_TABLE, f"file {file} [election.{name.value}]"), elections.get(str(name.value), {}))
 
     for option in OPTIONS:
         settings[option.name] = settle(option.name, own, at_top)
@@ -293,7 +282,7 @@ def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warning
         setting = Setting(
             "db-url",
             _read_url(file, by_file.origin),
-            replace(by_file.origin, detail=f"{by_file.origin.detail}: {file}"),
+            replace(by_file.origin, words=f"{by_file.origin}: {file}"),
         )
         if others_may_read(file):
             warnings.append(f"other users may read {file}, which holds the URL of the database; run chmod 600 {file}")
