@@ -8,12 +8,22 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from heirflow.errors import ConfigError
-from heirflow.programs.airflow import detect
+from heirflow.config.resolve import Config, resolve
+from heirflow.errors import ConfigError, HeirflowError
+from heirflow.member.health import CommandCheck
+from heirflow.programs import program
+from heirflow.programs.airflow import component, installation
+from heirflow.programs.airflow.adopt import Adoption
+from heirflow.programs.airflow.row import RowCheck
+from heirflow.programs.airflow.warm import STANDBY
+from heirflow.programs.plain import Plain
+from heirflow.programs.program import Handling
+from heirflow.stores.sql.store import SqlStore
 
 CONFIGURATION = """
 import os
@@ -57,25 +67,29 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def database(argv: list[str], environ: dict[str, str], **limit: float) -> detect.Database:
-    component = detect.recognise(argv, environ)
-    assert component is not None
-    return detect.find_database(component, environ, **limit)
+def recognised(argv: list[str], environ: Mapping[str, str]) -> component.Component:
+    found = component.recognise(argv, environ)
+    assert isinstance(found, component.Component)
+    return found
 
 
-@pytest.mark.parametrize("component", detect.COMPONENTS)
+def database(argv: list[str], environ: dict[str, str], **limit: float) -> installation.Database:
+    return recognised(argv, environ).database(environ, **limit)
+
+
+@pytest.mark.parametrize("name", component.COMPONENTS)
 @pytest.mark.parametrize(
     "start",
     [["airflow"], ["{bin}/airflow"], ["python3", "-m", "airflow"], ["python3.11", "-u", "-X", "dev", "-m", "airflow"],
      [sys.executable, "-Wignore", "-mairflow"], [sys.executable, "{bin}/airflow"]],
     ids=" ".join,
 )  # fmt: skip
-def test_every_way_to_write_a_component(fake: dict[str, str], start: list[str], component: str) -> None:
+def test_every_way_to_write_a_component(fake: dict[str, str], start: list[str], name: str) -> None:
     folder = fake["PATH"].split(":")[0]
-    argv = [word.format(bin=folder) for word in start] + [component, "--pid", "x"]
-    found = detect.recognise(argv, fake)
-    assert found is not None
-    assert found.election == f"airflow-{component}"
+    argv = [word.format(bin=folder) for word in start] + [name, "--pid", "x"]
+    found = recognised(argv, fake)
+    assert found.election == f"airflow-{name}"
+    assert program.recognise(argv, fake) == found
     assert found.interpreter
 
 
@@ -87,25 +101,30 @@ def test_every_way_to_write_a_component(fake: dict[str, str], start: list[str], 
     ids=" ".join,
 )  # fmt: skip
 def test_what_is_none_of_them(argv: list[str]) -> None:
-    assert detect.recognise(argv, os.environ) is None
+    assert not isinstance(component.recognise(argv, os.environ), component.Component)
+    if argv:
+        assert isinstance(program.recognise(argv, os.environ), Plain)
 
 
 @pytest.mark.parametrize(
-    ("argv", "component"),
+    ("argv", "name"),
     [(["bash", "-c", "exec airflow scheduler"], "scheduler"), (["env", "A=b", "airflow", "dag-processor"], "dag-processor"),
      (["nice", "/opt/airflow/bin/airflow", "triggerer", "--skip-serve-logs"], "triggerer"), (["sh", "-c", "airflow version"], None),
      (["myairflow", "scheduler"], None), (["airflow-x", "scheduler"], None), (["celery", "beat"], None)],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )  # fmt: skip
-def test_a_component_behind_something_else_is_noticed(argv: list[str], component: str | None) -> None:
-    assert detect.hidden(argv) == component
+def test_a_component_behind_something_else_is_noticed(argv: list[str], name: str | None) -> None:
+    found = program.recognise(argv, os.environ)
+    assert isinstance(found, Plain)
+    assert bool(found.needs_database) == (name is not None)
+    assert f"looks like Airflow's {name}" in found.needs_database or name is None
 
 
 @pytest.mark.parametrize("flag", ["-D", "--daemon", "-vD"])
 def test_a_component_that_would_leave_its_wrapper_is_refused(flag: str) -> None:
-    with pytest.raises(ConfigError, match="without --daemon"):
-        detect.recognise(["airflow", "scheduler", flag], os.environ)
-    assert detect.recognise(["airflow", "scheduler", "--skip-serve-logs"], os.environ)
+    with pytest.raises(ConfigError, match="leave out --daemon"):
+        component.recognise(["airflow", "scheduler", flag], os.environ)
+    assert recognised(["airflow", "scheduler", "--skip-serve-logs"], os.environ)
 
 
 def test_the_database_and_all_that_belongs_to_it(fake: dict[str, str]) -> None:
@@ -148,7 +167,7 @@ def test_an_interpreter_that_dies_at_once(fake: dict[str, str], tmp_path: Path) 
 
 def test_an_interpreter_that_is_not_there(fake: dict[str, str], tmp_path: Path) -> None:
     script(tmp_path / "bin" / "airflow", "#!/nowhere/python3\n")
-    with pytest.raises(ConfigError, match="/nowhere/python3: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot start /nowhere/python3 .*: No such file"):
         database(["airflow", "scheduler"], fake)
 
 
@@ -157,7 +176,7 @@ def test_an_airflow_that_hangs_is_given_up_with_all_it_started(fake: dict[str, s
     hang = f"import subprocess, time\nsubprocess.Popen(['sh', '-c', 'sleep 1.5; touch {mark}'])\ntime.sleep(60)\n"
     (Path(fake["PYTHONPATH"]) / "airflow" / "configuration.py").write_text(hang)
     asked_at = time.monotonic()
-    with pytest.raises(ConfigError, match=r"did not come within 0\.7 s"):
+    with pytest.raises(ConfigError, match=r"did not say within 0\.7 s"):
         database(["airflow", "scheduler"], fake, limit_s=0.7)
     assert time.monotonic() - asked_at < 5
     while time.monotonic() - asked_at < 2.5:
@@ -182,14 +201,79 @@ def test_a_program_that_hides_its_python(fake: dict[str, str], tmp_path: Path) -
 
 
 def test_those_who_only_ask_about_an_election_find_the_airflow_on_the_path(fake: dict[str, str]) -> None:
-    found = detect.find_on_path(fake)
+    found = installation.on_path(fake)
     assert found is not None
     assert found.url == "postgresql://u:p@h/d"
-    assert detect.find_on_path(fake | {"PATH": "/usr/bin:/bin"}) is None
+    assert installation.on_path(fake | {"PATH": "/usr/bin:/bin"}) is None
 
 
 def test_the_second_term_leaves_airflow_time_to_write_down_how_it_ended() -> None:
-    component = detect.Component("scheduler", ("python",), "airflow")
     assert component.again_s(30.0) == 25.0
     assert component.again_s(600.0) == 595.0
     assert component.again_s(3.0) == 2.0
+
+
+class TestWhatTheMemberDoesForAComponent:
+    @pytest.fixture(autouse=True)
+    def here(self, fake: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in fake.items():
+            monkeypatch.setenv(name, value)
+        script(Path(fake["PATH"].split(":")[0]) / "airflow", f"#!{sys.executable}\nfrom airflow.__main__ import main\n")
+
+    @staticmethod
+    def handling(**flags: object) -> tuple[Handling, list[Config]]:
+        """How ``airflow scheduler`` is handled with these flags, and the settings with which it was looked at beside the line."""
+        given = {name.replace("_", "-"): value for name, value in flags.items()}
+        found = program.recognise(["airflow", "scheduler"], os.environ)
+        config = resolve(given, {"HOME": os.environ["AIRFLOW_HOME"]}, fallback_name=found.election)
+        looked: list[Config] = []
+
+        def side_store(where: Config) -> SqlStore:
+            looked.append(where)
+            raise HeirflowError("not now")
+
+        return found.handling(config, side_store), looked
+
+    def test_all_of_it_in_airflows_own_database(self) -> None:
+        handling, looked = self.handling()
+        assert handling.config.db_url == "postgresql://u:p@h/d"
+        assert str(handling.config.settings["db-url"].origin) == "Airflow's own configuration"
+        assert handling.standby_argv is not None and str(STANDBY) in handling.standby_argv
+        assert isinstance(handling.on_taken, Adoption)
+        assert (handling.again_s, handling.warnings) == (25.0, [])
+        check = handling.lookout._check
+        assert isinstance(check, RowCheck)
+        with pytest.raises(HeirflowError, match="not now"):
+            check.look('{"job_id": 1, "job_type": "SchedulerJob"}', 1.0)
+        assert looked == [handling.config]
+
+    def test_a_database_that_was_given_is_not_airflows(self) -> None:
+        handling, _ = self.handling(db_url="postgresql://h/line")
+        assert handling.config.db_url == "postgresql://h/line"
+        assert handling.standby_argv is not None
+        assert (handling.on_taken, handling.lookout._check) == (None, None)
+        [told] = handling.warnings
+        assert told.startswith("the database was given (flag --db-url), so HeirFlow leaves Airflow's job table alone")
+
+    def test_cold_heirs_have_no_adoption_and_no_health(self) -> None:
+        handling, _ = self.handling(cold=True)
+        assert (handling.standby_argv, handling.on_taken, handling.lookout._check) == (None, None, None)
+        assert handling.config.db_url == "postgresql://u:p@h/d"
+        assert [told.partition(":")[0] for told in handling.warnings] == ["heirs start cold (flag --cold)"]
+
+    def test_a_script_that_wraps_airflows_own_is_cold(self, fake: dict[str, str]) -> None:
+        script(Path(fake["PATH"].split(":")[0]) / "airflow", f"#!{sys.executable}\nimport wrapper\n")
+        [told] = self.handling()[0].warnings
+        assert told.startswith("heirs start cold, because ") and "is not Airflow's own script" in told
+
+    def test_what_the_settings_turn_off(self) -> None:
+        handling, _ = self.handling(no_adopt=True, no_health=True)
+        assert handling.standby_argv is not None
+        assert (handling.on_taken, handling.lookout._check) == (None, None)
+        asked = self.handling(health_cmd="true")[0]
+        assert isinstance(asked.lookout._check, CommandCheck)
+        assert isinstance(asked.on_taken, Adoption)
+
+    def test_preload_is_for_other_programs(self) -> None:
+        with pytest.raises(ConfigError, match="--preload is for other programs"):
+            self.handling(preload="json")

@@ -68,8 +68,8 @@ USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
         ),
         (["run", "--health-cmd", "x", "--health-url", "http://x/", "--", "true"], CONFIG, "contradict each other"),
         (["run", "--health-cmd", "x", "--health-timeout", "0", "--", "true"], CONFIG, "must be at least 1 s"),
-        (["run", "--", "python3", "-c", "0"], CONFIG, "a line called 'python3' would be shared"),
-        (["run", "--", "sh", "-c", "true"], CONFIG, "name it after what it does, with --name"),
+        (["run", "--", "python3", "-c", "0"], CONFIG, "an election named 'python3' would be shared"),
+        (["run", "--", "sh", "-c", "true"], CONFIG, "give --name, and name the election after what this command does"),
         (["run", "--health-url", "http://127.0.0.1:80a/", "--", "true"], CONFIG, "must be like http://host:port/path"),
         (["config", "--config", "bad.toml"], CONFIG, "there is no setting 'tll'; did you mean 'ttl'?"),
         (["status", "--db-url", "oracle://me:hunter2@db/x"], CONFIG, "'oracle' is no kind of database"),
@@ -115,25 +115,25 @@ def test_no_component_of_airflow_stands_in_the_line_of_another(
     monkeypatch.setenv("HEIRFLOW_NAME", "airflow-triggerer")
     answer = heirflow("run", "--", "./airflow", "scheduler")
     assert answer.code == CONFIG
-    assert "airflow-triggerer is the line of another" in answer.err and "environment HEIRFLOW_NAME" in answer.err
+    assert "airflow-triggerer is the election of another" in answer.err and "environment HEIRFLOW_NAME" in answer.err
     monkeypatch.setenv("HEIRFLOW_NAME", "prod")
     nowhere = ("--db-url", "postgresql://127.0.0.1:1/x", "--start-timeout", "100ms")
     answer = heirflow("run", *nowhere, "--", "./airflow", "scheduler")
     assert answer.code == STORE
-    assert "warning: the line of this scheduler is called 'prod' (environment HEIRFLOW_NAME)" in answer.err
+    assert "warning: this scheduler stands for the election 'prod' (environment HEIRFLOW_NAME)" in answer.err
 
 
 def test_airflow_behind_a_shell_would_lead_on_every_host(heirflow: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEIRFLOW_DB_URL")
     answer = heirflow("run", "--", "sh", "-c", "exec airflow scheduler")
     assert answer.code == CONFIG
-    assert "every host would lead; name airflow itself (heirflow run -- airflow scheduler)" in answer.err
+    assert "every host would lead; start airflow itself (heirflow run -- airflow scheduler)" in answer.err
 
 
 def test_several_elections_are_listed(heirflow: Callable, line: Callable) -> None:
     line("beat", "a")
     line("poller", "b")
-    assert "there are several elections, name one: beat, poller" in heirflow("history").err
+    assert "there are several elections; give the name of one: beat, poller" in heirflow("history").err
     assert "did you mean 'poller'?" in heirflow("history", "pollen").err
 
 

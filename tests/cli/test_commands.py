@@ -145,9 +145,9 @@ class TestOrders:
     @pytest.mark.parametrize(
         ("target", "sentence"),
         [
-            ("anna-01", "anna-01 leads already"),
-            ("zoe", "no member 'zoe' stands in the line; there is anna-01, bert-01, bert-02"),
-            ("bert", "'bert' may mean bert-01 or bert-02; give more of it"),
+            ("anna-01", "anna-01 is the leader already"),
+            ("zoe", "there is no member 'zoe'; members: anna-01, bert-01, bert-02"),
+            ("bert", "'bert' may mean bert-01 or bert-02; give the whole id"),
             ("bert-02", "bert-02 cannot take charge: it is drained"),
         ],
     )
@@ -174,7 +174,10 @@ class TestOrders:
 
     def test_a_command_that_is_told_can_be_pasted(self, heirflow: Callable, line: Callable) -> None:
         line("night job", "a", "b")
-        assert "the order stands, see `heirflow status 'night job'`" in heirflow("switchover", "--limit", "1ms").err
+        assert (
+            "the order remains in force, see `heirflow status 'night job'`"
+            in heirflow("switchover", "--limit", "1ms").err
+        )
         heirflow("pause")
         assert "is paused: `heirflow resume 'night job'` first" in heirflow("switchover").err
 
@@ -182,7 +185,7 @@ class TestOrders:
         line("beat", "a", "b")
         answer = heirflow("switchover", "--limit", "300ms")
         assert answer.code == 1
-        assert "a has not handed over yet; the order stands" in answer.err
+        assert "a has not handed over yet; the order remains in force" in answer.err
 
     def test_an_order_that_loses_to_a_renewal_is_tried_again(
         self, heirflow: Callable, line: Callable, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -208,9 +211,9 @@ class TestOrders:
 
     def test_drain_and_undo(self, heirflow: Callable, line: Callable, store: Store) -> None:
         line("beat", "a", "b")
-        assert heirflow("drain", "host-b").out == "beat: b stands aside.\n"
+        assert heirflow("drain", "host-b").out == "beat: b is drained.\n"
         assert store.exchange("beat", Exchange()).members[1].drained
-        assert heirflow("drain", "b", "--undo").out == "beat: b takes part again.\n"
+        assert heirflow("drain", "b", "--undo").out == "beat: b is not drained any more.\n"
         assert not store.exchange("beat", Exchange()).members[1].drained
 
     def test_a_host_means_the_member_that_is_heard_there(
@@ -227,19 +230,19 @@ class TestOrders:
         for name in ("b-1", "b-2", "b-3"):
             store.exchange("beat", Exchange(check_in=CheckIn(name, "host-b", 4242, ready=True), join=True))
         silence("b-1")
-        assert "'host-b' may mean b-2 or b-3; give more of it" in heirflow("drain", "host-b").err
+        assert "'host-b' may mean b-2 or b-3; give the whole id" in heirflow("drain", "host-b").err
         silence("b-2")
-        assert heirflow("drain", "host-b").out == "beat: b-3 stands aside.\n"
-        assert heirflow("drain", "host-b", "--undo").out == "beat: b-3 takes part again.\n"
+        assert heirflow("drain", "host-b").out == "beat: b-3 is drained.\n"
+        assert heirflow("drain", "host-b", "--undo").out == "beat: b-3 is not drained any more.\n"
         assert json.loads(heirflow("switchover", "--to", "host-b", "--no-wait", "--json").out)["to"] == "b-3"
-        assert heirflow("drain", "b-1").out == "beat: b-1 stands aside.\n"
+        assert heirflow("drain", "b-1").out == "beat: b-1 is drained.\n"
         silence("b-3")
-        assert "'host-b' may mean b-1 or b-2 or b-3; give more of it" in heirflow("drain", "host-b").err
+        assert "'host-b' may mean b-1 or b-2 or b-3; give the whole id" in heirflow("drain", "host-b").err
 
         # A leader that is silent may be frozen, and leads when it wakes.
         store.exchange("beat", Exchange(check_in=CheckIn("a-2", "host-a-1", 4242, ready=True), join=True))
         silence("a-1")
-        assert "'host-a-1' may mean a-1 or a-2; give more of it" in heirflow("drain", "host-a-1").err
+        assert "'host-a-1' may mean a-1 or a-2; give the whole id" in heirflow("drain", "host-a-1").err
 
 
 class TestDoctor:
@@ -262,7 +265,8 @@ class TestDoctor:
         found = {each["topic"]: each for each in json.loads(answer.out)["findings"]}
         assert found["store"]["level"] == "note" and "does not exist yet" in found["store"]["sentence"]
         assert (
-            found["probes"]["sentence"] == f"members on this host can be asked in {home}/run, which the first one makes"
+            found["probes"]["sentence"]
+            == f"members on this host answer probes in {home}/run, which the first one creates"
         )
         assert sorted(home.rglob("*")) == before
 
@@ -275,10 +279,13 @@ class TestDoctor:
         folder = home / "run"
         folder.mkdir()
         folder.chmod(0o777)
-        assert probes() == ("note", f"others may write {folder}; the next member on this host takes that right away")
+        assert probes() == (
+            "note",
+            f"other users may write to {folder}; the next member on this host removes that right",
+        )
         assert folder.stat().st_mode & 0o777 == 0o777
         folder.chmod(0o700)
-        assert probes() == ("ok", f"members on this host can be asked in {folder}")
+        assert probes() == ("ok", f"members on this host answer probes in {folder}")
         folder.rmdir()
         folder.touch()
         assert probes()[0] == "warning" and "is not a folder" in probes()[1]

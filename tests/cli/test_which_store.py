@@ -16,8 +16,8 @@ from heirflow.stores import open_store
 
 CONFIG, STORE, REFUSED = 78, 69, 1
 NOWHERE = (
-    "heirflow: nobody said where the record lives, and SQLite at {file} does not exist: give --db-url-file or "
-    "HEIRFLOW_DB_URL; for Airflow's lines put `airflow` on the PATH, with its environment\n"
+    "heirflow: no database was given, and the default one, SQLite at {file}, does not exist: name the members' "
+    "database with --db-url-file or HEIRFLOW_DB_URL; to use Airflow's, put `airflow` on the PATH, with its environment\n"
 )
 AIRFLOW = """
 AIRFLOW_HOME = ""
@@ -93,7 +93,7 @@ def test_watch_says_it_too(default_file: Path) -> None:
     command = [sys.executable, "-m", "heirflow", "status", "--watch", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert "nobody said where the record lives" in json.loads(process.stdout.readline())["trouble"]
+        assert "no database was given" in json.loads(process.stdout.readline())["trouble"]
         process.send_signal(2)
         process.stdout.read()
     assert not default_file.exists()
@@ -101,7 +101,7 @@ def test_watch_says_it_too(default_file: Path) -> None:
 
 def test_an_empty_store_is_named_without_its_password(heirflow: Callable, default_file: Path) -> None:
     assert heirflow("init").code == 0
-    named = f"in this store yet (sqlite:///{default_file}); `heirflow run -- COMMAND` makes one"
+    named = f"in this store yet (sqlite:///{default_file}); `heirflow run -- COMMAND` creates one"
     assert f"There is no election {named}." in heirflow("status").out
     assert f"there is no election {named}" in heirflow("history").err
     assert f"there is no election 'beat'; this store holds none yet (sqlite:///{default_file})" in (
@@ -151,5 +151,5 @@ class TestALineOfAnyNameBesideAirflow:
         assert "hunter2" not in answer.err
 
     def test_looking_for_it_makes_no_tables(self, heirflow: Callable, default_file: Path, airflow: Path) -> None:
-        assert "nobody said where the record lives" in heirflow("status", "beat").err
+        assert "no database was given" in heirflow("status", "beat").err
         assert not airflow.exists()

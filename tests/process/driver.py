@@ -14,9 +14,9 @@ import sys
 from dataclasses import asdict
 
 from heirflow.clock import boottime
+from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import Ending, Gone, Lost
 from heirflow.member.guard_link import GuardLink
-from heirflow.programs.plain import command_environment
 
 
 def main() -> None:

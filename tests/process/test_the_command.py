@@ -21,9 +21,10 @@ from heirflow.errors import CommandNotFound, CommandNotRunnable
 from heirflow.guard.processes import stat_of
 from heirflow.guard.why import Why
 from heirflow.member import shell
+from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import Gone, GuardEvent, Lost, Started
 from heirflow.member.guard_link import GuardLink
-from heirflow.programs.plain import check_runnable, command_environment
+from heirflow.programs.plain import check_runnable
 from tests.process.stage import Stage, wait_until
 
 SECRET = {

@@ -22,7 +22,7 @@ from heirflow.guard.why import Why
 from heirflow.member.door import ask
 from heirflow.member.guard_events import AtGate, Gone, GuardEvent, StandbyGone
 from heirflow.member.guard_link import GuardLink
-from heirflow.programs.plain import preloaded
+from heirflow.programs.preload import preloaded
 from tests.process.stage import SOURCE, wait_until
 
 GATE = SOURCE / "heirflow" / "alone" / "gate.py"

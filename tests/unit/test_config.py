@@ -34,21 +34,21 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_flag_before_environment_before_file_before_default(settle, tmp_path: Path) -> None:
-    assert settle().settings["ttl"].origin == "default"
+    assert str(settle().settings["ttl"].origin) == "default"
     write(tmp_path / "heirflow.toml", "ttl = 20")
     assert settle()["ttl"] == 20
-    assert settle().settings["ttl"].origin == "file " + str(tmp_path / "heirflow.toml")
+    assert str(settle().settings["ttl"].origin) == "file " + str(tmp_path / "heirflow.toml")
     assert settle({}, {"HEIRFLOW_TTL": "30s"})["ttl"] == 30
     config = settle({"ttl": "1m"}, {"HEIRFLOW_TTL": "30s"})
     assert config["ttl"] == 60
-    assert config.settings["ttl"].origin == "flag --ttl"
+    assert str(config.settings["ttl"].origin) == "flag --ttl"
 
 
 def test_a_table_for_one_election_goes_before_the_top_level(settle, tmp_path: Path) -> None:
     write(tmp_path / "heirflow.toml", 'ttl = 20\nstop-timeout = "5s"\n[election.beat]\nttl = 30\n')
     config = settle(fallback_name="beat")
     assert (config["ttl"], config["stop-timeout"]) == (30, 5)
-    assert config.settings["ttl"].origin.endswith("[election.beat]")
+    assert str(config.settings["ttl"].origin).endswith("[election.beat]")
     assert settle(fallback_name="other")["ttl"] == 20
 
 

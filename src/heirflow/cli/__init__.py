@@ -22,19 +22,19 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("run", "Stand in line, and run a command while leading."),
-    "status": ("status", "Who leads, who is heir, and how fast it would take charge."),
-    "history": ("history", "Every change of leadership, with its cause and duration."),
+    "run": ("run", "Join an election, and run a command while leading."),
+    "status": ("status", "Show who leads, who is heir, and how fast the heir would take charge."),
+    "history": ("history", "Show every change of leadership, with its cause and duration."),
     "switchover": ("orders", "Let another member take charge."),
-    "pause": ("orders", "Let nobody change place until `resume`."),
-    "resume": ("orders", "Take back `pause`."),
-    "drain": ("orders", "Let one member stand aside, or take that back."),
+    "pause": ("orders", "Stop all changes of leadership until `resume`."),
+    "resume": ("orders", "End a `pause`."),
+    "drain": ("orders", "Keep one member from leading, or undo that."),
     "probe": ("probe", "Ask the member on this host: is it live, ready, able to lead, leader?"),
-    "doctor": ("doctor", "Look for what could keep an election from its promises."),
-    "fence": ("fence", "Keep members that led before out of PostgreSQL, for good."),
-    "init": ("doctor", "Make HeirFlow's tables, for roles that may not."),
+    "doctor": ("doctor", "Look for anything that could break the promises of an election."),
+    "fence": ("fence", "Keep members that led before out of a PostgreSQL database."),
+    "init": ("doctor", "Create HeirFlow's tables, for members that may not do it themselves."),
     "config": ("settings", "Show every setting and where it comes from."),
-    "demo": ("demo", "See it at work: three members, real Airflow, and the leader dies."),
+    "demo": ("demo", "See it at work: three members, real Airflow, and a leader that is killed."),
 }
 """Name -> the module in this folder that has it, and what it does in one sentence."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from heirflow.config.options import BY_NAME
+from heirflow.config.options import BY_NAME, read_duration
 from heirflow.config.resolve import Config, nearest, resolve
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.text import masked, printable
@@ -56,48 +56,54 @@ def settings(*names: str) -> Callable[[Function], Function]:
     return decorate
 
 
+def duration_option(flag: str, key: str, *, help: str, default: str | None = None) -> Callable[[Function], Function]:  # noqa: A002
+    """An option of one command that is a time, written as in the table of settings; its value is in seconds."""
+
+    def in_seconds(ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
+        try:
+            return None if text is None else read_duration(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, option) from None
+
+    return click.option(
+        flag, key, metavar="DURATION", default=default, show_default=default is not None, callback=in_seconds, help=help
+    )
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 name_argument = click.argument("name", required=False, metavar="[NAME]")
 
 
-def settled(flags: dict[str, Any], *, fallback_name: str | None = None, ask_airflow: bool = True) -> Config:
+def settled(flags: dict[str, Any], *, fallback_name: str | None = None, elsewhere: bool = True) -> Config:
     """Resolve the settings and warn once of what a person should see.
 
-    `ask_airflow`: where nobody said where the record lives and there is an Airflow on this host, it is in Airflow's database.
+    `elsewhere`: where no database was given, the record may be in that of a program on this host, as Airflow's elections are.
     """
     config = resolve({key.replace("_", "-"): value for key, value in flags.items()}, fallback_name=fallback_name)
     for warning in config.warnings:
         warn(warning)
-    return _beside_airflow(config) if ask_airflow and config.db_url_is_default else config
+    return _located(config) if elsewhere and config.db_url_is_default else config
 
 
-def _beside_airflow(config: Config) -> Config:
-    """For an election of Airflow's, or where no member ever used the default place, or where only Airflow's holds the name."""
-    from heirflow.programs.airflow.detect import ELECTIONS
+def _located(config: Config) -> Config:
+    """In a known program's database: for its own elections, where no member ever used the default database, or where only it
+    holds an election of that name.
+    """
+    from heirflow.programs.program import is_known, located
 
     name: str | None = config["name"]
     if name is None:
-        return config if _default_is_used(config) else _in_airflow(config)
-    if name in ELECTIONS:
-        return _in_airflow(config)
-    # `heirflow run --name` gives a line of Airflow's any name.
+        return config if _default_is_used(config) else located(config, os.environ)
+    if is_known(name):
+        return located(config, os.environ)
+    # `heirflow run --name` gives an election of Airflow's any name.
     if _holds(config, name):
         return config
     try:
-        there = _in_airflow(config)
-    except ConfigError:  # an Airflow that cannot be asked keeps nobody from what stands in the default place
+        there = located(config, os.environ)
+    except ConfigError:  # an Airflow that cannot be asked keeps nobody from what stands in the default database
         return config
     return there if there is not config and _holds(there, name) else config
-
-
-def _in_airflow(config: Config) -> Config:
-    """The same, in the database of the Airflow on the PATH; unchanged without one. Raises `ConfigError`."""
-    from heirflow.programs.airflow.detect import find_on_path
-
-    found = find_on_path(os.environ)
-    if found is None:
-        return config
-    return config.placed(found.url, found.origin, connect_args=found.connect_args, schema=found.schema)
 
 
 def _holds(config: Config, name: str) -> bool:
@@ -126,14 +132,14 @@ def _default_is_used(config: Config) -> bool:
 
 
 def check_place(config: Config) -> None:
-    """Raises `ConfigError` where nobody said where the record lives and the default place was never used, or cannot be seen.
+    """Raises `ConfigError` where no database was given and the default one was never used, or cannot be seen.
 
-    Whoever were told to make that file would from then on look into it, and never again where the record is.
+    It does not say how to make that file: whoever made it would from then on look into it, and never again where the record is.
     """
     if config.db_url_is_default and not _default_is_used(config):
         raise ConfigError(
-            f"nobody said where the record lives, and SQLite at {_default_file(config)} does not exist: give --db-url-file or "
-            "HEIRFLOW_DB_URL; for Airflow's lines put `airflow` on the PATH, with its environment"
+            f"no database was given, and the default one, SQLite at {_default_file(config)}, does not exist: name the members' "
+            "database with --db-url-file or HEIRFLOW_DB_URL; to use Airflow's, put `airflow` on the PATH, with its environment"
         )
 
 
@@ -186,7 +192,7 @@ def chosen_election(store: Store, config: Config) -> str:
         return known[0]
     if not known:
         raise NoSuchElection(f"there is {none_yet(place(config))}")
-    raise NoSuchElection(f"there are several elections, name one: {', '.join(known)}")
+    raise NoSuchElection(f"there are several elections; give the name of one: {', '.join(known)}")
 
 
 def place(config: Config) -> str:
@@ -197,7 +203,7 @@ def place(config: Config) -> str:
 
 def none_yet(where: str) -> str:
     """What is said of an empty store. `where`: its `place`, if that is known."""
-    return f"no election in this store yet{f' ({where})' if where else ''}; `heirflow run -- COMMAND` makes one"
+    return f"no election in this store yet{f' ({where})' if where else ''}; `heirflow run -- COMMAND` creates one"
 
 
 def _listed(known: tuple[str, ...], config: Config) -> str:

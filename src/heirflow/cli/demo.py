@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from heirflow.config.options import read_duration
+from heirflow.cli.common import duration_option
 from heirflow.errors import HeirflowError
 
 
@@ -31,7 +31,7 @@ class NotHere(HeirflowError):
 @click.option(
     "--dir", "folder", type=click.Path(file_okay=False, path_type=Path), help="Work in this folder, and leave it."
 )
-@click.option("--pause", metavar="DURATION", help="How long to look on between two acts.  [default: 15s, plain 1.5s]")
+@duration_option("--pause", "pause_s", help="How long to look on between two acts.  [default: 15s, plain 1.5s]")
 @click.option("--kill", "victim", type=click.Choice(["member", "command", "all"]), default="member", show_default=True,
               help="What of the leader dies: its wrapper, its command, or every process at once.")  # fmt: skip
 def demo(
@@ -41,7 +41,7 @@ def demo(
     executor: str | None,
     keep: bool,
     folder: Path | None,
-    pause: str | None,
+    pause_s: float | None,
     victim: str,
 ) -> int:
     """See a line of three: the leader is killed with -9, the heir takes charge, then a switchover; times at the end.
@@ -61,10 +61,6 @@ def demo(
         raise click.UsageError("--cluster is one of Airflow: leave out --no-airflow")
     if sys.platform != "linux":
         raise NotHere("the demonstration needs Linux: it watches processes in /proc")
-    try:
-        pause_s = None if pause is None else read_duration(pause)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--pause") from None
 
     from heirflow.cli import tables
     from heirflow.demo.story import Wishes, perform

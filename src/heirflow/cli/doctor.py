@@ -24,7 +24,7 @@ from heirflow.cli.common import (
 from heirflow.config.resolve import Config
 from heirflow.errors import HeirflowError
 from heirflow.member.door import OTHERS_WRITE, mode_of
-from heirflow.stores import Finding
+from heirflow.stores import Finding, kind_of
 from heirflow.text import masked
 
 TRIPS_TO_TAKE = 22
@@ -36,11 +36,11 @@ STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
 @json_option
 @settings(*WHERE, "ttl", "check-in", "margin", "run-dir")
 def doctor(*, as_json: bool, **flags: Any) -> int:
-    """Look for what could keep an election from its promises. Exit code 1 when there is a problem.
+    """Look for anything that could break the promises of an election. Exit code 1 when there is a problem.
 
-    Changes nothing. Looks at the settings, the folder for probes and the store: is it reached directly or through a pooler,
-    how do its clock and ours differ, what may we do there, could a failover of the database forget writes. Run it as the user
-    and with the role of the members: that another role may not be one is a warning only.
+    It changes nothing. It looks at the settings, the folder for probes and the database: whether a pooler stands in between,
+    how far its clock is from ours, which rights we have there, and whether a failover of the database could lose writes. Run
+    it as the user and the database role of the members: rights that another role lacks are only a warning.
 
     \b
     heirflow doctor
@@ -91,13 +91,13 @@ def _run_dir(config: Config) -> Finding:
         if mode is None and not os.access(above, os.W_OK | os.X_OK):
             raise HeirflowError(f"cannot make the folder for probes {folder}: {above} may not be written")
     except HeirflowError as error:
-        return Finding("probes", "warning", f"{error}; without it `heirflow probe` gets no answer")
+        return Finding("probes", "warning", f"{error}; `heirflow probe` gets no answer without it")
     if mode is not None and mode & OTHERS_WRITE:
         return Finding(
-            "probes", "note", f"others may write {folder}; the next member on this host takes that right away"
+            "probes", "note", f"other users may write to {folder}; the next member on this host removes that right"
         )
-    made = ", which the first one makes" if mode is None else ""
-    return Finding("probes", "ok", f"members on this host can be asked in {folder}{made}")
+    made = ", which the first one creates" if mode is None else ""
+    return Finding("probes", "ok", f"members on this host answer probes in {folder}{made}")
 
 
 def _store(config: Config) -> list[Finding]:
@@ -120,7 +120,7 @@ def reach(config: Config, latency_s: float) -> Finding | None:
         if (need_s := TRIPS_TO_TAKE * latency_s) > limit_s:
             sentence = (
                 f"taking charge costs up to {TRIPS_TO_TAKE} round trips, {need_s:.2f} s from here, and a check-in every "
-                f"{timings.check_in_s:g} s leaves {limit_s:.2f} s: a member here may never succeed anybody; raise --ttl, "
+                f"{timings.check_in_s:g} s leaves {limit_s:.2f} s: a member here may never manage to take charge; raise --ttl, "
                 "or --check-in if you gave it"
             )
             level = "warning" if need_s < 2 * limit_s else "problem"
@@ -132,9 +132,10 @@ def reach(config: Config, latency_s: float) -> Finding | None:
 @json_option
 @settings(*WHERE)
 def init(*, as_json: bool, **flags: Any) -> int:
-    """Make HeirFlow's tables. Members do that themselves where they may; this is for roles that may not.
+    """Create HeirFlow's tables, for members that may not do it themselves.
 
-    Run it once with a role that may create tables. Safe to run again. Other roles then need the GRANTs of docs/security.md.
+    Run it once with a role that may create tables. It is safe to run again. Other roles then need the GRANTs of
+    docs/security.md.
 
     \b
     HEIRFLOW_DB_URL_FILE=owner-url heirflow init
@@ -144,6 +145,6 @@ def init(*, as_json: bool, **flags: Any) -> int:
         pass
     shown = place(config)
     # Who owns the tables may use them; others meet "permission denied" at their first check-in. SQLite has no roles.
-    grants = "" if config.db_url.startswith("sqlite") else "; every other role needs the GRANTs of docs/security.md"
+    grants = "" if kind_of(config.db_url) == "sqlite" else "; every other role needs the GRANTs of docs/security.md"
     sentence = f"HeirFlow's tables are in {shown}{grants}"
     return told(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)

@@ -21,7 +21,7 @@ from heirflow.cli.common import (
     write_json,
 )
 from heirflow.config.resolve import Config
-from heirflow.stores import Finding
+from heirflow.stores.base import Finding, KeptOut, kind_of
 from heirflow.text import masked, printable
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ LINGER_S = 5.0
 
 @click.group()
 def fence() -> None:
-    """Refuse the database to members that led before (PostgreSQL 17 and later).
+    """Keep members that led before out of the database (PostgreSQL 17 and later).
 
-    A leader always ends the sessions of earlier leaders. The login trigger also refuses them when they come back, which is
-    what a machine does that was frozen beyond its lease. A superuser installs it once for each database.
+    A leader always ends the sessions of earlier leaders. The login trigger also refuses them when they come back, for example
+    from a machine that was frozen for longer than its lease. A superuser installs it once for each database.
 
     \b
     HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence install
@@ -51,7 +51,7 @@ def fence() -> None:
 @json_option
 @settings(*WHERE)
 def install(*, as_json: bool, **flags: Any) -> int:
-    """Make the login trigger. Needs a superuser, once; safe to run again.
+    """Install the login trigger. It needs a superuser, once. It is safe to run again.
 
     \b
     HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence install
@@ -69,7 +69,7 @@ def install(*, as_json: bool, **flags: Any) -> int:
 @json_option
 @settings(*WHERE)
 def remove(*, as_json: bool, **flags: Any) -> int:
-    """Take the login trigger away. Leaders still end the sessions of earlier leaders.
+    """Remove the login trigger. Leaders still end the sessions of earlier leaders.
 
     \b
     HEIRFLOW_DB_URL_FILE=superuser-url heirflow fence remove
@@ -82,7 +82,7 @@ def remove(*, as_json: bool, **flags: Any) -> int:
     shown = place(config)
     sentence = f"the login trigger is gone from {shown}" if there else f"there was no login trigger in {shown}"
     if lingers:
-        sentence += "; its hot standbys let nobody in until somebody has logged in to it on the primary"
+        sentence += "; its hot standbys refuse every login until somebody has logged in to it on the primary"
     return told(sentence, {"database": shown, "removed": there, "sentence": sentence}, as_json=as_json)
 
 
@@ -90,7 +90,7 @@ def remove(*, as_json: bool, **flags: Any) -> int:
 @json_option
 @settings(*WHERE)
 def status(*, as_json: bool, **flags: Any) -> int:
-    """Say whether members that led before are kept out. Exit code 1 when only their lease does that.
+    """Say whether members that led before are kept out. Exit code 1 when nothing but their lease keeps them out.
 
     \b
     heirflow fence status
@@ -101,7 +101,7 @@ def status(*, as_json: bool, **flags: Any) -> int:
         write_json({**finding.facts, "sentence": finding.sentence})
     else:
         click.echo(printable(masked(finding.sentence), 1000))
-    return int(finding.facts["state"] == "lease only")
+    return int(finding.facts["state"] is KeptOut.LEASE_ONLY)
 
 
 def _finding(config: Config) -> Finding:
@@ -128,12 +128,13 @@ def _by_superuser(config: Config, act: Callable[[Connection, Tables], T]) -> T:
     from heirflow.stores.sql.fence_login import FenceTrouble, pinned
     from heirflow.stores.sql.store import SqlStore
 
-    if config.db_url.startswith("postgres"):
+    is_postgres = kind_of(config.db_url) == "postgresql"
+    if is_postgres:
         config = replace(config, connect_args=pinned(config.db_url, config.connect_args))
     store = store_for_people(config)
     assert isinstance(store, SqlStore)
     try:
-        if not store.where.startswith("PostgreSQL"):
+        if not is_postgres:
             raise FenceTrouble(f"only PostgreSQL 17 and later has login triggers; this is {store.where}")
         return store.administer(act)
     finally:

@@ -28,11 +28,17 @@ HEAD = ("when", "term", "what", "member", "took", "because")
 
 @click.command()
 @name_argument
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, the newest.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="How many of the newest.",
+)
 @json_option
 @settings(*WHERE)
 def history(name: str | None, *, limit: int, as_json: bool, **flags: Any) -> int:
-    """Every change of leadership, with its cause and how long nobody led. The newest stands last.
+    """Show every change of leadership, with its cause and how long nobody led. The newest is last.
 
     \b
     heirflow history

@@ -17,6 +17,7 @@ import click
 from heirflow.cli.common import (
     WHERE,
     chosen_election,
+    duration_option,
     json_option,
     name_argument,
     opened,
@@ -25,7 +26,6 @@ from heirflow.cli.common import (
     somebody,
     told,
 )
-from heirflow.config.options import read_duration
 from heirflow.election.record import ANYONE, Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.errors import HeirflowError
 from heirflow.status import Snapshot, duration
@@ -47,23 +47,22 @@ class NotInTime(HeirflowError):
 @click.command()
 @name_argument
 @click.option(
-    "--to", "target", metavar="MEMBER", help="The member that shall lead: its id, the beginning of it, or its host."
+    "--to", "target", metavar="MEMBER", help="The member that is to lead: its id, the beginning of its id, or its host."
 )
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the other leads.")
-@click.option("--limit", default="2m", show_default=True, metavar="DURATION", help="How long to wait.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the other member leads.")
+@duration_option("--limit", "limit_s", default="2m", help="How long to wait.")
 @json_option
 @settings(*WHERE)
-def switchover(name: str | None, *, target: str | None, wait: bool, limit: str, as_json: bool, **flags: Any) -> int:
+def switchover(name: str | None, *, target: str | None, wait: bool, limit_s: float, as_json: bool, **flags: Any) -> int:
     """Let another member take charge: the heir, or the one that you name.
 
-    The leader stops its command in order, proves it gone, and joins again at the end of the line.
+    The leader stops its command in order, makes sure that it is gone, and joins the line again at its end.
 
     \b
     heirflow switchover
     heirflow switchover airflow-scheduler --to host-b
     """
     config = settled({"name": name, **flags})
-    limit_s = _limit(limit)
     with opened(config) as store:
         election = chosen_election(store, config)
         began = time.monotonic()
@@ -79,13 +78,6 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit: str, 
     result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
     sentence = f"{election}: {after.leader} leads term {after.term}, {duration(took_s)} after the order."
     return told(sentence, result, as_json=as_json)
-
-
-def _limit(text: str) -> float:
-    try:
-        return read_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--limit") from None
 
 
 def _order_switchover(store: Store, election: str, target: str | None) -> tuple[Record, str]:
@@ -104,7 +96,7 @@ def _order_switchover(store: Store, election: str, target: str | None) -> tuple[
 
 def _checked_target(record: Record, reading: Reading, election: str, target: str | None) -> str:
     if record.leader is None:
-        raise Refused("nobody leads now, so there is nobody to hand over")
+        raise Refused("nobody leads now, so nobody can hand over")
     if record.paused:
         raise Refused(f"{election} is paused: `heirflow resume {quote(election)}` first")
     if record.switchover_to is not None:
@@ -116,7 +108,7 @@ def _checked_target(record: Record, reading: Reading, election: str, target: str
         return ANYONE
     row = find_member(snapshot, reading.members, target)
     if row.id == record.leader:
-        raise Refused(f"{row.id} leads already")
+        raise Refused(f"{row.id} is the leader already")
     standing = next(each for each in snapshot.succession if each.member == row.id)
     if standing.rank is None:
         raise Refused(f"{row.id} cannot take charge: it is {standing.place}")
@@ -139,9 +131,9 @@ def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str)
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise Refused(f"{target!r} may mean {' or '.join(row.id for row in matches)}; give more of it")
-    known = ", ".join(row.id for row in members) or "nobody"
-    raise Refused(f"no member {target!r} stands in the line; there is {known}")
+            raise Refused(f"{target!r} may mean {' or '.join(row.id for row in matches)}; give the whole id")
+    known = ", ".join(row.id for row in members) or "none"
+    raise Refused(f"there is no member {target!r}; members: {known}")
 
 
 def _await_switchover(store: Store, election: str, before: Record, to: str, ends_at: float) -> Record:
@@ -156,11 +148,13 @@ def _await_switchover(store: Store, election: str, before: Record, to: str, ends
             if record.leader == before.leader and record.term > before.term:
                 raise NotInTime(f"{record.leader} leads again: {record.because}")
             if record.leader == before.leader and record.switchover_to is None:
-                raise Refused(_why_refused(store, election) or f"{record.leader} did not obey: {record.because}")
+                raise Refused(
+                    _why_refused(store, election) or f"{record.leader} did not carry out the order: {record.because}"
+                )
             released = released or record.leader is None
         time.sleep(LOOK_EVERY_S)
     where = "nobody leads yet" if released else f"{before.leader} has not handed over yet"
-    raise NotInTime(f"{where}; the order stands, see `heirflow status {quote(election)}`")
+    raise NotInTime(f"{where}; the order remains in force, see `heirflow status {quote(election)}`")
 
 
 def _why_refused(store: Store, election: str) -> str | None:
@@ -173,9 +167,9 @@ def _why_refused(store: Store, election: str) -> str | None:
 @json_option
 @settings(*WHERE)
 def pause(name: str | None, *, as_json: bool, **flags: Any) -> int:
-    """Let nobody change place until `resume`: for work on the hosts or the database.
+    """Stop all changes of leadership until `resume`, for work on the hosts or the database.
 
-    A leader goes on leading. When it ends, nobody takes charge.
+    The leader goes on leading. When it is gone, nobody takes charge.
 
     \b
     heirflow pause
@@ -189,7 +183,7 @@ def pause(name: str | None, *, as_json: bool, **flags: Any) -> int:
 @json_option
 @settings(*WHERE)
 def resume(name: str | None, *, as_json: bool, **flags: Any) -> int:
-    """Take back `pause`.
+    """End a `pause`.
 
     \b
     heirflow resume
@@ -213,11 +207,11 @@ def _set_paused(name: str | None, flags: dict[str, Any], *, on: bool, as_json: b
 
 @click.command()
 @click.argument("member", required=False, metavar="[MEMBER]")
-@click.option("--undo", is_flag=True, help="Let it take part again.")
+@click.option("--undo", is_flag=True, help="Let it lead again.")
 @json_option
 @settings("name", *WHERE)
 def drain(member: str | None, *, undo: bool, as_json: bool, **flags: Any) -> int:
-    """Let one member stand aside: it hands over if it leads, and does not take charge.
+    """Keep one member from leading: it hands over if it leads, and does not take charge until `--undo`.
 
     Without MEMBER: the one on this host.
 
@@ -233,7 +227,7 @@ def drain(member: str | None, *, undo: bool, as_json: bool, **flags: Any) -> int
         if not store.drain(election, row.id, not undo):
             raise Refused(f"{row.id} has left the line")
     result = {"election": election, "member": row.id, "drained": not undo}
-    return told(f"{election}: {row.id} {'takes part again' if undo else 'stands aside'}.", result, as_json=as_json)
+    return told(f"{election}: {row.id} {'is not drained any more' if undo else 'is drained'}.", result, as_json=as_json)
 
 
 def order(store: Store, election: str, change: Callable[[Record, Reading], tuple[Record, str]]) -> Record:
@@ -246,7 +240,7 @@ def order(store: Store, election: str, change: Callable[[Record, Reading], tuple
         reading = store.exchange(election, Exchange())
         record = reading.record
         if record is None:
-            raise Refused(f"nobody has led {election} yet, so there is nobody to obey")
+            raise Refused(f"{election} has had no leader yet, so nobody can carry out the order")
         changed, what = change(record, reading)
         because = f"{what}, ordered by {somebody()}"
         event = Event(What.ORDERED, record.term, somebody(), because)

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from heirflow.cli.common import settings, settled
-from heirflow.config.options import read_duration
+from heirflow.cli.common import duration_option, settings, settled
 from heirflow.errors import HeirflowError
 from heirflow.member.door import ask
 from heirflow.text import printable
@@ -20,19 +19,19 @@ QUESTIONS = ("live", "ready", "able", "leader")
 @click.command()
 @click.argument("question", type=click.Choice(QUESTIONS))
 @click.option("--pid", type=click.IntRange(1), help="The member with this process id, where several run on this host.")
-@click.option("--timeout", default="1s", show_default=True, metavar="DURATION", help="How long to wait for its answer.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON: all that the member says about itself.")
+@duration_option("--timeout", "timeout_s", default="1s", help="How long to wait for its answer.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON: everything that the member says about itself.")
 @settings("name", "run-dir", "config")
-def probe(question: str, *, pid: int | None, timeout: str, as_json: bool, **flags: Any) -> int:
+def probe(question: str, *, pid: int | None, timeout_s: float, as_json: bool, **flags: Any) -> int:
     """Ask the member on this host. Exit code 0 means yes, 1 no, 2 that it is not clear which member is meant.
 
     \b
     live     its loop answers: a frozen or hanging member does not
-    ready    it has joined the line and reaches the store: an heir too, also one that is
-             drained or whose standby is not up yet
+    ready    it has joined the line and reaches the database; true also for a member that is
+             drained, or whose standby has not started yet
     able     ready, and it leads or could take charge now: a rolling restart waits for this
              (with the member's own --run-dir, where it has one)
-    leader   it leads now, and its lease is not over
+    leader   it leads now, and its lease has not ended
 
     \b
     heirflow probe live
@@ -40,11 +39,7 @@ def probe(question: str, *, pid: int | None, timeout: str, as_json: bool, **flag
     until heirflow probe able --name airflow-scheduler; do sleep 1; done
     heirflow probe leader --json
     """
-    try:
-        timeout_s = read_duration(timeout)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--timeout") from None
-    config = settled(flags, ask_airflow=False)
+    config = settled(flags, elsewhere=False)
     try:
         facts = ask(Path(config["run-dir"]), config["name"], timeout_s, pid=pid)
     except HeirflowError as error:

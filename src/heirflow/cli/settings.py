@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ import click
 from heirflow.cli import tables
 from heirflow.cli.common import json_option, settings, settled, write_json
 from heirflow.config.options import OPTIONS
+from heirflow.config.resolve import Source
 from heirflow.errors import ConfigError
 
 HEAD = ("setting", "value", "from")
@@ -22,7 +23,7 @@ ALL = tuple(option.name for option in OPTIONS)
 def config(*, as_json: bool, **flags: Any) -> int:
     """Show every setting and where it comes from. Passwords are masked.
 
-    Numbers that cannot be right are shown too, with a sentence and exit code 78.
+    Numbers that do not fit together are shown too, with the reason and exit code 78.
 
     \b
     heirflow config
@@ -39,7 +40,7 @@ def config(*, as_json: bool, **flags: Any) -> int:
     values = {
         name: (derived[name], f"{setting.origin}, from ttl")
         if setting.value is None and name in derived
-        else (setting.shown, setting.origin)
+        else (setting.shown, str(setting.origin))
         for name, setting in found.settings.items()
     }
     if as_json:
@@ -51,17 +52,16 @@ def config(*, as_json: bool, **flags: Any) -> int:
             }
         )
     else:
-        _show(values)
+        _show(values, [setting.origin.source is Source.DEFAULT for setting in found.settings.values()])
     if trouble is not None:
         raise trouble
     return 0
 
 
-def _show(values: Mapping[str, tuple[object, str]]) -> None:
+def _show(values: Mapping[str, tuple[object, str]], by_default: Sequence[bool]) -> None:
     rows = [[name, _in_words(value), origin] for name, (value, origin) in values.items()]
     if tables.on_terminal():
-        styles = ["dim" if origin.startswith("default") else "" for _, origin in values.values()]
-        tables.show(tables.rich_table(HEAD, rows, styles))
+        tables.show(tables.rich_table(HEAD, rows, ["dim" if dim else "" for dim in by_default]))
     else:
         click.echo(tables.plain_table(HEAD, rows))
 

@@ -41,11 +41,11 @@ FENCE_EVERY_S = 10.0
 
 @click.command()
 @name_argument
-@click.option("--watch", is_flag=True, help="Show it anew every second until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
 @json_option
 @settings(*WHERE)
 def status(name: str | None, *, watch: bool, as_json: bool, **flags: Any) -> int:
-    """Who leads, who is heir, and how fast it would take charge.
+    """Show who leads, who is heir, and how fast the heir would take charge.
 
     Without NAME: all elections in the store.
 
@@ -136,7 +136,9 @@ def _draw_on(store: Store, config: Config) -> int:
                 last = look
             picture: RenderableType = last.picture(place(config))
             if look.trouble is not None:
-                picture = Group(picture, tables.styled(f"{look.trouble}; what stands above is old", "bold red"))
+                picture = Group(
+                    picture, tables.styled(f"{look.trouble}; what is shown above is out of date", "bold red")
+                )
             live.update(picture, refresh=True)
     return 0
 

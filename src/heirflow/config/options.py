@@ -55,7 +55,7 @@ class Option:
     def is_switch(self) -> bool:
         return self.reads is read_switch
 
-    def read(self, raw: object, origin: str) -> Any:
+    def read(self, raw: object, origin: object) -> Any:
         """The typed value. Raises `ConfigError` that names the origin."""
         try:
             return self.reads(raw)
@@ -160,32 +160,32 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "name",
         read_name,
-        "The election to stand for, or to speak of.",
-        "`run`: the program's own name, for Airflow `airflow-<component>`, and none for Python, shells and other programs that run "
-        "others; elsewhere: the only election in the store",
+        "The name of the election.",
+        "with `run`: the program's own name, for Airflow `airflow-<component>`, and none for Python, shells and others that only "
+        "run programs; with other commands: the only election in the database",
         metavar="NAME",
     ),
     Option(
         "db-url",
         read_text,
-        "Where the record lives, as a SQLAlchemy URL. A password in it is better given by --db-url-file or the environment: "
-        "flags can be read by everybody with ps.",
-        "for Airflow its own database; otherwise an SQLite file in `$XDG_STATE_HOME/heirflow` (`~/.local/state/heirflow`), for "
-        "members on one host",
+        "The database of the election, as a SQLAlchemy URL. If it holds a password, use --db-url-file or the environment: "
+        "everybody on the host can read flags with ps.",
+        "for Airflow its own database; otherwise an SQLite file in `$XDG_STATE_HOME/heirflow` (`~/.local/state/heirflow`), which "
+        "only members on the same host see",
         metavar="URL",
         secret=True,
     ),
     Option(
         "db-url-file",
         read_text,
-        "A file that holds the URL, readable by its owner only.",
+        "A file that holds the URL of the database. Only its owner should be able to read it.",
         "none",
         metavar="FILE",
     ),
     Option(
         "ttl",
         read_duration,
-        "The lease: an heir takes charge when the leader was silent this long.",
+        "The lease: an heir takes charge when the leader has been silent for this long.",
         "10s",
         default=10.0,
         metavar="DURATION",
@@ -196,14 +196,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "margin",
         read_duration,
-        "By how much the leader's trust ends before its lease; pays for clocks that run at different rates.",
+        "How long before the end of its lease a leader stops relying on it. Covers clocks that run at different speeds.",
         "a tenth of ttl",
         metavar="DURATION",
     ),
     Option(
         "stop-timeout",
         read_duration,
-        "From TERM to KILL in an orderly stop; the lease is renewed meanwhile.",
+        "How long the command may take to end after TERM. Then it gets KILL. The lease is renewed meanwhile.",
         "30s",
         default=30.0,
         metavar="DURATION",
@@ -211,24 +211,23 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "cold",
         read_switch,
-        "Start the command only when taking charge, although it could wait at a gate, imported and ready. A component of Airflow's "
-        "then has no adoption and no health by its row.",
-        "false: heirs of Airflow's components are warm, and those of other commands with --preload",
+        "Keep no warm standby: start the command only when this member takes charge. An Airflow component then also has no "
+        "adoption and no health check by Airflow's `job` table.",
+        "false: heirs of Airflow's components are warm, and so are those of other commands with --preload",
         default=False,
         metavar="",
     ),
     Option(
         "preload",
         read_modules,
-        "Python modules that an heir imports ahead, for a command `python -m PROGRAM`; it then waits at a gate until it takes "
-        "charge.",
+        "Python modules that a standby imports before it waits to take charge. Only for a command `python -m PROGRAM`.",
         "none",
         metavar="MODULE[,MODULE…]",
     ),
     Option(
         "no-adopt",
         read_switch,
-        "Leave the predecessor's row in Airflow's `job` table alone. Its queued tasks are then adopted after up to 5 minutes.",
+        "Do not mark the predecessor's row in Airflow's `job` table as failed. Its queued tasks then wait up to 5 minutes.",
         "false",
         default=False,
         metavar="",
@@ -236,7 +235,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "no-health",
         read_switch,
-        "Do not judge whether the command is alive.",
+        "Do not check the health of the command.",
         "false",
         default=False,
         metavar="",
@@ -244,15 +243,15 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "health-cmd",
         read_text,
-        "A shell command that exits with 0 while the command is well. It runs on the leader's host. No secrets: flags can be read "
-        "by everybody with ps, and `heirflow config` shows it.",
-        "for warm Airflow components their own row in Airflow's `job` table; for others nothing is asked",
+        "A shell command that exits with 0 while the command is healthy. It runs on the leader's host. Put no secret in it: "
+        "everybody on the host can read flags with ps, and `heirflow config` shows it.",
+        "for Airflow components with a warm standby, their own row in Airflow's `job` table; for others, no check",
         metavar="TEXT",
     ),
     Option(
         "health-url",
         read_url,
-        "An address that answers a GET with a status below 400 while the command is well.",
+        "An address that answers a GET with a status below 400 while the command is healthy.",
         "none",
         metavar="URL",
         secret=True,
@@ -260,8 +259,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "health-timeout",
         read_duration,
-        "A command that was not found well for this long is stopped and succeeded. It is looked at four times in this time, at "
-        "least every 15 s.",
+        "A command that has not been found healthy for this long is stopped, and an heir takes charge. It is checked four times in "
+        "this time, and at least every 15 s.",
         "60s",
         default=60.0,
         metavar="DURATION",
@@ -269,17 +268,17 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "health-start",
         read_duration,
-        "How long a command may take until it is found well for the first time.",
+        "How long a command may take until it is found healthy for the first time.",
         "120s",
         default=120.0,
         metavar="DURATION",
     ),
-    Option("host", read_label, "The host's name that others see.", "the host's name", metavar="NAME"),
-    Option("label", read_label, "A word of your own that others see beside this member.", "none", metavar="TEXT"),
+    Option("host", read_label, "The host name that others see.", "the name of this host", metavar="NAME"),
+    Option("label", read_label, "A text of your own that is shown beside this member.", "none", metavar="TEXT"),
     Option(
         "on-exit",
         one_of("handover", "exit"),
-        "When the command ends by itself: hand over to a ready heir, or leave with the command's exit code.",
+        "When the command exits by itself: hand over to a ready heir, or exit with the command's exit code.",
         "handover",
         default="handover",
         metavar="handover|exit",
@@ -287,7 +286,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "on-loss",
         one_of("rejoin", "exit"),
-        "When the lead is lost: join the line again, or leave with exit code 75.",
+        "When this member loses the lead: join the line again, or exit with code 75.",
         "rejoin",
         default="rejoin",
         metavar="rejoin|exit",
@@ -295,8 +294,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "start-timeout",
         read_duration,
-        "How long the store may be silent at the start before the member gives up with exit code 69. Once it has answered, a "
-        "member never gives up.",
+        "How long a new member waits for the database's first answer before it gives up with exit code 69. After the first answer "
+        "it never gives up.",
         "30s",
         default=30.0,
         metavar="DURATION",
@@ -304,35 +303,39 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "on-promote",
         read_text,
-        "A shell command to run when the command has been started in a new term, on the leader's host.",
+        "A shell command to run on the leader's host once the command has started in a new term.",
         "none",
     ),
     Option(
-        "on-demote", read_text, "A shell command to run when that term is over here and the command is gone.", "none"
+        "on-demote",
+        read_text,
+        "A shell command to run on the same host once that term is over and the command is gone.",
+        "none",
     ),
     Option(
         "on-event",
         read_text,
-        "A shell command to run at both, and on every member when the leader changes; `HEIRFLOW_EVENT` is `promote`, `demote` or "
-        "`leader`. All three also get `HEIRFLOW_TERM`, `HEIRFLOW_LEADER` and `HEIRFLOW_BECAUSE`; nothing waits for them.",
+        "A shell command to run at both moments, and on every member when the leader changes. `HEIRFLOW_EVENT` is `promote`, "
+        "`demote` or `leader`. All three also get `HEIRFLOW_TERM`, `HEIRFLOW_LEADER` and `HEIRFLOW_BECAUSE`. HeirFlow "
+        "does not wait for them.",
         "none",
     ),
     Option(
         "run-dir",
         read_text,
-        "The folder of the sockets that `heirflow probe` asks; made for its owner alone.",
+        "The folder of the sockets through which `heirflow probe` asks a member. Only its owner may enter it.",
         "`$XDG_RUNTIME_DIR/heirflow`, or `heirflow-<uid>` in the folder for temporary files",
         metavar="FOLDER",
     ),
     Option(
         "log-format",
         one_of("text", "json"),
-        "The form of the lines that a member writes to standard error.",
+        "The format of the lines that a member writes to standard error.",
         "text",
         default="text",
         metavar="text|json",
     ),
-    Option("quiet", read_switch, "Tell only what failed or was lost.", "false", default=False, metavar="", short="-q"),
+    Option("quiet", read_switch, "Write only what failed or was lost.", "false", default=False, metavar="", short="-q"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 

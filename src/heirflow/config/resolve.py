@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,35 @@ from heirflow.election.timings import Timings, UnsafeTimings
 from heirflow.errors import ConfigError
 from heirflow.text import masked_url
 
-DEFAULT = "default"
-OF_THE_COMMAND = "the command's name"
+
+class Source(IntEnum):
+    """Where a value can come from. The lower number goes first: it was given closer to the command."""
+
+    FLAG = 1
+    ENVIRONMENT = 2
+    ELECTION_TABLE = 3
+    """``[election.NAME]`` in heirflow.toml."""
+    FILE = 4
+    """The top level of heirflow.toml."""
+    COMMAND = 5
+    """The words of the command that HeirFlow runs."""
+    PROGRAM = 6
+    """The program behind these words, which was asked."""
+    DEFAULT = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from. Code acts on `source`; the words, which `str` gives, are for people."""
+
+    source: Source
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
+
+
+BY_DEFAULT = Origin(Source.DEFAULT, "default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +58,7 @@ class Setting:
 
     name: str
     value: Any
-    origin: str
+    origin: Origin
 
     @property
     def shown(self) -> Any:
@@ -63,11 +91,11 @@ class Config:
 
     @property
     def db_url_is_default(self) -> bool:
-        """Whether nobody said where the record lives."""
-        return self.settings["db-url"].origin == DEFAULT
+        """Whether no database was given."""
+        return self.settings["db-url"].origin.source is Source.DEFAULT
 
     def placed(
-        self, url: str, origin: str, *, connect_args: Mapping[str, Any] | None = None, schema: str | None = None
+        self, url: str, origin: Origin, *, connect_args: Mapping[str, Any] | None = None, schema: str | None = None
     ) -> Config:
         """The same with another place for the record, found by who knows the command."""
         settings = {**self.settings, "db-url": Setting("db-url", url, origin)}
@@ -95,43 +123,42 @@ def resolve(
     `flags` holds what was given on the command line, by option name, None where nothing was. `fallback_name` is the
     election's name when nobody gave one. `folder` is where ``./heirflow.toml`` is looked for.
     """
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    given = flags or {}
     env = os.environ if environment is None else environment
     warnings: list[str] = []
     settings: dict[str, Setting] = {}
 
-    def settle(name: str, *tables: tuple[str, Mapping[str, object]]) -> Setting:
+    def settle(name: str, *tables: tuple[Origin, Mapping[str, object]]) -> Setting:
         option = BY_NAME[name]
-        if name in given:
-            origin, raw = f"flag {option.flag}", given[name]
-        elif option.environment in env and (env[option.environment] or option.is_switch):
-            origin, raw = f"environment {option.environment}", env[option.environment]
-        else:
-            for where, table in tables:
-                if name in table:
-                    origin, raw = where, table[name]
-                    break
-            else:
-                return Setting(name, option.default, DEFAULT)
-        return Setting(name, option.read(raw, origin), origin)
+        variable = env.get(option.environment)
+        if not variable and not option.is_switch:  # an empty word is a switch that is off
+            variable = None
+        for origin, raw in (
+            (Origin(Source.FLAG, f"flag {option.flag}"), given.get(name)),
+            (Origin(Source.ENVIRONMENT, f"environment {option.environment}"), variable),
+            *((origin, table.get(name)) for origin, table in tables),
+        ):
+            if raw is not None:
+                return Setting(name, option.read(raw, origin), origin)
+        return Setting(name, option.default, BY_DEFAULT)
 
     chosen = settle("config")
     file = _find_file(chosen, env, folder or Path())
     top, elections = _read_file(file) if file else ({}, {})
-    at_top = (f"file {file}", top)
+    at_top = (Origin(Source.FILE, f"file {file}"), top)
     name = settle("name", at_top)
     if name.value is None and fallback_name:
-        name = Setting("name", fallback_name, OF_THE_COMMAND)
-    own = (f"file {file} [election.{name.value}]", elections.get(str(name.value), {}))
+        name = Setting("name", fallback_name, Origin(Source.COMMAND, "the command's name"))
+    own = (Origin(Source.ELECTION_TABLE, f"file {file} [election.{name.value}]"), elections.get(str(name.value), {}))
 
     for option in OPTIONS:
         settings[option.name] = settle(option.name, own, at_top)
     settings["config"], settings["name"] = chosen, name
     settings["db-url"] = _settle_url(settings, env, warnings)
     if settings["host"].value is None:
-        settings["host"] = Setting("host", socket.gethostname() or "localhost", DEFAULT)
+        settings["host"] = Setting("host", socket.gethostname() or "localhost", BY_DEFAULT)
     if settings["run-dir"].value is None:
-        settings["run-dir"] = Setting("run-dir", str(default_run_dir(env)), DEFAULT)
+        settings["run-dir"] = Setting("run-dir", str(default_run_dir(env)), BY_DEFAULT)
 
     warnings += _file_warnings(file, top, elections)
     for variable in _strange_variables(env):
@@ -237,41 +264,34 @@ def _known_keys(table: Mapping[str, object], known: list[str], where: str) -> di
     return result
 
 
-_RANKS = ("flag", "environment", "file")
-
-
-def _rank(setting: Setting) -> int:
-    """Lower goes first. A table [election.…] goes before the top level of the same file."""
-    word = setting.origin.split(" ", 1)[0]
-    if word not in _RANKS:
-        return 10
-    return 2 * _RANKS.index(word) + int(word == "file" and not setting.origin.endswith("]"))
-
-
 def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warnings: list[str]) -> Setting:
     """The URL itself, or what stands in the file that holds it; whichever was given closer to the command."""
     direct, by_file = settings["db-url"], settings["db-url-file"]
     if direct.value is None and by_file.value is None:
-        return Setting("db-url", default_url(env), DEFAULT)
-    if direct.value is not None and by_file.value is not None and _rank(direct) == _rank(by_file):
+        return Setting("db-url", default_url(env), BY_DEFAULT)
+    if direct.value is not None and by_file.value is not None and direct.origin.source is by_file.origin.source:
         raise ConfigError(f"both db-url and db-url-file are given ({direct.origin}, {by_file.origin}); give one")
-    if _rank(direct) < _rank(by_file):
+    if direct.origin.source < by_file.origin.source:
         setting = direct
-        if direct.origin.startswith("flag") and masked_url(direct.value) != direct.value:
+        if direct.origin.source is Source.FLAG and masked_url(direct.value) != direct.value:
             warnings.append(
-                "the password in --db-url can be read by everybody with ps; use --db-url-file or HEIRFLOW_DB_URL"
+                "everybody on this host can read the password in --db-url with ps; use --db-url-file or HEIRFLOW_DB_URL"
             )
     else:
         file = _expanded(by_file)
-        setting = Setting("db-url", _read_url(file, by_file.origin), f"{by_file.origin}: {file}")
+        setting = Setting(
+            "db-url",
+            _read_url(file, by_file.origin),
+            replace(by_file.origin, words=f"{by_file.origin}: {file}"),
+        )
         if others_may_read(file):
-            warnings.append(f"others may read {file}, which holds the URL of the database; chmod 600 {file}")
+            warnings.append(f"other users may read {file}, which holds the URL of the database; run chmod 600 {file}")
     if "://" not in setting.value:
         raise ConfigError(f"db-url must be a URL like postgresql://user@host/database ({setting.origin})")
     return setting
 
 
-def _read_url(file: Path, origin: str) -> str:
+def _read_url(file: Path, origin: Origin) -> str:
     try:
         text = file.read_text("utf-8").strip()
     except OSError as error:
@@ -296,7 +316,7 @@ def _file_warnings(
 ) -> list[str]:
     urls = [table["db-url"] for table in (top, *elections.values()) if isinstance(table.get("db-url"), str)]
     if file and any(masked_url(str(url)) != url for url in urls) and others_may_read(file):
-        return [f"others may read {file}, which holds a password; chmod 600 {file}"]
+        return [f"other users may read {file}, which holds a password; run chmod 600 {file}"]
     return []
 
 

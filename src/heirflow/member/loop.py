@@ -46,6 +46,7 @@ from heirflow.election.state import (
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
 from heirflow.member.door import LocalDoor
+from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import (
     AtGate,
     Ending,
@@ -65,7 +66,6 @@ from heirflow.member.listeners import Listener
 from heirflow.member.report import amiss, facts_about, failed
 from heirflow.member.standby import Standby
 from heirflow.member.store_thread import Outcome, StoreThread
-from heirflow.programs.plain import command_environment
 from heirflow.stores.base import Register
 
 RESPAWN_AFTER_S = 1.0

@@ -8,8 +8,8 @@ import signal
 import subprocess
 from collections.abc import Mapping
 
+from heirflow.member.environment import command_environment
 from heirflow.member.sweep import SPARING
-from heirflow.programs.plain import command_environment
 
 # Its standard input is a pipe of ours: should we be killed, it ends, and the watch kills the whole session.
 # The inner shell's code is read from a pipe too: as PID 1 our member collects every child, this one's code with it.

@@ -1,26 +1,114 @@
-"""What a command must be before a member stands for election with it, and the environment that it gets."""
+"""What holds for any program: it can be started, its name says what it runs, and the settings say how its health is judged."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from heirflow.config.resolve import Config, Source
 from heirflow.errors import CommandNotFound, CommandNotRunnable, ConfigError
+from heirflow.member.health import Check, CommandCheck, Lookout, Patience, UrlCheck
+from heirflow.programs.program import Handling, SideStore
 
-PRIVATE = frozenset({"NOTIFY_SOCKET", "HEIRFLOW_DB_URL"})
-"""Ours alone: a command that answers the service manager in our place breaks the unit; the address holds a secret."""
-PRIVATE_PREFIXES = ("WATCHDOG_",)
+LEAST_HEALTH_TIMEOUT_S = 1.0
+RUNS_OTHERS = re.compile(
+    r"(python|pypy|perl|ruby|php|lua)[0-9.]*|node|deno|bun|java|mono|dotnet|(|ba|da|k|z|fi|a)sh|busybox"
+    r"|env|nice|ionice|chrt|taskset|nohup|setsid|stdbuf|timeout|sudo|su|runuser|setpriv|flock|tini|dumb-init"
+    r"|uv|uvx|pipx|poetry|pipenv|nodejs|npm|npx|bundle|docker|podman|gosu|su-exec|airflow|celery|manage\.py"
+)
+"""Programs whose name says nothing about what they run: everything that they run would share one election."""
 
 
-def command_environment(base: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the command: `base` without what is private to the member, then `extra`."""
-    kept = {
-        name: value for name, value in base.items() if name not in PRIVATE and not name.startswith(PRIVATE_PREFIXES)
-    }
-    return {**kept, **extra}
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A `Program` that HeirFlow does not know."""
+
+    argv: tuple[str, ...]
+    needs_database: str = ""
+    """Why it must not use the default database; empty where it may."""
+
+    @property
+    def election(self) -> str:
+        return Path(self.argv[0]).name
+
+    def check(self, config: Config) -> list[str]:
+        """See `Program.check`."""
+        if self.needs_database and config.db_url_is_default:
+            raise ConfigError(self.needs_database)
+        name, origin = config["name"], config.settings["name"].origin
+        if origin.source is Source.COMMAND and RUNS_OTHERS.fullmatch(name):
+            raise ConfigError(
+                f"an election named {name!r} would be shared by everything that {name} runs, and only one of it would run; "
+                "give --name, and name the election after what this command does"
+            )
+        return []
+
+    def handling(self, config: Config, side_store: SideStore) -> Handling:
+        """See `Program.handling`."""
+        warnings = []
+        if config.db_url_is_default:
+            warnings.append(
+                f"no database was given, so the record is in {config.settings['db-url'].shown}: members on other hosts do not see "
+                "it, and one of them would lead too. For several hosts, name a database with --db-url-file or HEIRFLOW_DB_URL"
+            )
+        children: set[int] = set()
+        lookout = lookout_for(config, children)
+        standby_argv = None
+        if config["preload"] and config["cold"]:
+            warnings.append(f"heirs start cold ({config.settings['cold'].origin}), so nothing is preloaded")
+        elif config["preload"]:
+            from heirflow.programs.preload import preloaded
+
+            standby_argv = preloaded(self.argv, config["preload"])
+        return Handling(config=config, lookout=lookout, children=children, standby_argv=standby_argv, warnings=warnings)
+
+
+def lookout_for(
+    config: Config,
+    children: set[int],
+    *,
+    check: Check | None = None,
+    fingerprint: Callable[[], dict[str, Any]] | None = None,
+) -> Lookout:
+    """Who watches the command's health. `check`: the program's own, where the settings ask for no other.
+
+    `children`: processes that a check of the settings starts. `fingerprint`: see `Lookout`. Raises `ConfigError`.
+    """
+    for one, other in (("no-health", "health-cmd"), ("no-health", "health-url"), ("health-cmd", "health-url")):
+        _refuse_both(config, one, other)
+    if config["health-timeout"] < LEAST_HEALTH_TIMEOUT_S:
+        raise ConfigError(
+            f"--health-timeout must be at least {LEAST_HEALTH_TIMEOUT_S:g} s; --no-health turns checks off"
+        )
+    if config["no-health"]:
+        check = None
+    elif config["health-cmd"]:
+        check = CommandCheck(config["health-cmd"], children)
+    elif config["health-url"]:
+        check = UrlCheck(config["health-url"])
+    return Lookout(
+        check=check,
+        patience=Patience(timeout_s=config["health-timeout"], start_s=config["health-start"]),
+        # The lease bounds how long a host that is frozen whole can hold up the rest; a frozen command needs no more.
+        standstill_s=config["ttl"] / 2,
+        fingerprint=fingerprint,
+    )
+
+
+def _refuse_both(config: Config, one: str, other: str) -> None:
+    """Raises `ConfigError` for two settings that contradict each other.
+
+    ``no-health`` may turn off a check that was asked for farther from the command, or in the same place.
+    """
+    origin, its = config.settings[one].origin, config.settings[other].origin
+    nearer = its.source is Source.FLAG or its.source is Source.ENVIRONMENT < origin.source
+    if config[one] and config[other] and (nearer or one != "no-health"):
+        raise ConfigError(f"--{one} ({origin}) and --{other} ({its}) contradict each other; give one of them")
 
 
 def check_runnable(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> str:
@@ -68,7 +156,7 @@ def _check_interpreter(name: str, path: Path, cwd: str) -> None:
         return
     words = os.fsdecode(first[2:]).split()
     if not words:
-        raise CommandNotRunnable(f"{name} begins with #! and names no interpreter")
+        raise CommandNotRunnable(f"{name} begins with #! but names no interpreter")
     interpreter = Path(cwd, words[0])
     if not interpreter.is_file():
         raise CommandNotFound(f"{name} asks for the interpreter {words[0]}, which does not exist")
@@ -76,18 +164,3 @@ def _check_interpreter(name: str, path: Path, cwd: str) -> None:
         raise CommandNotRunnable(f"{name} asks for the interpreter {words[0]}, which is not executable")
     if interpreter.name == "env" and len(words) == 2 and "=" not in words[1] and shutil.which(words[1]) is None:
         raise CommandNotFound(f"{name} asks for the interpreter {words[1]}, which was not found in PATH")
-
-
-def preloaded(argv: Sequence[str], modules: str) -> list[str]:
-    """The standby of ``python … -m PROGRAM ARGUMENT…`` that imports `modules` and waits at its gate.
-
-    Raises `ConfigError` for a command of another form: only there it is known what importing ahead leaves as it was.
-    """
-    gate = str(Path(__file__).parents[1] / "alone" / "gate.py")
-    python = re.fullmatch(r"(python|pypy)[0-9.]*", Path(argv[0]).name)
-    index = 1
-    while python and index < len(argv) and argv[index].startswith("-") and argv[index] not in {"-m", "-c", "-"}:
-        index += 2 if argv[index] in {"-W", "-X"} else 1
-    if not python or index + 1 >= len(argv) or argv[index] != "-m":
-        raise ConfigError(f"--preload works with a command `python -m PROGRAM`, not with `{' '.join(argv[:2])}`")
-    return [*argv[:index], gate, modules, *argv[index:]]

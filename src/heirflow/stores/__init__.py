@@ -11,7 +11,17 @@ from heirflow.stores.base import Finding, OnTaken, Register, Store, StoreMisfit,
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-__all__ = ["Finding", "OnTaken", "Register", "Store", "StoreMisfit", "StoreUnavailable", "Will", "open_store"]
+__all__ = [
+    "Finding",
+    "OnTaken",
+    "Register",
+    "Store",
+    "StoreMisfit",
+    "StoreUnavailable",
+    "Will",
+    "kind_of",
+    "open_store",
+]
 
 DRIVERS = {
     "sqlite": {"pysqlite": "sqlite3"},
@@ -77,12 +87,18 @@ def open_store(
         raise StoreMisfit(f"the driver for {kind} cannot be used: {error}; install {EXTRAS[kind]}") from error
 
 
+def kind_of(url: str) -> str:
+    """The kind of database that a URL names, one of `DRIVERS` if HeirFlow knows it."""
+    kind = url.partition(":")[0].partition("+")[0]
+    return ALIASES.get(kind, kind)
+
+
 def _parsed(url: str) -> sa.engine.URL:
     import sqlalchemy as sa
 
     name, colon, rest = url.partition(":")
-    kind, plus, driver = name.partition("+")
-    kind = ALIASES.get(kind, kind)
+    _, plus, driver = name.partition("+")
+    kind = kind_of(url)
     if kind not in DRIVERS:
         shown = kind if colon and kind.isidentifier() else "this"
         raise ConfigError(f"{shown!r} is no kind of database that HeirFlow knows; it knows {', '.join(DRIVERS)}")

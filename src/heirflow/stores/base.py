@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from heirflow.election.record import Event, Exchange, Reading
@@ -45,6 +46,17 @@ class Will:
     connect_kwargs: dict[str, Any]
     statements: list[tuple[str, Any]]
     """SQL and its bound parameters. When the first one changes no row, nothing is done."""
+
+
+class KeptOut(str, Enum):
+    """How a member that led before is kept from writing: ``facts["state"]`` of `Store.fence`."""
+
+    FENCED = "fenced"
+    """The database refuses its sessions, and a leader ends those that it has."""
+    SESSIONS_ENDED = "sessions ended"
+    """A leader ends its sessions."""
+    LEASE_ONLY = "lease only"
+    """Nothing but the lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,5 +131,5 @@ class Store(Register, Protocol):
     def fence(self) -> Finding:
         """Whether and how a member that led before is kept from writing here. Raises like `open`.
 
-        ``facts["state"]`` is ``fenced``, ``sessions ended`` or ``lease only``.
+        ``facts["state"]`` is a `KeptOut`.
         """

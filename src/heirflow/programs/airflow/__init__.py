@@ -1,1 +1,1 @@
-"""Airflow: what it is told by, never imported into a member."""
+"""What HeirFlow knows of Airflow. Airflow is never imported into a member: it is asked in processes of its own."""

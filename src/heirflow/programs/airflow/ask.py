@@ -88,11 +88,11 @@ def ask(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s: floa
             start_new_session=True,
         )
     except OSError as error:
-        return Answer(problem=f"Airflow cannot be asked with {python}: {error.strerror}")
+        return Answer(problem=f"cannot start {python} to ask for Airflow's configuration: {error.strerror}")
     try:
         out, err = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        return Answer(problem=f"Airflow's configuration did not come within {limit_s:g} s from {python}")
+        return Answer(problem=f"{python} did not say within {limit_s:g} s what Airflow's configuration is")
     finally:
         _end(process)
     return _read(out, err, process.returncode, python)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from heirflow.programs.airflow import detect
+from heirflow.programs.airflow import installation
 
 STANDBY = Path(__file__).with_name("standby.py")
 
@@ -17,7 +17,7 @@ class Cold(Exception):
 
 
 def standby_argv(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """The command line of the standby of what `detect.recognise` has recognised. Raises `Cold`.
+    """The command line of the standby of what `component.recognise` has recognised. Raises `Cold`.
 
     Only what is surely Airflow's own console script, or its module, is replaced: a script that wraps it may set up what the
     component needs.
@@ -25,7 +25,7 @@ def standby_argv(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
     if Path(argv[0]).name == "airflow":
         interpreter, program = _script(argv[0], environ)
         return [*interpreter, str(STANDBY), program, *argv[1:]]
-    options, words = detect.after_module(argv)
+    options, words = installation.after_module(argv)
     before = argv[len(options) + 1 : len(argv) - len(words)]
     program = "-m" if before and before[0].startswith("-m") else before[-1]
     if program != "-m":
@@ -35,11 +35,11 @@ def standby_argv(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
 
 def _script(name: str, environ: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
     path = shutil.which(name, path=environ.get("PATH", os.defpath)) or name
-    interpreter = detect.shebang(Path(path), environ)
+    interpreter = installation.shebang(Path(path), environ)
     try:
         text = Path(path).read_text("utf-8", errors="replace")
     except OSError as error:
         raise Cold(f"{path} cannot be read: {error.strerror}") from error
     if not interpreter or "airflow.__main__" not in text:
-        raise Cold(f"{path} is not Airflow's own script, and what it does besides would be left out")
+        raise Cold(f"{path} is not Airflow's own script, and a standby would leave out what else it does")
     return interpreter, path

@@ -90,7 +90,10 @@ def examine_postgres(conn: sa.engine.Connection, *, direct: bool, settings: dict
         real = conn.execute(sa.select(sa.func.current_setting(name))).scalar_one()
         lost += [name] if milliseconds(str(real)) != milliseconds(value) else []
     if not direct:
-        sentence = "the connection goes through a pooler: no news, so a change is noticed at the next check-in; connect directly"
+        sentence = (
+            "the connection goes through a pooler, which passes on no push notifications: a change is noticed at the next "
+            "check-in; connect directly"
+        )
         found.append(Finding("session", "warning", sentence, {"direct": False}))
     elif lost:
         found.append(Finding("session", "warning", f"settings of the session do not stick: {', '.join(sorted(lost))}"))
@@ -129,7 +132,9 @@ def examine_mysql(conn: sa.engine.Connection) -> list[Finding]:
     found = [Finding("server", "ok", f"{'MariaDB' if maria else 'MySQL'} {version}", {"version": version})]
     if int(conn.exec_driver_sql("SELECT @@global.read_only").scalar_one()):
         found.append(Finding("server", "problem", "this server is read-only; connect to the one that takes writes"))
-    found.append(Finding("session", "note", "there is no news here: a change is noticed at the next check-in"))
+    found.append(
+        Finding("session", "note", "no push notifications on this database: a change is noticed at the next check-in")
+    )
     flush = int(conn.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar_one())
     if flush != 1:
         found.append(_forgets(f"innodb_flush_log_at_trx_commit is {flush}, not 1: a crash can forget confirmed writes"))

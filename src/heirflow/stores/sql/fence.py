@@ -22,7 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from heirflow.election.record import What
-from heirflow.stores.base import Finding
+from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
 
 PREFIX = "heirflow/"
@@ -33,7 +33,6 @@ REST_S = 60.0
 TELL_AGAIN_S = 60.0
 """A member whose sessions come back again and again is told of no more often than this."""
 POOLED = "lease only: the connection goes through a pooler, where sessions cannot be told apart"
-FENCED, ENDED, LEASE_ONLY = "fenced", "sessions ended", "lease only"
 
 _SEEN = sa.text(
     "SELECT DISTINCT a.application_name FROM pg_catalog.pg_stat_get_activity(NULL) a "
@@ -184,7 +183,7 @@ def fence_of(conn: sa.engine.Connection, here: Tables, *, direct: bool) -> Findi
     from heirflow.stores.sql.fence_login import condition
 
     if not direct:
-        return Finding("fence", "warning", f"{POOLED}; connect directly", {"state": LEASE_ONLY})
+        return Finding("fence", "warning", f"{POOLED}; connect directly", {"state": KeptOut.LEASE_ONLY})
     role, others = conn.execute(
         sa.text("SELECT current_user, pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')")
     ).one()
@@ -196,9 +195,9 @@ def fence_of(conn: sa.engine.Connection, here: Tables, *, direct: bool) -> Findi
             f"fenced, seen as role {role}: the login trigger refuses members that led before, and a leader "
             f"ends their sessions in this database, of {whose}"
         )
-        return Finding("fence", "ok", sentence, {"state": FENCED, **facts})
+        return Finding("fence", "ok", sentence, {"state": KeptOut.FENCED, **facts})
     sentence = (
         f"sessions ended, seen as role {role}: a leader ends earlier leaders' in this database, of {whose}; "
         f"{trigger.sentence}"
     )
-    return Finding("fence", "note", sentence, {"state": ENDED, **facts})
+    return Finding("fence", "note", sentence, {"state": KeptOut.SESSIONS_ENDED, **facts})

@@ -56,7 +56,7 @@ class Link:
     def where(self) -> str:
         """Which database this is, for people: never the password."""
         url, title = self.url, self._flavour.title
-        if url.drivername.startswith("sqlite"):
+        if url.get_backend_name() == "sqlite":
             return f"{title} at {url.database}"
         host = url.host or url.query.get("host") or url.query.get("unix_socket") or "the local socket"
         port = "" if url.port is None else f":{url.port}"

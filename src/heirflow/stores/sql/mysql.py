@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from heirflow.election.record import Exchange, Reading
-from heirflow.stores.base import Finding
+from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
 
 NO_RIGHT = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3261}
@@ -89,7 +89,7 @@ class Mysql:
         return ()
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
-        return Finding("fence", "note", LEASE_ONLY, {"state": "lease only"})
+        return Finding("fence", "note", LEASE_ONLY, {"state": KeptOut.LEASE_ONLY})
 
     def insert_if_absent(self, table: sa.Table) -> Any:
         return mysql.insert(table).inline().prefix_with("IGNORE")

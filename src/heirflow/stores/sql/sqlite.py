@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite
 
 from heirflow.election.record import Exchange, Reading
 from heirflow.errors import ConfigError
-from heirflow.stores.base import Finding
+from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
 
 Known = tuple[Any, ...]
@@ -123,7 +123,7 @@ class Sqlite:
         return ()
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
-        return Finding("fence", "note", LEASE_ONLY, {"state": "lease only"})
+        return Finding("fence", "note", LEASE_ONLY, {"state": KeptOut.LEASE_ONLY})
 
     def insert_if_absent(self, table: sa.Table) -> Any:
         return sqlite.insert(table).on_conflict_do_nothing()

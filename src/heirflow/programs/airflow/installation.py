@@ -1,15 +1,13 @@
-"""Whether the wrapped command is one of Airflow's components, and what Airflow itself says about its database.
+"""An installed Airflow: which Python runs it, and where it says that its database is.
 
-``heirflow run -- airflow scheduler`` needs no other flag: the election is named after the component, and the record goes
-where Airflow's own tables are. Recognising is reading words; asking is one process of Airflow's own interpreter, because
-only Airflow knows all the places its configuration can come from (file, environment, ``_CMD``, ``_SECRET``).
+Asking is one process of Airflow's own interpreter, because only Airflow knows all the places its configuration can come
+from (file, environment, ``_CMD``, ``_SECRET``).
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,42 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heirflow.config.resolve import Config, Origin, Source
 from heirflow.errors import ConfigError
 
-COMPONENTS = ("scheduler", "dag-processor", "triggerer")
-"""What exactly one of may be wanted. Workers and API servers share their work by themselves."""
-ELECTIONS = frozenset(f"airflow-{name}" for name in COMPONENTS)
-"""What their lines are called where nobody named them."""
-ORIGIN = "Airflow's own configuration"
-NAME_IT = "name the database with --db-url or HEIRFLOW_DB_URL"
+ORIGIN = Origin(Source.PROGRAM, "Airflow's own configuration")
+NAME_IT = "name the database with --db-url-file or HEIRFLOW_DB_URL"
 
-_HIDDEN = re.compile(rf"(^|[\s/;&|'\"])airflow['\"]?\s+({'|'.join(COMPONENTS)})\b")
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*(-intel64)?")
 _TAKES_A_VALUE = {"-W", "-X", "--check-hash-based-pycs"}
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """An Airflow component as somebody wrote it on a command line."""
-
-    name: str
-    """One of `COMPONENTS`."""
-    interpreter: tuple[str, ...]
-    """The Python that will run it, with its options; empty when it cannot be told."""
-    program: str
-    """What the command line starts with."""
-
-    @property
-    def election(self) -> str:
-        return f"airflow-{self.name}"
-
-    def again_s(self, stop_timeout_s: float) -> float:
-        """When, counted from the first TERM of an orderly stop, a second one follows.
-
-        A scheduler with LocalExecutor answers the first by waiting for its tasks, as long as they take, and breaks that off
-        at the second. So the tasks get most of the time before the KILL, and Airflow the rest to write down how they ended.
-        """
-        return max(stop_timeout_s - 5.0, stop_timeout_s * 2 / 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,63 +34,44 @@ class Database:
     connect_args: Mapping[str, Any] = field(repr=False)
     version: str
     """Of Airflow."""
-    origin: str = ORIGIN
     files: Mapping[str, str] = field(default_factory=dict)
     """What its processes read once, at their start: name for people -> path."""
 
-
-def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Component | None:
-    """The component that this command line starts, or None. Starts nothing.
-
-    Raises `ConfigError` for ``--daemon``: the command would leave its wrapper at once.
-    """
-    if not argv:
-        return None
-    base = Path(argv[0]).name
-    if base == "airflow":
-        words, interpreter = argv[1:], _interpreter_of(argv[0], environ)
-    elif _PYTHON.fullmatch(base):
-        options, words = after_module(argv)
-        interpreter = (argv[0], *options)
-    else:
-        return None
-    if not words or words[0] not in COMPONENTS:
-        return None
-    if any(word == "--daemon" or re.fullmatch(r"-[dvh]*D[dvhD]*", word) for word in words[1:]):
-        raise ConfigError(
-            f"airflow {words[0]} --daemon leaves its wrapper; run it without --daemon, and heirflow in the background"
-        )
-    return Component(words[0], interpreter, argv[0])
+    def place(self, config: Config) -> Config:
+        """The settings with the record in this database."""
+        return config.placed(self.url, ORIGIN, connect_args=self.connect_args, schema=self.schema)
 
 
-def hidden(argv: Sequence[str]) -> str | None:
-    """The component of Airflow's that this command line probably starts behind something else: a shell, ``env``, ``nice``."""
-    found = _HIDDEN.search(" ".join(argv))
-    return found[2] if found else None
-
-
-def find_database(component: Component, environ: Mapping[str, str], *, limit_s: float = 30.0) -> Database:
-    """Ask Airflow where its tables are. Raises `ConfigError` with a sentence that says what to do instead."""
-    if not component.interpreter:
-        raise ConfigError(f"cannot tell which Python runs {component.program}, so Airflow cannot be asked; {NAME_IT}")
-    return _ask(component.interpreter, environ, limit_s)
-
-
-def find_on_path(environ: Mapping[str, str], *, limit_s: float = 30.0) -> Database | None:
-    """The database of the Airflow on the PATH, for those who ask without a command line; None when there is no such Airflow."""
+def on_path(environ: Mapping[str, str], *, limit_s: float = 30.0) -> Database | None:
+    """The database of the Airflow on the PATH; None when there is no such Airflow. Raises like `database`."""
     if not shutil.which("airflow", path=environ.get("PATH", os.defpath)):
         return None
     interpreter = _interpreter_of("airflow", environ)
-    return _ask(interpreter, environ, limit_s) if interpreter else None
+    return database(interpreter, environ, limit_s=limit_s) if interpreter else None
 
 
-def _ask(interpreter: tuple[str, ...], environ: Mapping[str, str], limit_s: float) -> Database:
+def database(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s: float) -> Database:
+    """Ask the Airflow of this Python where its tables are. Raises `ConfigError` with a sentence that says what to do instead."""
     from heirflow.programs.airflow.ask import ask  # most members never ask
 
     answer = ask(interpreter, environ, limit_s=limit_s)
     if answer.problem:
         raise ConfigError(f"{answer.problem}; {NAME_IT}")
-    return Database(answer.url, answer.schema or None, answer.connect_args, answer.version, files=answer.files)
+    return Database(answer.url, answer.schema or None, answer.connect_args, answer.version, answer.files)
+
+
+def split(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, ...], Sequence[str]]:
+    """The Python that a command line runs Airflow by, and Airflow's own words; no words where it does not start Airflow.
+
+    No Python where it cannot be told.
+    """
+    base = Path(argv[0]).name if argv else ""
+    if base == "airflow":
+        return _interpreter_of(argv[0], environ), argv[1:]
+    if _PYTHON.fullmatch(base):
+        options, words = after_module(argv)
+        return (argv[0], *options), words
+    return (), ()
 
 
 def after_module(argv: Sequence[str]) -> tuple[tuple[str, ...], Sequence[str]]:
@@ -171,6 +122,8 @@ def shebang(script: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
     # Long or odd paths do not fit a first line: installers write a shell script that is also Python,
     # with the interpreter as the first word after exec.
     if words and Path(words[0]).name == "sh" and len(head) > 1 and (match := re.match(r"'''exec'?\s+(.*)", head[1])):
+        import shlex  # seldom needed
+
         words = shlex.split(match[1].lstrip("' "))[:1]
     if words and Path(words[0]).name == "env":
         found = shutil.which(words[-1], path=environ.get("PATH", os.defpath))

@@ -1,0 +1,151 @@
+"""What is known of the program that is run: of any, and of one more that HeirFlow comes to know."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from heirflow.config.resolve import Config, Origin, Source, resolve
+from heirflow.errors import ConfigError
+from heirflow.member.health import CommandCheck, UrlCheck
+from heirflow.programs import program
+from heirflow.programs.plain import Plain, lookout_for
+from heirflow.programs.program import Handling, Program
+
+ENV = {"HOME": "/nowhere"}
+
+
+def settle(
+    env: dict[str, str] | None = None, *, name: str | None = None, folder: Path | None = None, **flags: object
+) -> Config:
+    given = {key.replace("_", "-"): value for key, value in flags.items()}
+    return resolve(given, {**ENV, **(env or {})}, fallback_name=name, folder=folder or Path("/nowhere"))
+
+
+def handled(argv: Sequence[str], config: Config) -> Handling:
+    def side_store(_config: Config):
+        raise AssertionError("nothing is looked at beside the line")
+
+    return program.recognise(argv, {}).handling(config, side_store)
+
+
+class TestAnyProgram:
+    def test_is_named_after_itself_starts_cold_and_is_not_looked_at(self) -> None:
+        found = program.recognise(["/opt/poller", "--fast"], {})
+        assert found == Plain(("/opt/poller", "--fast"))
+        assert found.election == "poller"
+        handling = handled(["/opt/poller"], settle(name="poller", db_url="postgresql://h/d"))
+        assert (handling.standby_argv, handling.on_taken, handling.again_s, handling.warnings) == (None, None, None, [])
+        assert handling.lookout._check is None
+
+    def test_without_a_database_it_is_told_that_others_see_nothing(self) -> None:
+        [told] = handled(["poller"], settle(name="poller")).warnings
+        assert told.startswith("no database was given, so the record is in sqlite:////nowhere/")
+        assert "--db-url-file or HEIRFLOW_DB_URL" in told
+
+    @pytest.mark.parametrize("name", ["python3.11", "sh", "env", "node", "celery", "manage.py"])
+    def test_that_only_runs_others_needs_a_name(self, name: str) -> None:
+        found = program.recognise([name, "x"], {})
+        with pytest.raises(ConfigError, match="shared by everything"):
+            found.check(settle(name=found.election))
+        assert found.check(settle({"HEIRFLOW_NAME": name}, name=found.election)) == []
+
+    def test_preload(self) -> None:
+        argv = ["python3", "-m", "poller"]
+        config = settle(name="poller", db_url="sqlite:////x", preload="json")
+        standby_argv = handled(argv, config).standby_argv
+        assert standby_argv is not None and standby_argv[2:] == ["json", "-m", "poller"]
+        cold = handled(argv, settle(name="poller", db_url="sqlite:////x", preload="json", cold=True))
+        assert (cold.standby_argv, cold.warnings) == (None, ["heirs start cold (flag --cold), so nothing is preloaded"])
+
+
+class TestHealth:
+    def test_the_check_that_the_settings_ask_for(self) -> None:
+        own = CommandCheck("true", set())
+        assert lookout_for(settle(), set(), check=own)._check is own
+        assert lookout_for(settle(no_health=True), set(), check=own)._check is None
+        assert isinstance(lookout_for(settle(health_url="http://h/"), set(), check=own)._check, UrlCheck)
+        assert lookout_for(settle(health_cmd="x"), set(), check=own)._check is not own
+        assert math.isclose(lookout_for(settle(ttl="8s"), set())._standstill_s, 4.0)
+
+    @pytest.mark.parametrize(
+        ("flags", "env", "file", "refused"),
+        [
+            ({"no_health": True, "health_cmd": "x"}, {}, "", True),
+            ({"no_health": True}, {"HEIRFLOW_HEALTH_CMD": "x"}, "", False),
+            ({"no_health": True}, {}, "health-cmd = 'x'", False),
+            ({"health_cmd": "x"}, {"HEIRFLOW_NO_HEALTH": "1"}, "", True),
+            ({}, {"HEIRFLOW_NO_HEALTH": "1", "HEIRFLOW_HEALTH_CMD": "x"}, "", False),
+            ({}, {"HEIRFLOW_NO_HEALTH": "1"}, "health-cmd = 'x'", False),
+            ({}, {"HEIRFLOW_HEALTH_CMD": "x"}, "no-health = true", True),
+            ({}, {"HEIRFLOW_HEALTH_CMD": "x"}, "[election.beat]\nno-health = true", True),
+            ({}, {}, "no-health = true\nhealth-cmd = 'x'", False),
+            ({}, {}, "no-health = true\n[election.beat]\nhealth-cmd = 'x'", False),
+            ({"health_url": "http://h/"}, {"HEIRFLOW_HEALTH_CMD": "x"}, "", True),
+        ],
+    )
+    def test_what_is_turned_off_nearer_to_the_command_is_no_contradiction(
+        self, tmp_path: Path, flags: dict[str, object], env: dict[str, str], file: str, refused: bool
+    ) -> None:
+        (tmp_path / "heirflow.toml").write_text(file)
+        config = settle(env, name="beat", folder=tmp_path, **flags)
+        if refused:
+            with pytest.raises(ConfigError, match="contradict each other"):
+                lookout_for(config, set())
+        else:
+            assert lookout_for(config, set())._check is None
+
+
+@dataclass(frozen=True)
+class Orchestra:
+    """One more program."""
+
+    argv: tuple[str, ...]
+    election: str = "orchestra-daemon"
+
+    def check(self, config: Config) -> list[str]:
+        return ["this is an orchestra"]
+
+    def handling(self, config: Config, side_store: Callable[[Config], object]) -> Handling:
+        return Handling(config=config, lookout=lookout_for(config, set()), children=set(), again_s=3.0)
+
+
+@pytest.fixture
+def orchestra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Program | None:
+        return Orchestra(tuple(argv)) if argv[0] == "orchestra" else None
+
+    def located(config: Config, environ: Mapping[str, str]) -> Config:
+        url = environ.get("ORCHESTRA")
+        return config if url is None else config.placed(url, Origin(Source.PROGRAM, "orchestra's configuration"))
+
+    module = ModuleType("heirflow.programs.orchestra")
+    for name, value in (("ELECTIONS", {"orchestra-daemon"}), ("recognise", recognise), ("located", located)):
+        setattr(module, name, value)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(program.KNOWN, "orchestra", "orchestra")
+
+
+class TestOneMoreProgram:
+    def test_is_one_module_and_one_line(self, orchestra: None) -> None:
+        found = program.recognise(["orchestra", "run"], {})
+        assert (found.election, found.check(settle())) == ("orchestra-daemon", ["this is an orchestra"])
+        assert isinstance(program.recognise(["sh", "-c", "orchestra run"], {}), Plain)
+        assert program.recognise(["airflow", "scheduler"], {"PATH": ""}).election == "airflow-scheduler"
+
+    def test_is_asked_for_its_database_by_who_has_no_command(self, orchestra: None) -> None:
+        environ = {"PATH": "", "ORCHESTRA": "postgresql://h/music"}
+        assert program.is_known("orchestra-daemon") and program.is_known("airflow-scheduler")
+        assert not program.is_known("beat")
+        for name in ("orchestra-daemon", "beat", None):
+            there = program.located(settle(name=name), environ)
+            assert there.db_url == "postgresql://h/music", name
+            assert str(there.settings["db-url"].origin) == "orchestra's configuration"
+        beside = settle(name="airflow-scheduler")
+        assert program.located(beside, environ) is beside, "another program's database does not hold Airflow's"
