@@ -21,7 +21,8 @@ from heirflow.cli.common import (
     write_json,
 )
 from heirflow.config.resolve import Config
-from heirflow.stores.base import Finding, KeptOut, kind_of
+from heirflow.stores import Finding, kind_of
+from heirflow.stores.base import KeptOut
 from heirflow.text import masked, printable
 
 if TYPE_CHECKING:

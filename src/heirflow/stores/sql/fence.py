@@ -117,7 +117,7 @@ class SessionFence:
     def _rest(self, error: sa.exc.DBAPIError) -> tuple[str, ...]:
         self._rests_until = time.monotonic() + REST_S
         said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-        return (f"{LEASE_ONLY} for {REST_S:g} s: the sessions of earlier leaders could not be seen: {said[0]}",)
+        return (f"lease only for {REST_S:g} s: the sessions of earlier leaders could not be seen: {said[0]}",)
 
     def _end(
         self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
