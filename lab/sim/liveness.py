@@ -6,15 +6,10 @@ them unready for ever would look like a world in which nobody need lead.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from heirflow.election import line, talk
 from heirflow.election.state import Readiness
-
-if TYPE_CHECKING:
-    from lab.sim.process import MemberProcess
-    from lab.sim.world import World
-
+from lab.sim.process import MemberProcess
+from lab.sim.world import World
 
 LOOKS = 3
 """How often to look whether somebody must lead: a member that was started just now has time until the next look."""

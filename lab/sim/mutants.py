@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from heirflow.election import line, rules, talk, timings
-from lab.sim import process, register, scenes, supervision
+from lab.sim import acts, process, register, scenes, supervision
 from lab.sim.promises import Promise
 from lab.sim.world import Verdict, World
 
@@ -91,7 +91,7 @@ class Mutant:
             return self.scene(seed)
         world = World(seed, only=self.only)
         self.prepare(world)
-        return world.run()
+        return acts.run(world)
 
 
 @contextmanager
