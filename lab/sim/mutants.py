@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from heirflow.election import line, rules, talk, timings
+from heirflow.election import asking, line, rules, timings
 from lab.sim import acts, process, register, scenes, supervision
 from lab.sim.promises import Promise
 from lab.sim.world import Verdict, World
@@ -181,7 +181,7 @@ MUTANTS = (
         Patch(rules, "_answered", "ask is None or ask.serial != event.serial", "ask is None"),),
         only=("slow link", "lossy link", "slow link")),
     Mutant("a renewal extends the lease before it is confirmed", "dead by the end of trust", (
-        Patch(rules, "_talk", "(Send(ask),)",
+        Patch(rules, "_ask", "(Send(ask),)",
               "(Send(ask), *((ExtendLease(*timings.moments(now + timings.trust_s)),)"
               " if state.command is not Command.NONE else ()))"),)),
     Mutant("a lost swap is taken for a won one", "dead by the end of trust", (
@@ -220,10 +220,10 @@ MUTANTS = (
         Patch(rules, "_answered", "now - state.read_at <= timings.fresh_s", "True"),), only=("member frozen", "both killed")),
     # ---- releasing and taking ----
     Mutant("the record is released before the command is gone", "release only when gone", (
-        Patch(talk, "wish", "if state.command is Command.NONE and (ending", "if (ending"),
-        Patch(talk, "_release", "    assert state.command is Command.NONE,", "    assert True,"))),
+        Patch(asking, "wish", "if state.command is Command.NONE and (ending", "if (ending"),
+        Patch(asking, "_release", "    assert state.command is Command.NONE,", "    assert True,"))),
     Mutant("a member takes charge while its own last command lives", "take only when the own command is gone", (
-        Patch(talk, "wish", "if state.known and state.command is Command.NONE:", "if state.known:"),),
+        Patch(asking, "wish", "if state.known and state.command is Command.NONE:", "if state.known:"),),
         without=(Patch(line, "is_ready", "and state.stop is None", ""),),
         only=("backup restored",) * 6 + ("asked to stop", "stubborn commands") * 3),
     Mutant("a swap does not ask for the version", "legal records", (
@@ -250,12 +250,12 @@ MUTANTS = (
         only=("command exits", "command exits"), prepare=_frozen_starts),
     # ---- terms ----
     Mutant("a record from a restored backup gives the right to lead", "a silent leader has its whole lease", (
-        Patch(talk, "names_me", " and record.term >= state.highest_term", ""),), only=RESTORED),
+        Patch(asking, "names_me", " and record.term >= state.highest_term", ""),), only=RESTORED),
     Mutant("a new term is one more than the record's, not than any seen", "terms only grow", (
-        Patch(talk, "_take", "max(state.highest_term, record.term if record else 0) + 1", "(record.term if record else 0) + 1"),),
+        Patch(asking, "_take", "max(state.highest_term, record.term if record else 0) + 1", "(record.term if record else 0) + 1"),),
         only=RESTORED),
     Mutant("a leader renews whatever term names it", "terms only grow", (
-        Patch(talk, "holds", " and record.term == state.term", ""),), only=RESTORED),
+        Patch(asking, "holds", " and record.term == state.term", ""),), only=RESTORED),
     # ---- the line and orders ----
     Mutant("paused is ignored by heirs", "paused: nobody changes place", (
         Patch(line, "turn_at", "(record is not None and record.paused)", "False"),)),
@@ -265,7 +265,7 @@ MUTANTS = (
         Patch(rules, "_obey", "if record.paused and state.stop", "if False and state.stop"),),
         only=("paused a while", "paused", "switchover to anyone", "switchover to anyone", "stubborn commands")),
     Mutant("silence keeps its seniority", "silence loses seniority", (
-        Patch(talk, "compose", "now - state.checked_in_at > timings.ttl_s", "False"),)),
+        Patch(asking, "compose", "now - state.checked_in_at > timings.ttl_s", "False"),)),
     Mutant("everybody tries at once", ("the oldest ready takes charge", "a switchover reaches the named member"), (
         Patch(line, "turn_at", " + order.index(state.me) * timings.turn_s", ""),), scene=scenes.quiet),
     Mutant("the youngest goes first", "the oldest ready takes charge", (
@@ -282,9 +282,9 @@ MUTANTS = (
         Patch(rules, "_unhealthy", "if state.command is not Command.RUNNING or state.stop is not None:", "if True:"),),
         only=("probe fails", "command frozen")),
     Mutant("who takes charge pauses the line", "orders are an operator's", (
-        Patch(talk, "_take", "paused=_paused(state)", "paused=True"),)),
+        Patch(asking, "_take", "paused=_paused(state)", "paused=True"),)),
     Mutant("who takes charge forgets that it is paused", "orders are an operator's", (
-        Patch(talk, "_take", "paused=_paused(state)", "paused=False"),), only=("paused", "paused", "paused a while", *OUTAGES)),
+        Patch(asking, "_take", "paused=_paused(state)", "paused=False"),), only=("paused", "paused", "paused a while", *OUTAGES)),
     # ---- always one, soon ----
     Mutant("nobody sees that a guard is there", "always one, soon", (
         Patch(rules, "_learn", "guard_up=True", "guard_up=False"),)),
@@ -294,7 +294,7 @@ MUTANTS = (
     Mutant("who has released is never ready again", NOBODY_STANDS, (
         Patch(rules, "_outcome", 'trusted_until=NEVER, stop=None, note=""', 'trusted_until=NEVER, note=""'),)),
     Mutant("a place in the line that the store forgot is not asked for again", NOBODY_STANDS, (
-        Patch(talk, "compose", "(not state.joined or releasing or silent)",
+        Patch(asking, "compose", "(not state.joined or releasing or silent)",
               "(state.checked_in_at == -line.FOREVER or releasing or (silent and state.joined))"),),
         only=("backup restored",) * 3 + ("joins", "member killed", "member killed")),
     Mutant("who was drained once is drained for ever", NOBODY_STANDS, (
@@ -316,5 +316,5 @@ MUTANTS = (
     Mutant("a failed call is tried again at once", "no hot loop", (
         Patch(rules, "_not_answered", "min(timings.check_in_s, timings.check_in_s / 4", "min(0.0, 1.0"),), only=OUTAGES),
     Mutant("who takes charge does not say why", "explains itself", (
-        Patch(talk, "_take", "because=because,\n", "because='',\n"),)),
+        Patch(asking, "_take", "because=because,\n", "because='',\n"),)),
 )  # fmt: skip

@@ -7,7 +7,7 @@ Why never two
 2. An heir moves no earlier than ``seen + ttl``, where `seen` is when the *answer* with this version came (`_answered`,
    `line.turn_at`), on its own clock, with the ttl that stands in the record. What it saw was written after the leader asked.
    So the leader's end comes first while clock rates differ by less than margin/ttl.
-3. A record becomes vacant in one place only (`talk._release`), and that place asks for `Command.NONE`: the command and all
+3. A record becomes vacant in one place only (`asking._release`), and that place asks for `Command.NONE`: the command and all
    its descendants are proved gone.
 4. Seniority, turns, readiness and orders decide who *tries*. Only the compare-and-swap decides who *wins*, and its version
    is the one on which the decision was based.
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heirflow.election import line, talk
+from heirflow.election import asking, line
 from heirflow.election.record import ANYONE, Event, Reading, What
 from heirflow.election.state import (
     NEVER,
@@ -79,7 +79,7 @@ def wake_at(state: State, now: float, timings: Timings) -> float:
     """When `decide` wants its next `Tick`, if nothing happens before."""
     if state.done:
         return line.FOREVER
-    moments = [state.ask.asked_at + talk.patience_s(state, timings) if state.ask else state.ask_at]
+    moments = [state.ask.asked_at + asking.patience_s(state, timings) if state.ask else state.ask_at]
     if state.command is not Command.NONE:
         moments.append(state.trusted_until)
     else:
@@ -199,7 +199,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
     if released and state.command is Command.NONE and (state.stop is not None or state.leaving is not None):
         # Our release, confirmed only now: its own answer never came.
         state = replace(state, term=None, trusted_until=NEVER, stop=None)
-    if state.term is not None and not talk.holds(state):
+    if state.term is not None and not asking.holds(state):
         holder = (record.leader if record else None) or "nobody"
         sentence = f"lost term {state.term}: the record names {holder}, term {record.term if record else 0}"
         stop = None if state.command is Command.NONE else Stop(Then.LOST, sentence)
@@ -207,7 +207,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
         because += (sentence,)
         if state.command is not Command.NONE:
             state, acts = replace(state, command=Command.STOPPING), (KillCommand(),)
-    if ask.exchange.leave and state.term is None and not talk.names_me(state):
+    if ask.exchange.leave and state.term is None and not asking.names_me(state):
         return Step(replace(state, done=True), (*acts, Exit(state.exit_code)), because)
     return Step(state, acts, because)
 
@@ -215,7 +215,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
 def _not_answered(state: State, because: str, fatal_code: int | None, now: float, timings: Timings) -> Step:
     """A failed or overdue exchange: wait again from the start, and try again with back-off, at least every check-in."""
     told = (f"cannot use the store: {because}",) if state.failed_calls == 0 else ()
-    delay = min(timings.check_in_s, timings.check_in_s / 4 * 2 ** min(state.failed_calls, talk.doublings(state)))
+    delay = min(timings.check_in_s, timings.check_in_s / 4 * 2 ** min(state.failed_calls, asking.doublings(state)))
     state = replace(
         state, ask=None, news=False, watch_since=None, failed_calls=state.failed_calls + 1, ask_at=now + delay
     )
@@ -289,7 +289,7 @@ def _stop_asked(state: State, event: StopAsked, now: float, timings: Timings) ->
 def _act(state: State, now: float, timings: Timings) -> Step:
     acts: tuple[Act, ...] = ()
     because: tuple[str, ...] = ()
-    for rule in (_give_up_asking, _end_of_trust, _obey, _start, _talk, _end):
+    for rule in (_give_up_asking, _end_of_trust, _obey, _start, _ask, _end):
         if not state.done:
             step = rule(state, now, timings)
             state, acts, because = step.state, acts + step.acts, because + step.because
@@ -297,9 +297,9 @@ def _act(state: State, now: float, timings: Timings) -> Step:
 
 
 def _give_up_asking(state: State, now: float, timings: Timings) -> Step:
-    if state.ask is None or now < state.ask.asked_at + talk.patience_s(state, timings):
+    if state.ask is None or now < state.ask.asked_at + asking.patience_s(state, timings):
         return Step(state)
-    step = _not_answered(state, f"no answer within {talk.patience_s(state, timings):g} s", None, now, timings)
+    step = _not_answered(state, f"no answer within {asking.patience_s(state, timings):g} s", None, now, timings)
     return replace(step, acts=(Abandon(state.ask.serial), *step.acts))
 
 
@@ -316,7 +316,7 @@ def _end_of_trust(state: State, now: float, timings: Timings) -> Step:
 def _obey(state: State, now: float, timings: Timings) -> Step:
     """Orders in the record, and the duty to let a ready heir lead where we cannot."""
     record = state.record
-    if record is None or not talk.holds(state) or state.leaving is not None:
+    if record is None or not asking.holds(state) or state.leaving is not None:
         return Step(state)
     if record.paused and state.stop is not None and state.command is Command.NONE and not state.losing:
         # Paused while the command ended for somebody else, who may not take charge now. No release of ours is under way: one
@@ -343,7 +343,7 @@ def _obey(state: State, now: float, timings: Timings) -> Step:
 
 def _start(state: State, now: float, timings: Timings) -> Step:
     idle = state.command is Command.NONE and state.stop is None and state.leaving is None
-    if not idle or state.term is None or not talk.holds(state):
+    if not idle or state.term is None or not asking.holds(state):
         return Step(state)
     term_at, kill_at = timings.moments(state.trusted_until)
     can = state.guard_up and state.standby_ready and now >= state.restart_at
@@ -353,14 +353,14 @@ def _start(state: State, now: float, timings: Timings) -> Step:
     return Step(started, (StartCommand(state.term, term_at, kill_at),))
 
 
-def _talk(state: State, now: float, timings: Timings) -> Step:
+def _ask(state: State, now: float, timings: Timings) -> Step:
     if state.ask is not None:
         return Step(state)
-    wish = talk.wish(state, now, timings)
+    wish = asking.wish(state, now, timings)
     urgent = wish.urgent and state.failed_calls == 0 and state.lost_swaps < 3
     if now < state.ask_at and not urgent:
         return Step(state)
-    ask = talk.compose(state, wish, now, timings)
+    ask = asking.compose(state, wish, now, timings)
     return Step(replace(state, ask=ask, serial=ask.serial), (Send(ask),))
 
 

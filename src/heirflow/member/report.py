@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from heirflow.election import line, talk
+from heirflow.election import asking, line
 from heirflow.election.state import CommandEnding, CommandGone, GuardDown, State, StateEvent, Then, Unhealthy
 from heirflow.election.timings import Timings
 
@@ -14,7 +14,7 @@ def facts_about(
     election: str, state: State, pids: Mapping[str, int | None], now: float, timings: Timings
 ) -> dict[str, Any]:
     """What the local door answers. `now` is the clock of the rules."""
-    leads = talk.holds(state) and now < state.trusted_until
+    leads = asking.holds(state) and now < state.trusted_until
     order = [row.id for row in line.line(state, now, timings)]
     place = order.index(state.me) + (0 if leads else 1) if state.me in order else None
     ready = state.joined and state.failed_calls == 0 and state.leaving is None

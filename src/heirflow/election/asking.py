@@ -1,4 +1,4 @@
-"""What a member says to the store next: the purpose of the exchange, the swap it tries, and whether it can wait."""
+"""What a member asks of the store next: the purpose of the exchange, the swap that it tries, and whether it can wait."""
 
 from __future__ import annotations
 
