@@ -50,7 +50,7 @@ from heirflow.member.door import LocalDoor
 from heirflow.member.guard_events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
 from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.listeners import Herald
-from heirflow.member.report import amiss, facts_about, failed
+from heirflow.member.report import amiss, facts_about
 from heirflow.member.store_thread import Outcome, Worker
 from heirflow.programs.plain import command_environment
 from heirflow.stores.base import Store
@@ -252,8 +252,8 @@ class Member:
                 yield from self._renew_standby(found)
         outcomes, news = self._worker.take()
         for outcome in outcomes:
-            for sentence in outcome.reading.told if outcome.reading is not None else ():
-                (self._journal.warn if failed(sentence) else self._journal.say)(sentence, term=self._state.term)
+            for told in outcome.reading.told if outcome.reading is not None else ():
+                (self._journal.warn if told.failed else self._journal.say)(told.sentence, term=self._state.term)
             yield _event_of(outcome)
         if news:
             yield News()

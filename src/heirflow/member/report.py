@@ -55,11 +55,6 @@ def _standing(state: State, place: int | None, *, leads: bool) -> tuple[str, str
     return "not ready", "has not joined the line yet"
 
 
-def failed(told: str) -> bool:
-    """Whether what a store tells beside a swap is something that did not work, or not wholly."""
-    return told.startswith(("could not", "lease only")) or "did not end within" in told
-
-
 def amiss(before: State, event: StateEvent, after: State) -> bool:
     """Whether what this event changed is worth a warning: nobody ordered it, and something failed or was lost."""
     match event:
