@@ -29,7 +29,7 @@ class Herald(Protocol):
     """One listener. Its methods are called from the member's loop."""
 
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
-        """The state after a turn of the loop; `facts` works out what `standing.facts_about` says of it."""
+        """The state after a turn of the loop; `facts` works out what `report.describe` says of it."""
 
     def wake_at(self) -> float:
         """When the loop must turn again for this one's sake, on `boottime`; infinite when it need not."""

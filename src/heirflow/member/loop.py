@@ -50,7 +50,7 @@ from heirflow.member.door import LocalDoor
 from heirflow.member.guard_events import Ending, Gone, GuardEvent, Lost, Note, StandbyGone, Standing, Started, Stuck
 from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.listeners import Herald
-from heirflow.member.report import amiss, facts_about
+from heirflow.member.report import describe, deserves_warning
 from heirflow.member.store_thread import Outcome, Worker
 from heirflow.programs.plain import command_environment
 from heirflow.stores.base import Store
@@ -263,7 +263,7 @@ class Member:
 
     def _facts(self) -> dict[str, Any]:
         pids = {**self._pids, "guard": getattr(self._keeper, "pid", None)}
-        return facts_about(self._election, self._state, pids, boottime(), self._timings)
+        return describe(self._election, self._state, pids, boottime(), self._timings)
 
     def _look_at_guard(self) -> Iterator[StateEvent]:
         now = boottime()
@@ -349,7 +349,7 @@ class Member:
     def _happen(self, event: StateEvent) -> None:
         before, step = self._state, decide(self._state, event, boottime(), self._timings)
         self._state = step.state
-        tell = self._journal.warn if amiss(before, event, step.state) else self._journal.say
+        tell = self._journal.warn if deserves_warning(before, event, step.state) else self._journal.say
         for sentence in step.because:
             tell(sentence, term=step.state.term)
         for act in step.acts:

@@ -10,7 +10,7 @@ from heirflow.election.state import CommandEnding, CommandGone, GuardDown, State
 from heirflow.election.timings import Timings
 
 
-def facts_about(
+def describe(
     election: str, state: State, pids: Mapping[str, int | None], now: float, timings: Timings
 ) -> dict[str, Any]:
     """What the local door answers. `now` is the clock of the rules."""
@@ -18,7 +18,7 @@ def facts_about(
     order = [row.id for row in line.line(state, now, timings)]
     place = order.index(state.me) + (0 if leads else 1) if state.me in order else None
     ready = state.joined and state.failed_calls == 0 and state.leaving is None
-    name, sentence = _standing(state, place, leads=leads)
+    name, sentence = _state_and_sentence(state, place, leads=leads)
     return {
         "election": election,
         "member": state.me,
@@ -39,7 +39,7 @@ def facts_about(
     }
 
 
-def _standing(state: State, place: int | None, *, leads: bool) -> tuple[str, str]:
+def _state_and_sentence(state: State, place: int | None, *, leads: bool) -> tuple[str, str]:
     if state.leaving is not None:
         return "stopping", state.leaving
     if leads:
@@ -55,7 +55,7 @@ def _standing(state: State, place: int | None, *, leads: bool) -> tuple[str, str
     return "not ready", "has not joined the line yet"
 
 
-def amiss(before: State, event: StateEvent, after: State) -> bool:
+def deserves_warning(before: State, event: StateEvent, after: State) -> bool:
     """Whether what this event changed is worth a warning: nobody ordered it, and something failed or was lost."""
     match event:
         case GuardDown() | Unhealthy() | CommandEnding():
