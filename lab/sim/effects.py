@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from heirflow.election.record import ANYONE
-from heirflow.election.state import Readiness
+from heirflow.election.steps import Readiness
 from lab.sim.faults import Fault
 from lab.sim.process import MemberProcess
 from lab.sim.world import World

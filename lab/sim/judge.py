@@ -6,21 +6,17 @@ from collections import deque
 from typing import NoReturn
 
 from heirflow.election.record import Exchange, Record
-from heirflow.election.state import (
+from heirflow.election.state import Ask, Purpose, State, Then
+from heirflow.election.steps import (
     Abandon,
     Answered,
-    Ask,
-    Command,
     ExtendLease,
     Failed,
     KillCommand,
-    Purpose,
     Send,
     StartCommand,
-    State,
     Step,
     StopCommand,
-    Then,
 )
 from lab.sim.living import ROUNDING_S, Living
 from lab.sim.promises import Promise
@@ -256,12 +252,8 @@ class Judge:
     def decided(self, member: SeenMember, before: State, step: Step) -> None:
         """What a member is about to do."""
         now = member.host.local(self.world.agenda.now)
-        deposed = before.term is not None and step.state.term is None and before.command is Command.RUNNING
-        if (
-            deposed
-            and not any(isinstance(act, KillCommand) for act in step.acts)
-            and step.state.command is not Command.NONE
-        ):
+        deposed = before.term is not None and step.state.term is None and before.working
+        if deposed and not any(isinstance(act, KillCommand) for act in step.acts) and not step.state.idle:
             self.broken(
                 "a deposed leader kills at once", f"{member.id} lost term {before.term} and its command goes on"
             )
@@ -295,7 +287,7 @@ class Judge:
 
     def told_unwell(self, member: SeenMember, before: State, step: Step) -> None:
         """A member has heard that its command does not do its work."""
-        works_for_us = before.command is Command.RUNNING and before.stop is None
+        works_for_us = before.working
         if works_for_us and not any(isinstance(act, (StopCommand, KillCommand)) for act in step.acts):
             self.broken(
                 "who does not work is succeeded", f"{member.id} lets a command go on that its probe found unwell"

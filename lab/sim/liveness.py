@@ -7,7 +7,7 @@ them unready for ever would look like a world in which nobody need lead.
 from __future__ import annotations
 
 from heirflow.election import asking, line
-from heirflow.election.state import Readiness
+from heirflow.election.steps import Readiness
 from lab.sim.process import MemberProcess
 from lab.sim.world import World
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heirflow.election.state import Answered, Ask, Failed, News, StateEvent
+from heirflow.election.state import Ask
+from heirflow.election.steps import Answered, Failed, News, StateEvent
 from lab.sim.surroundings import Inhabitant, Surroundings
 
 WILL_LIMIT_S = 3.0

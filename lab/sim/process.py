@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from heirflow.election import rules
-from heirflow.election.state import (
+from heirflow.election.state import Policy, State
+from heirflow.election.steps import (
     Abandon,
     Act,
     Answered,
@@ -20,11 +21,9 @@ from heirflow.election.state import (
     GuardDown,
     GuardUp,
     KillCommand,
-    Policy,
     Readiness,
     Send,
     StartCommand,
-    State,
     StateEvent,
     StopAsked,
     StopCommand,

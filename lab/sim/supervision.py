@@ -6,7 +6,7 @@ but a confirmed renewal move the deadline, and says "gone" only when that is pro
 
 from __future__ import annotations
 
-from heirflow.election.state import (
+from heirflow.election.steps import (
     Act,
     CommandEnding,
     CommandGone,

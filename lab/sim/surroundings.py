@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from heirflow.election.state import Ask, StateEvent
+from heirflow.election.state import Ask
+from heirflow.election.steps import StateEvent
 from heirflow.election.timings import Timings
 from lab.sim.clock import Owner
 from lab.sim.judge import Judge

@@ -7,17 +7,15 @@ from typing import TypeVar
 
 from heirflow.election.record import MemberRow, Reading, Record
 from heirflow.election.rules import decide
-from heirflow.election.state import (
+from heirflow.election.state import Ask, Policy, State
+from heirflow.election.steps import (
     Act,
     Answered,
-    Ask,
     CommandGone,
     CommandStarted,
     Failed,
     GuardUp,
-    Policy,
     Send,
-    State,
     StateEvent,
     Tick,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from heirflow.election.state import Readiness, StopAsked
+from heirflow.election.steps import Readiness, StopAsked
 from heirflow.member.report import describe
 from tests.unit.election import Story, heir, leader
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from heirflow.election.record import ANYONE
-from heirflow.election.state import CommandEnding, CommandGone, GuardDown, Policy, StopAsked, Unhealthy
+from heirflow.election.state import Policy
+from heirflow.election.steps import CommandEnding, CommandGone, GuardDown, StopAsked, Unhealthy
 from tests.unit.election import GONE_BY_ITSELF, heir, leader
 
 

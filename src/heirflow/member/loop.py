@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from heirflow.clock import boottime
 from heirflow.election.rules import decide, wake_at
-from heirflow.election.state import (
+from heirflow.election.state import Policy, State
+from heirflow.election.steps import (
     Abandon,
     Act,
     Answered,
-    Command,
     CommandEnding,
     CommandGone,
     CommandStarted,
@@ -32,11 +32,9 @@ from heirflow.election.state import (
     GuardUp,
     KillCommand,
     News,
-    Policy,
     Readiness,
     Send,
     StartCommand,
-    State,
     StateEvent,
     StopAsked,
     StopCommand,
@@ -241,7 +239,7 @@ class Member:
             yield StopAsked(self._stop_because.pop(0))
         while self._signals:
             number = self._signals.pop(0)
-            if self._state.command is not Command.NONE:
+            if not self._state.idle:
                 self._keeper.signal(number)
         for found in self._lookout.take():
             if isinstance(found, Unwell):
@@ -327,10 +325,10 @@ class Member:
             yield Readiness(ready, self._state.note)
 
     def _renew_standby(self, found: Stale) -> Iterator[StateEvent]:
-        if self._standby_at is None and self._state.command is Command.NONE:
+        if self._standby_at is None and self._state.idle:
             self._journal.say(f"the standby is started anew: {found.because}")
             yield from self._ready(False)
-            if self._state.command is Command.NONE:
+            if self._state.idle:
                 self._standbys_ended = -1  # this end is no failure
                 self._keeper.kill()
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from heirflow.election import asking, line
-from heirflow.election.state import CommandEnding, CommandGone, GuardDown, State, StateEvent, Then, Unhealthy
+from heirflow.election.state import State, Then
+from heirflow.election.steps import CommandEnding, CommandGone, GuardDown, StateEvent, Unhealthy
 from heirflow.election.timings import Timings
 
 
@@ -41,7 +42,7 @@ def describe(
 
 def _state_and_sentence(state: State, place: int | None, *, leads: bool) -> tuple[str, str]:
     if state.leaving is not None:
-        return "stopping", state.leaving
+        return "stopping", state.leaving.because
     if leads:
         return "leader", f"leads term {state.term}"
     if place == 1 and state.record is not None:
@@ -64,6 +65,6 @@ def deserves_warning(before: State, event: StateEvent, after: State) -> bool:
             if before.stop is None:
                 return status != 0 or not after.policy.exit_with_command
             return before.stop.then in {Then.LOST, Then.REPLACE}
-    went_back = after.record != before.record and (after.record.term if after.record else 0) < after.highest_term
-    told_more = any(each not in before.untold for each in after.untold)  # a loss, or a start in place
+    went_back = after.record != before.record and (after.record.term if after.record else 0) < after.seat.highest_term
+    told_more = any(each not in before.unwritten for each in after.unwritten)  # a loss, or a start in place
     return after.failed_calls > before.failed_calls or (after.losing and not before.losing) or told_more or went_back
