@@ -182,7 +182,7 @@ MUTANTS = (
         only=("slow link", "lossy link", "slow link")),
     Mutant("a renewal extends the lease before it is confirmed", "dead by the end of trust", (
         Patch(rules, "_ask", "(Send(ask),)",
-              "(Send(ask), *((ExtendLease(*timings.moments(now + timings.trust_s)),)"
+              "(Send(ask), *((answers.ExtendLease(*timings.moments(now + timings.trust_s)),)"
               " if not state.idle else ()))"),)),
     Mutant("a lost swap is taken for a won one", "dead by the end of trust", (
         Patch(answers, "_outcome", "if reading.swapped and swap is not None:", "if swap is not None:"),)),
@@ -306,7 +306,7 @@ MUTANTS = (
         only=("drained", "drained")),
     Mutant("a leader hands over after a while", "the leader stays", (
         Patch(rules, "_obey", "elif state.drained and",
-              "elif state.working and now - state.since > 1.5 * timings.ttl_s and"),),
+              "elif state.working and now - state.command_since > 1.5 * timings.ttl_s and"),),
         only=("switchover to nobody",) * 4),  # once somebody ordered something, a stop counts as ordered
     Mutant("the line is read once only", "one view", (
         Patch(answers, "answered", "members=reading.members,", "members=state.members or reading.members,"),)),

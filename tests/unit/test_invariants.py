@@ -160,5 +160,5 @@ def test_a_reason_to_stop_where_nothing_runs_is_what_is_still_to_be_done() -> No
     stop = Stop(Then.HAND_OVER, "because")
     assert with_stop(idle, stop).command == Idle(after=stop)
     assert without_lead(with_stop(idle, stop)).command == Idle()
-    assert with_stop(LED, stop).command == Stopping(stop, LED.since)
-    assert without_lead(with_stop(LED, stop)).command == Stopping(stop, LED.since)
+    assert with_stop(LED, stop).command == Stopping(stop, LED.command_since)
+    assert without_lead(with_stop(LED, stop)).command == Stopping(stop, LED.command_since)

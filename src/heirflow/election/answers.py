@@ -52,10 +52,10 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         unwritten=tuple(event for event in state.unwritten if event not in ask.exchange.notes),
     )
     outcome = _outcome(learned, ask, reading, timings)
-    return Step(outcome.state, outcome.acts, _news_in(state, ask, reading, now, timings) + outcome.because)
+    return Step(outcome.state, outcome.acts, _sentences(state, ask, reading, now, timings) + outcome.because)
 
 
-def _news_in(before: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> tuple[str, ...]:
+def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> tuple[str, ...]:
     """What an answer tells people, beside the lead."""
     record, seat = reading.record, before.seat
     mine = any(row.id == before.me for row in reading.members)

@@ -16,7 +16,7 @@ UNWRITTEN_LIMIT = 20
 
 def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step:
     """The command is proved gone. What it was stopped for says what follows; if it ended by itself, the line does."""
-    stop, ran_s = state.stop, now - state.since
+    stop, ran_s = state.stop, now - state.command_since
     if state.losing or now >= state.trusted_until:
         sentence = stop.because if stop is not None else event.because
         if state.term is not None:

@@ -130,7 +130,7 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
             return Step(_started(state, now))
         case CommandEnding():
             stop = Stop(Then.LOST, event.because)
-            return Step(replace(state, command=Stopping(stop, state.since)), because=(event.because,))
+            return Step(replace(state, command=Stopping(stop, state.command_since)), because=(event.because,))
         case CommandGone():
             return endings.gone(state, event, now, timings)
         case Unhealthy():

@@ -10,15 +10,15 @@ These combinations exist, and no others (`invariants.check` has what the types c
     what runs  stop          it means                                       it is left by
     ---------  ------------  ---------------------------------------------  ------------------------------------------------
     Idle       -             nothing runs                                   a start that is ordered -> Starting
-    Idle       HAND_OVER     it is gone, and the record is released next    the release, or the loss of the lead -> Idle;
-               SWITCH_OVER                                                  a pause -> Idle, and it is started again here;
+    Idle       HAND_OVER     it is gone, or cannot be started here: the     the release, or the loss of the lead -> Idle;
+               SWITCH_OVER   record is released next                        a pause -> Idle, and it is started again here;
                                                                             StopAsked -> Idle LEAVE
     Idle       LEAVE         the same, and then this member leaves          the release, or the loss of the lead -> Idle
     Starting   -             the guard was told to start it, and has not    CommandStarted -> Running; and as Running
                              answered yet
     Running    -             it runs                                        CommandGone -> Idle, alone or with HAND_OVER or
                                                                             LEAVE; a reason to stop it -> Stopping
-    Stopping   HAND_OVER     an order: drain, or nothing can start here     CommandGone -> Idle HAND_OVER
+    Stopping   HAND_OVER     an order: this member is drained               CommandGone -> Idle HAND_OVER
     Stopping   SWITCH_OVER   an order: switchover                           CommandGone -> Idle SWITCH_OVER
     Stopping   LEAVE         somebody asked this member to stop             CommandGone -> Idle LEAVE
     Stopping   REPLACE       it does not do its work                        CommandGone -> Idle HAND_OVER if an heir is
@@ -292,7 +292,7 @@ class State:
         return isinstance(self.command, Starting | Running)
 
     @property
-    def since(self) -> float:
+    def command_since(self) -> float:
         """Since when the command runs; `NEVER` when nothing does."""
         return NEVER if isinstance(self.command, Idle) else self.command.since
 
