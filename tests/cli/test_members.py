@@ -133,7 +133,7 @@ def test_run_imports_no_tables(home) -> None:
 
 
 def test_a_member_carries_no_web_client_and_no_tables() -> None:
-    program = "import sys, heirflow.run, heirflow.cli.run, heirflow.cli.extras; print(*sys.modules)"
+    program = "import sys, heirflow.member.run, heirflow.cli.run, heirflow.cli.extras; print(*sys.modules)"
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     ).stdout

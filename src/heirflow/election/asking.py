@@ -84,9 +84,10 @@ def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
 def patience_s(state: State, timings: Timings) -> float:
     """How long the exchange that is under way may take.
 
-    Who does not lead and got no answer is more patient the next time: to connect and to find the tables costs a dozen round
-    trips, and where these take longer than a call may, giving up in the middle each time would be for ever. Nor does who takes
-    charge or takes over what it left itself, with no command running: the old sessions to end and the tasks to adopt cost more.
+    Two get twice the time. A member that does not lead and got no answer before: to connect and to find the tables costs a
+    dozen round trips, and on a slow network every try would be given up in the middle. And a member that takes over what a
+    command has left, at a change of leader or at a start in place: nothing of its own runs then, and to end old sessions and
+    adopt tasks takes longer than a check-in.
     """
     swap = state.ask.exchange.swap if state.ask is not None else None
     taking = swap is not None and swap.takes_over is not None

@@ -1,6 +1,7 @@
 """What no state may be, where the types cannot say it. `decide` looks at each state that it returns.
 
-A broken one is an error of ours, and an assertion ends the member: its guard then kills the command.
+A broken one is an error of ours, or of a guard that contradicts itself. The assertion ends the member, and its guard then
+kills the command.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ def check(state: State) -> None:
     if isinstance(lead, Following):
         assert state.idle or state.losing, "what runs without a lead is being killed"
     else:
-        assert record is not None and record.leader == state.me, "who leads is named by the record that it read"
-        assert record.term == lead.term, "who leads is named for its own term"
+        assert record is not None and record.leader == state.me, "a leader is named by the record that it read last"
+        assert record.term == lead.term, "a leader is named for its own term"
         assert lead.term <= seat.highest_term, "terms only grow"
     if isinstance(lead, Doubting):
         assert state.losing, "what runs when trust has ended is being killed"
@@ -32,16 +33,16 @@ def check(state: State) -> None:
     if isinstance(command, Idle) and command.after is not None:
         assert isinstance(lead, Leading), "only a leader has something to release"
         assert command.after.then in RELEASES, (
-            "what follows a command that was unwell or lost is decided when it is gone"
+            "what follows an unhealthy command, or a lost lead, is decided when it is gone"
         )
     if stop is not None and stop.then is Then.LEAVE:
-        assert leaving is not None, "a command that is stopped for leaving is one of a member that leaves"
+        assert leaving is not None, "only a member that leaves stops its command for leaving"
     if leaving is not None:
-        assert not state.working, "who leaves stops its command"
+        assert not state.working, "a member that leaves stops its command"
     if state.done:
-        assert state.idle, "who has ended leaves nothing running"
+        assert state.idle, "a member that has ended leaves nothing running"
 
     # Its place in the line, and its questions.
-    assert state.joined or not state.drained, "only who stands in the line is drained"
+    assert state.joined or not state.drained, "only a member that stands in the line is drained"
     assert state.ask is None or state.ask.serial == state.serial, "the last question is the one that is under way"
     assert state.ask is not None or not state.news, "news that came between two questions is asked after at once"

@@ -129,6 +129,7 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
         case CommandStarted():
             return Step(_started(state, now))
         case CommandEnding():
+            # Even where nothing seemed to run: the guard says that something does, and only "gone" takes that back.
             stop = Stop(Then.LOST, event.because)
             return Step(replace(state, command=Stopping(stop, state.command_since)), because=(event.because,))
         case CommandGone():

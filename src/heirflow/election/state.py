@@ -28,7 +28,7 @@ These combinations exist, and no others (`invariants.check` has what the types c
 What is being stopped changes its reason twice at most: to LEAVE when somebody asks this member to stop, and from anything to
 LOST when the lead is lost, its trust ends, or the guard ends the command for its lease. Nothing takes LOST back.
 
-Who is `Following` runs nothing, or `Stopping LOST`. Who is `Doubting` is `Stopping LOST`. Who is `Leading` may be in any row.
+A member that is `Following` is in the first row or the last; one that is `Doubting`, in the last; one that is `Leading`, in any.
 """
 
 from __future__ import annotations
