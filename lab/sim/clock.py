@@ -8,9 +8,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-Action = Callable[..., None]
+Action = Callable[..., object]
 AT_ONE_INSTANT = 10_000
 """More than this at the same moment means that time does not pass any more."""
 
@@ -55,24 +55,37 @@ class Process:
     backlog: list[tuple[Action, tuple[Any, ...]]] = field(default_factory=list)
 
 
+class Owner(Protocol):
+    """Whoever an entry of the agenda belongs to: a `Process`."""
+
+    backlog: list[tuple[Action, tuple[Any, ...]]]
+
+    @property
+    def host(self) -> Host: ...
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def frozen(self) -> bool: ...
+
+
 class Agenda:
     """What happens when, in true seconds. Entries of a frozen process wait for its thaw; those of a dead one are dropped."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self._count = 0
-        self._heap: list[tuple[float, int, Process | None, Action, tuple[Any, ...]]] = []
+        self._heap: list[tuple[float, int, Owner | None, Action, tuple[Any, ...]]] = []
 
-    def at(self, when_s: float, owner: Process | None, action: Action, *args: Any) -> None:
+    def at(self, when_s: float, owner: Owner | None, action: Action, *args: Any) -> None:
         """Do `action` at a true time, but never in the past; in the order of asking when two moments are the same."""
         self._count += 1
         heapq.heappush(self._heap, (max(when_s, self.now), self._count, owner, action, args))
 
-    def after(self, delay_s: float, owner: Process | None, action: Action, *args: Any) -> None:
+    def after(self, delay_s: float, owner: Owner | None, action: Action, *args: Any) -> None:
         """Do `action` after a delay in true seconds."""
         self.at(self.now + delay_s, owner, action, *args)
 
-    def thaw(self, process: Process) -> None:
+    def thaw(self, process: Owner) -> None:
         """Let a process catch up with what waited for it, in order."""
         waiting, process.backlog = process.backlog, []
         for action, args in waiting:

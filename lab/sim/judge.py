@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from heirflow.election.record import Exchange, Record
-from heirflow.election.state import (
+from heirflow.election.state import Ask, Purpose, State, Then
+from heirflow.election.steps import (
     Abandon,
     Answered,
-    Ask,
-    Command,
     ExtendLease,
     Failed,
     KillCommand,
-    Purpose,
     Send,
     StartCommand,
-    State,
     Step,
     StopCommand,
-    Then,
 )
 from lab.sim.living import ROUNDING_S, Living
 from lab.sim.promises import Promise
 from lab.sim.register import OPERATOR
-from lab.sim.supervision import CommandProcess, Guard
-
-if TYPE_CHECKING:
-    from lab.sim.process import MemberProcess
-    from lab.sim.world import World
+from lab.sim.seen import SeenCommand, SeenGuard, SeenMember, SeenWorld
 
 SENDS_PER_CHECK_IN = 25
 """More exchanges than this within one check-in, and one for each change of leadership in it, is a hot loop.
@@ -52,7 +44,7 @@ class Red(Exception):
 class Judge:
     """Every invariant of the safety act."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SeenWorld) -> None:
         self.world = world
         self.living = Living(self)
         self.void_until_s = -1.0
@@ -96,7 +88,7 @@ class Judge:
 
     # ---- commands ----
 
-    def command_started(self, command: CommandProcess) -> None:
+    def command_started(self, command: SeenCommand) -> None:
         """A command begins to run."""
         self.world.say(command.member.id, f"its command runs for term {command.term}")
         if command.term < self.seen_term.get(command.member.id, 0):
@@ -105,14 +97,14 @@ class Judge:
             )
         self.living.started(command)
 
-    def command_gone(self, command: CommandProcess) -> None:
+    def command_gone(self, command: SeenCommand) -> None:
         """A command and all its descendants are gone."""
         self.world.say(command.member.id, f"its command of term {command.term} is gone")
         self.living.gone(command)
 
     # ---- the store ----
 
-    def speaking(self, member: MemberProcess, ask: Ask) -> None:
+    def speaking(self, member: SeenMember, ask: Ask) -> None:
         """The next write belongs to this question."""
         self._speaker = ask
 
@@ -239,7 +231,7 @@ class Judge:
 
     # ---- members ----
 
-    def answered(self, member: MemberProcess, event: Answered) -> None:
+    def answered(self, member: SeenMember, event: Answered) -> None:
         """An answer reaches its member: the only thing that can lengthen a lease."""
         ask, reading = member.state.ask, event.reading
         if ask is None or ask.serial != event.serial:
@@ -257,15 +249,11 @@ class Judge:
             end = ask.asked_at + swap.record.ttl_s - member.timings.margin_s
             self.lease_end[member.id] = max(self.lease_end.get(member.id, end), end)
 
-    def decided(self, member: MemberProcess, before: State, step: Step) -> None:
+    def decided(self, member: SeenMember, before: State, step: Step) -> None:
         """What a member is about to do."""
         now = member.host.local(self.world.agenda.now)
-        deposed = before.term is not None and step.state.term is None and before.command is Command.RUNNING
-        if (
-            deposed
-            and not any(isinstance(act, KillCommand) for act in step.acts)
-            and step.state.command is not Command.NONE
-        ):
+        deposed = before.term is not None and step.state.term is None and before.working
+        if deposed and not any(isinstance(act, KillCommand) for act in step.acts) and not step.state.idle:
             self.broken(
                 "a deposed leader kills at once", f"{member.id} lost term {before.term} and its command goes on"
             )
@@ -297,15 +285,15 @@ class Judge:
                         f"{member.id} lets its command live {act.kill_at - end:.3f} s longer",
                     )
 
-    def told_unwell(self, member: MemberProcess, before: State, step: Step) -> None:
+    def told_unwell(self, member: SeenMember, before: State, step: Step) -> None:
         """A member has heard that its command does not do its work."""
-        works_for_us = before.command is Command.RUNNING and before.stop is None
+        works_for_us = before.working
         if works_for_us and not any(isinstance(act, (StopCommand, KillCommand)) for act in step.acts):
             self.broken(
                 "who does not work is succeeded", f"{member.id} lets a command go on that its probe found unwell"
             )
 
-    def _sent(self, member: MemberProcess, now: float) -> None:
+    def _sent(self, member: SeenMember, now: float) -> None:
         self.sent[member.id] = self.sent.get(member.id, 0) + 1
         recent = self.sends.setdefault(member.id, deque())
         recent.append((now, self.changes))
@@ -314,12 +302,12 @@ class Judge:
         if len(recent) > SENDS_PER_CHECK_IN + self.changes - recent[0][1]:
             self.broken("no hot loop", f"{member.id} sent {len(recent)} exchanges within one check-in")
 
-    def failed(self, member: MemberProcess, event: Failed) -> None:
+    def failed(self, member: SeenMember, event: Failed) -> None:
         """A call of this member failed: its reading is interrupted."""
         if member.state.ask is not None and member.state.ask.serial == event.serial:
             self.broken_watch[member.id] = member.host.local(self.world.agenda.now)
 
-    def turned(self, member: MemberProcess) -> None:
+    def turned(self, member: SeenMember) -> None:
         """A member decides once more."""
         now = self.world.agenda.now
         since, count = self._turns.get(member.id, (now, 0))
@@ -327,18 +315,18 @@ class Judge:
         if count > TURNS_PER_INSTANT:
             self.broken("no hot loop", f"{member.id} decided {count} times within a millisecond")
 
-    def asked_to_wake(self, member: MemberProcess, at: float, now: float) -> None:
+    def asked_to_wake(self, member: SeenMember, at: float, now: float) -> None:
         """A member wants its next tick."""
         if at <= now:
             self.broken("no hot loop", f"{member.id} wants to wake in the past")
 
-    def left_behind(self, guard: Guard) -> None:
+    def left_behind(self, guard: SeenGuard) -> None:
         """A guard has seen that its member is gone."""
         command = guard.command
         if command is not None and command.alive and not command.dying:
             self.broken("never an orphan", f"{guard.member.id} is gone and its command lives on")
 
-    def exited(self, member: MemberProcess) -> None:
+    def exited(self, member: SeenMember) -> None:
         """A member ends by itself: nothing of it may be left."""
         if self.living.of(member.id):
             self.broken("never an orphan", f"{member.id} left while its command lived")

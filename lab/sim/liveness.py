@@ -6,15 +6,10 @@ them unready for ever would look like a world in which nobody need lead.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from heirflow.election import line, talk
-from heirflow.election.state import Readiness
-
-if TYPE_CHECKING:
-    from lab.sim.process import MemberProcess
-    from lab.sim.world import World
-
+from heirflow.election import asking, line
+from heirflow.election.steps import Readiness
+from lab.sim.process import MemberProcess
+from lab.sim.world import World
 
 LOOKS = 3
 """How often to look whether somebody must lead: a member that was started just now has time until the next look."""
@@ -114,7 +109,7 @@ def _settled(world: World, bound_s: float) -> None:
     if record is None or leader is None:
         named = f"record names {record.leader}" if record else "there is no record"
         judge.broken("always one, soon", f"{bound_s:.1f} s after the last fault nobody leads ({named})")
-    if not talk.holds(leader.state) or leader.state.term != record.term:
+    if not asking.holds(leader.state) or leader.state.term != record.term:
         judge.broken("always one, soon", f"{leader.id} is named for term {record.term} and does not lead")
     if not any(command.member is leader for command in judge.living.running):
         judge.broken("always one, soon", f"{leader.id} leads, and its command does not run")

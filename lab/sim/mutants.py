@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from heirflow.election import line, rules, talk, timings
-from lab.sim import process, register, scenes, supervision
+from heirflow.election import answers, asking, endings, invariants, line, rules, timings
+from lab.sim import acts, process, register, scenes, supervision
 from lab.sim.promises import Promise
 from lab.sim.world import Verdict, World
 
@@ -91,7 +91,7 @@ class Mutant:
             return self.scene(seed)
         world = World(seed, only=self.only)
         self.prepare(world)
-        return world.run()
+        return acts.run(world)
 
 
 @contextmanager
@@ -172,24 +172,24 @@ NO_DEADLINE = (
 MUTANTS = (
     # ---- trusting ----
     Mutant("trust is counted from the reply", "dead by the end of trust", (
-        Patch(rules, "_outcome", "trusted_until = ask.asked_at +", "trusted_until = state.read_at +"),)),
+        Patch(answers, "_outcome", "trusted_until = ask.asked_at +", "trusted_until = state.read_at +"),)),
     Mutant("trust has no margin", "dead by the end of trust", (
-        Patch(rules, "_outcome", "swap.record.ttl_s - timings.margin_s", "swap.record.ttl_s"),)),
+        Patch(answers, "_outcome", "swap.record.ttl_s - timings.margin_s", "swap.record.ttl_s"),)),
     Mutant("the kill comes at the end of trust, not before it", "dead by the end of trust", (
         Patch(timings, "Timings.moments", "trusted_until - self.kill_lead_s", "trusted_until"),), only=STUBBORN),
     Mutant("a late answer counts for the question that is asked now", "dead by the end of trust", (
-        Patch(rules, "_answered", "ask is None or ask.serial != event.serial", "ask is None"),),
+        Patch(answers, "answered", "ask is None or ask.serial != event.serial", "ask is None"),),
         only=("slow link", "lossy link", "slow link")),
     Mutant("a renewal extends the lease before it is confirmed", "dead by the end of trust", (
-        Patch(rules, "_talk", "(Send(ask),)",
-              "(Send(ask), *((ExtendLease(*timings.moments(now + timings.trust_s)),)"
-              " if state.command is not Command.NONE else ()))"),)),
+        Patch(rules, "_ask", "(Send(ask),)",
+              "(Send(ask), *((answers.ExtendLease(*timings.moments(now + timings.trust_s)),)"
+              " if not state.idle else ()))"),)),
     Mutant("a lost swap is taken for a won one", "dead by the end of trust", (
-        Patch(rules, "_outcome", "if reading.swapped and swap is not None:", "if swap is not None:"),)),
+        Patch(answers, "_outcome", "if reading.swapped and swap is not None:", "if swap is not None:"),)),
     Mutant("the command is started with an old lease", "dead by the end of trust", (
         Patch(rules, "_start", "if not can or now >= term_at:", "if not can:"),), only=FREEZES),
     Mutant("the end of trust is not watched", "dead by the end of trust", (
-        Patch(rules, "_end_of_trust", "now < state.trusted_until or", "True or"),),
+        Patch(rules, "_end_of_trust", "now < lead.trusted_until", "True"),),
         only=STUBBORN, without=NO_DEADLINE, prepare=_nobody_strikes),
     Mutant("a frozen guard's deadline is not kept by its member", "dead by the end of trust", (
         Patch(process, "MemberProcess.watch_deadline", "not guard.frozen or", "True or"),),
@@ -205,32 +205,33 @@ MUTANTS = (
         Patch(supervision, "Guard._look_again", "min(self.kill_at, ",
               "min(FOREVER if self.command and self.command.late else self.kill_at, ")),
         only=("host frozen",) * 4 + ("stubborn commands",) * 2,
-        without=(Patch(rules, "_end_of_trust", "now < state.trusted_until or", "True or"),)),
+        without=(Patch(rules, "_end_of_trust", "now < lead.trusted_until", "True"),)),
     # ---- waiting ----
     Mutant("an heir waits 0.6 ttl", "a silent leader has its whole lease", (
-        Patch(line, "turn_at", "state.watch_since + ttl_s", "state.watch_since + 0.6 * ttl_s"),)),
+        Patch(line, "turn_at", "seat.watch_since + ttl_s", "seat.watch_since + 0.6 * ttl_s"),)),
     Mutant("an heir waits its own ttl, not the record's", "a silent leader has its whole lease", (
-        Patch(line, "turn_at", "state.watch_since + ttl_s", "state.watch_since + timings.ttl_s"),),
+        Patch(line, "turn_at", "seat.watch_since + ttl_s", "seat.watch_since + timings.ttl_s"),),
         only=("member frozen", "host frozen", "all cut", "both killed")),
     Mutant("a renewal that is seen does not restart the wait", "a silent leader has its whole lease", (
-        Patch(rules, "_answered", "state.watch_since if same and unbroken", "state.watch_since if unbroken"),)),
+        Patch(answers, "answered", "seat.watch_since if same and unbroken", "seat.watch_since if unbroken"),)),
     Mutant("a failed read does not restart the wait", "after an outage the leader has its chance first", (
-        Patch(rules, "_not_answered", "watch_since=None, ", ""),), only=("lossy link", "both killed", *OUTAGES)),
+        Patch(answers, "not_answered", "seat=replace(state.seat, watch_since=None),", ""),),
+        only=("lossy link", "both killed", *OUTAGES)),
     Mutant("a gap in the own reading does not restart the wait", "after an outage the leader has its chance first", (
-        Patch(rules, "_answered", "now - state.read_at <= timings.fresh_s", "True"),), only=("member frozen", "both killed")),
+        Patch(answers, "answered", "now - state.read_at <= timings.fresh_s", "True"),), only=("member frozen", "both killed")),
     # ---- releasing and taking ----
     Mutant("the record is released before the command is gone", "release only when gone", (
-        Patch(talk, "wish", "if state.command is Command.NONE and (ending", "if (ending"),
-        Patch(talk, "_release", "    assert state.command is Command.NONE,", "    assert True,"))),
+        Patch(asking, "wish", "if state.idle and (ending", "if (ending"),
+        Patch(asking, "_release", "    assert state.idle,", "    assert True,"))),
     Mutant("a member takes charge while its own last command lives", "take only when the own command is gone", (
-        Patch(talk, "wish", "if state.known and state.command is Command.NONE:", "if state.known:"),),
+        Patch(asking, "wish", "if state.known and state.idle:", "if state.known:"),),
         without=(Patch(line, "is_ready", "and state.stop is None", ""),),
         only=("backup restored",) * 6 + ("asked to stop", "stubborn commands") * 3),
     Mutant("a swap does not ask for the version", "legal records", (
         Patch(register, "SimStore.exchange", "swapped = swap.expected ==", "swapped = bool(swap) or swap.expected =="),)),
     Mutant("a deposed leader does not kill", "a deposed leader kills at once", (
-        Patch(rules, "_outcome", "replace(state, command=Command.STOPPING), (KillCommand(),)",
-              "replace(state, command=Command.STOPPING), ()"),), only=RESTORED),
+        Patch(answers, "_outcome", "with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),)",
+              "with_stop(state, Stop(Then.LOST, sentence)), ()"),), only=RESTORED),
     Mutant("the guard says gone before it is proved", GONE_TOO_SOON, (
         Patch(supervision, "CommandProcess.kill", "self.dying = True",
               "self.dying = True; self.guard.reap(self, -9, because)"),)),
@@ -250,22 +251,23 @@ MUTANTS = (
         only=("command exits", "command exits"), prepare=_frozen_starts),
     # ---- terms ----
     Mutant("a record from a restored backup gives the right to lead", "a silent leader has its whole lease", (
-        Patch(talk, "names_me", " and record.term >= state.highest_term", ""),), only=RESTORED),
+        Patch(asking, "names_me", " and record.term >= state.seat.highest_term", ""),), only=RESTORED),
     Mutant("a new term is one more than the record's, not than any seen", "terms only grow", (
-        Patch(talk, "_take", "max(state.highest_term, record.term if record else 0) + 1", "(record.term if record else 0) + 1"),),
+        Patch(asking, "_take", "max(seat.highest_term, record.term if record else 0) + 1", "(record.term if record else 0) + 1"),),
         only=RESTORED),
     Mutant("a leader renews whatever term names it", "terms only grow", (
-        Patch(talk, "holds", " and record.term == state.term", ""),), only=RESTORED),
+        Patch(asking, "holds", " and record.term == state.term", ""),), only=RESTORED,
+        without=(Patch(invariants, "check", "assert record.term == lead.term,", "assert True,"),)),
     # ---- the line and orders ----
     Mutant("paused is ignored by heirs", "paused: nobody changes place", (
         Patch(line, "turn_at", "(record is not None and record.paused)", "False"),)),
     Mutant("paused is ignored by a leader with an order to switch over", "paused: nobody changes place", (
         Patch(rules, "_obey", "if state.stop is not None or record.paused:", "if state.stop is not None:"),)),
     Mutant("paused is ignored by a leader that has stopped for another", "paused: nobody changes place", (
-        Patch(rules, "_obey", "if record.paused and state.stop", "if False and state.stop"),),
+        Patch(rules, "_obey", "if record.paused and state.idle", "if False and state.idle"),),
         only=("paused a while", "paused", "switchover to anyone", "switchover to anyone", "stubborn commands")),
     Mutant("silence keeps its seniority", "silence loses seniority", (
-        Patch(talk, "compose", "now - state.checked_in_at > timings.ttl_s", "False"),)),
+        Patch(asking, "compose", "now - state.checked_in_at > timings.ttl_s", "False"),)),
     Mutant("everybody tries at once", ("the oldest ready takes charge", "a switchover reaches the named member"), (
         Patch(line, "turn_at", " + order.index(state.me) * timings.turn_s", ""),), scene=scenes.quiet),
     Mutant("the youngest goes first", "the oldest ready takes charge", (
@@ -279,42 +281,44 @@ MUTANTS = (
         Patch(register, "SimStore.will", "leader=None, because=because", "leader=None, because=because, switchover_to=None"),),
         scene=scenes.order_outlives_its_leader),
     Mutant("a command that does not work goes on", "who does not work is succeeded", (
-        Patch(rules, "_unhealthy", "if state.command is not Command.RUNNING or state.stop is not None:", "if True:"),),
+        Patch(endings, "unhealthy", "if not state.working:", "if True:"),),
         only=("probe fails", "command frozen")),
     Mutant("who takes charge pauses the line", "orders are an operator's", (
-        Patch(talk, "_take", "paused=_paused(state)", "paused=True"),)),
+        Patch(asking, "_take", "paused=_paused(state)", "paused=True"),)),
     Mutant("who takes charge forgets that it is paused", "orders are an operator's", (
-        Patch(talk, "_take", "paused=_paused(state)", "paused=False"),), only=("paused", "paused", "paused a while", *OUTAGES)),
+        Patch(asking, "_take", "paused=_paused(state)", "paused=False"),), only=("paused", "paused", "paused a while", *OUTAGES)),
     # ---- always one, soon ----
     Mutant("nobody sees that a guard is there", "always one, soon", (
         Patch(rules, "_learn", "guard_up=True", "guard_up=False"),)),
     Mutant("a back-off never ends", NOBODY_STANDS, (
-        Patch(rules, "_gone", "+ back_off_s(failures, state.policy.restart_limit_s)", "+ (line.FOREVER if failures else 0.0)"),),
+        Patch(endings, "gone", "+ back_off_s(failures, state.policy.restart_limit_s)", "+ (line.FOREVER if failures else 0.0)"),),
         only=("command exits", "command exits", "crash loop")),
     Mutant("who has released is never ready again", NOBODY_STANDS, (
-        Patch(rules, "_outcome", 'trusted_until=NEVER, stop=None, note=""', 'trusted_until=NEVER, note=""'),)),
+        Patch(answers, "_outcome", 'without_lead(replace(state, note=""))',
+              'replace(without_lead(state), note="", command=state.command)'),),
+        without=(Patch(invariants, "check", "assert isinstance(lead, Leading),", "assert True,"),)),
     Mutant("a place in the line that the store forgot is not asked for again", NOBODY_STANDS, (
-        Patch(talk, "compose", "(not state.joined or releasing or silent)",
+        Patch(asking, "compose", "(not state.joined or releasing or silent)",
               "(state.checked_in_at == -line.FOREVER or releasing or (silent and state.joined))"),),
         only=("backup restored",) * 3 + ("joins", "member killed", "member killed")),
     Mutant("who was drained once is drained for ever", NOBODY_STANDS, (
-        Patch(rules, "_answered", "mine is not None and mine.drained", "mine is not None and (mine.drained or state.drained)"),),
+        Patch(answers, "answered", "mine is not None and mine.drained", "mine is not None and (mine.drained or state.drained)"),),
         only=("drained", "drained")),
     Mutant("a leader hands over after a while", "the leader stays", (
         Patch(rules, "_obey", "elif state.drained and",
-              "elif state.command is Command.RUNNING and now - state.command_since > 1.5 * timings.ttl_s and"),),
+              "elif state.working and now - state.command_since > 1.5 * timings.ttl_s and"),),
         only=("switchover to nobody",) * 4),  # once somebody ordered something, a stop counts as ordered
     Mutant("the line is read once only", "one view", (
-        Patch(rules, "_answered", "members=reading.members,", "members=state.members or reading.members,"),)),
+        Patch(answers, "answered", "members=reading.members,", "members=state.members or reading.members,"),)),
     # ---- limits ----
     Mutant("a crash loop spins", "a crash loop does not spin", (
-        Patch(rules, "_gone", "+ back_off_s(failures, state.policy.restart_limit_s)", ""),), only=("crash loop", "crash loop")),
+        Patch(endings, "gone", "+ back_off_s(failures, state.policy.restart_limit_s)", ""),), only=("crash loop", "crash loop")),
     Mutant("an answer is followed by the next question at once", "no hot loop", (
-        Patch(rules, "_answered", "max(ask.asked_at + timings.check_in_s, now)", "now"),)),
+        Patch(answers, "answered", "max(ask.asked_at + timings.check_in_s, now)", "now"),)),
     Mutant("the line is asked twice within a check-in", "nearly free", (
-        Patch(rules, "_answered", "ask.asked_at + timings.check_in_s, now", "ask.asked_at + timings.check_in_s / 2, now"),)),
+        Patch(answers, "answered", "ask.asked_at + timings.check_in_s, now", "ask.asked_at + timings.check_in_s / 2, now"),)),
     Mutant("a failed call is tried again at once", "no hot loop", (
-        Patch(rules, "_not_answered", "min(timings.check_in_s, timings.check_in_s / 4", "min(0.0, 1.0"),), only=OUTAGES),
+        Patch(answers, "not_answered", "min(timings.check_in_s, timings.check_in_s / 4", "min(0.0, 1.0"),), only=OUTAGES),
     Mutant("who takes charge does not say why", "explains itself", (
-        Patch(talk, "_take", "because=because,\n", "because='',\n"),)),
+        Patch(asking, "_take", "because=because,\n", "because='',\n"),)),
 )  # fmt: skip

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from heirflow.election.state import Answered, Ask, Failed, News, StateEvent
-
-if TYPE_CHECKING:
-    from lab.sim.process import MemberProcess
-    from lab.sim.world import World
+from heirflow.election.state import Ask
+from heirflow.election.steps import Answered, Failed, News, StateEvent
+from lab.sim.surroundings import Inhabitant, Surroundings
 
 WILL_LIMIT_S = 3.0
 WILL_RETRY_S = 0.2
@@ -18,7 +14,7 @@ WILL_RETRY_S = 0.2
 class Network:
     """Carries questions and answers, each with its own luck."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self.world = world
         self.news_lost = 0.0
         """The share of news that never arrives."""
@@ -27,7 +23,7 @@ class Network:
         self.severed: set[tuple[str, int]] = set()
         """Questions that were lost with their session."""
 
-    def send(self, member: MemberProcess, ask: Ask) -> None:
+    def send(self, member: Inhabitant, ask: Ask) -> None:
         """A question leaves its member."""
         world, rng, host = self.world, self.world.rng, member.host
         delay = 0.0005 + 0.004 * rng.random()
@@ -47,7 +43,7 @@ class Network:
                 delay = rng.random() * self.late_limit_s
         world.agenda.after(delay, None, self._arrive, member, ask)
 
-    def _arrive(self, member: MemberProcess, ask: Ask) -> None:
+    def _arrive(self, member: Inhabitant, ask: Ask) -> None:
         world, rng, store = self.world, self.world.rng, self.world.store
         if (member.id, ask.serial) in self.severed:
             return
@@ -65,14 +61,14 @@ class Network:
         if news:
             self.news()
 
-    def _answer(self, member: MemberProcess, event: StateEvent) -> None:
+    def _answer(self, member: Inhabitant, event: StateEvent) -> None:
         rng, host = self.world.rng, member.host
         if host.in_cut or (host.lossy and rng.random() < 0.3):
             return
         delay = 0.0005 + 0.004 * rng.random()
         if host.slow:
             delay += member.timings.call_limit_s * rng.random() * 1.2
-        self.world.agenda.after(delay + self.world.event_late_s(member), member, member.happen, event)
+        self.world.agenda.after(delay + member.late_s(), member, member.happen, event)
 
     def lose_sessions(self) -> None:
         """The store ends every session: whether what was under way is carried out, nobody can know."""
@@ -88,11 +84,11 @@ class Network:
             if not member.host.in_cut and self.world.rng.random() >= self.news_lost:
                 member.post(News())
 
-    def will(self, member: MemberProcess, term: int) -> None:
+    def will(self, member: Inhabitant, term: int) -> None:
         """The helper that releases a killed member's term; it tries for a while."""
         self._try_will(member, term, self.world.agenda.now + WILL_LIMIT_S)
 
-    def _try_will(self, member: MemberProcess, term: int, give_up_at: float) -> None:
+    def _try_will(self, member: Inhabitant, term: int, give_up_at: float) -> None:
         world, rng, host = self.world, self.world.rng, member.host
         if host.out_cut or host.frozen or (host.lossy and rng.random() < 0.3):
             self._again(member, term, give_up_at)
@@ -101,11 +97,11 @@ class Network:
         delay = 0.02 + 0.1 * rng.random() + wandering
         world.agenda.after(delay, None, self._will_arrives, member, term, give_up_at)
 
-    def _again(self, member: MemberProcess, term: int, give_up_at: float) -> None:
+    def _again(self, member: Inhabitant, term: int, give_up_at: float) -> None:
         if self.world.agenda.now + WILL_RETRY_S <= give_up_at:
             self.world.agenda.after(WILL_RETRY_S, None, self._try_will, member, term, give_up_at)
 
-    def _will_arrives(self, member: MemberProcess, term: int, give_up_at: float) -> None:
+    def _will_arrives(self, member: Inhabitant, term: int, give_up_at: float) -> None:
         store = self.world.store
         if store.down or store.read_only:
             self._again(member, term, give_up_at)

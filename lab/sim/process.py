@@ -6,10 +6,11 @@ and acting.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from heirflow.election import rules
-from heirflow.election.state import (
+from heirflow.election.state import Policy, State
+from heirflow.election.steps import (
     Abandon,
     Act,
     Answered,
@@ -20,11 +21,9 @@ from heirflow.election.state import (
     GuardDown,
     GuardUp,
     KillCommand,
-    Policy,
     Readiness,
     Send,
     StartCommand,
-    State,
     StateEvent,
     StopAsked,
     StopCommand,
@@ -33,10 +32,9 @@ from heirflow.election.state import (
 )
 from heirflow.election.timings import Timings
 from lab.sim.clock import Host, Process
+from lab.sim.seen import SeenGuard
 from lab.sim.supervision import CommandProcess, Guard
-
-if TYPE_CHECKING:
-    from lab.sim.world import World
+from lab.sim.surroundings import Surroundings
 
 
 class MemberProcess(Process):
@@ -64,7 +62,7 @@ class MemberProcess(Process):
     )
 
     def __init__(
-        self, world: World, host: Host, name: str, timings: Timings, policy: Policy, *, ready: bool = True
+        self, world: Surroundings, host: Host, name: str, timings: Timings, policy: Policy, *, ready: bool = True
     ) -> None:
         super().__init__(host)
         self.world, self.id, self.timings = world, name, timings
@@ -94,9 +92,15 @@ class MemberProcess(Process):
 
     # ---- events ----
 
+    def late_s(self) -> float:
+        """How late the next event reaches this member."""
+        if self.sluggish:
+            return self.world.rng.random() * self.timings.check_in_s
+        return self.world.little_s()
+
     def post(self, event: StateEvent) -> None:
         """Let something happen to this member, soon."""
-        self.world.agenda.after(self.world.event_late_s(self), self, self.happen, event)
+        self.world.agenda.after(self.late_s(), self, self.happen, event)
 
     def happen(self, event: StateEvent) -> None:
         """Decide about one event, and act."""
@@ -118,10 +122,10 @@ class MemberProcess(Process):
             world.say(self.id, sentence)
         if step.acts:
             world.judge.decided(self, before, step)
-            if self.hold or world.freezes_start(self, step.acts):
+            if self.hold or self._freezes_start(step.acts):
                 self.hold = False
                 self.held_acts.append(step.acts)
-                world.freeze_between(self)
+                self._freeze_between()
             elif self.held_acts:
                 self.held_acts.append(step.acts)
             else:
@@ -137,7 +141,7 @@ class MemberProcess(Process):
         self.wake_at = at
         self.wake_serial += 1
         if at != float("inf"):
-            true = self.host.true(at) + 1e-6 + self.world.wake_late_s(self)
+            true = self.host.true(at) + 1e-6 + self.late_s()
             self.world.agenda.at(true, self, self._tick, self.wake_serial)
 
     def _tick(self, serial: int) -> None:
@@ -155,9 +159,53 @@ class MemberProcess(Process):
         if command.alive and command.frozen:
             self.unwell("the command has not said a word for a while")
 
+    # ---- freezes ----
+
+    def freeze(self) -> Callable[[], None] | None:
+        """SIGSTOP to this member. Returns what continues it."""
+        if self.frozen or (self.guard is not None and self.guard.frozen):
+            return None
+        self.frozen = True
+
+        def thaw() -> None:
+            self.frozen = False
+            self.wake_up()
+
+        return thaw
+
+    def hold_next_acts(self) -> None:
+        """SIGSTOP, just between the next decision and what it leads to."""
+        if not self.frozen and not (self.guard is not None and self.guard.frozen):
+            self.hold = True
+
+    def _freezes_start(self, acts: tuple[Act, ...]) -> bool:
+        """Whether this member is to be frozen just before it lets its guard start the command."""
+        world = self.world
+        if not world.frozen_starts or not any(isinstance(act, StartCommand) for act in acts):
+            return False
+        return not self.held_acts and world.rng.random() < world.frozen_starts
+
+    def _freeze_between(self) -> None:
+        """It has decided, and is frozen before it acts."""
+        end = None if self.guard is not None and self.guard.frozen else self.freeze()
+        if end is None:
+            self._act_what_was_held()
+            return
+        world = self.world
+        lasts = world.rng.random() * world.rng.choice((0.1, 2.0)) * world.longest_ttl_s
+        world.say(self.id, f"is frozen between deciding and acting, for {lasts:.3f} s")
+        world.agenda.at(min(world.agenda.now + lasts, max(world.act_s, world.agenda.now)), None, end)
+
+    def wake_up(self) -> None:
+        """It goes on, unless something else still keeps it: first it does what it had decided."""
+        if self.alive and not self.host.frozen and not self.frozen:
+            self._act_what_was_held()
+            self.world.agenda.thaw(self)
+            self.prompt_from = self.world.agenda.now + self.timings.check_in_s
+
     # ---- acts ----
 
-    def act_what_was_held(self) -> None:
+    def _act_what_was_held(self) -> None:
         """Thawed between deciding and acting."""
         held, self.held_acts = self.held_acts, []
         for acts in held:
@@ -203,13 +251,13 @@ class MemberProcess(Process):
         self.guard = Guard(self, self.host)
         self.happen(GuardUp())
 
-    def hear_guard(self, guard: Guard, event: StateEvent) -> None:
+    def hear_guard(self, guard: SeenGuard, event: StateEvent) -> None:
         """A word from the guard arrives, in order."""
         agenda = self.world.agenda
-        self.guard_clear_at = max(self.guard_clear_at, agenda.now + self.world.event_late_s(self))
+        self.guard_clear_at = max(self.guard_clear_at, agenda.now + self.late_s())
         agenda.at(self.guard_clear_at, self, self._guard_said, guard, event)
 
-    def _guard_said(self, guard: Guard, event: StateEvent) -> None:
+    def _guard_said(self, guard: SeenGuard, event: StateEvent) -> None:
         if guard is not self.guard:
             return
         if isinstance(event, CommandGone):
@@ -243,10 +291,10 @@ class MemberProcess(Process):
         else:
             self.guard_ended(guard)
 
-    def guard_ended(self, guard: Guard) -> None:
+    def guard_ended(self, guard: SeenGuard) -> None:
         """The guard is dead and nothing that it ran is left: this member comes to know."""
         if not guard.orphaned:
-            self.world.agenda.after(self.world.event_late_s(self), self, self._guard_is_down, guard)
+            self.world.agenda.after(self.late_s(), self, self._guard_is_down, guard)
 
     def _guard_is_down(self, guard: Guard) -> None:
         if self.guard is not guard or (guard.command is not None and guard.command.alive):

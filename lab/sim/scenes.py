@@ -68,7 +68,7 @@ def _play(world: World) -> None:
     _leads(world, members[1], "the oldest ready takes charge")
 
     # The first is silent for longer than a ttl, while a newcomer joins: it has lost its place to it.
-    thaw = world.freeze_member(members[0])
+    thaw = members[0].freeze()
     late = world.start_member(len(world.hosts) - 1)
     assert late is not None
     assert thaw is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from lab.sim import acts
 from lab.sim.world import Verdict, World
 
 MakeWorld = Callable[[Sequence[int] | None, int | None], World]
@@ -14,7 +15,7 @@ TRIES_AT_MOST = 300
 def shrink(make: MakeWorld, promise: str) -> tuple[World, Verdict]:
     """The world with the fewest faults and hosts found that breaks the same promise, already played, and its verdict."""
     world = make(None, None)
-    verdict = world.run()
+    verdict = acts.run(world)
     keep: tuple[int, ...] = tuple(fault.number for fault in world.faults)
     kinds = {fault.number: fault.kind for fault in world.faults}
     hosts, tries = len(world.hosts), 0
@@ -23,7 +24,7 @@ def shrink(make: MakeWorld, promise: str) -> tuple[World, Verdict]:
         nonlocal world, verdict, tries
         tries += 1
         tried = make(fewer, count)
-        found = tried.run()
+        found = acts.run(tried)
         if found.promise == promise:
             world, verdict = tried, found
             return True

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
+from lab.sim import acts
 from lab.sim.shrink import shrink
 from lab.sim.world import Verdict, World
 
@@ -67,7 +68,7 @@ class Tally:
 
 def play(seed: int, drift: float = 1.0) -> Verdict:
     """One world."""
-    return World(seed, drift=drift).run()
+    return acts.run(World(seed, drift=drift))
 
 
 def play_many(seeds: Sequence[int], *, processes: int = 2, drift: float = 1.0) -> Iterator[Verdict]:
@@ -113,7 +114,7 @@ def explain(
         return World(seed, drift=drift, keep=keep if fewer is None else fewer, hosts=hosts if count is None else count)
 
     world = make(None, None)
-    verdict = world.run()
+    verdict = acts.run(world)
     lines = []
     if verdict.promise is None:
         lines.append(f"seed {seed} is clean")
@@ -158,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shorten = not asked.no_shrink and asked.keep is None
     if asked.worlds == 1:
         print(explain(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts, shorten=shorten, last=asked.last))
-        return int(World(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts).run().promise is not None)
+        world = World(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts)
+        return int(acts.run(world).promise is not None)
     tally, began = Tally(), time.monotonic()
     told = began
     interrupted = False

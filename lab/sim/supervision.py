@@ -6,10 +6,7 @@ but a confirmed renewal move the deadline, and says "gone" only when that is pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from heirflow.election.state import (
+from heirflow.election.steps import (
     Act,
     CommandEnding,
     CommandGone,
@@ -21,23 +18,7 @@ from heirflow.election.state import (
     StopCommand,
 )
 from lab.sim.clock import Host, Process
-
-if TYPE_CHECKING:
-    from lab.sim.process import MemberProcess
-
-FOREVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Manners:
-    """How a command behaves, in true seconds."""
-
-    obeys_term_after_s: float = 0.02
-    """Infinite for one that ignores TERM."""
-    exits_after_s: float = FOREVER
-    exit_status: int = 1
-    kill_takes_s: float = 0.01
-    """From KILL until the last descendant is gone; inside `kill_lead_s`, or no lease could be kept."""
+from lab.sim.surroundings import FOREVER, Guarded, Manners
 
 
 class CommandProcess(Process):
@@ -108,7 +89,7 @@ class Guard(Process):
 
     __slots__ = ("command", "ending", "kill_at", "member", "orphaned", "stop_kill_at", "term_at", "will_term")
 
-    def __init__(self, member: MemberProcess, host: Host) -> None:
+    def __init__(self, member: Guarded, host: Host) -> None:
         super().__init__(host)
         self.member = member
         self.command: CommandProcess | None = None
@@ -145,7 +126,7 @@ class Guard(Process):
         if now >= act.term_at:
             self._tell(CommandGone(None, "the lease was over before the command could start"))
             return
-        manners = world.manners(self.member)
+        manners = world.manners(self.member.timings)
         self.will_term = act.term
         self.command = command = CommandProcess(self, act.term, manners)
         world.judge.command_started(command)

@@ -20,16 +20,18 @@ from dataclasses import dataclass
 from random import Random
 
 from heirflow.election.record import ANYONE, Record
-from heirflow.election.state import Act, Policy, StartCommand
+from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
-from lab.sim import faults, liveness
-from lab.sim.clock import Agenda, Host, StandsStill
-from lab.sim.judge import Judge, Red
+from lab.sim import faults
+from lab.sim.clock import Agenda, Host
+from lab.sim.judge import Judge
 from lab.sim.network import Network
 from lab.sim.process import MemberProcess
 from lab.sim.promises import Promise
 from lab.sim.register import SimStore
-from lab.sim.supervision import FOREVER, Guard, Manners
+from lab.sim.seen import SeenMember
+from lab.sim.supervision import Guard
+from lab.sim.surroundings import FOREVER, Manners
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Verdict:
 
 
 class World:
-    """One world. `run` plays both acts; tests of quiet worlds start members and give orders themselves."""
+    """One world. `acts.run` plays both acts; tests of quiet worlds start members and give orders themselves."""
 
     def __init__(
         self,
@@ -101,43 +103,7 @@ class World:
         """How many of the hosts run a member."""
         self.faults = tuple(fault for fault in self.faults if fault.host < self.standing)
 
-    # ---- the two acts ----
-
-    def run(self) -> Verdict:
-        """Play both acts. A broken promise is part of the verdict, any other error of the rules too."""
-        promise: Promise | None = None
-        sentence = unjudged = ""
-        try:
-            self.first_act()
-            unjudged = liveness.second_act(self)
-        except Red as red:
-            promise, sentence = red.promise, red.sentence
-        except AssertionError as error:
-            promise, sentence = "time passes" if isinstance(error, StandsStill) else "no broken rule", str(error)
-            self.say("judge", f"{promise}: {error}")
-        judge = self.judge
-        void = judge.void_until_s >= 0
-        overlaps, lasted_s = judge.living.thaw_overlaps, self.agenda.now
-        return Verdict(self.seed, promise, sentence, overlaps, judge.changes, void, lasted_s, unjudged)
-
-    def first_act(self) -> None:
-        """The safety act."""
-        for index in range(self.standing):
-            self.agenda.at(self.starts[index], None, self._restart, index)
-        for fault in self.faults:
-            self.agenda.at(fault.at_s, None, self._begin, fault)
-        self.agenda.run_until(self.act_s)
-        self.judge.living.sweep()
-
-    def _begin(self, fault: faults.Fault) -> None:
-        self.say("fault", str(fault))
-        end = faults.begin(self, fault)
-        if end is not None:
-            self.agenda.at(fault.until_s, None, self._end, fault, end)
-
-    def _end(self, fault: faults.Fault, end: Callable[[], None]) -> None:
-        self.say("fault", f"{fault.number}: {fault.kind} is over")
-        end()
+    # ---- its story ----
 
     def say(self, who: str, sentence: str) -> None:
         """One line of the story."""
@@ -153,17 +119,9 @@ class World:
         """What anything takes on a host that is well."""
         return 0.0001 + 0.002 * self.rng.random()
 
-    def event_late_s(self, member: MemberProcess) -> float:
-        """How late an event reaches this member."""
-        if member.sluggish:
-            return self.rng.random() * member.timings.check_in_s
-        return self.little_s()
-
-    wake_late_s = event_late_s
-
-    def manners(self, member: MemberProcess) -> Manners:
-        """How the next command of this member behaves."""
-        rng, timings = self.rng, member.timings
+    def manners(self, timings: Timings) -> Manners:
+        """How the next command behaves, of a member with these timings."""
+        rng = self.rng
         kill = timings.kill_lead_s * 0.6 * rng.random()
         if self.calm:
             return Manners(0.01 + 0.02 * rng.random(), FOREVER, 0, kill)
@@ -204,16 +162,13 @@ class World:
         self.say(name, "starts")
         return member
 
-    def member_ended(self, member: MemberProcess) -> None:
+    def member_ended(self, member: SeenMember) -> None:
         """Its supervisor starts a new one, usually."""
         self.members.pop(member.id, None)
         if self.rng.random() < self.restart_share:
             self.agenda.after(
-                self.rng.random() * member.timings.check_in_s, None, self._restart, self.hosts.index(member.host)
+                self.rng.random() * member.timings.check_in_s, None, self.start_member, self.hosts.index(member.host)
             )
-
-    def _restart(self, host: int) -> None:
-        self.start_member(host)
 
     def kill_member(self, member: MemberProcess) -> None:
         """SIGKILL to the member only. With a frozen guard it would be two faults at once: then both die."""
@@ -244,45 +199,6 @@ class World:
         member.end()
 
     # ---- freezes ----
-
-    def freeze_member(self, member: MemberProcess) -> Callable[[], None] | None:
-        """SIGSTOP to the member. Returns what continues it."""
-        if member.frozen or (member.guard is not None and member.guard.frozen):
-            return None
-        member.frozen = True
-
-        def thaw() -> None:
-            member.frozen = False
-            self._wake_up(member)
-
-        return thaw
-
-    def hold_next_acts(self, member: MemberProcess) -> None:
-        """SIGSTOP, just between the next decision and what it leads to."""
-        if not member.frozen and not (member.guard is not None and member.guard.frozen):
-            member.hold = True
-
-    def freeze_between(self, member: MemberProcess) -> None:
-        """The moment of `hold_next_acts` has come."""
-        end = None if member.guard is not None and member.guard.frozen else self.freeze_member(member)
-        if end is None:
-            member.act_what_was_held()
-            return
-        lasts = self.rng.random() * self.rng.choice((0.1, 2.0)) * self.longest_ttl_s
-        self.say(member.id, f"is frozen between deciding and acting, for {lasts:.3f} s")
-        self.agenda.at(min(self.agenda.now + lasts, max(self.act_s, self.agenda.now)), None, end)
-
-    def freezes_start(self, member: MemberProcess, acts: tuple[Act, ...]) -> bool:
-        """Whether this member is to be frozen just before it lets its guard start the command."""
-        if not self.frozen_starts or not any(isinstance(act, StartCommand) for act in acts):
-            return False
-        return not member.held_acts and self.rng.random() < self.frozen_starts
-
-    def _wake_up(self, member: MemberProcess) -> None:
-        if member.alive and not member.host.frozen and not member.frozen:
-            member.act_what_was_held()
-            self.agenda.thaw(member)
-            member.prompt_from = self.agenda.now + member.timings.check_in_s
 
     def freeze_guard(self, member: MemberProcess) -> Callable[[], None] | None:
         """SIGSTOP to the guard; its member, which must be awake for that, notices."""
@@ -329,7 +245,7 @@ class World:
             self.agenda.thaw(command)
         for member in self.everybody.values():
             if member.host is host:
-                self._wake_up(member)
+                member.wake_up()
 
     def make_sluggish(self, member: MemberProcess) -> Callable[[], None] | None:
         """Events reach this member late."""
@@ -366,7 +282,17 @@ class World:
         self.say("store", f"term {record.term}: {record.leader or 'nobody'} leads: {record.because}")
         if self.orders_at_changes and self.agenda.now >= self.next_order_s:  # people are not quicker than that
             self.next_order_s = self.agenda.now + max(timings.check_in_s for timings in self.timings)
-            self.agenda.after(self.little_s() * self.rng.choice((1, 50)), None, faults.any_order, self)
+            self.agenda.after(self.little_s() * self.rng.choice((1, 50)), None, self._any_order)
+
+    def _any_order(self) -> None:
+        """An operator who happens to act just now."""
+        names = [*self.members, ANYONE, "nobody-knows"]
+        if self.calm:
+            return
+        if self.rng.random() < 0.6:
+            self.order(switchover_to=self.rng.choice(names))
+        else:
+            self.order(paused=self.rng.random() < 0.4)
 
 
 def _timings(choose: Random, count: int) -> list[Timings]:

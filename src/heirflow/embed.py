@@ -30,8 +30,8 @@ from typing import Any, Literal
 
 from heirflow.clock import boottime
 from heirflow.config.resolve import default_url
-from heirflow.election.rules import EXIT_LOST
 from heirflow.election.state import NEVER, Policy
+from heirflow.election.steps import EXIT_LOST
 from heirflow.election.timings import Timings
 from heirflow.guard.why import Why
 from heirflow.member.guard_events import Ending, Gone, GuardEvent, Started

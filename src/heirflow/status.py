@@ -6,7 +6,7 @@ Everything here is for people, and rests on the store's clock only. The rules ne
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from heirflow.election.record import ANYONE, MemberRow, Reading, Record
@@ -16,8 +16,8 @@ LEADER, HEIR = "leader", "heir"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """One member, and where it stands."""
+class Row:
+    """One member and its place, as one row of the table that people see."""
 
     member: str
     place: str
@@ -57,7 +57,7 @@ class Snapshot:
     """Age of the record; a leader's never grows beyond ttl."""
     paused: bool
     switchover_to: str | None
-    succession: tuple[Standing, ...]
+    succession: tuple[Row, ...]
     """Leader, heir and the rest of the line, then those without a place."""
     promise: str
     """What happens next when the leader ends, and how fast."""
@@ -70,7 +70,7 @@ class Snapshot:
         record = reading.record or Record(version=0, term=0, leader=None, ttl_s=Timings().ttl_s)
         stood_s = max(0.0, reading.db_now - reading.written_at) if reading.record and reading.written_at else None
         succession = _succession(record, reading)
-        heir = next((standing.member for standing in succession if standing.rank == 2), None)
+        heir = next((row.member for row in succession if row.rank == 2), None)
         return cls(
             election=election,
             term=record.term,
@@ -98,53 +98,52 @@ def fresh_s(ttl_s: float) -> float:
     return usual.fresh_s
 
 
-def _succession(record: Record, reading: Reading) -> tuple[Standing, ...]:
+def _succession(record: Record, reading: Reading) -> tuple[Row, ...]:
     limit_s = fresh_s(record.ttl_s)
     in_line = sorted(
-        (row for row in reading.members if _may_lead(row, limit_s) and row.id != record.leader),
-        key=lambda row: (row.id != record.switchover_to, row.seniority),
+        (member for member in reading.members if _may_lead(member, limit_s) and member.id != record.leader),
+        key=lambda member: (member.id != record.switchover_to, member.seniority),
     )
-    result = [_leader(record, reading, limit_s)] if record.leader is not None else []
-    for rank, row in enumerate(in_line, start=2):
-        result.append(_standing(row, HEIR if rank == 2 else ordinal(rank), rank, reading, limit_s))
-    placed = {standing.member for standing in result}
-    for row in reading.members:
-        if row.id not in placed:
-            why = "silent" if row.silent_s > limit_s else "drained" if row.drained else "not ready"
-            result.append(_standing(row, why, None, reading, limit_s))
-    return tuple(result)
+    rows = [_leader(record, reading, limit_s)] if record.leader is not None else []
+    for rank, member in enumerate(in_line, start=2):
+        rows.append(_row(member, HEIR if rank == 2 else ordinal(rank), rank, reading, limit_s))
+    placed = {row.member for row in rows}
+    for member in reading.members:
+        if member.id not in placed:
+            why = "silent" if member.silent_s > limit_s else "drained" if member.drained else "not ready"
+            rows.append(_row(member, why, None, reading, limit_s))
+    return tuple(rows)
 
 
-def _may_lead(row: MemberRow, limit_s: float) -> bool:
-    return row.ready and not row.drained and row.silent_s <= limit_s
+def _may_lead(member: MemberRow, limit_s: float) -> bool:
+    return member.ready and not member.drained and member.silent_s <= limit_s
 
 
-def _leader(record: Record, reading: Reading, limit_s: float) -> Standing:
-    row = next((row for row in reading.members if row.id == record.leader), None)
+def _leader(record: Record, reading: Reading, limit_s: float) -> Row:
+    member = next((member for member in reading.members if member.id == record.leader), None)
     since = reading.since or None
     since_s = _age(reading.db_now, since)
-    if row is not None:
-        standing = _standing(row, LEADER, 1, reading, limit_s)
-        return Standing(**{**asdict(standing), "since": since, "since_s": since_s})
+    if member is not None:
+        return replace(_row(member, LEADER, 1, reading, limit_s), since=since, since_s=since_s)
     # The record decides, whether the leader has a row or not.
-    return Standing(str(record.leader), LEADER, 1, "", None, False, False, True, None, since, since_s)
+    return Row(str(record.leader), LEADER, 1, "", None, False, False, True, None, since, since_s)
 
 
-def _standing(row: MemberRow, place: str, rank: int | None, reading: Reading, limit_s: float) -> Standing:
-    return Standing(
-        member=row.id,
+def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, limit_s: float) -> Row:
+    return Row(
+        member=member.id,
         place=place,
         rank=rank,
-        host=row.host,
-        pid=row.pid,
-        ready=row.ready,
-        drained=row.drained,
-        silent=row.silent_s > limit_s,
-        last_check_in_s=_rounded(max(0.0, row.silent_s)),
-        since=row.joined_at or None,
-        since_s=_age(reading.db_now, row.joined_at or None),
-        label=row.label,
-        note=row.note,
+        host=member.host,
+        pid=member.pid,
+        ready=member.ready,
+        drained=member.drained,
+        silent=member.silent_s > limit_s,
+        last_check_in_s=_rounded(max(0.0, member.silent_s)),
+        since=member.joined_at or None,
+        since_s=_age(reading.db_now, member.joined_at or None),
+        label=member.label,
+        note=member.note,
     )
 
 

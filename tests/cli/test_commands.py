@@ -79,7 +79,7 @@ class TestStatus:
         assert (seen["fence"]["state"], seen["trouble"]) == ("lease only", None)
         (snapshot,) = seen["elections"]
         assert (snapshot["leader"], snapshot["heir"], snapshot["term"]) == ("a", "b", 1)
-        assert [standing["place"] for standing in snapshot["succession"]] == ["leader", "heir", "3rd"]
+        assert [row["place"] for row in snapshot["succession"]] == ["leader", "heir", "3rd"]
 
     def test_nothing_yet(self, heirflow: Callable, store: Store) -> None:
         assert "There is no election in this store yet" in heirflow("status").out

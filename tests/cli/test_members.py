@@ -51,7 +51,7 @@ def test_who_named_no_database_is_told_that_each_host_has_a_line_of_its_own(
 def test_a_line_of_two(heirflow: Callable, pair: tuple) -> None:
     first, second = pair
     (snapshot,) = json.loads(heirflow("status", "--json").out)["elections"]
-    assert [standing["host"] for standing in snapshot["succession"]] == ["host-a", "host-b"]
+    assert [row["host"] for row in snapshot["succession"]] == ["host-a", "host-b"]
     assert "takes charge within 3.6 s; at once on a clean end" in snapshot["promise"]
 
     assert heirflow("probe", "leader", "--pid", str(first.process.pid)).code == 0

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from heirflow.election.record import Exchange, Reading, What
+from heirflow.election.record import Exchange, Reading, Told, What
 from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.stores.sql import fence
 from heirflow.testing.store_tools import new_election, take, who
@@ -116,7 +116,7 @@ def test_whoever_takes_charge_ends_the_sessions_of_earlier_leaders_and_nobody_el
         assert took_s < LIMIT_S
         told = [f"ended {count} of {name}, which led before" for name, count in
                 (("a-1", "2 sessions"), ("b-2", "1 session"), ("c-3", "1 session"))]  # fmt: skip
-        assert list(reading.told) == told
+        assert reading.told == tuple(map(Told, told))
         assert store.events(election, 1)[0].because == "; ".join(("d-4 took charge", *told))
 
 
@@ -138,7 +138,10 @@ def test_a_session_that_does_not_end_is_waited_for_and_told(url: str, theirs: Se
             told = lead("b-2").told
         finally:
             os.kill(pid, signal.SIGCONT)
-        assert told == ("ended 1 session of a-1, which led before", "1 session did not end within 0.3 s")
+        assert told == (
+            Told("ended 1 session of a-1, which led before"),
+            Told("1 session did not end within 0.3 s", failed=True),
+        )
 
 
 def test_a_renewal_ends_those_that_came_back_and_says_so_once(url: str, theirs: Sessions) -> None:
@@ -152,7 +155,7 @@ def test_a_renewal_ends_those_that_came_back_and_says_so_once(url: str, theirs: 
             told.append(lead("b-2", renew=True).told)
             time.sleep(0.05)
             assert not alive(back) and alive(stranger)
-        assert told == [("ended 1 session of a-1, which led before",), (), ()]
+        assert told == [(Told("ended 1 session of a-1, which led before"),), (), ()]
         assert [event.what for event in store.events(election, 9)] == [What.TOOK_CHARGE, What.TOOK_CHARGE, What.FENCED]
 
 
@@ -164,7 +167,10 @@ def test_a_member_that_leads_again_ends_what_its_earlier_term_left_and_then_keep
     with leading(url, election, "a-1", "b-2") as (_, lead):
         before, other = theirs.open("heirflow/a-1"), theirs.open("heirflow/b-2")
         told = lead("a-1").told
-        assert told == ("ended 1 session of a-1, which led before", "ended 1 session of b-2, which led before")
+        assert told == (
+            Told("ended 1 session of a-1, which led before"),
+            Told("ended 1 session of b-2, which led before"),
+        )
         assert not alive(before) and not alive(other)
         own = theirs.open("heirflow/a-1")
         assert lead("a-1", renew=True).told == ()
@@ -185,7 +191,7 @@ def test_another_database_of_the_server_is_spared_though_its_history_is_the_same
     election, original = new_election(), new_database(POSTGRES[0])
     with leading(original, election, "b-2", "a-1"), leading(url, election, "a-1", "b-2") as (_, lead):
         leader, own = theirs.open("heirflow/a-1", original), theirs.open("heirflow/a-1")
-        assert lead("c-3").told == ("ended 1 session of a-1, which led before",)
+        assert lead("c-3").told == (Told("ended 1 session of a-1, which led before"),)
         assert alive(leader) and not alive(own)
         own = theirs.open("heirflow/a-1")
         lead("c-3", renew=True)
@@ -220,8 +226,10 @@ def test_another_roles_session_is_told_and_spoils_nothing(url: str, postgres: Se
             own = theirs.open("heirflow/a-1")
             told = lead("b-2").told
             assert told == (
-                "ended 1 session of a-1, which led before",
-                "could not end 2 sessions of a-1: this role may not end those of role boss, other_role",
+                Told("ended 1 session of a-1, which led before"),
+                Told(
+                    "could not end 2 sessions of a-1: this role may not end those of role boss, other_role", failed=True
+                ),
             )
             assert not alive(own) and all(alive(conn) for conn in spared)
             assert lead("b-2", renew=True).told == ()
@@ -249,13 +257,12 @@ def test_a_view_of_sessions_that_cannot_be_read_costs_no_leadership(url: str, po
     with leading(url, election, "a-1") as (store, lead):
         postgres.sql(shut, database=database)
         told = lead("b-2").told
-        assert len(told) == 1 and told[0].startswith(
-            "lease only for 60 s: the sessions of earlier leaders could not be seen: "
-        )
+        assert len(told) == 1 and told[0].failed
+        assert told[0].sentence.startswith("lease only for 60 s: the sessions of earlier leaders could not be seen: ")
         for _ in range(3):
             assert lead("b-2", renew=True).told == ()
         assert store.events(election, 1)[0] == dataclasses.replace(
-            store.events(election, 1)[0], what=What.TOOK_CHARGE, because=f"b-2 took charge; {told[0]}"
+            store.events(election, 1)[0], what=What.TOOK_CHARGE, because=f"b-2 took charge; {told[0].sentence}"
         )
 
 
@@ -285,7 +292,7 @@ def test_a_look_that_fails_costs_one_renewal_at_most(url: str, postgres: Server)
         with pytest.raises(StoreUnavailable):
             store.exchange(election, Exchange(who("a-1"), swap=swap))
         reading = store.exchange(election, Exchange(who("a-1"), swap=swap))
-        assert reading.swapped and len(reading.told) == 1 and "could not be seen" in reading.told[0]
+        assert reading.swapped and len(reading.told) == 1 and "could not be seen" in reading.told[0].sentence
         assert store.events(election, 1)[0].what is What.FENCED
 
 
@@ -304,7 +311,7 @@ def test_a_connection_that_breaks_during_the_look_is_no_reason_to_do_without(
                 store.exchange(election, Exchange(who("b-2"), swap=swap))
         back = theirs.open("heirflow/a-1")
         reading = store.exchange(election, Exchange(who("b-2"), swap=swap))
-        assert reading.swapped and reading.told == ("ended 1 session of a-1, which led before",)
+        assert reading.swapped and reading.told == (Told("ended 1 session of a-1, which led before"),)
         time.sleep(0.05)
         assert not alive(back)
 

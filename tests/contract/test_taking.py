@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from heirflow.election.record import Event, Exchange, Swap, What
+from heirflow.election.record import Event, Exchange, Swap, Told, What
 from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.store_tools import new_election, take
 from tests.contract.drivers import ALL, MYSQL, SERVERS
@@ -62,7 +62,8 @@ def test_it_is_called_once_for_a_swap_that_wins_and_its_sentence_stands_in_the_h
         assert last(store, election).because == "a took charge"
         assert not store.exchange(election, Exchange(swap=taking("b", 2, expected=9, note="lost"))).swapped
         assert store.exchange(election, Exchange(swap=take("a", 1, 2, expected=1))).swapped  # a renewal
-        assert store.exchange(election, Exchange(swap=taking("b", 3, expected=2, note='{"job": 7}'))).swapped
+        reading = store.exchange(election, Exchange(swap=taking("b", 3, expected=2, note='{"job": 7}')))
+        assert reading.swapped and reading.told[-1] == Told("marked job 7 as failed")
         assert seen == [("a", ""), ("b", '{"job": 7}')]
         assert last(store, election).because == "b took charge; marked job 7 as failed"
 
@@ -87,6 +88,7 @@ def test_what_fails_is_told_taken_back_and_spoils_nothing(driver: str, hook: Any
         assert reading.swapped and reading.record is not None
         assert reading.record.because == "a took charge"
         assert last(store, election).because.startswith("a took charge; could not adopt: ")
+        assert [told.failed for told in reading.told] == [True], "its member warns"
         assert store.exchange(election, Exchange(swap=take("a", 1, 2, expected=1))).swapped
 
 

@@ -29,7 +29,7 @@ from tests.promises import broken
 INSTANT_LIMIT_S = 1.0
 """What a command may still do between the thaw of a whole machine and its end. Only fencing closes this."""
 SILENCE = "was silent for"
-"""Stands in the cause of a term that an heir began because it had waited for the lease (`talk._take`)."""
+"""Stands in the cause of a term that an heir began because it had waited for the lease (`asking._take`)."""
 PATIENT_S = 10.0
 """A lease that is far longer than anything that a busy machine adds."""
 BEHAVIOURS = ("ordinary", "ignores-term", "daemon", "stops-itself", "floods")

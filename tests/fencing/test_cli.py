@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from heirflow.cli.tables import CELL_LIMIT
+from heirflow.election.record import Told
 from heirflow.stores import open_store
 from heirflow.testing.store_tools import charge, new_election
 from lab.servers.servers import Server, debian_postgres, postgres_server
@@ -132,7 +133,7 @@ def test_below_17_sessions_are_ended_and_the_command_line_says_what_is_missing(o
                 session.execute("SELECT 1")
             reading = store.exchange(election, charge(member, term))
         store.close()
-        assert reading.told == ("ended 1 session of a-1, which led before",)
+        assert reading.told == (Told("ended 1 session of a-1, which led before"),)
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT 1")
 

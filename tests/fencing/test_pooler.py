@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from heirflow.election.record import Told
 from heirflow.stores import open_store
 from heirflow.testing.store_tools import charge, new_election
 from lab.rig import reigns
@@ -46,15 +47,14 @@ def test_it_is_noticed_and_said_and_no_session_is_ended(direct: str, pooled: str
         with psycopg.connect(plain, application_name="heirflow/a-1", autocommit=True) as session:
             reading = store.exchange(election, charge("b-2", 2))
             assert reading.swapped
-            assert len(reading.told) == 1 and reading.told[0].startswith(
-                "lease only: the connection goes through a pooler"
-            )
+            assert len(reading.told) == 1 and reading.told[0].failed
+            assert reading.told[0].sentence.startswith("lease only: the connection goes through a pooler")
             session.execute("SELECT 1")
         assert store.news_fd() is None
         found = {finding.topic: finding for finding in store.examine()}
         assert (found["session"].level, found["fence"].level) == ("warning", "warning")
         assert found["fence"].facts["state"] == store.fence().facts["state"] == "lease only"
-        assert store.events(election, 1)[0].because == f"b-2 took charge; {reading.told[0]}"
+        assert store.events(election, 1)[0].because == f"b-2 took charge; {reading.told[0].sentence}"
     finally:
         store.close()
 
@@ -76,7 +76,7 @@ def test_the_name_stays_with_a_shared_session_unless_the_commands_url_gives_anot
         with psycopg.connect(plain) as somebody:
             somebody.execute("SELECT 1")
             told = store.exchange(election, charge("b-2", 2)).told
-            assert told == (() if spared else ("ended 1 session of a-1, which led before",))
+            assert told == (() if spared else (Told("ended 1 session of a-1, which led before"),))
             if spared:
                 somebody.execute("SELECT 1")
             else:

@@ -278,7 +278,7 @@ def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path) -
     (folder / "slow_import.py").write_text("import time; time.sleep(600)\n")
     argv = preloaded(["python", "-m", "program"], "slow_import")
     guard = GuardLink(argv=argv, cwd=str(folder), guard_limit_s=2.0)
-    guard.standing_limit_s = 1.0
+    guard.gate_limit_s = 1.0
     guard.spawn()
     try:
         guard.standby(argv=argv, env={**os.environ, "OUT": str(folder / "out")})

@@ -6,7 +6,8 @@ import pytest
 
 from lab.sim.judge import Red
 from lab.sim.process import MemberProcess
-from lab.sim.supervision import CommandProcess, Manners
+from lab.sim.supervision import CommandProcess
+from lab.sim.surroundings import Manners
 from lab.sim.world import World
 
 

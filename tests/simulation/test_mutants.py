@@ -48,6 +48,6 @@ def test_a_mutant_whose_words_are_gone_fails_loudly() -> None:
 
 def test_a_mutant_leaves_nothing_behind() -> None:
     healthy = line.turn_at
-    with patched([Patch(line, "turn_at", "state.watch_since + ttl_s", "0.0")]):
+    with patched([Patch(line, "turn_at", "seat.watch_since + ttl_s", "0.0")]):
         assert line.turn_at is not healthy
     assert line.turn_at is healthy

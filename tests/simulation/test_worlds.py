@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from lab.sim import scenes, sim
+from lab.sim import acts, scenes, sim
 from lab.sim.faults import KINDS
 from lab.sim.shrink import shrink
 from lab.sim.sim import Tally, explain, play, play_many
@@ -76,7 +76,7 @@ def test_what_the_judge_once_got_wrong(seed: int, wrong_verdict: str) -> None:
 
 def test_the_same_seed_is_the_same_world() -> None:
     one, other = World(7), World(7)
-    assert one.run() == other.run()
+    assert acts.run(one) == acts.run(other)
     assert one.transcript == other.transcript
 
 
@@ -101,7 +101,8 @@ def test_a_red_world_becomes_a_short_story_that_can_be_played_again() -> None:
     assert verdict.promise == "a leader's end comes first"
     assert len(world.faults) < len(whole.faults)
     kept = [fault.number for fault in world.faults]
-    assert World(seed, drift=4.0, keep=kept, hosts=world.standing).run().promise == verdict.promise
+    again = World(seed, drift=4.0, keep=kept, hosts=world.standing)
+    assert acts.run(again).promise == verdict.promise
     told = explain(seed, drift=4.0)
     assert f"make sim WORLDS=1 SEED={seed}" in told
     assert "took charge for term" in told

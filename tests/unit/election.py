@@ -7,22 +7,20 @@ from typing import TypeVar
 
 from heirflow.election.record import MemberRow, Reading, Record
 from heirflow.election.rules import decide
-from heirflow.election.state import (
+from heirflow.election.state import Ask, Policy, State
+from heirflow.election.steps import (
     Act,
     Answered,
-    Ask,
     CommandGone,
     CommandStarted,
     Failed,
     GuardUp,
-    Policy,
     Send,
-    State,
     StateEvent,
     Tick,
 )
 from heirflow.election.timings import Timings
-from heirflow.member.report import amiss
+from heirflow.member.report import deserves_warning
 
 AnyAct = TypeVar("AnyAct", bound=Act)
 
@@ -47,7 +45,7 @@ class Story:
         """Let an event happen; its acts and sentences are kept. Returns the sentences."""
         self.now, event = now, event or Tick()
         step = decide(self.state, event, now, self.timings)
-        self.warned = amiss(self.state, event, step.state)
+        self.warned = deserves_warning(self.state, event, step.state)
         self.state, self.acts, self.because = step.state, step.acts, step.because
         return step.because
 

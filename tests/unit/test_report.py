@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from heirflow.election.state import Readiness, StopAsked
-from heirflow.member.report import facts_about
+from heirflow.election.steps import Readiness, StopAsked
+from heirflow.member.report import describe
 from tests.unit.election import Story, heir, leader
 
 
 def facts(story: Story) -> dict[str, Any]:
-    return facts_about("beat", story.state, {}, story.now, story.timings)
+    return describe("beat", story.state, {}, story.now, story.timings)
 
 
 def ready_and_able(story: Story) -> tuple[bool, bool]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from heirflow.election import rules
 from heirflow.election.record import ANYONE, Event, Reading, What
-from heirflow.election.rules import EXIT_LOST, EXIT_STORE_UNAVAILABLE, decide, wake_at
-from heirflow.election.state import (
+from heirflow.election.rules import decide, wake_at
+from heirflow.election.state import Policy, Purpose
+from heirflow.election.steps import (
+    EXIT_LOST,
+    EXIT_STORE_UNAVAILABLE,
     Abandon,
     Answered,
-    Command,
     CommandEnding,
     CommandGone,
+    CommandStarted,
     Exit,
     ExtendLease,
     GuardDown,
     KillCommand,
     News,
-    Policy,
-    Purpose,
     Readiness,
     Send,
     StartCommand,
@@ -27,6 +31,35 @@ from heirflow.election.state import (
     Tick,
 )
 from tests.unit.election import GONE_BY_ITSELF, Story, heir, leader, newcomer
+
+# ---- the story at the top of the rules ----
+
+
+def test_the_failover_at_the_top_of_the_rules_is_what_happens() -> None:
+    told = re.findall(r"^ +(\d+\.\d\d)  (\w+) +(\S.*?)  +\S", rules.__doc__ or "", re.MULTILINE)
+    assert len(told) == 12
+    events = {
+        "Tick": Tick(),
+        "CommandStarted": CommandStarted(),
+        "StopAsked": StopAsked("stopped by SIGTERM"),
+        "CommandGone": CommandGone(0, "the command exited with 0"),
+    }
+    b = heir()
+    b.write(term=7)
+    for at, event, does in told:
+        now = float(at)
+        if event == "Answered":
+            while b.state.ask is None:
+                b.at(b.state.ask_at)
+                if b.now < now - 1.0:  # a check-in that the story leaves out
+                    b.answer(b.now + 0.01)
+            b.answer(now)
+        else:
+            b.at(now, events[event])
+        acts = [f"Send {act.ask.purpose.name}" if isinstance(act, Send) else type(act).__name__ for act in b.acts]
+        assert (", ".join(acts) or "nothing") == does, at
+    assert b.record is not None and (b.record.leader, b.record.term) == (None, 8)
+
 
 # ---- joining and taking charge ----
 
@@ -60,7 +93,7 @@ def test_a_renewal_that_wins_after_the_lease_told_the_command_to_end_extends_not
     b.answer(7.8)
     assert b.did_not(ExtendLease)
     b.at(8.8, CommandGone(-9, "its lease ran out"))
-    assert b.state.command is Command.NONE and b.state.term is None
+    assert b.state.idle and b.state.term is None
 
 
 def test_an_heir_that_takes_charge_is_given_twice_the_time_of_a_check_in() -> None:
@@ -142,7 +175,7 @@ def test_a_gap_in_the_own_reading_is_like_a_failed_read() -> None:
     b.at(30.0)  # frozen meanwhile
     b.answer(30.01)
     assert b.state.ask is None
-    assert b.state.watch_since == 30.01
+    assert b.state.seat.watch_since == 30.01
 
 
 def test_a_more_senior_ready_member_has_its_turn_first() -> None:
@@ -237,7 +270,7 @@ def test_when_the_guard_ends_the_command_for_its_lease_the_lead_is_lost_and_not_
     b.at(7.8, CommandEnding("the lease is nearly over"))
     b.at(8.0, CommandGone(-15, "the command ended after TERM"))
     assert b.state.term is None
-    assert b.state.untold[-1].what is What.LOST
+    assert b.state.unwritten[-1].what is What.LOST
 
 
 def test_a_lost_lead_leaves_with_75_where_that_is_the_policy() -> None:
@@ -315,7 +348,7 @@ def test_without_an_heir_it_is_started_again_with_back_off() -> None:
     )
     if b.state.ask:
         b.answer(3.01)
-    assert b.state.command is Command.NONE
+    assert b.state.idle
     b.at(4.0)
     b.did(StartCommand)
     b.at(4.1, GONE_BY_ITSELF)

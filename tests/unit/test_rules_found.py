@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 
 from heirflow.election.record import ANYONE, Record
-from heirflow.election.state import (
-    Command,
-    CommandGone,
-    GuardDown,
-    KillCommand,
-    News,
-    Purpose,
-    StartCommand,
-    StopCommand,
-)
+from heirflow.election.state import Purpose
+from heirflow.election.steps import CommandGone, GuardDown, KillCommand, News, StartCommand, StopCommand
 from tests.unit.election import heir, leader, newcomer
 
 
@@ -25,7 +17,7 @@ def test_a_command_started_at_a_guard_that_was_dead_already_counts_as_gone() -> 
     b.at(3.0, CommandGone(None, "its guard was killed"))
     b.did(StartCommand)
     b.at(3.0, GuardDown("its guard was killed"))
-    assert b.state.command is Command.NONE
+    assert b.state.idle
     assert not b.state.guard_up
 
 

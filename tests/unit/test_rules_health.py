@@ -9,17 +9,16 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
 from heirflow.election.record import What
 from heirflow.election.rules import decide, wake_at
-from heirflow.election.state import (
-    Command,
+from heirflow.election.state import Leaving, Policy, Purpose, Stopping
+from heirflow.election.steps import (
     CommandGone,
     CommandStarted,
-    Policy,
-    Purpose,
     Readiness,
     StartCommand,
     StopAsked,
@@ -50,7 +49,7 @@ def test_a_command_that_hangs_is_stopped_and_the_heir_takes_charge() -> None:
     b = leader_with_heir()
     b.at(3.0, SICK)
     assert b.did(StopCommand).grace_s == 30
-    assert b.state.command is Command.STOPPING
+    assert isinstance(b.state.command, Stopping)
     answered(b, 3.1)
     b.at(4.0, STOPPED)
     assert b.asked.purpose is Purpose.RELEASE
@@ -81,7 +80,7 @@ def test_a_paused_election_keeps_its_leader() -> None:
     b.at(5.1, STOPPED)
     assert b.state.stop is None
     b.at(7.0)
-    assert b.state.command is Command.RUNNING, "started again here"
+    assert b.state.working, "started again here"
 
 
 def test_a_verdict_on_a_command_that_is_ending_or_gone_changes_nothing() -> None:
@@ -134,7 +133,7 @@ def test_what_the_command_left_is_taken_over_when_it_is_started_again_here() -> 
     assert (b.record.note, b.state.note) == ("", "")
     answered(b, 3.15)
     b.at(5.0)
-    assert b.state.command is Command.RUNNING
+    assert b.state.working
     answered(b, 5.1)
     b.at(5.2, Readiness(ready=True, note="job 18"))
     answered(b, 5.3)
@@ -161,7 +160,7 @@ def test_a_command_that_fails_at_once_on_every_host_does_not_spin() -> None:
     while now < 60.0:
         b.other("a", 50, stamp=now, ready=False)
         b.other("c", 51, stamp=now, ready=False)
-        if b.state.command is Command.RUNNING:
+        if b.state.working:
             starts["b"].append(now)
             b.at(now, CommandStarted())
             b.at(now + 0.01, CommandGone(1, "the command exited with 1"))
@@ -170,7 +169,7 @@ def test_a_command_that_fails_at_once_on_every_host_does_not_spin() -> None:
             b.answer(now + 0.03)
         now = max(now + 0.05, min(wake_at(b.state, now + 0.05, b.timings), now + 1.0))
     assert len(starts["b"]) <= 12, starts
-    assert decide(b.state, StopAsked("done"), now, b.timings).state.leaving == "done"
+    assert decide(b.state, StopAsked("done"), now, b.timings).state.leaving == Leaving("done", give_up_at=ANY)
 
 
 # ---- how long is too long ----

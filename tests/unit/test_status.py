@@ -29,13 +29,13 @@ def reading(record: Record | None = RECORD, members: tuple[MemberRow, ...] = LIN
 
 
 def places(snapshot: Snapshot) -> dict[str, str]:
-    return {standing.member: standing.place for standing in snapshot.succession}
+    return {shown.member: shown.place for shown in snapshot.succession}
 
 
 def test_leader_heir_and_the_rest_of_the_line() -> None:
     snapshot = Snapshot.of("beat", reading())
     assert places(snapshot) == {"a": "leader", "b": "heir", "c": "3rd", "d": "4th"}
-    assert [standing.rank for standing in snapshot.succession] == [1, 2, 3, 4]
+    assert [shown.rank for shown in snapshot.succession] == [1, 2, 3, 4]
     assert snapshot.promise == "heir b takes charge within 12 s; at once on a clean end"
     assert snapshot.succession[0].since_s == 300
     assert snapshot.succession[1].since_s == 60

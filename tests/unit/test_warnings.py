@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from heirflow.election.record import ANYONE
-from heirflow.election.state import CommandEnding, CommandGone, GuardDown, Policy, StopAsked, Unhealthy
-from heirflow.member.report import failed
+from heirflow.election.state import Policy
+from heirflow.election.steps import CommandEnding, CommandGone, GuardDown, StopAsked, Unhealthy
 from tests.unit.election import GONE_BY_ITSELF, heir, leader
 
 
@@ -83,8 +83,3 @@ def test_a_guard_that_is_lost_and_a_store_that_forgot_are_warned_of() -> None:
     assert b.check_in(4.2) == ("the store went back from term 7 to 3: was a backup restored?",) and b.warned
     b.record = None
     assert b.check_in(6.4) == ("the store went back from term 7 to 0: was a backup restored?",) and b.warned
-
-
-def test_what_a_store_tells_beside_a_swap_is_a_warning_where_it_did_not_work() -> None:
-    assert failed("could not adopt: it took too long") and failed("lease only for 60 s: permission denied")
-    assert not failed("ended 2 sessions of ben") and not failed("marked job 17 of the predecessor failed")

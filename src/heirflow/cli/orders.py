@@ -109,9 +109,9 @@ def _checked_target(record: Record, reading: Reading, election: str, target: str
     row = find_member(snapshot, reading.members, target)
     if row.id == record.leader:
         raise Refused(f"{row.id} is the leader already")
-    standing = next(each for each in snapshot.succession if each.member == row.id)
-    if standing.rank is None:
-        raise Refused(f"{row.id} cannot take charge: it is {standing.place}")
+    shown = next(each for each in snapshot.succession if each.member == row.id)
+    if shown.rank is None:
+        raise Refused(f"{row.id} cannot take charge: it is {shown.place}")
     return row.id
 
 
@@ -121,7 +121,7 @@ def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str)
     The row of one that died stays for a while, and the next one on that host has the same host: who is silent is meant
     only where nobody else can be. Not so a leader: it may be frozen, and lead when it wakes.
     """
-    gone = {standing.member for standing in snapshot.succession if standing.silent and standing.rank is None}
+    gone = {shown.member for shown in snapshot.succession if shown.silent and shown.rank is None}
     for found in (
         [row for row in members if row.id == target],
         [row for row in members if row.host == target],

@@ -29,7 +29,7 @@ from heirflow.cli.common import (
 from heirflow.config.resolve import Config
 from heirflow.election.record import Exchange
 from heirflow.errors import HeirflowError
-from heirflow.status import HEIR, LEADER, Snapshot, Standing, duration
+from heirflow.status import HEIR, LEADER, Row, Snapshot, duration
 from heirflow.stores import Finding, Store
 from heirflow.text import masked, printable
 
@@ -164,24 +164,24 @@ def _looks(store: Store, config: Config) -> Iterator[Look]:
 
 def rows_of(snapshot: Snapshot) -> tuple[tuple[str, ...], list[list[str]]]:
     """Head and rows of the table; without the labels when nobody has one."""
-    rows = [cells(standing) for standing in snapshot.succession]
-    if any(standing.label for standing in snapshot.succession):
+    rows = [cells(row) for row in snapshot.succession]
+    if any(row.label for row in snapshot.succession):
         return HEAD, rows
-    return HEAD[:-1], [row[:-1] for row in rows]
+    return HEAD[:-1], [texts[:-1] for texts in rows]
 
 
-def cells(standing: Standing) -> list[str]:
-    """One row of the table."""
-    ready = "drained" if standing.drained else "yes" if standing.ready else "no"
-    word = f"{duration(standing.last_check_in_s)} ago" if standing.last_check_in_s is not None else "–"
+def cells(row: Row) -> list[str]:
+    """One row of the table, as texts."""
+    ready = "drained" if row.drained else "yes" if row.ready else "no"
+    word = f"{duration(row.last_check_in_s)} ago" if row.last_check_in_s is not None else "–"
     return [
-        standing.place,
-        standing.member,
-        standing.host,
-        duration(standing.since_s),
+        row.place,
+        row.member,
+        row.host,
+        duration(row.since_s),
         ready,
-        f"{word} (silent)" if standing.silent else word,
-        standing.label,
+        f"{word} (silent)" if row.silent else word,
+        row.label,
     ]
 
 
@@ -218,14 +218,14 @@ def drawn(snapshots: list[Snapshot], where: str = "") -> RenderableType:
         parts.append(tables.styled(headline(snapshot), "bold"))
         if snapshot.succession:
             head, rows = rows_of(snapshot)
-            parts.append(tables.rich_table(head, rows, [_style(standing) for standing in snapshot.succession]))
+            parts.append(tables.rich_table(head, rows, [_style(row) for row in snapshot.succession]))
         parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
         if snapshot.because:
             parts.append(tables.styled(f"because: {snapshot.because}", "dim"))
     return Group(*parts)
 
 
-def _style(standing: Standing) -> str:
-    if standing.silent:
+def _style(row: Row) -> str:
+    if row.silent:
         return "red"
-    return STYLES.get(standing.place, "" if standing.rank else "dim")
+    return STYLES.get(row.place, "" if row.rank else "dim")

@@ -46,7 +46,7 @@ def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
     """
     record = state.record
     holder = record.leader if record else None
-    if record is not None and holder == state.me and record.term < state.highest_term:
+    if record is not None and holder == state.me and record.term < state.seat.highest_term:
         holder = None
     able = [
         row
@@ -98,17 +98,17 @@ def turn_at(state: State, now: float, timings: Timings) -> float:
     (a table emptied, a backup restored): whoever led what was forgotten may not know yet. Each more senior ready member
     gets its turn first.
     """
-    record: Record | None = state.record
+    seat, record = state.seat, state.record
     if not state.known or (record is not None and record.paused):
         return FOREVER
-    forgotten = (record.term if record else 0) < state.highest_term
+    forgotten = (record.term if record else 0) < seat.highest_term
     if (record is None or record.leader is None) and not forgotten:
-        vacant_since = state.record_since
-    elif state.watch_since is None:
+        vacant_since = seat.record_since
+    elif seat.watch_since is None:
         return FOREVER
     else:
         ttl_s = record.ttl_s if record else timings.ttl_s
-        vacant_since = state.watch_since + ttl_s
+        vacant_since = seat.watch_since + ttl_s
     order = [row.id for row in line(state, now, timings)]
     if state.me not in order:
         return FOREVER

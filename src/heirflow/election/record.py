@@ -131,6 +131,15 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a store did beside a swap that won: a sentence for people, and a mark for the program."""
+
+    sentence: str
+    failed: bool = False
+    """Whether something did not work, or not wholly."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What an exchange saw, after its own changes, in the same transaction."""
 
@@ -145,5 +154,4 @@ class Reading:
     """When the leader last changed, by the store's clock."""
     db_now: float = 0.0
     """The store's clock when it was read."""
-    told: tuple[str, ...] = ()
-    """What the store did beside a swap that won, as sentences for people."""
+    told: tuple[Told, ...] = ()

@@ -1,32 +1,77 @@
-"""What a member knows, what can happen to it, and what it may do about it. Data only; `rules` has the decisions."""
+"""What one member knows. Data only: `steps` has what can happen and what may be done about it, `rules` has the decisions.
+
+A `Seat` is one record as this member sees it, and what the member holds of it. All else it has once: its place in the line, its
+command, its questions to the store.
+
+What runs, and what follows when it is gone
+-------------------------------------------
+These combinations exist, and no others (`invariants.check` has what the types cannot say).
+
+    what runs  stop          it means                                       it is left by
+    ---------  ------------  ---------------------------------------------  ------------------------------------------------
+    Idle       -             nothing runs                                   a start that is ordered -> Starting
+    Idle       HAND_OVER     it is gone, or cannot be started here: the     the release, or the loss of the lead -> Idle;
+               SWITCH_OVER   record is released next                        a pause -> Idle, and it is started again here;
+                                                                            StopAsked -> Idle LEAVE
+    Idle       LEAVE         the same, and then this member leaves          the release, or the loss of the lead -> Idle
+    Starting   -             the guard was told to start it, and has not    CommandStarted -> Running; and as Running
+                             answered yet
+    Running    -             it runs                                        CommandGone -> Idle, alone or with HAND_OVER or
+                                                                            LEAVE; a reason to stop it -> Stopping
+    Stopping   HAND_OVER     an order: this member is drained               CommandGone -> Idle HAND_OVER
+    Stopping   SWITCH_OVER   an order: switchover                           CommandGone -> Idle SWITCH_OVER
+    Stopping   LEAVE         somebody asked this member to stop             CommandGone -> Idle LEAVE
+    Stopping   REPLACE       it does not do its work                        CommandGone -> Idle HAND_OVER if an heir is
+                                                                            ready, otherwise Idle: it is started again here
+    Stopping   LOST          the lead is lost or in doubt: it is killed     CommandGone -> Idle, and nothing is released
+
+What is being stopped changes its reason twice at most: to LEAVE when somebody asks this member to stop, and from anything to
+LOST when the lead is lost, its trust ends, or the guard ends the command for its lease. Nothing takes LOST back.
+
+A member that is `Following` is in the first row or the last; one that is `Doubting`, in the last; one that is `Leading`, in any.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from heirflow.election.record import Event, Exchange, MemberRow, Reading, Record
+from heirflow.election.record import Event, Exchange, MemberRow, Record
 
 NEVER = float("-inf")
 
 
-class Command(Enum):
-    """The one command of this member."""
-
-    NONE = "none"
-    """Nothing runs: never started, or *proved* gone with all its descendants."""
-    RUNNING = "running"
-    STOPPING = "stopping"
-    """Told to end, and not yet proved gone."""
+# ---- what a member holds ----------------------------------------------------------------------------------------------
 
 
-class Purpose(Enum):
-    """What an exchange with the store is for."""
+@dataclass(frozen=True, slots=True)
+class Following:
+    """It leads no term."""
 
-    LOOK = "look"
-    TAKE = "take"
-    RENEW = "renew"
-    RELEASE = "release"
+
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """The record, as last read, names it for this term."""
+
+    term: int
+    trusted_until: float
+    """How long it believes that without news from the store. Nothing of ours may run, or start, from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubting:
+    """The same, but its trust ended while the command lived. It was told to be killed.
+
+    A renewal that is confirmed makes it `Leading` again (the command must end all the same).
+    """
+
+    term: int
+
+
+Lead = Following | Leading | Doubting
+
+
+# ---- what runs --------------------------------------------------------------------------------------------------------
 
 
 class Then(Enum):
@@ -53,6 +98,52 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing runs: never started, or *proved* gone with all its descendants."""
+
+    after: Stop | None = None
+    """What the command was stopped for, and what is still to be done: release the record. None: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """The guard was told to start the command, and has not said yet that it did."""
+
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The guard has started the command."""
+
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """It was told to end, and is not yet proved gone."""
+
+    stop: Stop
+    since: float
+    """When it was started, not when it was told to end."""
+
+
+Command = Idle | Starting | Running | Stopping
+
+
+# ---- its questions to the store ---------------------------------------------------------------------------------------
+
+
+class Purpose(Enum):
+    """What an exchange with the store is for."""
+
+    LOOK = "look"
+    TAKE = "take"
+    RENEW = "renew"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """The one exchange that is under way."""
 
@@ -61,6 +152,9 @@ class Ask:
     """Read on our own clock *before* the question was sent."""
     purpose: Purpose
     exchange: Exchange
+
+
+# ---- the whole --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +181,33 @@ class Policy:
     """The longest back-off between restarts of the command."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """This member is leaving the line, for good."""
+
+    because: str
+    exit_code: int = 0
+    give_up_at: float | None = None
+    """When it leaves without telling the store, which does not answer; None as long as something ran."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """One record, as this member sees it, and what the member holds of it."""
+
+    record: Record | None = None
+    """As last read. None: there is none, or nothing was read yet (`State.known`)."""
+    record_since: float = NEVER
+    """When this version was first seen."""
+    vacant_before_s: float = 0.0
+    """For people: how long it had been vacant when this version was first seen, by the store's clock."""
+    watch_since: float | None = None
+    """Since when this version stands still while every read succeeded."""
+    highest_term: int = 0
+    """The highest term ever seen. A record with a lower one gives nobody the right to lead."""
+    lead: Lead = Following()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """Everything one member knows. `State(me=…, host=…, pid=…, born_at=now)` is a member that has done nothing yet."""
@@ -98,61 +219,93 @@ class State:
     label: str = ""
     policy: Policy = field(default_factory=Policy)
 
-    # What the store told.
-    known: bool = False
-    """Whether a record (or its absence) has ever been read."""
-    record: Record | None = None
-    record_since: float = NEVER
-    """When this version was first seen."""
-    vacant_before_s: float = 0.0
-    """For people: how long it had been vacant when this version was first seen, by the store's clock."""
-    watch_since: float | None = None
-    """Since when this version stands still while every read succeeded."""
-    read_at: float = NEVER
-    """When the last successful answer came."""
-    highest_term: int = 0
+    seat: Seat = Seat()
+
+    # Its place in the line.
     members: tuple[MemberRow, ...] = ()
     heard: dict[str, Heard] = field(default_factory=dict)
     joined: bool = False
     drained: bool = False
     checked_in_at: float = NEVER
     """When the last successful check-in was asked."""
+    leaving: Leaving | None = None
+    done: bool = False
+    """It has ended; nothing is decided any more."""
 
-    # What this member holds.
-    term: int | None = None
-    """The term that it leads."""
-    trusted_until: float = NEVER
-
-    # What runs.
-    command: Command = Command.NONE
-    command_since: float = NEVER
+    # Its command.
+    command: Command = Idle()
     guard_up: bool = False
     standby_ready: bool = True
     """Whether the command could start at once (a warm standby stands at its gate, or none is wanted)."""
     note: str = ""
+    """What the command said about itself."""
     failures: int = 0
     restart_at: float = NEVER
     """Not before this the command is started again, nor is this member ready to lead."""
 
-    # What it is about to do.
-    stop: Stop | None = None
-    leaving: str | None = None
-    """Why this member is leaving; None when it is not."""
-    leave_by: float | None = None
-    exit_code: int = 0
-    done: bool = False
-    untold: tuple[Event, ...] = ()
-    """Events that the next exchange should write down."""
-
-    # Its talk with the store.
+    # Its questions to the store.
     ask: Ask | None = None
     serial: int = 0
     ask_at: float = NEVER
     """When the next exchange is due."""
+    read_at: float = NEVER
+    """When the last successful answer came."""
     news: bool = False
     """News came while an exchange was under way, whose answer may be older than the news."""
     failed_calls: int = 0
     lost_swaps: int = 0
+    unwritten: tuple[Event, ...] = ()
+    """Events that the next exchange should write down."""
+
+    # ---- in short ----
+
+    @property
+    def known(self) -> bool:
+        """Whether a record (or its absence) has ever been read."""
+        return self.read_at != NEVER
+
+    @property
+    def record(self) -> Record | None:
+        """The record of its seat, as last read."""
+        return self.seat.record
+
+    @property
+    def term(self) -> int | None:
+        """The term that it leads, or led until its trust ended."""
+        lead = self.seat.lead
+        return None if isinstance(lead, Following) else lead.term
+
+    @property
+    def trusted_until(self) -> float:
+        """How long it believes its lead; `NEVER` where it has none, or its trust ended while the command lived."""
+        lead = self.seat.lead
+        return lead.trusted_until if isinstance(lead, Leading) else NEVER
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, which is proved. This is what a release and a taking ask for."""
+        return isinstance(self.command, Idle)
+
+    @property
+    def working(self) -> bool:
+        """Whether the command starts or runs, and nobody stops it."""
+        return isinstance(self.command, Starting | Running)
+
+    @property
+    def command_since(self) -> float:
+        """Since when the command runs; `NEVER` when nothing does."""
+        return NEVER if isinstance(self.command, Idle) else self.command.since
+
+    @property
+    def stop(self) -> Stop | None:
+        """What the command is being stopped for, or was and what is still to be done."""
+        match self.command:
+            case Idle(after):
+                return after
+            case Stopping(stop):
+                return stop
+            case _:
+                return None
 
     @property
     def losing(self) -> bool:
@@ -160,171 +313,17 @@ class State:
         return self.stop is not None and self.stop.then is Then.LOST
 
 
-# ---- what can happen ------------------------------------------------------------------------------------------------
+def with_lead(state: State, lead: Lead) -> State:
+    """The same member, holding this."""
+    return replace(state, seat=replace(state.seat, lead=lead))
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
+def with_stop(state: State, stop: Stop) -> State:
+    """The command is being stopped for this reason; where nothing runs, this is what is still to be done."""
+    command = state.command
+    return replace(state, command=Idle(stop) if isinstance(command, Idle) else Stopping(stop, command.since))
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The exchange with this serial number was carried out."""
-
-    serial: int
-    reading: Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The exchange with this serial number failed; whether it was carried out is not known."""
-
-    serial: int
-    because: str
-    fatal_code: int | None = None
-    """An exit code when trying again cannot help."""
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """Leadership or orders may have changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandStarted:
-    """The guard has started the command."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandEnding:
-    """The guard told the command to end, because its lease is nearly over."""
-
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class CommandGone:
-    """The command and every descendant of it are proved gone."""
-
-    status: int | None
-    """Exit code, or minus the signal; None when it was never seen to exit by itself (not started, guard lost)."""
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unhealthy:
-    """The command is there and does not do its work."""
-
-    because: str
-    still: bool = False
-    """It was stopped (SIGSTOP): it does nothing at all, and an orderly end need not be waited for long."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuardUp:
-    """A guard is there and can start the command."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuardDown:
-    """There is no guard, and what it ran, if anything, is proved gone."""
-
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """The standby became ready, or is not any more; or the command said something about itself."""
-
-    ready: bool
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """Somebody wants this member to end. Asked twice, it does not wait for the command any longer."""
-
-    because: str
-
-
-StateEvent = (
-    Tick
-    | Answered
-    | Failed
-    | News
-    | CommandStarted
-    | CommandEnding
-    | CommandGone
-    | Unhealthy
-    | GuardUp
-    | GuardDown
-    | Readiness
-    | StopAsked
-)
-
-
-# ---- what it may do -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Begin this exchange with the store."""
-
-    ask: Ask
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """Stop waiting for this exchange; its answer, should it come, is dropped."""
-
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartCommand:
-    """Start the command for this term; it must be dead by these moments unless the lease is extended."""
-
-    term: int
-    term_at: float
-    kill_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class ExtendLease:
-    """The guard may let the command live until these moments: TERM at the first, KILL at the second."""
-
-    term_at: float
-    kill_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class StopCommand:
-    """Ask the command to end; kill it after the grace."""
-
-    grace_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class KillCommand:
-    """Kill the command and all its descendants now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """This member is finished."""
-
-    code: int
-
-
-Act = Send | Abandon | StartCommand | ExtendLease | StopCommand | KillCommand | Exit
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What follows from one event."""
-
-    state: State
-    acts: tuple[Act, ...] = ()
-    because: tuple[str, ...] = ()
-    """What happened and why, a plain sentence each; empty when there is nothing to tell."""
+def without_lead(state: State) -> State:
+    """It leads no more. Where nothing runs, nothing is left to be done either."""
+    return with_lead(replace(state, command=Idle()) if state.idle else state, Following())

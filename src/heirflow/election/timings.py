@@ -73,7 +73,7 @@ class Timings:
 
     @property
     def patient_limit_s(self) -> float:
-        """The same for those whom haste would keep from ever getting there: `talk.patience_s` says who."""
+        """The same for those whom haste would keep from ever getting there: `asking.patience_s` says who."""
         return 2 * self.call_limit_s
 
     @property

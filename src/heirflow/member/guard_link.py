@@ -46,7 +46,7 @@ from heirflow.member.sweep import Sweep
 GRACE_S = 1.0
 """How long the surviving half of a broken guard has to clean up before the member does it."""
 CLOSE_LIMIT_S = 5.0
-STANDING_LIMIT_S = 300.0
+GATE_LIMIT_S = 300.0
 """From a standby's start to its gate: imports on a busy host take a minute, hung ones for ever."""
 SOON_S = 0.005
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -75,7 +75,7 @@ class GuardLink:
         """
         self.argv, self.cwd, self.name = list(argv), cwd, name
         self.clock, self.use_cgroup = clock, use_cgroup
-        self.standing_limit_s = STANDING_LIMIT_S
+        self.gate_limit_s = GATE_LIMIT_S
         self.spare: set[int] = set()
         """Children of this process that are not the guard's and must not be killed or reaped here (hooks, other guards)."""
         self.collects = False
@@ -144,7 +144,7 @@ class GuardLink:
         """Run this program up to its gate; `start` then opens it. It is told by `AtGate`, or `StandbyGone`."""
         self._serial += 1
         self.waiting, self._standby_env = True, dict(env)
-        self._stand_by, self._overdue = self.clock() + self.standing_limit_s, None
+        self._stand_by, self._overdue = self.clock() + self.gate_limit_s, None
         self._say("standby", **self._program(argv, env))
 
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
@@ -211,8 +211,8 @@ class GuardLink:
             self._flush()
             self._look_at_guard(now)
             if self.waiting and now >= self._stand_by:
-                self._stand_by, self._overdue = float("inf"), f"{self.standing_limit_s:g}"
-                self.standing_limit_s = min(3600.0, 2 * self.standing_limit_s)  # hung or slow: that cannot be told
+                self._stand_by, self._overdue = float("inf"), f"{self.gate_limit_s:g}"
+                self.gate_limit_s = min(3600.0, 2 * self.gate_limit_s)  # hung or slow: that cannot be told
                 self.kill()
         if self._broken:
             self._clean_up(now, events)
@@ -300,7 +300,7 @@ class GuardLink:
             events.append(Ending())
         elif what == "stuck":
             events.append(Stuck(tuple(message["pids"])))
-        elif what == "standing" and self.waiting:
+        elif what == "at gate" and self.waiting:
             self._stand_by = float("inf")
             events.append(AtGate(message["pid"]))
         elif what == "note":

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from heirflow.clock import boottime
 from heirflow.election.line import FOREVER
-from heirflow.election.state import NEVER, Command, State
+from heirflow.election.state import NEVER, State
 from heirflow.member.journal import Journal
 from heirflow.member.shell import run_beside
 from heirflow.text import printable
@@ -29,7 +29,7 @@ class Listener(Protocol):
     """One listener. Its methods are called from the member's loop."""
 
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
-        """The state after a turn of the loop; `facts` works out what `standing.facts_about` says of it."""
+        """The state after a turn of the loop; `facts` works out what `report.describe` says of it."""
 
     def wake_at(self) -> float:
         """When the loop must turn again for this one's sake, on `boottime`; infinite when it need not."""
@@ -64,9 +64,9 @@ class ServiceManager:
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
         seen = (
             state.joined,
-            state.leaving,
+            state.leaving is not None,
             state.term,
-            state.command,
+            (state.idle, state.working),
             state.record,
             state.members,
             state.standby_ready,
@@ -113,10 +113,10 @@ class Hooks:
 
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
         over = state.term != self._term or state.done  # done, and the store never heard of it: the lease runs out
-        if self._term is not None and over and state.command is Command.NONE:
+        if self._term is not None and over and state.idle:
             self._tell("demote", state, self._term)
             self._term = None
-        if self._term is None and state.term is not None and state.command is Command.RUNNING:
+        if self._term is None and state.term is not None and state.working:
             self._term = state.term
             self._tell("promote", state, state.term)
         record = state.record

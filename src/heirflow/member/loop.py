@@ -17,11 +17,11 @@ from typing import Any
 
 from heirflow.clock import boottime
 from heirflow.election.rules import decide, wake_at
-from heirflow.election.state import (
+from heirflow.election.state import Policy, State
+from heirflow.election.steps import (
     Abandon,
     Act,
     Answered,
-    Command,
     CommandEnding,
     CommandGone,
     CommandStarted,
@@ -32,11 +32,9 @@ from heirflow.election.state import (
     GuardUp,
     KillCommand,
     News,
-    Policy,
     Readiness,
     Send,
     StartCommand,
-    State,
     StateEvent,
     StopAsked,
     StopCommand,
@@ -63,7 +61,7 @@ from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.journal import Telling
 from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Listener
-from heirflow.member.report import amiss, facts_about, failed
+from heirflow.member.report import describe, deserves_warning
 from heirflow.member.standby import Standby
 from heirflow.member.store_thread import Outcome, StoreThread
 from heirflow.stores.base import Register
@@ -225,7 +223,7 @@ class Member:
             yield StopAsked(self._stop_because.pop(0))
         while self._signals:
             number = self._signals.pop(0)
-            if self._state.command is not Command.NONE:
+            if not self._state.idle:
                 self._keeper.signal(number)
         for found in self._lookout.take():
             if isinstance(found, Unwell):
@@ -236,8 +234,8 @@ class Member:
                 yield from self._renew_standby(found)
         outcomes, news = self._store_thread.take()
         for outcome in outcomes:
-            for sentence in outcome.reading.told if outcome.reading is not None else ():
-                (self._journal.warn if failed(sentence) else self._journal.say)(sentence, term=self._state.term)
+            for told in outcome.reading.told if outcome.reading is not None else ():
+                (self._journal.warn if told.failed else self._journal.say)(told.sentence, term=self._state.term)
             yield _event_of(outcome)
         if news:
             yield News()
@@ -248,7 +246,7 @@ class Member:
     def _facts(self) -> dict[str, Any]:
         guard = getattr(self._keeper, "pid", None)
         pids = {"command": self._command_pid, "standby": self._standby.pid, "guard": guard}
-        return facts_about(self._election, self._state, pids, boottime(), self._timings)
+        return describe(self._election, self._state, pids, boottime(), self._timings)
 
     def _look_at_guard(self) -> Iterator[StateEvent]:
         now = boottime()
@@ -305,10 +303,10 @@ class Member:
             yield Readiness(ready, self._state.note)
 
     def _renew_standby(self, found: Stale) -> Iterator[StateEvent]:
-        if self._standby.at is None and self._state.command is Command.NONE:
+        if self._standby.at is None and self._state.idle:
             self._standby.replace(found.because)
             yield from self._ready(False)
-            if self._state.command is Command.NONE:
+            if self._state.idle:
                 self._keeper.kill()
 
     def _want_standby(self, at: float) -> None:
@@ -324,7 +322,7 @@ class Member:
     def _happen(self, event: StateEvent) -> None:
         before, step = self._state, decide(self._state, event, boottime(), self._timings)
         self._state = step.state
-        tell = self._journal.warn if amiss(before, event, step.state) else self._journal.say
+        tell = self._journal.warn if deserves_warning(before, event, step.state) else self._journal.say
         for sentence in step.because:
             tell(sentence, term=step.state.term)
         for act in step.acts:

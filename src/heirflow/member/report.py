@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from heirflow.election import line, talk
-from heirflow.election.state import CommandEnding, CommandGone, GuardDown, State, StateEvent, Then, Unhealthy
+from heirflow.election import asking, line
+from heirflow.election.state import State, Then
+from heirflow.election.steps import CommandEnding, CommandGone, GuardDown, StateEvent, Unhealthy
 from heirflow.election.timings import Timings
 
 
-def facts_about(
+def describe(
     election: str, state: State, pids: Mapping[str, int | None], now: float, timings: Timings
 ) -> dict[str, Any]:
     """What the local door answers. `now` is the clock of the rules."""
-    leads = talk.holds(state) and now < state.trusted_until
+    leads = asking.holds(state) and now < state.trusted_until
     order = [row.id for row in line.line(state, now, timings)]
     place = order.index(state.me) + (0 if leads else 1) if state.me in order else None
     ready = state.joined and state.failed_calls == 0 and state.leaving is None
-    name, sentence = _standing(state, place, leads=leads)
+    name, sentence = _state_and_sentence(state, place, leads=leads)
     return {
         "election": election,
         "member": state.me,
@@ -39,9 +40,9 @@ def facts_about(
     }
 
 
-def _standing(state: State, place: int | None, *, leads: bool) -> tuple[str, str]:
+def _state_and_sentence(state: State, place: int | None, *, leads: bool) -> tuple[str, str]:
     if state.leaving is not None:
-        return "stopping", state.leaving
+        return "stopping", state.leaving.because
     if leads:
         return "leader", f"leads term {state.term}"
     if place == 1 and state.record is not None:
@@ -55,12 +56,7 @@ def _standing(state: State, place: int | None, *, leads: bool) -> tuple[str, str
     return "not ready", "has not joined the line yet"
 
 
-def failed(told: str) -> bool:
-    """Whether what a store tells beside a swap is something that did not work, or not wholly."""
-    return told.startswith(("could not", "lease only")) or "did not end within" in told
-
-
-def amiss(before: State, event: StateEvent, after: State) -> bool:
+def deserves_warning(before: State, event: StateEvent, after: State) -> bool:
     """Whether what this event changed is worth a warning: nobody ordered it, and something failed or was lost."""
     match event:
         case GuardDown() | Unhealthy() | CommandEnding():
@@ -69,6 +65,6 @@ def amiss(before: State, event: StateEvent, after: State) -> bool:
             if before.stop is None:
                 return status != 0 or not after.policy.exit_with_command
             return before.stop.then in {Then.LOST, Then.REPLACE}
-    went_back = after.record != before.record and (after.record.term if after.record else 0) < after.highest_term
-    told_more = any(each not in before.untold for each in after.untold)  # a loss, or a start in place
+    went_back = after.record != before.record and (after.record.term if after.record else 0) < after.seat.highest_term
+    told_more = any(each not in before.unwritten for each in after.unwritten)  # a loss, or a start in place
     return after.failed_calls > before.failed_calls or (after.losing and not before.losing) or told_more or went_back

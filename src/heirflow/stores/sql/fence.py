@@ -21,7 +21,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.election.record import What
+from heirflow.election.record import Told, What
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
 
@@ -79,12 +79,12 @@ class SessionFence:
         self._told_at: dict[str, float] = {}
         self._rests_until = 0.0
         """A look that failed may fail again: a renewal must not be lost to it twice in a row."""
-        self._untold: tuple[str, ...] = ()
+        self._untold: tuple[Told, ...] = ()
 
     def end(
         self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
-    ) -> tuple[str, ...]:
-        """End them within the transaction of a swap that won; returns what is worth telling, as sentences.
+    ) -> tuple[Told, ...]:
+        """End them within the transaction of a swap that won; returns what is worth telling.
 
         `wait_s`: when taking charge, how long to wait until they are gone; nothing that fails then spoils the taking. None: at
         a renewal, which asks one small question when there is nobody to end.
@@ -114,14 +114,15 @@ class SessionFence:
         savepoint.commit()
         return told
 
-    def _rest(self, error: sa.exc.DBAPIError) -> tuple[str, ...]:
+    def _rest(self, error: sa.exc.DBAPIError) -> tuple[Told, ...]:
         self._rests_until = time.monotonic() + REST_S
         said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-        return (f"lease only for {REST_S:g} s: the sessions of earlier leaders could not be seen: {said[0]}",)
+        sentence = f"lease only for {REST_S:g} s: the sessions of earlier leaders could not be seen: {said[0]}"
+        return (Told(sentence, failed=True),)
 
     def _end(
         self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
-    ) -> tuple[str, ...]:
+    ) -> tuple[Told, ...]:
         own = session_name(leader) if wait_s is None else ""
         names = [name for (name,) in conn.execute(_SEEN, {"own": own}).all() if name not in self._strangers]
         if not names:
@@ -147,8 +148,8 @@ class SessionFence:
             left = int(conn.execute(_LEFT, {"pids": list(pids)}).scalar_one())
         return left
 
-    def _sentences(self, rows: Sequence[Any], left: int, wait_s: float | None) -> tuple[str, ...]:
-        told: list[str] = []
+    def _sentences(self, rows: Sequence[Any], left: int, wait_s: float | None) -> tuple[Told, ...]:
+        told: list[Told] = []
         now = time.monotonic()
         for member in sorted({row.application_name.removeprefix(PREFIX) for row in rows}):
             if wait_s is None and now - self._told_at.get(member, -TELL_AGAIN_S) < TELL_AGAIN_S:
@@ -156,14 +157,13 @@ class SessionFence:
             self._told_at[member] = now
             its = [row for row in rows if row.application_name == PREFIX + member]
             if ended := sum(1 for row in its if row.ended):
-                told.append(f"ended {_sessions(ended)} of {member}, which led before")
+                told.append(Told(f"ended {_sessions(ended)} of {member}, which led before"))
             if others := sorted({str(row.usename) for row in its if row.ended is None}):
                 count = sum(1 for row in its if row.ended is None)
-                told.append(
-                    f"could not end {_sessions(count)} of {member}: this role may not end those of role {', '.join(others)}"
-                )
+                why = f"this role may not end those of role {', '.join(others)}"
+                told.append(Told(f"could not end {_sessions(count)} of {member}: {why}", failed=True))
         if left:
-            told.append(f"{_sessions(left)} did not end within {wait_s:g} s")
+            told.append(Told(f"{_sessions(left)} did not end within {wait_s:g} s", failed=True))
         return tuple(told)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from heirflow.election.record import Exchange, Reading
+from heirflow.election.record import Exchange, Reading, Told
 from heirflow.stores.base import Finding
 from heirflow.stores.sql.schema import Tables
 
@@ -53,7 +53,7 @@ class Flavour(Protocol):
 
     def fence(
         self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
-    ) -> tuple[str, ...]:
+    ) -> tuple[Told, ...]:
         """Within the transaction of a swap that won: end what members that led before could still write. What is worth telling."""
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from heirflow.election.record import Exchange, Reading
+from heirflow.election.record import Exchange, Reading, Told
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
 
@@ -85,7 +85,7 @@ class Mysql:
 
     def fence(
         self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
-    ) -> tuple[str, ...]:
+    ) -> tuple[Told, ...]:
         return ()
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:

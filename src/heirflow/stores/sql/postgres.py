@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from heirflow.election.record import Exchange, Reading
+from heirflow.election.record import Exchange, Reading, Told
 from heirflow.stores.base import Finding
 from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
@@ -149,9 +149,9 @@ class Postgres:
 
     def fence(
         self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
-    ) -> tuple[str, ...]:
+    ) -> tuple[Told, ...]:
         if not self.direct:
-            return (POOLED,) if taking else ()
+            return (Told(POOLED, failed=True),) if taking else ()
         if self._fence is None:
             self._fence = SessionFence(here)
         wait_s = FENCE_WAIT * self._call_limit_s if taking else None

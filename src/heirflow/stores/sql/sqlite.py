@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from heirflow.election.record import Exchange, Reading
+from heirflow.election.record import Exchange, Reading, Told
 from heirflow.errors import ConfigError
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
@@ -119,7 +119,7 @@ class Sqlite:
 
     def fence(
         self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
-    ) -> tuple[str, ...]:
+    ) -> tuple[Told, ...]:
         return ()
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:

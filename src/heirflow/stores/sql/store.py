@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, What
+from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, Told, What
 from heirflow.errors import ConfigError
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
@@ -302,7 +302,7 @@ class SqlStore:
 
     def _swap(
         self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None
-    ) -> tuple[bool, tuple[str, ...]]:
+    ) -> tuple[bool, tuple[Told, ...]]:
         """Whether it won, and what else is worth telling."""
         wanted = swap.record
         values: dict[str, Any] = {
@@ -324,18 +324,18 @@ class SqlStore:
         if changed != 1:
             return False, ()
         told = self._beside(conn, election, swap, who)
-        event = swap.event
+        event, sentences = swap.event, [each.sentence for each in told]
         if event is not None and told:
-            event = replace(event, because="; ".join((event.because, *told)))
+            event = replace(event, because="; ".join((event.because, *sentences)))
         elif told:
-            event = Event(What.FENCED, wanted.term, wanted.leader or "", "; ".join(told))
+            event = Event(What.FENCED, wanted.term, wanted.leader or "", "; ".join(sentences))
         if event is not None:
             self._write(conn, election, event)
         if swap.news:
             self._tell(conn, election)
         return True, told
 
-    def _beside(self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None) -> tuple[str, ...]:
+    def _beside(self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None) -> tuple[Told, ...]:
         """What a leader does beside a swap that won: earlier leaders' sessions end, what the last one left is adopted."""
         leader, term, left = swap.record.leader, swap.record.term, swap.takes_over
         if leader is None or (left is None and (who is None or who.id != leader)):

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from heirflow.election.record import Told
 from heirflow.stores.base import OnTaken
 from heirflow.stores.sql.flavour import Flavour
 
@@ -44,12 +45,12 @@ def hook_of(on_taken: OnTaken) -> Hook:
 
 def carry_out(
     hook: Hook, conn: sa.engine.Connection, flavour: Flavour, note: str, *, call_limit_s: float
-) -> str | None:
+) -> Told | None:
     """The hook's sentence, or one that says why it could not, from within a savepoint. Raises when the swap is in doubt."""
     if hook.away:
         # A hook that never comes back, or not in time, must keep nobody from taking charge twice.
         hook.away = False
-        return "could not adopt: the attempt before did not come back"
+        return Told("could not adopt: the attempt before did not come back", failed=True)
     savepoint = conn.begin_nested()
     hook.away = True
     try:
@@ -61,12 +62,13 @@ def carry_out(
             raise
         hook.away = False  # it came back: what a deadlock took back may be adopted by the next try
         savepoint.rollback()
-        sentence = f"could not adopt: {_first_line(error)}"
+        told: Told | None = Told(f"could not adopt: {_first_line(error)}", failed=True)
     else:
         savepoint.commit()
+        told = Told(sentence) if sentence else None
     hook.away = False
     flavour.hurry(conn, None)
-    return sentence
+    return told
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a member says to the store next: the purpose of the exchange, the swap it tries, and whether it can wait."""
+"""What a member asks of the store next: the purpose of the exchange, the swap that it tries, and whether it can wait."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from heirflow.election import line
 from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
-from heirflow.election.state import Ask, Command, Purpose, State, Then
+from heirflow.election.state import Ask, Purpose, State, Then
 from heirflow.election.timings import Timings
 
 FORGET_AFTER_S = 3600.0
@@ -32,17 +32,17 @@ def holds(state: State) -> bool:
 def names_me(state: State) -> bool:
     """Whether the record names this member, in a term that no restored backup brought back."""
     record = state.record
-    return record is not None and record.leader == state.me and record.term >= state.highest_term
+    return record is not None and record.leader == state.me and record.term >= state.seat.highest_term
 
 
 def wish(state: State, now: float, timings: Timings) -> Wish:
     """What to ask for, from the facts alone."""
     if state.known and holds(state):
         ending = state.stop is not None and not state.losing
-        if state.command is Command.NONE and (ending or state.leaving is not None):
+        if state.idle and (ending or state.leaving is not None):
             return _release(state)
         return _renew(state, timings)
-    if state.known and state.command is Command.NONE:
+    if state.known and state.idle:
         if names_me(state):
             # A write of ours landed late, or our lease ran out and nobody else moved. Only we may run under this record, and
             # nothing of ours runs: lead again in a new term, or let the next one.
@@ -52,13 +52,13 @@ def wish(state: State, now: float, timings: Timings) -> Wish:
                 return _release(state)
         elif now >= line.turn_at(state, now, timings) and now - state.read_at <= timings.fresh_s:
             return _take(state, now, timings)
-    return Wish(Purpose.LOOK, urgent=state.leaving is not None and state.command is Command.NONE)
+    return Wish(Purpose.LOOK, urgent=state.leaving is not None and state.idle)
 
 
 def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
     """The whole exchange around a wish: our check-in, our place in the line, and the swap."""
     releasing = chosen.purpose is Purpose.RELEASE
-    free = state.command is Command.NONE and state.term is None and not names_me(state)
+    free = state.idle and state.term is None and not names_me(state)
     leave = state.leaving is not None and (releasing or free)
     silent = now - state.checked_in_at > timings.ttl_s
     leading = state.term is not None and not releasing
@@ -76,7 +76,7 @@ def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
         swap=chosen.swap,
         leave=leave,
         forget=_forgettable(state, now) if leading else (),
-        notes=state.untold,
+        notes=state.unwritten,
     )
     return Ask(state.serial + 1, now, chosen.purpose, exchange)
 
@@ -84,9 +84,10 @@ def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
 def patience_s(state: State, timings: Timings) -> float:
     """How long the exchange that is under way may take.
 
-    Who does not lead and got no answer is more patient the next time: to connect and to find the tables costs a dozen round
-    trips, and where these take longer than a call may, giving up in the middle each time would be for ever. Nor does who takes
-    charge or takes over what it left itself, with no command running: the old sessions to end and the tasks to adopt cost more.
+    Two get twice the time. A member that does not lead and got no answer before: to connect and to find the tables costs a
+    dozen round trips, and on a slow network every try would be given up in the middle. And a member that takes over what a
+    command has left, at a change of leader or at a start in place: nothing of its own runs then, and to end old sessions and
+    adopt tasks takes longer than a check-in.
     """
     swap = state.ask.exchange.swap if state.ask is not None else None
     taking = swap is not None and swap.takes_over is not None
@@ -100,17 +101,17 @@ def doublings(state: State) -> int:
 
 
 def _take(state: State, now: float, timings: Timings) -> Wish:
-    record = state.record
+    record, seat = state.record, state.seat
     if record is None:
         because, empty_s = "it is the first of its line", None
     elif record.leader is None:
-        because, empty_s = record.because or "nobody led", now - state.record_since + state.vacant_before_s
+        because, empty_s = record.because or "nobody led", now - seat.record_since + seat.vacant_before_s
     elif record.leader == state.me:
-        because, empty_s = f"{state.me} leads again: nobody else had taken charge", now - state.record_since
+        because, empty_s = f"{state.me} leads again: nobody else had taken charge", now - seat.record_since
     else:
-        since = state.watch_since if state.watch_since is not None else now
+        since = seat.watch_since if seat.watch_since is not None else now
         because, empty_s = f"{record.leader} was silent for {now - since:.1f} s", now - since
-    term = max(state.highest_term, record.term if record else 0) + 1
+    term = max(seat.highest_term, record.term if record else 0) + 1
     taken = Record(
         version=(record.version if record else 0) + 1,
         term=term,
@@ -130,7 +131,7 @@ def _renew(state: State, timings: Timings) -> Wish:
     assert record is not None
     said = state.note or record.note
     renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=said)
-    if said and state.command is Command.NONE:
+    if said and state.idle:
         # It is started again here: it then takes over what it left behind itself.
         because = "what the command before left is taken over"
         event = Event(What.RESTARTED, record.term, state.me, because)
@@ -149,12 +150,12 @@ def _renew(state: State, timings: Timings) -> Wish:
 def _release(state: State) -> Wish:
     """The only place where a record becomes vacant: nothing of ours runs."""
     if state.leaving is not None:
-        because = f"{state.me} left the line: {state.leaving}"
+        because = f"{state.me} left the line: {state.leaving.because}"
     else:
         because = state.stop.because if state.stop is not None else f"{state.me} is not ready"
     record = state.record
     assert record is not None and record.leader == state.me
-    assert state.command is Command.NONE, "release only when the command is proved gone"
+    assert state.idle, "release only when the command is proved gone"
     switching = state.stop is not None and state.stop.then is Then.SWITCH_OVER
     released = replace(
         record,

@@ -1,0 +1,128 @@
+"""What an answer of the store means: for what this member knows, and for the lead that it holds or wanted.
+
+An answer confirms a swap, shows that it was lost, or shows who leads now. Only here does a member come to lead, and only here
+is its trust made longer: always counted from the moment *before* it asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from heirflow.election import asking, line
+from heirflow.election.endings import lose, note_event
+from heirflow.election.record import Reading, What
+from heirflow.election.state import NEVER, Ask, Leading, Purpose, State, Stop, Then, with_lead, with_stop, without_lead
+from heirflow.election.steps import EXIT_STORE_UNAVAILABLE, Act, Answered, Exit, ExtendLease, KillCommand, Step
+from heirflow.election.timings import Timings
+
+
+def answered(state: State, event: Answered, now: float, timings: Timings) -> Step:
+    """Learn what the store said, then see what that means for the lead."""
+    ask, reading, seat = state.ask, event.reading, state.seat
+    if ask is None or ask.serial != event.serial:
+        return Step(state)  # a late answer to a question that was given up: the next read tells
+    record = reading.record
+    same = state.known and record == seat.record
+    # A gap in our own reading (we were frozen, say) is like a failed read: the leader gets its chance first.
+    unbroken = now - state.read_at <= timings.fresh_s
+    mine = next((row for row in reading.members if row.id == state.me), None)
+    lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
+    again_at_once = state.news or 0 < lost_swaps < 3
+    learned = replace(
+        state,
+        seat=replace(
+            seat,
+            record=record,
+            record_since=seat.record_since if same else now,
+            vacant_before_s=seat.vacant_before_s if same else max(0.0, reading.db_now - reading.since),
+            watch_since=seat.watch_since if same and unbroken and seat.watch_since is not None else now,
+            highest_term=max(seat.highest_term, record.term if record else 0),
+        ),
+        members=reading.members,
+        heard=line.hear(state.heard, reading.members, now),
+        joined=mine is not None,
+        drained=mine is not None and mine.drained,
+        checked_in_at=ask.asked_at if mine is not None else state.checked_in_at,
+        ask=None,
+        ask_at=now if again_at_once else max(ask.asked_at + timings.check_in_s, now),
+        read_at=now,
+        news=False,
+        failed_calls=0,
+        lost_swaps=lost_swaps,
+        unwritten=tuple(event for event in state.unwritten if event not in ask.exchange.notes),
+    )
+    outcome = _outcome(learned, ask, reading, timings)
+    return Step(outcome.state, outcome.acts, _sentences(state, ask, reading, now, timings) + outcome.because)
+
+
+def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> tuple[str, ...]:
+    """What an answer tells people, beside the lead."""
+    record, seat = reading.record, before.seat
+    mine = any(row.id == before.me for row in reading.members)
+    because: tuple[str, ...] = ()
+    if mine and not before.joined and before.checked_in_at == NEVER:
+        because += (line.welcome(record),)
+    if before.failed_calls and before.known:
+        because += (f"the store answers again, after {now - before.read_at:.1f} s",)
+    silent_s = ask.asked_at - before.checked_in_at
+    if ask.exchange.join and before.joined and mine and silent_s > timings.ttl_s:
+        because += (f"was silent for {silent_s:.1f} s and joins again at the end of the line",)
+    back_to = record.term if record else 0
+    if back_to < seat.highest_term and back_to != (seat.record.term if seat.record else 0):
+        because += (f"the store went back from term {seat.highest_term} to {back_to}: was a backup restored?",)
+    return because
+
+
+def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step:
+    """What an answer means for the lead that this member holds, or wanted."""
+    swap, record = ask.exchange.swap, state.record
+    acts: tuple[Act, ...] = ()
+    because: tuple[str, ...] = ()
+    if reading.swapped and swap is not None:
+        if ask.purpose is Purpose.RELEASE:
+            because = (f"released term {swap.record.term}: {swap.record.because}",)
+            state = without_lead(replace(state, note=""))
+        else:
+            trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s
+            state = with_lead(state, Leading(swap.record.term, trusted_until))
+            if swap.takes_over and swap.takes_over == state.note:
+                state = replace(state, note="")
+            if ask.purpose is Purpose.TAKE:
+                because = (f"took charge for term {swap.record.term}: {swap.record.because}",)
+            if not state.idle and not state.losing:
+                acts = (ExtendLease(*timings.moments(trusted_until)),)
+    released = record is not None and record.leader is None and record.term == state.term
+    if released and state.idle and (state.stop is not None or state.leaving is not None):
+        state = without_lead(state)  # our release, confirmed only now: its own answer never came
+    if state.term is not None and not asking.holds(state):
+        holder = (record.leader if record else None) or "nobody"
+        sentence = f"lost term {state.term}: the record names {holder}, term {record.term if record else 0}"
+        state = lose(without_lead(note_event(state, What.LOST, sentence)), sentence)
+        because += (sentence,)
+        if not state.idle:
+            state, acts = with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),)
+    if ask.exchange.leave and state.leaving is not None and state.term is None and not asking.names_me(state):
+        return Step(replace(state, done=True), (*acts, Exit(state.leaving.exit_code)), because)
+    return Step(state, acts, because)
+
+
+def not_answered(state: State, because: str, fatal_code: int | None, now: float, timings: Timings) -> Step:
+    """A failed or overdue exchange: wait again from the start, and try again with back-off, at least every check-in."""
+    told = (f"cannot use the store: {because}",) if state.failed_calls == 0 else ()
+    delay = min(timings.check_in_s, timings.check_in_s / 4 * 2 ** min(state.failed_calls, asking.doublings(state)))
+    state = replace(
+        state,
+        seat=replace(state.seat, watch_since=None),
+        ask=None,
+        ask_at=now + delay,
+        news=False,
+        failed_calls=state.failed_calls + 1,
+    )
+    late = now - state.born_at >= state.policy.start_timeout_s
+    if not state.known and (fatal_code is not None or late or state.leaving is not None):
+        if state.leaving is not None:
+            code = state.leaving.exit_code
+        else:
+            code = EXIT_STORE_UNAVAILABLE if fatal_code is None else fatal_code
+        return Step(replace(state, done=True), (Exit(code),), told)
+    return Step(state, because=told)

@@ -1,0 +1,88 @@
+"""How a lead and a command end: the command is gone, does not do its work, or is to be stopped; the lead is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from heirflow.election import line
+from heirflow.election.record import Event, What
+from heirflow.election.state import Idle, Leaving, State, Stop, Then, with_stop, without_lead
+from heirflow.election.steps import EXIT_LOST, CommandGone, KillCommand, Step, StopAsked, StopCommand, Unhealthy
+from heirflow.election.timings import Timings, back_off_s
+
+UNWRITTEN_LIMIT = 20
+"""Events kept for a store that does not answer; the oldest go first."""
+
+
+def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step:
+    """The command is proved gone. What it was stopped for says what follows; if it ended by itself, the line does."""
+    stop, ran_s = state.stop, now - state.command_since
+    if state.losing or now >= state.trusted_until:
+        sentence = stop.because if stop is not None else event.because
+        if state.term is not None:
+            state = note_event(state, What.LOST, sentence)
+        state = without_lead(replace(state, command=Idle()))
+        state = replace(state, ask_at=min(state.ask_at, now + timings.check_in_s / 4))
+        return Step(lose(state, sentence), because=(event.because,))
+    replaced = stop is not None and stop.then is Then.REPLACE
+    if stop is not None and not replaced:
+        return Step(replace(state, command=Idle(after=stop)), because=(event.because,))
+    because = stop.because if stop is not None else event.because
+    state = replace(state, command=Idle())
+    if event.status is not None:
+        failures = state.failures + 1 if ran_s < state.policy.healthy_after_s else 0
+        state = replace(state, failures=failures, restart_at=now + back_off_s(failures, state.policy.restart_limit_s))
+        if state.policy.exit_with_command and not replaced:
+            code = event.status if event.status >= 0 else 128 - event.status
+            state = replace(state, leaving=Leaving(because, code), command=Idle(after=Stop(Then.LEAVE, because)))
+            return Step(state, because=(because,))
+    if can_hand_over(state, now, timings):
+        return Step(replace(state, command=Idle(after=Stop(Then.HAND_OVER, because))), because=(because,))
+    wait_s = max(0.0, state.restart_at - now)
+    sentence = f"{because}; no heir is ready: it is started again here in {wait_s:g} s"
+    # What is known of the line is up to a check-in old: look at once, an heir may have come since.
+    state = replace(state, ask_at=now if state.failed_calls == 0 else state.ask_at)
+    return Step(note_event(state, What.RESTARTED, sentence), because=(sentence,))
+
+
+def unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
+    """Stop it in order; what follows is decided when it is gone, by who is in the line then."""
+    if not state.working:
+        return Step(state)
+    state = with_stop(state, Stop(Then.REPLACE, event.because))
+    grace_s = timings.loss_grace_s if event.still else timings.stop_timeout_s
+    return Step(state, (StopCommand(grace_s),), (f"{event.because}: stopping the command",))
+
+
+def stop_asked(state: State, event: StopAsked, now: float, timings: Timings) -> Step:
+    """Leave the line; a command that runs is stopped in order first, and killed when this is asked again."""
+    state = replace(state, ask_at=now if state.failed_calls == 0 else state.ask_at)
+    if state.leaving is not None:
+        acts = () if state.idle else (KillCommand(),)
+        return Step(state, acts, (f"{event.because} again: the command is killed",) if acts else ())
+    state = replace(state, leaving=Leaving(event.because))
+    leave = Stop(Then.LEAVE, event.because)
+    if state.working:
+        stopping = (StopCommand(timings.stop_timeout_s),)
+        return Step(with_stop(state, leave), stopping, (f"{event.because}: stopping the command",))
+    if state.term is not None and not state.losing:
+        state = with_stop(state, leave)
+    return Step(state, because=(f"{event.because}: leaving the line",))
+
+
+def can_hand_over(state: State, now: float, timings: Timings) -> bool:
+    """Whether somebody else could lead now."""
+    return not (state.record and state.record.paused) and bool(line.heirs(state, now, timings))
+
+
+def lose(state: State, because: str) -> State:
+    """The lead is lost: leave with 75 where that is the policy."""
+    if not state.policy.exit_on_loss or state.leaving is not None:
+        return state
+    return replace(state, leaving=Leaving(because, EXIT_LOST))
+
+
+def note_event(state: State, what: What, because: str) -> State:
+    """Keep an event until the next exchange writes it down."""
+    event = Event(what, state.term or state.seat.highest_term, state.me, because)
+    return replace(state, unwritten=(*state.unwritten, event)[-UNWRITTEN_LIMIT:])
