@@ -223,7 +223,7 @@ class Guard:
         for text in self.gate.hear():
             self.say("note", text=text)
         if self.gate.stands and not stood:
-            self.say("at gate", pid=self.tree.main_pid)
+            self.say("waits", pid=self.tree.main_pid)
 
     def may_begin(self, n: int, limit_at: float) -> bool:
         assert not self.tree.running, "one guard runs one command at a time"

@@ -300,7 +300,7 @@ class GuardLink:
             events.append(Ending())
         elif what == "stuck":
             events.append(Stuck(tuple(message["pids"])))
-        elif what == "at gate" and self.waiting:
+        elif what == "waits" and self.waiting:
             self._stand_by = float("inf")
             events.append(AtGate(message["pid"]))
         elif what == "note":
