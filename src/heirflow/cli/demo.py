@@ -66,8 +66,8 @@ def demo(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--pause") from None
 
-    from heirflow.cli import tables
     from heirflow.demo.story import Wishes, perform
+    from heirflow.terminal import tables
 
     wishes = Wishes(
         airflow,

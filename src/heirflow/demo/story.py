@@ -13,8 +13,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from heirflow.cli import tables
-from heirflow.cli.history import HEAD, rows_of
 from heirflow.demo.plain_play import PlainPlay
 from heirflow.demo.screen import Screen, tempo_words
 from heirflow.demo.stage import Process, Stage, Trouble
@@ -22,6 +20,8 @@ from heirflow.demo.warden import descendants
 from heirflow.demo.watch import Incident, Play, Watch
 from heirflow.election.record import What
 from heirflow.status import duration
+from heirflow.terminal import tables
+from heirflow.terminal.history import HEAD, rows_of
 from lab.airflow.play import cluster, line_of_schedulers
 
 LOOK_EVERY_S = 0.2
