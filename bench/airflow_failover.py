@@ -32,12 +32,12 @@ from dataclasses import asdict
 
 from heirflow.demo.warden import descendants
 from heirflow.guard import processes
+from lab.airflow import ledger
 from lab.airflow.chaos import Files, Load, campaign, load_now, mixed, scene, verdict
 from lab.airflow.line import KINDS, LEFT, Blow, Line
 from lab.airflow.native import Natives, catch, cost
 from lab.airflow.play import THREE
 from lab.airflow.site import PARALLELISM, Site
-from lab.rig import ledger
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.process.stage import Stage, boottime, wait_until
+from heirflow.clock import boottime
+from tests.process.stage import Stage, wait_until
 
 KILLED = [
     ("guard",),
