@@ -93,6 +93,12 @@ def follow(files: Files, blow: Blow, wanted: dict[str, Callable[[], float | None
         blow.seconds["next task of all"] = first - blow.at
 
 
+def gather(figures: Figures, seconds: dict[str, float], prefix: str = "") -> None:
+    """Put the figures of one blow to those of the others."""
+    for name, value in seconds.items():
+        figures[prefix + name].append(value)
+
+
 def adopted(site: Site, job: int) -> float | None:
     return None if site.ask(LEFT, job=job)[0][0] else time.time()
 
@@ -121,8 +127,7 @@ def failover(options: argparse.Namespace) -> Figures:
             }
             follow(files, blow, wanted, LIMIT_S)
             tell(f"{number + 1:>3}: {told(blow.seconds)}")
-            for name, value in blow.seconds.items():
-                figures[name].append(value)
+            gather(figures, blow.seconds)
         line.close()
     return figures
 
@@ -176,8 +181,7 @@ def frozen(options: argparse.Namespace) -> Figures:
                 }
                 follow(files, blow, wanted, LIMIT_S)
                 tell(f"{what} of {host} frozen at try {tries}: {told(blow.seconds)}")
-                for name, value in blow.seconds.items():
-                    figures[f"{what}: {name}"].append(value)
+                gather(figures, blow.seconds, f"{what}: ")
                 processes.send(everything, signal.SIGCONT)
                 if what == "whole host":
                     stage.signal(line.members[host], signal.SIGTERM)
@@ -204,8 +208,7 @@ def frozen(options: argparse.Namespace) -> Figures:
                 blow.seconds["next task, broken off"] = 60.0
             else:
                 tell(f"one of two native schedulers frozen at try {tries}: {told(blow.seconds)}")
-            for name, value in blow.seconds.items():
-                figures[f"two native, one frozen: {name}"].append(value)
+            gather(figures, blow.seconds, "two native, one frozen: ")
     return figures
 
 
@@ -244,8 +247,7 @@ def _natively(options: argparse.Namespace, hosts: tuple[str, ...], *, restart: b
             }
             follow(files, blow, wanted, LIMIT_S)
             tell(told(blow.seconds))
-            for name, value in blow.seconds.items():
-                figures[name].append(value)
+            gather(figures, blow.seconds)
             if not restart:
                 natives.start(victim)
     return figures

@@ -22,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from heirflow.election.record import What
+from heirflow.errors import first_line
 from heirflow.stores.base import Finding
 from heirflow.stores.sql.schema import Tables
 
@@ -117,8 +118,9 @@ class SessionFence:
 
     def _rest(self, error: sa.exc.DBAPIError) -> tuple[str, ...]:
         self._rests_until = time.monotonic() + REST_S
-        said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-        return (f"{LEASE_ONLY} for {REST_S:g} s: the sessions of earlier leaders could not be seen: {said[0]}",)
+        return (
+            f"{LEASE_ONLY} for {REST_S:g} s: the sessions of earlier leaders could not be seen: {first_line(error)}",
+        )
 
     def _end(
         self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
