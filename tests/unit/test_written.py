@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -44,11 +45,15 @@ def test_every_ticker_writes_the_same_lines(words: list[str], at_least: int, tmp
     began_s = boottime()
     process = subprocess.Popen([word.replace("FILE", str(file)) for word in words], env=MINE, cwd="/")
     limit = time.monotonic() + LIMIT_S
-    while len(written.ticks_in(file)) < at_least:
-        assert process.poll() is None and time.monotonic() < limit
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(LIMIT_S) in {0, -signal.SIGTERM}
+    try:
+        while len(written.ticks_in(file)) < at_least:
+            assert process.poll() is None and time.monotonic() < limit
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_S) in {0, -signal.SIGTERM}
+    finally:
+        process.kill()
+        process.wait(LIMIT_S)
     (start,) = written.starts_in(file)
     assert (start.term, start.member, start.pid) == (7, "ada-1", process.pid)
     assert began_s < start.from_s < start.to_s < boottime()
@@ -58,16 +63,22 @@ def test_a_start_with_a_file_of_its_own(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-S", "-E", command.__file__, str(tmp_path)], env=MINE, start_new_session=True
     )
+    file = tmp_path / ticker.file_name(7, "ada-1", process.pid)
     limit = time.monotonic() + LIMIT_S
-    while len(written.processes(tmp_path)) < 2:
-        assert process.poll() is None and time.monotonic() < limit
-        time.sleep(0.01)
-    for pid in (process.pid, *written.processes(tmp_path)):
-        os.kill(pid, signal.SIGKILL)
-    process.wait(LIMIT_S)
+    try:
+        while len({tick.pid for tick in written.ticks_in(file)}) < 2:  # the command and its descendant
+            assert process.poll() is None and time.monotonic() < limit
+            time.sleep(0.01)
+        assert written.processes(tmp_path).keys() == {tick.pid for tick in written.ticks_in(file)}
+    finally:
+        process.kill()
+        process.wait(LIMIT_S)
+        while left := written.processes(tmp_path):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
     (start,) = written.starts(tmp_path)
-    assert start.path.name == ticker.file_name(7, "ada-1", process.pid)
-    assert (start.term, start.member, start.pid) == (7, "ada-1", process.pid)
+    assert (start.term, start.member, start.pid, start.path) == (7, "ada-1", process.pid, file)
 
 
 def test_a_half_written_line_is_left_out_and_a_strange_one_is_not_passed_over() -> None:
