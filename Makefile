@@ -67,10 +67,10 @@ airflow: $(READY) ## Make the environments with Airflow 3.3 and 2.11 that the te
 	@$(BIN)/python -m lab.airflow.environment
 
 demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
-	@$(BIN)/python -m heirflow demo $(ARGS)
+	@$(BIN)/python -m lab.airflow $(ARGS)
 
 cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; ARGS='--executor local', '--keep'
-	@$(BIN)/python -m heirflow demo --cluster $(ARGS)
+	@$(BIN)/python -m lab.airflow --cluster $(ARGS)
 
 faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7; draws build/faults.svg; ARGS='--world postgres'
 	@mkdir -p build

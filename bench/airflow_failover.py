@@ -32,12 +32,12 @@ from dataclasses import asdict
 
 from heirflow.demo.warden import descendants
 from heirflow.guard import processes
+from lab.airflow import ledger
 from lab.airflow.chaos import Files, Load, campaign, load_now, mixed, scene, verdict
 from lab.airflow.line import KINDS, LEFT, Blow, Line
 from lab.airflow.native import Natives, catch, cost
 from lab.airflow.play import THREE
 from lab.airflow.site import PARALLELISM, Site
-from lab.rig import ledger
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""
@@ -93,6 +93,12 @@ def follow(files: Files, blow: Blow, wanted: dict[str, Callable[[], float | None
         blow.seconds["next task of all"] = first - blow.at
 
 
+def gather(figures: Figures, seconds: dict[str, float], prefix: str = "") -> None:
+    """Put the figures of one blow to those of the others."""
+    for name, value in seconds.items():
+        figures[prefix + name].append(value)
+
+
 def adopted(site: Site, job: int) -> float | None:
     return None if site.ask(LEFT, job=job)[0][0] else time.time()
 
@@ -121,8 +127,7 @@ def failover(options: argparse.Namespace) -> Figures:
             }
             follow(files, blow, wanted, LIMIT_S)
             tell(f"{number + 1:>3}: {told(blow.seconds)}")
-            for name, value in blow.seconds.items():
-                figures[name].append(value)
+            gather(figures, blow.seconds)
         line.close()
     return figures
 
@@ -176,8 +181,7 @@ def frozen(options: argparse.Namespace) -> Figures:
                 }
                 follow(files, blow, wanted, LIMIT_S)
                 tell(f"{what} of {host} frozen at try {tries}: {told(blow.seconds)}")
-                for name, value in blow.seconds.items():
-                    figures[f"{what}: {name}"].append(value)
+                gather(figures, blow.seconds, f"{what}: ")
                 processes.send(everything, signal.SIGCONT)
                 if what == "whole host":
                     stage.signal(line.members[host], signal.SIGTERM)
@@ -204,8 +208,7 @@ def frozen(options: argparse.Namespace) -> Figures:
                 blow.seconds["next task, broken off"] = 60.0
             else:
                 tell(f"one of two native schedulers frozen at try {tries}: {told(blow.seconds)}")
-            for name, value in blow.seconds.items():
-                figures[f"two native, one frozen: {name}"].append(value)
+            gather(figures, blow.seconds, "two native, one frozen: ")
     return figures
 
 
@@ -244,8 +247,7 @@ def _natively(options: argparse.Namespace, hosts: tuple[str, ...], *, restart: b
             }
             follow(files, blow, wanted, LIMIT_S)
             tell(told(blow.seconds))
-            for name, value in blow.seconds.items():
-                figures[name].append(value)
+            gather(figures, blow.seconds)
             if not restart:
                 natives.start(victim)
     return figures

@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.rig.reigns import reigns
 from lab.rig.rig import Member, Rig, now_s, store_url
+from lab.rig.written import starts_in
 
 FAULTS: dict[str, tuple[str, Callable[[Member], None]]] = {
     "command": ("command killed with -9", lambda member: member.kill("command")),
@@ -41,10 +41,10 @@ def measure(rig: Rig, fault: str, runs: int) -> list[float]:
         me = facts["member"]
         at_s = now_s()
         FAULTS[fault][1](leader)
-        reign = rig.wait_for_reign(at_s, 40, other_than=me)
+        start = rig.wait_for_start(at_s, 40, other_than=me)
         if fault == "stop":
-            at_s = max(old.to_s for old in reigns(rig.ticks) if old.member == me)
-        times.append(reign.from_s - at_s)
+            at_s = max(old.to_s for old in starts_in(rig.ticks) if old.member == me)
+        times.append(start.from_s - at_s)
         rig.ticks.write_text("")
         if fault in {"command", "guard"}:
             leader.signal("member", signal.SIGTERM)  # a new member has no crash loop behind it, and no back-off

@@ -22,12 +22,13 @@ from rich.console import Console
 
 from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Stage
+from lab.airflow import ledger
 from lab.airflow.environment import CHECKOUT
 from lab.airflow.line import Blow, Line, NotSettled
 from lab.airflow.site import Site
-from lab.rig import ledger
-from lab.rig.reigns import reigns
+from lab.rig import ticker
 from lab.rig.spans import overlaps
+from lab.rig.written import starts_in
 
 MANY = CHECKOUT / "bench" / "many"
 WORKERS = ("dora", "emil")
@@ -75,6 +76,7 @@ def scene(
         dags, plugins = stage.folder / "dags", stage.folder / "plugins"
         shutil.copytree(MANY / "dags", dags)
         shutil.copytree(MANY / "plugins", plugins)
+        shutil.copy(ticker.__file__, plugins)  # whose lines the plugin writes
         start = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=load.begun_ago_s)
         environment = {
             "MANY_LEDGER": str(files.tasks), "MANY_TICKS": str(files.schedulers), "MANY_TASKS": str(load.tasks),
@@ -122,7 +124,7 @@ def mixed(kinds: Sequence[str], count: int, seed: int) -> list[str]:
 
 
 def verdict(site: Site, line: Line, files: Files, load: Load, *, limit_s: float, tell: Tell) -> ledger.Verdict:
-    """Let all runs that began until now come to their end, and judge them, and the schedulers' reigns."""
+    """Let all runs that began until now come to their end, and judge them, and when the schedulers ran."""
     until = datetime.now(timezone.utc)
     limit, told_at = time.monotonic() + limit_s, time.monotonic()
     while (left := _left(site, until)) and time.monotonic() < limit:
@@ -133,14 +135,15 @@ def verdict(site: Site, line: Line, files: Files, load: Load, *, limit_s: float,
     found = ledger.judge(site.ask, files.tasks, dag="many", until=until, every_s=load.every_s, tasks_per_run=load.tasks)
     if not found.runs:
         found.broken.append("there was no run at all")
-    if len(reigns(files.schedulers)) < 2:
+    ran = starts_in(files.schedulers)
+    if len(ran) < 2:
         found.broken.append("the schedulers wrote nothing down, so nothing can be said of them")
     # A dead one's row that still says so keeps its tasks from being adopted for five minutes.
     rows = site.ask(
         "SELECT id FROM job WHERE job_type = 'SchedulerJob' AND state = 'running' AND id <> :id", id=line.job() or 0
     )
     found.broken.extend(f"job {number} says that it runs, and its scheduler does not" for (number,) in rows)
-    for both in overlaps(reigns(files.schedulers)):
+    for both in overlaps(ran):
         found.broken.append(
             f"two schedulers for {both.lasted_s:.3f} s: {both.earlier.member} in term {both.earlier.term} "
             f"and {both.later.member} in term {both.later.term}"

@@ -60,8 +60,8 @@ def ensure(
     lock = CHECKOUT / "locks" / f"airflow-{name}.txt"
     if not lock.is_file():
         raise Trouble(
-            "Airflow's pinned versions come with the source of HeirFlow: run `make demo` in a checkout, "
-            "or `heirflow demo --no-airflow` here"
+            "Airflow's pinned versions come with a checkout of HeirFlow: run `make demo` there, "
+            "or `heirflow demo` here, which shows a plain program"
         )
     folder = _place(name)
     environment = AirflowEnvironment(folder, VERSIONS[name])

@@ -13,6 +13,7 @@ from typing import Any
 
 from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Process, Stage
+from heirflow.demo.story import Cast
 from heirflow.demo.watch import Play, Start
 from heirflow.stores import Store
 from lab.airflow.environment import CHECKOUT
@@ -105,8 +106,24 @@ class AirflowPlay:
         self.site.stop_rest()
 
 
+def schedulers() -> Cast:
+    """The plain demonstration: three schedulers in line, and what is not in line runs once."""
+    return Cast("three members in line for Airflow's scheduler; the leader will die", line_of_schedulers)
+
+
+def clusters(executor: str) -> Cast:
+    """The reference cluster. `executor`: ``celery`` or ``local``."""
+    what = (
+        "a cluster of Airflow with RabbitMQ, Celery"
+        if executor == "celery"
+        else "a pair of hosts with Airflow, LocalExecutor"
+    )
+    subject = f"{what} and three lines; each line's leader will die"
+    return Cast(subject, lambda stage, screen, undo: cluster(stage, screen, undo, executor))
+
+
 def line_of_schedulers(stage: Stage, screen: Screen, undo: ExitStack) -> list[Play]:
-    """The plain demonstration: what is not in line runs once."""
+    """See `schedulers`."""
     site = Site(stage, screen, undo)
     site.start_api()
     site.start_dag_processor()
@@ -114,7 +131,7 @@ def line_of_schedulers(stage: Stage, screen: Screen, undo: ExitStack) -> list[Pl
 
 
 def cluster(stage: Stage, screen: Screen, undo: ExitStack, executor: str) -> list[Play]:
-    """The reference cluster: three lines, and with Celery two workers and a broker; with LocalExecutor a pair of hosts."""
+    """See `clusters`: three lines, and with Celery two workers and a broker; with LocalExecutor a pair of hosts."""
     # A triggerer's work has a DAG of its own: where there is none, its tasks would wait for ever.
     dags = stage.folder / "dags"
     dags.mkdir(exist_ok=True)
@@ -127,9 +144,8 @@ def cluster(stage: Stage, screen: Screen, undo: ExitStack, executor: str) -> lis
     site.start_api()
     if executor == "celery":
         site.start_workers(WORKERS)
-    schedulers = THREE if executor == "celery" else THREE[:2]
     return [
-        AirflowPlay(site, "scheduler", schedulers, alone=False),
+        AirflowPlay(site, "scheduler", THREE if executor == "celery" else THREE[:2], alone=False),
         AirflowPlay(site, "dag-processor", THREE[:2], alone=False),
         AirflowPlay(site, "triggerer", THREE[:2], alone=False),
     ]

@@ -3,7 +3,7 @@
     python -S -E command.py FOLDER
 
 Becomes a process whose command line names a file of its own, ``FOLDER/<term>.<member>.<pid>.ticks``; one descendant, in a session
-of its own and deaf to TERM, has the same. Both write the machine-wide clock into it every few milliseconds. A thread writes
+of its own and deaf to TERM, has the same. Both tick into it (lab/rig/ticker.py) every few milliseconds. A thread writes
 rows into the database of HEIRFLOW's record as fast as `PACE_S` lets it, for ever anew: each row has its own term and member, and
 beside them, read by the same statement, the term and leader that the record has at that moment. So the database
 itself says, without any clock, whether it took a row from one who leads no more.
@@ -20,7 +20,11 @@ import threading
 import time
 from typing import Any
 
-TICK_S = 0.005
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.abspath(f"{__file__}/../../.."))  # noqa: PTH100  (pathlib takes long to import)
+
+from lab.rig.ticker import CLOCK, opened, own_file, tick, tick_for_ever
+
 DESCENDANT_TICK_S = 0.02
 PACE_S = 0.008
 HELD_EVERY = 100
@@ -54,28 +58,20 @@ record named another leader of that very term, or went back to an earlier one.""
 
 def main() -> None:
     if len(sys.argv) == 2:
-        path = f"{sys.argv[1]}/{os.environ['HEIRFLOW_TERM']}.{os.environ['HEIRFLOW_MEMBER']}.{os.getpid()}.ticks"
-        tick(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+        path = own_file(sys.argv[1])
+        tick(opened(path))
         os.execv(sys.executable, [sys.executable, "-S", "-E", __file__, path, "tick"])
-    file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+    file = opened(sys.argv[1])
     if os.fork() == 0:
         os.setsid()
         if os.fork():
             os._exit(0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        while True:
-            tick(file)
-            time.sleep(DESCENDANT_TICK_S)
+        tick_for_ever(file, DESCENDANT_TICK_S)
     os.wait()
     threading.Thread(target=write_rows, daemon=True).start()
-    while True:
-        tick(file)
-        time.sleep(TICK_S)
-
-
-def tick(file: int) -> None:
-    os.write(file, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+    tick_for_ever(file)
 
 
 def write_rows() -> None:
@@ -96,7 +92,7 @@ def write_rows() -> None:
                 held = url.startswith("postgresql") and number % HELD_EVERY == 0
                 if held:
                     cursor.execute("BEGIN")
-                cursor.execute(ROW, (term, member, time.clock_gettime_ns(time.CLOCK_BOOTTIME), held, election))
+                cursor.execute(ROW, (term, member, time.clock_gettime_ns(CLOCK), held, election))
                 if held:
                     time.sleep(HELD_S)
                     cursor.execute("COMMIT")

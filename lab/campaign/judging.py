@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heirflow.election.timings import Timings
-from lab.campaign.ledger import PAUSE_S, Gap, Run, gaps
+from lab.campaign.ledger import PAUSE_S, Run
 from lab.campaign.plan import TTL_S, WHOLE_HOST
 from lab.campaign.pulse import Pulse
 from lab.campaign.world import Mark
-from lab.rig.spans import Overlap, overlaps
+from lab.rig.spans import Gap, Overlap, gaps, overlaps
 
 TIMINGS = Timings.of(TTL_S)
 BACK_LIMIT_S = TTL_S + 2 * TIMINGS.check_in_s + 1

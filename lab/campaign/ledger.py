@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.rig import written
+from lab.rig import spans, written
 
 PAUSE_S = 0.25
 """A start that wrote nothing for longer than this did not run meanwhile: it was stopped, or starved."""
@@ -33,40 +32,10 @@ class Run:
 
 
 def runs_of(path: Path) -> list[Run]:
-    """The stretches of one start. A half-written last line is left out."""
-    term, member, pid, _ = path.name.split(".")
-    stamps = sorted(int(line.split()[0]) for line in path.read_bytes().split(b"\n")[:-1] if line)
-    found: list[Run] = []
-    begin = 0
-    for index in range(1, len(stamps) + 1):
-        if index == len(stamps) or stamps[index] - stamps[index - 1] > PAUSE_S * 1e9:
-            found.append(Run(int(term), member, int(pid), stamps[begin] / 1e9, stamps[index - 1] / 1e9))
-            begin = index
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A time in which no command ran."""
-
-    from_s: float
-    to_s: float
-
-    @property
-    def lasted_s(self) -> float:
-        return self.to_s - self.from_s
-
-
-def gaps(runs: Iterable[Run]) -> list[Gap]:
-    """Between one start and the next however short, and within one start if it paused."""
-    found: list[Gap] = []
-    last: Run | None = None
-    for run in sorted(runs, key=lambda run: run.from_s):
-        if last is not None and run.from_s > last.to_s:
-            found.append(Gap(last.to_s, run.from_s))
-        if last is None or run.to_s > last.to_s:
-            last = run
-    return found
+    """The stretches of one start."""
+    start = written.named(path)
+    moments = (tick.at_s for tick in written.ticks_in(path))
+    return [Run(*start, from_s, to_s) for from_s, to_s in spans.stretches(moments, PAUSE_S)]
 
 
 class Ledger:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heirflow.errors import first_line
 from lab.campaign.judging import Red, Verdict, judge
 from lab.campaign.plan import Fault
 from lab.campaign.pulse import Pulse
@@ -78,7 +79,7 @@ class Runner:
             assert self.current is not None
             number = next((mark.number for mark in reversed(world.marks) if mark.number), 0)
             (self.folder / f"red-{self.kind}-{number}").write_text(str(error))
-            red = Red("the line stands again", str(error).splitlines()[0], number, now_s())
+            red = Red("the line stands again", first_line(error), number, now_s())
             self.current.red.append(red)
             self._tell(red)
         else:

@@ -29,7 +29,7 @@ from lab.campaign.ground import Ground, GroundTrouble, processes_in
 from lab.campaign.ledger import Ledger
 from lab.campaign.plan import TTL_S, WHOLE_HOST, Fault
 from lab.campaign.strikes import NotNow, strike
-from lab.rig import written
+from lab.rig import ticker, written
 from lab.rig.rig import Member, Rig, RigError, now_s
 
 HOSTS = ("ada", "ben", "cleo")
@@ -279,7 +279,7 @@ class World:
                 self.most = {name: max(value, self.most.get(name, 0)) for name, value in now.items()}
 
     def _name(self, fact: dict[str, Any]) -> Path:
-        return self.ticks / f"{fact['term']}.{fact['member']}.{fact['command_pid']}.ticks"
+        return self.ticks / ticker.file_name(fact["term"], fact["member"], fact["command_pid"])
 
     def _writes(self, fact: dict[str, Any]) -> bool:
         start = written.start_of(self._name(fact))

@@ -26,7 +26,7 @@ from heirflow.clock import boottime
 from heirflow.errors import HeirflowError
 from heirflow.guard.processes import descendants, lives, stat_of
 from heirflow.member.door import ask
-from lab.rig import reigns, ticker
+from lab.rig import ticker, written
 from lab.servers import servers
 
 T = TypeVar("T")
@@ -199,14 +199,12 @@ class Rig:
                 raise RigError(f"waited {limit_s:g} s for {what}\n{self.story()}")
             time.sleep(0.02)
 
-    def wait_for_reign(self, after_s: float, limit_s: float, *, other_than: str | None = None) -> reigns.Reign:
-        """The first reign that began after this moment (CLOCK_BOOTTIME), by the commands' own lines."""
+    def wait_for_start(self, after_s: float, limit_s: float, *, other_than: str | None = None) -> written.Start:
+        """The first command that began after this moment (CLOCK_BOOTTIME) and is not that member's, by its own lines."""
 
-        def found() -> reigns.Reign | None:
-            fresh = (
-                reign for reign in reigns.reigns(self.ticks) if reign.from_s > after_s and reign.member != other_than
-            )
-            return next(fresh, None)
+        def found() -> written.Start | None:
+            starts = written.starts_in(self.ticks)
+            return next((start for start in starts if start.from_s > after_s and start.member != other_than), None)
 
         return self.wait_for(found, "a new command's first line", limit_s)
 

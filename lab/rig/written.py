@@ -1,19 +1,32 @@
-"""What the commands themselves wrote down: one file for each start, judged by the stamps in it.
+"""What the commands themselves wrote down: the one reader of what a `ticker` writes. It asks nobody else.
 
-A *start* is one start of a command: by one member, in one term, with one main pid; its descendants write into the same file.
-Two starts whose times intersect (`spans.overlaps`) are never right, whoever made them.
+A *start* is one start of a command: by one member, in one term, with one main pid. In most scenes each start has a file of its
+own, which is named after it (`ticker.file_name`) and into which its descendants write too: `start_of`, `starts`. In others all
+starts write into one file, and each line says whose it is: `starts_in`. Two starts whose times intersect (`spans.overlaps`) are
+never right, whoever made them. Only what was written is known here: a command that runs and writes nothing is found by looking
+for its process.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from heirflow.guard.processes import lives
 
 PIECE = 8192
+
+
+class Tick(NamedTuple):
+    """One line. Seconds of CLOCK_BOOTTIME."""
+
+    at_s: float
+    pid: int
+    term: int
+    member: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +41,56 @@ class Start:
     path: Path
 
 
+def ticks(piece: bytes) -> Iterator[Tick]:
+    """The lines of a piece that begins with the beginning of a line. A half-written last line is left out."""
+    for line in piece.split(b"\n")[:-1]:
+        nanoseconds, pid, term, member = line.split()
+        yield Tick(int(nanoseconds) / 1e9, int(pid), int(term), member.decode())
+
+
+def ticks_in(path: Path) -> list[Tick]:
+    """All lines of a file, as they stand; none when there is no file yet."""
+    return list(ticks(path.read_bytes())) if path.exists() else []
+
+
+def named(path: Path) -> tuple[int, str, int]:
+    """Term, member and pid of the start that has this file of its own."""
+    term, member, pid, _ = path.name.split(".")
+    return int(term), member, int(pid)
+
+
 def start_of(path: Path) -> Start | None:
     """None as long as nothing was written."""
     try:
         with path.open("rb") as file:
-            head = _stamps(file.read(PIECE), whole=True)
+            head = file.read(PIECE)
             file.seek(max(0, os.fstat(file.fileno()).st_size - PIECE))
-            tail = _stamps(file.read(), whole=file.tell() <= PIECE)
+            whole = file.tell() == 0
+            tail = file.read()
     except FileNotFoundError:
         return None
-    if not head or not tail:
+    first = [tick.at_s for tick in ticks(head)]
+    last = [tick.at_s for tick in ticks(tail if whole else tail.partition(b"\n")[2])]
+    if not first or not last:
         return None
-    term, member, pid, _ = path.name.split(".")
     # Several processes write: a line may stand a little after one that was stamped later.
-    return Start(int(term), member, int(pid), min(head), max(tail), path)
+    return Start(*named(path), min(first), max(last), path)
 
 
 def starts(folder: Path) -> list[Start]:
-    """All starts, by their first line."""
+    """All starts that have files of their own there, by their first line."""
     found = [start for path in folder.glob("*.ticks") if (start := start_of(path)) is not None]
     return sorted(found, key=lambda start: start.from_s)
+
+
+def starts_in(path: Path) -> list[Start]:
+    """All starts that wrote into this one file, by their first line."""
+    found: dict[tuple[int, str, int], Start] = {}
+    for at_s, pid, term, member in ticks_in(path):
+        known = found.get((term, member, pid))
+        from_s, to_s = (min(known.from_s, at_s), max(known.to_s, at_s)) if known else (at_s, at_s)
+        found[term, member, pid] = Start(term, member, pid, from_s, to_s, path)
+    return sorted(found.values(), key=lambda start: start.from_s)
 
 
 def processes(folder: Path) -> dict[int, Path]:
@@ -78,9 +121,3 @@ def words_of(pid: int) -> str:
 
 def _pids() -> Iterable[str]:
     return [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
-
-
-def _stamps(piece: bytes, *, whole: bool) -> list[float]:
-    """The stamps of the complete lines in a piece of a file; `whole`: it begins with the beginning of a line."""
-    lines = piece.split(b"\n")[:-1]
-    return [int(line.split()[0]) / 1e9 for line in (lines if whole else lines[1:]) if line]

@@ -35,3 +35,10 @@ class CommandNotRunnable(HeirflowError):
     """The command to run exists and cannot be executed."""
 
     exit_code = 126
+
+
+def first_line(error: BaseException) -> str:
+    """What somebody else's error says, on one line: a driver's own words instead of SQLAlchemy's, without numbers and details."""
+    cause: BaseException = getattr(error, "orig", None) or error
+    said = " ".join(str(arg) for arg in cause.args if not isinstance(arg, (int, dict))).strip()
+    return said.splitlines()[0].strip() if said else type(cause).__name__

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.airflow import ledger
 from lab.airflow.chaos import Load, campaign, scene, verdict
 from lab.airflow.line import Line
-from lab.rig import ledger
 from lab.servers.broker import rabbitmq_missing
 from tests.promises import broken
 

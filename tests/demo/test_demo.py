@@ -1,4 +1,8 @@
-"""`heirflow demo --no-airflow` as a person runs it: in a pipe, on a terminal, interrupted, killed. Nothing may be left."""
+"""The demonstration with a plain program as a person runs it: in a pipe, on a terminal, interrupted, killed. Nothing may be left.
+
+The product's own (`heirflow demo`) and the laboratory's (`make demo ARGS=--no-airflow`) differ in their database only: as root
+the product uses SQLite, and the laboratory an embedded PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,8 @@ from heirflow.demo.stage import Stage, Trouble, clean_environment
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the demonstration is for Linux")
 
 LIMIT_S = 120.0
-DEMO = [sys.executable, "-m", "heirflow", "demo", "--no-airflow", "--pause", "300ms"]
+OURS = [sys.executable, "-m", "heirflow", "demo"]
+LAB = [sys.executable, "-m", "lab.airflow", "--no-airflow"]
 
 
 @pytest.fixture
@@ -43,11 +48,11 @@ def environment(place: Path) -> dict[str, str]:
 
 
 def processes_of(place: Path) -> list[int]:
-    """Every process whose temporary files go there: all that the demonstration started inherits that."""
+    """Every process whose temporary files go there, or below: all that the demonstration started inherits that."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if f"TMPDIR={place}".encode() in entry.read_bytes().split(b"\0"):
+            if f"\0TMPDIR={place}".encode() in b"\0" + entry.read_bytes():
                 found.append(int(entry.parent.name))
         except OSError:
             continue
@@ -69,11 +74,15 @@ def nothing_is_left(place: Path) -> None:
 class Performance:
     """A demonstration under way, its output collected."""
 
-    def __init__(self, place: Path, *more: str, output: int = subprocess.PIPE) -> None:
+    def __init__(self, place: Path, demo: list[str], *more: str, output: int = subprocess.PIPE) -> None:
         self.process = subprocess.Popen(
-            [*DEMO, *more], env=environment(place), stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=False,
+            [*demo, "--pause", "300ms", *more],
+            env=environment(place),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self.said = ""
         if self.process.stdout is not None:
             self.collect(self.process.stdout.fileno())
@@ -98,8 +107,9 @@ class Performance:
         return code
 
 
-def test_in_a_pipe_it_tells_the_whole_story(place: Path) -> None:
-    performance = Performance(place)
+@pytest.mark.parametrize("demo", [OURS, LAB], ids=["heirflow demo", "make demo"])
+def test_in_a_pipe_it_tells_the_whole_story(place: Path, demo: list[str]) -> None:
+    performance = Performance(place, demo)
     assert performance.wait() == 0, performance.said
     said = performance.said
     assert "\x1b" not in said
@@ -119,7 +129,7 @@ def test_in_a_pipe_it_tells_the_whole_story(place: Path) -> None:
 
 def test_on_a_terminal_it_draws_the_line_and_a_folder_of_ones_own_stays(place: Path, tmp_path: Path) -> None:
     outer, inner = pty.openpty()
-    performance = Performance(place, "--kill", "command", "--dir", str(tmp_path / "own"), output=inner)
+    performance = Performance(place, OURS, "--kill", "command", "--dir", str(tmp_path / "own"), output=inner)
     os.close(inner)
     performance.collect(outer)
     assert performance.wait() == 0, performance.said
@@ -131,9 +141,13 @@ def test_on_a_terminal_it_draws_the_line_and_a_folder_of_ones_own_stays(place: P
     nothing_is_left(place)
 
 
-@pytest.mark.parametrize("moment", ["starting an embedded", "kill -9", "Stopping"])
-def test_after_ctrl_c_at_any_moment_nothing_is_left(place: Path, moment: str) -> None:
-    performance = Performance(place)
+@pytest.mark.parametrize(
+    ("demo", "moment"),
+    [(LAB, "starting an embedded"), (LAB, "kill -9"), (OURS, "kill -9"), (OURS, "Stopping")],
+    ids=["LAB, starting", "LAB, kill -9", "OURS, kill -9", "OURS, stopping"],
+)
+def test_after_ctrl_c_at_any_moment_nothing_is_left(place: Path, demo: list[str], moment: str) -> None:
+    performance = Performance(place, demo)
     wait_for(lambda: moment in performance.said or performance.process.poll() is not None, f"never told: {moment}")
     with contextlib.suppress(ProcessLookupError):
         os.killpg(performance.process.pid, signal.SIGINT)
@@ -143,13 +157,35 @@ def test_after_ctrl_c_at_any_moment_nothing_is_left(place: Path, moment: str) ->
     nothing_is_left(place)
 
 
-def test_after_a_kill_of_the_demonstration_itself_nothing_is_left(place: Path) -> None:
-    performance, moment = Performance(place), "is in charge after"
+@pytest.mark.parametrize("demo", [OURS, LAB], ids=["heirflow demo", "make demo"])
+def test_after_a_kill_of_the_demonstration_itself_nothing_is_left(place: Path, demo: list[str]) -> None:
+    performance, moment = Performance(place, demo), "is in charge after"
     wait_for(lambda: moment in performance.said or performance.process.poll() is not None, f"never told: {moment}")
     performance.process.kill()
     performance.process.wait(LIMIT_S)
     nothing_is_left(place)
     performance.wait()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "sentence"),
+    [
+        ([*LAB, "--executor", "local"], 2, "--executor belongs to --cluster"),
+        ([*LAB, "--executor", "kubernetes"], 2, "is not one of"),
+        ([*LAB, "--cluster"], 2, "leave out --no-airflow"),
+        ([*LAB, "--pause", "soon"], 2, "Invalid value for '--pause'"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else None,
+)
+def test_the_laboratory_says_what_cannot_be_shown_as_the_product_does(
+    command: list[str], code: int, sentence: str
+) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    assert done.returncode == code
+    assert sentence in done.stderr
+    assert done.stderr.startswith("heirflow: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
 
 
 def test_the_warden_ends_what_tries_to_get_away(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

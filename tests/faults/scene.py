@@ -14,7 +14,7 @@ from pathlib import Path
 from heirflow.election.record import What
 from heirflow.election.timings import Timings
 from heirflow.stores import open_store
-from lab.rig import written
+from lab.rig import ticker, written
 from lab.rig.rig import Member, Rig, RigError, now_s
 from lab.rig.spans import overlaps
 from lab.rig.written import Start
@@ -96,7 +96,7 @@ class Scene:
             if len(leading) != 1 or len(standing) != wanted:
                 return None
             fact = facts[leading[0]] or {}
-            name = f"{fact['term']}.{fact['member']}.{fact['command_pid']}.ticks"
+            name = ticker.file_name(fact["term"], fact["member"], fact["command_pid"])
             start = written.start_of(self.ticks / name)
             if start is None or len(self.processes(start)) < PROCESSES.get(self.behaviour, 1):
                 return None
@@ -161,7 +161,7 @@ class Scene:
     def forgive(self, start: Start, since_s: float) -> None:
         """Take out what a start that has ended wrote from that moment on; all that it wrote before will be judged."""
         lines = start.path.read_bytes().splitlines(keepends=True)
-        start.path.write_bytes(b"".join(line for line in lines if int(line.split()[0]) / 1e9 < since_s))
+        start.path.write_bytes(b"".join(line for line in lines for tick in written.ticks(line) if tick.at_s < since_s))
 
     def why_after(self, before: Start) -> str:
         """Why somebody took charge after that start's term, by the election's history; empty when nobody did."""

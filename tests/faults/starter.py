@@ -8,7 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT))
+
+from lab.rig.ticker import own_file  # noqa: E402  (this runs without site)
+
 behaviour, folder, *more = sys.argv[1:]
-ticks = f"{folder}/{os.environ['HEIRFLOW_TERM']}.{os.environ['HEIRFLOW_MEMBER']}.{os.getpid()}.ticks"
-nasty = Path(__file__).resolve().parents[1] / "process" / "nasty" / "ticker.py"
-os.execv(sys.executable, [sys.executable, "-S", str(nasty), behaviour, ticks, "tick", *more])
+nasty = CHECKOUT / "tests" / "process" / "nasty" / "program.py"
+os.execv(sys.executable, [sys.executable, "-S", str(nasty), behaviour, own_file(folder), "tick", *more])

@@ -26,7 +26,7 @@ def play(tmp_path: Path) -> Iterator[Scene]:
 def start(play: Scene, term: int, *stretches: tuple[float, float]) -> Start:
     path = play.ticks / f"{term}.ada-{term}.{1000 + term}.ticks"
     stamps = [stamp for stretch in stretches for stamp in stretch]
-    path.write_text("".join(f"{int(stamp * 1e9)} 1\n" for stamp in stamps))
+    path.write_text("".join(f"{int(stamp * 1e9)} 1 {term} ada-{term}\n" for stamp in stamps))
     found = written.start_of(path)
     assert found is not None
     return found

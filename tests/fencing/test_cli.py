@@ -13,9 +13,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from heirflow.cli.tables import CELL_LIMIT
 from heirflow.election.record import Told
 from heirflow.stores import open_store
+from heirflow.terminal.tables import CELL_LIMIT
 from heirflow.testing.store_tools import charge, new_election
 from lab.servers.servers import Server, debian_postgres, postgres_server
 from tests.contract.drivers import POSTGRES

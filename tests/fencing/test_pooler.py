@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from heirflow.election.record import Told
 from heirflow.stores import open_store
 from heirflow.testing.store_tools import charge, new_election
-from lab.rig import reigns
+from lab.rig import written
 from lab.rig.rig import Rig, now_s
 from lab.rig.spans import overlaps
 from lab.servers.pooler import pgbouncer_missing, pooler
@@ -106,10 +106,10 @@ def test_the_line_is_safe_behind_it(pooled: str, tmp_path: Path) -> None:
             rig.add(host)
         for size, fault in ((3, ("member", "guard", "backstop")), (2, ("command",))):
             leader = rig.wait_for_line(size, 40)
-            rig.wait_for_reign(0, 10)
+            rig.wait_for_start(0, 10)
             at_s = now_s()
             leader.kill(*fault)
-            rig.wait_for_reign(at_s, 40)
-        found = overlaps(reigns.reigns(rig.ticks))
+            rig.wait_for_start(at_s, 40)
+        found = overlaps(written.starts_in(rig.ticks))
         assert not found, broken(found)
-        assert len(reigns.reigns(rig.ticks)) == 3
+        assert len(written.starts_in(rig.ticks)) == 3

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from heirflow.cli.tables import CELL_LIMIT
 from heirflow.election.record import Exchange
 from heirflow.stores import StoreMisfit, StoreUnavailable, open_store
+from heirflow.terminal.tables import CELL_LIMIT
 from heirflow.testing.store_tools import HOSTILE, new_election, take, who
 from lab.rig.rig import Rig
 from lab.servers.pooler import pooler

@@ -10,11 +10,11 @@ import pytest
 from heirflow.clock import boottime
 from lab.campaign import report
 from lab.campaign.judging import BACK_LIMIT_S, judge
-from lab.campaign.ledger import Run, gaps, runs_of
+from lab.campaign.ledger import Run, runs_of
 from lab.campaign.picture import draw
 from lab.campaign.pulse import Pulse
 from lab.campaign.world import Mark
-from lab.rig.spans import overlaps
+from lab.rig.spans import gaps, overlaps
 
 ALL = ("ada", "ben", "cleo")
 
@@ -193,7 +193,7 @@ def test_a_fault_that_was_not_carried_out_is_no_fault() -> None:
 
 def test_stretches_are_read_from_what_commands_wrote(tmp_path: Path) -> None:
     path = tmp_path / "3.ada-1.77.ticks"
-    path.write_text("".join(f"{int(at * 1e9)} 77\n" for at in (1.0, 1.1, 1.3, 2.0, 2.1)) + "21")
+    path.write_text("".join(f"{int(at * 1e9)} 77 3 ada-1\n" for at in (1.0, 1.1, 1.3, 2.0, 2.1)) + "21")
     found = runs_of(path)
     assert [(r.from_s, r.to_s) for r in found] == [(1.0, 1.3), (2.0, 2.1)]
     assert found[0].start == (3, "ada-1", 77) and found[0].host == "ada"

@@ -15,15 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from heirflow.clock import boottime
+from lab.rig import written
 from tests.promises import broken
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"
-TICKER = HERE / "nasty" / "ticker.py"
-
-
-def boottime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+NASTY = HERE / "nasty" / "program.py"
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit_s: float = 10.0) -> Any:
@@ -44,7 +42,7 @@ class Stage:
         self.driver: subprocess.Popen[bytes] | None = None
 
     def command(self, behaviour: str, *more: object) -> list[str]:
-        words = [sys.executable, "-S", str(TICKER), behaviour, str(self.ticks_file), self.marker]
+        words = [sys.executable, "-S", str(NASTY), behaviour, str(self.ticks_file), self.marker]
         return [*words, *map(str, more)]
 
     def run(self, *argv: str, stdout: Any = None, stderr: Any = None, environ: Any = None, **options: Any) -> None:
@@ -75,10 +73,7 @@ class Stage:
 
     def ticks(self) -> list[tuple[float, int]]:
         """(seconds of CLOCK_BOOTTIME, pid), sorted; what the commands themselves wrote."""
-        if not self.ticks_file.exists():
-            return []
-        lines = [line.split() for line in self.ticks_file.read_text().splitlines()]
-        return sorted((int(nanoseconds) / 1e9, int(pid)) for nanoseconds, pid in lines)
+        return sorted((tick.at_s, tick.pid) for tick in written.ticks_in(self.ticks_file))
 
     def wait_for_ticks(self, writers: int = 1) -> None:
         wait_until(lambda: len({pid for _, pid in self.ticks()}) >= writers, f"{writers} writers of ticks")

@@ -7,8 +7,9 @@ import signal
 
 import pytest
 
+from heirflow.clock import boottime
 from heirflow.guard.why import Why
-from tests.process.stage import Stage, boottime, wait_until
+from tests.process.stage import Stage, wait_until
 
 KILLED = [
     ("guard",),

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.clock import CLOCK
+from heirflow.clock import CLOCK, boottime
 from heirflow.guard import processes
-from tests.process.stage import Stage, boottime, wait_until
+from tests.process.stage import Stage, wait_until
 
 WILL = [sys.executable, "-I", "-S", "-E", str(Path(processes.__file__).parents[1] / "alone" / "will_helper.py")]
 

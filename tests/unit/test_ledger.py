@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab.rig.ledger import Verdict, attempts, first_after, judge
+from lab.airflow.ledger import Verdict, attempts, first_after, judge
 
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 RUNS = [(f"run{number}", BEGIN + timedelta(seconds=5 * number), "success") for number in range(4)]

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from heirflow.cli.status import headline, plain
-from heirflow.cli.tables import plain_table
 from heirflow.election.record import ANYONE, MemberRow, Reading, Record
 from heirflow.status import Snapshot, duration, fresh_s, ordinal
+from heirflow.terminal.line import headline, plain
+from heirflow.terminal.tables import plain_table
 
 NOW = 1_000_000.0
 RECORD = Record(version=5, term=7, leader="a", ttl_s=10, because="it is the first of its line")

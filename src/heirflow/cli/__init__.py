@@ -34,9 +34,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fence": ("fence", "Keep members that led before out of a PostgreSQL database."),
     "init": ("doctor", "Create HeirFlow's tables, for members that may not do it themselves."),
     "config": ("settings", "Show every setting and where it comes from."),
-    "demo": ("demo", "See it at work: three members, real Airflow, and a leader that is killed."),
+    "demo": ("demo", "See it at work: three members, a plain program, and the leader dies."),
 }
 """Name -> the module in this folder that has it, and what it does in one sentence."""
+
+
+MANNERS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""How every command line of ours behaves."""
 
 
 class LazyGroup(click.Group):
@@ -71,7 +75,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=MANNERS,
     epilog="Settings: flag, then HEIRFLOW_* in the environment, then heirflow.toml; see `heirflow config`.",
 )
 @click.version_option(__version__, message="heirflow %(version)s")
@@ -88,8 +92,13 @@ def group() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Answer one command line and return the exit code. What a person can act on is one sentence on standard error."""
     given = sys.argv[1:] if args is None else list(args)
+    return answer(group, given or ["--help"], "heirflow")
+
+
+def answer(command: click.Command, args: Sequence[str], called: str) -> int:
+    """The same for any command of Click's; `called`: what a person types to start it."""
     try:
-        result = group.main(args=given or ["--help"], prog_name="heirflow", standalone_mode=False)
+        result = command.main(args=list(args), prog_name=called, standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as end:

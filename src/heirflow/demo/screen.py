@@ -17,9 +17,9 @@ from rich.panel import Panel
 from rich.spinner import Spinner
 from rich.text import Text
 
-from heirflow.cli.status import drawn
 from heirflow.demo.watch import Watch
 from heirflow.status import duration
+from heirflow.terminal.line import drawn
 
 TEMPO_S = 60
 """How far back the picture of the task starts goes."""

@@ -1,11 +1,14 @@
-"""What happens, in which order, and what came of it."""
+"""What happens, in which order, and what came of it.
+
+What is run in the line is given: a `Cast`, which the plain program has here, and real Airflow in the laboratory.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +16,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from heirflow.cli import tables
-from heirflow.cli.history import HEAD, rows_of
-from heirflow.demo.plain_play import PlainPlay
 from heirflow.demo.screen import Screen, tempo_words
 from heirflow.demo.stage import Process, Stage, Trouble
 from heirflow.demo.warden import descendants
 from heirflow.demo.watch import Incident, Play, Watch
 from heirflow.election.record import What
 from heirflow.status import duration
-from lab.airflow.play import cluster, line_of_schedulers
+from heirflow.terminal import tables
+from heirflow.terminal.history import HEAD, rows_of
 
 LOOK_EVERY_S = 0.2
 TEMPO_EVERY_S = 5.0
@@ -34,11 +35,6 @@ STOP_LIMIT_S = 60.0
 class Wishes:
     """What the person asked for."""
 
-    airflow: bool = True
-    cluster: bool = False
-    """Three lines and all that belongs to them, instead of three schedulers."""
-    executor: str = "celery"
-    """Of the cluster: ``celery`` or ``local``."""
     keep: bool = False
     folder: Path | None = None
     pause_s: float | None = None
@@ -47,7 +43,17 @@ class Wishes:
     """What dies: the leader's ``member``, its ``command``, or ``all`` of it at once."""
 
 
-def perform(wishes: Wishes, console: Console) -> int:
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """What a performance shows."""
+
+    subject: str
+    """In half a sentence."""
+    plays: Callable[[Stage, Screen, ExitStack], Sequence[Play]]
+    """Makes what is played, the main one first. What must be undone at the end is given to the `ExitStack`. Raises `Trouble`."""
+
+
+def perform(wishes: Wishes, console: Console, cast: Cast) -> int:
     """From nothing to the summary. Leaves nothing behind, however it ends. Raises `Trouble`."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
@@ -56,10 +62,9 @@ def perform(wishes: Wishes, console: Console) -> int:
         screen = undo.enter_context(Screen(console))
         stage = undo.enter_context(Stage(wishes.folder, keep=wishes.keep))
         try:
-            screen.say(f"HeirFlow: {_subject(wishes)}. Files: {stage.folder}")
-            cast = _cast(wishes, stage, screen, undo)
+            screen.say(f"HeirFlow: {cast.subject}. Files: {stage.folder}")
             parts = []
-            for play in cast:
+            for play in cast.plays(stage, screen, undo):
                 store = play.open_store()
                 undo.callback(store.close)
                 parts.append(Part(play, Watch(play, store)))
@@ -76,22 +81,6 @@ def perform(wishes: Wishes, console: Console) -> int:
             if stage.stays:
                 screen.say(f"Logs are in {stage.folder / 'logs'}")
     return 0
-
-
-def _subject(wishes: Wishes) -> str:
-    if not wishes.airflow:
-        return "three members in line for a plain program; the leader will die"
-    if not wishes.cluster:
-        return "three members in line for Airflow's scheduler; the leader will die"
-    if wishes.executor == "celery":
-        return "a cluster of Airflow with RabbitMQ, Celery and three lines; each line's leader will die"
-    return "a pair of hosts with Airflow, LocalExecutor and three lines; each line's leader will die"
-
-
-def _cast(wishes: Wishes, stage: Stage, screen: Screen, undo: ExitStack) -> list[Play]:
-    if not wishes.airflow:
-        return [PlainPlay(stage, screen, undo)]
-    return cluster(stage, screen, undo, wishes.executor) if wishes.cluster else line_of_schedulers(stage, screen, undo)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from heirflow.election.record import Told, What
+from heirflow.errors import first_line
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
 
@@ -116,8 +117,9 @@ class SessionFence:
 
     def _rest(self, error: sa.exc.DBAPIError) -> tuple[Told, ...]:
         self._rests_until = time.monotonic() + REST_S
-        said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-        sentence = f"lease only for {REST_S:g} s: the sessions of earlier leaders could not be seen: {said[0]}"
+        sentence = (
+            f"lease only for {REST_S:g} s: the sessions of earlier leaders could not be seen: {first_line(error)}"
+        )
         return (Told(sentence, failed=True),)
 
     def _end(

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from heirflow.errors import HeirflowError
+from heirflow.errors import HeirflowError, first_line
 from heirflow.stores.base import StoreUnavailable
 from heirflow.stores.sql.flavour import Flavour
 
@@ -127,8 +127,7 @@ class Link:
                 limit.cancel()
 
     def _sentence(self, cause: BaseException) -> str:
-        said = " ".join(str(arg) for arg in cause.args if not isinstance(arg, (int, dict))).strip()
-        first = said.splitlines()[0].strip() if said else type(cause).__name__
+        first = first_line(cause)
         if self.url.password:
             first = first.replace(str(self.url.password), "***")
         return f"{self.where} did not answer as it should: {first}"

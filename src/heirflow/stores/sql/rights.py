@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from heirflow.errors import first_line
 from heirflow.stores.base import Finding, StoreMisfit
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.schema import Tables, check, version_of
@@ -155,4 +156,4 @@ def _trial(conn: sa.engine.Connection, flavour: Flavour) -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated or not flavour.refuses(error.orig or error):
             raise
-        raise _Refused(str(error.orig).strip().partition("\n")[0]) from None
+        raise _Refused(first_line(error)) from None

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from heirflow.election.record import Told
+from heirflow.errors import first_line
 from heirflow.stores.base import OnTaken
 from heirflow.stores.sql.flavour import Flavour
 
@@ -62,7 +63,7 @@ def carry_out(
             raise
         hook.away = False  # it came back: what a deadlock took back may be adopted by the next try
         savepoint.rollback()
-        told: Told | None = Told(f"could not adopt: {_first_line(error)}", failed=True)
+        told: Told | None = Told(f"could not adopt: {first_line(error)}", failed=True)
     else:
         savepoint.commit()
         told = Told(sentence) if sentence else None
@@ -84,9 +85,3 @@ def _until(conn: sa.engine.Connection, limit: float) -> Iterator[None]:
         yield
     finally:
         sa.event.remove(conn, "before_cursor_execute", look)
-
-
-def _first_line(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error
-    said = " ".join(str(arg) for arg in cause.args if not isinstance(arg, (int, dict))).strip()
-    return said.splitlines()[0].strip() if said else type(cause).__name__

@@ -1,6 +1,8 @@
-"""Nasty programs in one file, so that each is a few lines. All write `<CLOCK_BOOTTIME ns> <pid>` every few ms.
+"""Nasty programs in one file, so that each is a few lines. All tick every few ms, as the laboratory's ticker does.
 
-python -S ticker.py BEHAVIOUR TICKS MARKER [number]
+python -S program.py BEHAVIOUR TICKS MARKER [number]
+
+They are no options of that ticker: it must start fast and be above suspicion, and these misbehave in ten ways.
 """
 
 import os
@@ -8,15 +10,19 @@ import signal
 import sys
 import time
 
+sys.path.insert(0, os.path.abspath(f"{__file__}/../../../.."))
+
+from lab.rig.ticker import opened, tick
+
 behaviour, ticks, marker = sys.argv[1:4]
-fd = os.open(ticks, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+fd = opened(ticks)
 LIMIT_S = 60  # whatever a test forgets ends by itself
 BORN = time.monotonic()
 
 
 def tick_for_ever(pause_s=0.004):
     while time.monotonic() < BORN + LIMIT_S:
-        os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+        tick(fd)
         time.sleep(pause_s)
     os._exit(0)
 
@@ -58,19 +64,19 @@ elif behaviour == "daemon-and-exit":  # as above, and the main process ends at o
 elif behaviour == "stops-itself":
     if os.fork() == 0:
         os.setsid()
-        os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+        tick(fd)
         os.kill(os.getpid(), signal.SIGSTOP)
         tick_for_ever()
-    os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+    tick(fd)
     os.kill(os.getpid(), signal.SIGSTOP)
     tick_for_ever()
 elif behaviour == "floods":  # invalid UTF-8 on both outputs
     while time.monotonic() < BORN + LIMIT_S:
         os.write(1, b"\xff\xfe\x00\x80 no text \xc3\x28\n" * 200)
         os.write(2, b"\xf0\x28\x8c\x28")
-        os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+        tick(fd)
 elif behaviour == "exits":
-    os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+    tick(fd)
     os._exit(int(sys.argv[4]))
 elif (
     behaviour == "fork-storm"
@@ -80,7 +86,7 @@ elif (
     for _ in range(int(sys.argv[4])):
         if os.fork() == 0:
             while time.monotonic() < BORN + 20:
-                os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+                tick(fd)
                 if os.fork():
                     os._exit(0)
                 os.setsid()
@@ -100,6 +106,6 @@ elif behaviour == "reports":  # what it was given
         "masks": masks,
     }
     os.write(1, json.dumps(facts).encode())
-    os.write(fd, b"%d %d\n" % (time.clock_gettime_ns(time.CLOCK_BOOTTIME), os.getpid()))
+    tick(fd)
 else:
     sys.exit(f"no such behaviour: {behaviour}")

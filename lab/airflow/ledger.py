@@ -1,7 +1,8 @@
 """What tasks wrote down outside Airflow, against what Airflow believes: were any lost, did any run to their end twice?
 
-The file has a line of JSON for every beginning and every end (bench/many/dags/many.py). It is judged together with Airflow's
-own rows: each run of the time that is judged must be there, without a gap in its schedule, and every task of it a success.
+The file is no ticker's: it has a line of JSON for every beginning and every end (bench/many/dags/many.py). It is judged together
+with Airflow's own rows. Each run of the time that is judged must be there, without a gap in its schedule, and every task of it must
+be a success.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from lab.rig.spans import overlaps
 
 Ask = Callable[..., Sequence[Any]]
 """`Site.ask`."""
@@ -30,6 +33,14 @@ class Attempt:
     host: str
     began: float
     ended: float | None = None
+
+    @property
+    def from_s(self) -> float:
+        return self.began
+
+    @property
+    def to_s(self) -> float:
+        return self.began if self.ended is None else self.ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +129,9 @@ def judge(ask: Ask, path: Path, *, dag: str, until: datetime, every_s: float, ta
             f"attempt {number} of {task} of {run} ran to its end {numbers.count(number)} times" for number in twice
         ]
         done_again += len(set(numbers)) > 1
-        for earlier, later in pairwise(ended):
-            if later.began < (earlier.ended or 0.0):
-                broken.append(f"attempts {earlier.number} and {later.number} of {task} of {run} ran at the same time")
+        broken += [
+            f"attempts {both.earlier.number} and {both.later.number} of {task} of {run} ran at the same time"
+            for both in overlaps(ended)
+        ]
     cut_short = sum(each.ended is None for each in ours)
     return Verdict(len(runs), len(instances), len(ours), cut_short, done_again, broken)

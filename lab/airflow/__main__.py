@@ -1,0 +1,62 @@
+"""The demonstration with real Airflow, in a checkout: ``python -m lab.airflow``, or `make demo` and `make cluster`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from heirflow.cli import MANNERS, answer
+from heirflow.cli.demo import performance, played, wished
+from heirflow.demo.plain_play import plain_cast
+from heirflow.demo.screen import Screen
+from heirflow.demo.stage import Stage
+from lab.airflow.play import clusters, schedulers
+from lab.servers.servers import postgres_server
+
+
+@click.command(context_settings=MANNERS)
+@click.option(
+    "--airflow/--no-airflow", default=True, show_default=True, help="Real Airflow, or a plain program: no download."
+)
+@click.option(
+    "--cluster", is_flag=True, help="Whole Airflow: RabbitMQ, Celery workers, and lines for all three components."
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["celery", "local"]),
+    help="Of the cluster; local is LocalExecutor on a pair of hosts, without a broker.  [default: celery]",
+)
+@performance
+def demo(*, airflow: bool, cluster: bool, executor: str | None, **options: Any) -> int:
+    """See a line of three: the leader is killed with -9, the heir takes charge, then a switchover; times at the end.
+
+    The first time, Airflow is installed into a virtual environment of its own beside the sources. Everything else is in a
+    temporary folder, and nothing is left running or lying about, also after Ctrl-C.
+
+    \b
+    make demo                        about two minutes, and as long as the download takes
+    make demo ARGS=--no-airflow      a plain program instead: under 15 seconds
+    make demo ARGS=--keep            look at Airflow's user interface yourself
+    make cluster                     three lines, RabbitMQ, Celery: about four minutes
+    """
+    if executor is not None and not cluster:
+        raise click.UsageError("--executor belongs to --cluster; without it the demonstration uses LocalExecutor")
+    if cluster and not airflow:
+        raise click.UsageError("--cluster is one of Airflow: leave out --no-airflow")
+    wishes = wished(**options)
+    if not airflow:
+        return played(wishes, plain_cast(_postgres))
+    return played(wishes, clusters(executor or "celery") if cluster else schedulers())
+
+
+def _postgres(_stage: Stage, screen: Screen, undo: ExitStack) -> str:
+    """The laboratory's, which runs for root too."""
+    with screen.working("starting an embedded PostgreSQL"):
+        return undo.enter_context(postgres_server()).url("psycopg")
+
+
+if __name__ == "__main__":
+    sys.exit(answer(demo, sys.argv[1:], "python -m lab.airflow"))
