@@ -1,4 +1,4 @@
-"""A task every six seconds that gives its place back and waits in the triggerer for two: what a triggerer is for."""
+"""A task every six seconds that frees its slot and waits two seconds in the triggerer: what a triggerer is for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A small machine-learning workflow on generated data, every minute: extract → features → two models → evaluate → publish.
 
-It is what people have on their schedulers, made small: real numerical work, files handed from task to task, two tasks in
-parallel, a decision at the end. Works with Airflow 2.11 and 3; needs numpy. Files go to `MACHINE_LEARNING_STORE`.
+It is a small version of what people run on their schedulers: real numerical work, files that pass from task to task, two
+tasks in parallel, and a decision at the end. It works with Airflow 2.11 and 3, and needs numpy. Its files go to the folder
+`MACHINE_LEARNING_STORE`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ROWS, TEST_SHARE = 4_000, 0.25
 
 
 def place(name: str) -> Path:
-    """Where this run keeps something. A task that is run again writes the same file again."""
+    """The path of a file of this run. A task that is run again writes the same file again."""
     run = "".join(letter if letter.isalnum() else "-" for letter in get_current_context()["run_id"])
     folder = STORE / run
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def place(name: str) -> Path:
 def machine_learning():
     @task
     def extract() -> str:
-        """A noisy curve in eight measurements: what a table of houses, loads or clicks looks like from far away."""
+        """A noisy function of eight measurements, like a table of house prices, loads or clicks."""
         import numpy as np
 
         random = np.random.default_rng(seed=int(datetime.now(timezone.utc).timestamp()))
@@ -53,7 +54,7 @@ def machine_learning():
 
     @task
     def features(raw: str) -> str:
-        """Squares and products beside the measurements, each with mean 0 and spread 1; a quarter is kept for the test."""
+        """The measurements with their squares and products, each with mean 0 and spread 1; a quarter is kept for the test."""
         import numpy as np
 
         data = np.load(raw)
@@ -71,7 +72,7 @@ def machine_learning():
 
     @task
     def train_ridge(table: str) -> dict:
-        """Linear, solved at once."""
+        """A linear model, solved in one step."""
         import numpy as np
 
         data = np.load(table)
@@ -82,7 +83,7 @@ def machine_learning():
 
     @task
     def train_network(table: str) -> dict:
-        """One hidden layer, by gradient descent."""
+        """A network with one hidden layer, trained by gradient descent."""
         import numpy as np
 
         data = np.load(table)
@@ -105,7 +106,7 @@ def machine_learning():
 
     @task
     def publish(best: dict) -> None:
-        """The model that others shall use: replaced as a whole, so that a run that is repeated does no harm."""
+        """Publish the model for others. The file is replaced as a whole, so that a repeated run does no harm."""
         draft = place("published.json")
         draft.write_text(json.dumps(best))
         draft.replace(STORE / "published.json")

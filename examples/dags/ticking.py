@@ -1,4 +1,4 @@
-"""A task every two seconds: in the list of its runs a gap in the scheduling can be seen at a glance."""
+"""A task every two seconds: a gap in the scheduling is easy to see in the list of its runs."""
 
 from __future__ import annotations
 
