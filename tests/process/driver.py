@@ -41,6 +41,7 @@ def main() -> None:
         guard_limit_s=options.get("guard_limit_s", 1.0),
         name=options.get("marker", ""),
         use_cgroup=options.get("cgroup", True),
+        gain_privileges=options.get("gain_privileges", False),
     )
     selector = selectors.DefaultSelector()
     selector.register(read, selectors.EVENT_READ)

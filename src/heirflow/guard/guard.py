@@ -3,7 +3,7 @@
     member ── backstop ── guard ── command ── whatever the command starts
                  └─ the will's helper, when the member is gone
 
-It is a program of its own (``python -I -S -E guard.py FD cgroup|plain [name]``), imports nothing of ours, and speaks lines
+It is a program of its own (``python -I -S -E guard.py FD WORDS SIGNAL [name]``), imports nothing of ours, and speaks lines
 of JSON over the socket FD. It forks at once: the child is the guard, the parent stays behind as the *backstop*.
 
 Why no process is left, whichever of the three is killed with -9, or any two of them:
@@ -22,6 +22,10 @@ moment extends it.
 Why the will is never early: its helper is a child of the *backstop*, so the guard's ECHILD speaks about the command alone,
 without exceptions to count. The helper may connect while the tree is dying, and acts only on the word "go" from the
 guard, which is written in one place, after the proof. If the guard dies before, the helper reads end of file and ends.
+
+Why a kill is sure: a command that could become another user's (sudo, a set-uid program) could not be signalled any more. So
+before it starts there is the right to kill anybody (root, CAP_KILL), or a cgroup of its own with ``cgroup.kill``, or else it
+gets no-new-privileges, and cannot become anybody else. `kill_by` chooses, and the member is told.
 
 On macOS there is no subreaper, no parent-death signal and no /proc: the tree is what `ps` shows below the command or in
 its session's process group, and a descendant that left both is not found. docs/safety.md says so.
@@ -65,8 +69,17 @@ class Guard:
     """Its events are read in `run`, its one command lives from `start` to `finish`, and its own end is `leave`."""
 
     def __init__(
-        self, channel: int, request: int, helper_stdin: int, helper_stdout: int, backstop_pid: int, cgroup: Any
+        self,
+        channel: int,
+        request: int,
+        helper_stdin: int,
+        helper_stdout: int,
+        backstop_pid: int,
+        cgroup: Any,
+        kill_by: str,
+        stop_signal: int,
     ) -> None:
+        self.kill_by, self.stop_signal = kill_by, stop_signal
         self.channel, self.request, self.backstop_pid, self.cgroup = channel, request, backstop_pid, cgroup
         self.tree = proof.Tree(processes, boottime, cgroup)
         self.inbox = self.outbox = b""
@@ -255,12 +268,12 @@ class Guard:
 
     def run_command(self, argv: list[str], env: dict[str, str], cwd: str, keep: tuple[int, ...]) -> None:
         self.failed_exec = None
-        me, made = os.getpid(), ()
+        me, self.exec_fd, report = os.getpid(), -1, -1
         try:
-            made = self.exec_fd, report = os.pipe()
+            self.exec_fd, report = os.pipe()
             pid = processes.fork()
         except OSError as error:  # no process, memory or descriptor to be had just now
-            for fd in made:
+            for fd in {self.exec_fd, report} - {-1}:
                 os.close(fd)
             self.exec_fd = -1
             self.gate.close()
@@ -391,17 +404,17 @@ class Guard:
 
 
 def main() -> NoReturn:
-    """Become backstop and guard."""
+    """Become backstop and guard. Arguments: the socket; words from `MAY`, with commas; the stop signal; a name for `ps`."""
     os.set_inheritable(channel := int(sys.argv[1]), False)
+    may, stop_signal = set(sys.argv[2].split(",")), int(sys.argv[3])
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
     for number in signal.valid_signals() - faults - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # a terminal's Ctrl-C, a service manager's TERM to all: the member decides
+        # A terminal's Ctrl-C, a service manager's TERM to all: the member decides.
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     processes.become_subreaper()
     cgroup = None
-    if sys.argv[2] == "cgroup" and processes.LINUX:
+    if "use cgroup" in may and processes.LINUX:
         with contextlib.suppress(OSError):  # none here, or not ours to use: the walk does without
             cgroup = processes.Cgroup(f"heirflow-{os.getpid()}")
     request_r, request_w = os.pipe()
@@ -412,12 +425,24 @@ def main() -> NoReturn:
     if guard:
         for fd in (channel, request_w, stdin_w, stdout_r):
             os.close(fd)
-        backstop.stand_by(processes, clock, request_r, stdin_r, stdout_w, cgroup)
+        tree = proof.Tree(processes, boottime, cgroup)
+        backstop.Backstop(processes, clock, will_sender, tree).stand_by(request_r, stdin_r, stdout_w, Why.GUARD_GONE)
     os.setsid()
     processes.become_subreaper()
     for fd in (request_r, stdin_r, stdout_w):
         os.close(fd)
-    Guard(channel, request_w, stdin_w, stdout_r, me, cgroup).run()
+    Guard(channel, request_w, stdin_w, stdout_r, me, cgroup, kill_by(cgroup, may), stop_signal).run()
+
+
+def kill_by(cgroup: Any, may: set[str]) -> str:
+    """What makes it sure that a command can be killed, whoever it becomes."""
+    if processes.may_kill_anybody():
+        return "right"
+    if cgroup is not None:
+        return "cgroup"
+    if "gain privileges" in may or not processes.LINUX:
+        return "nothing"
+    return "no new privileges"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ cgroup v2; elsewhere through `ps`.
 """
 
 # pathlib would cost the guard memory; starting programs is its trade:
-# ruff: noqa: PTH102, PTH106, PTH110, PTH118, PTH123, PTH208, S605, S606
+# ruff: noqa: PERF203, PTH102, PTH106, PTH110, PTH115, PTH118, PTH123, PTH208, S605, S606
 from __future__ import annotations
 
 import contextlib
