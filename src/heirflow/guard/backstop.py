@@ -94,10 +94,11 @@ class Backstop:
         stdin, writer = os.pipe()
         text = self.will_sender.order(self.clock, self.payload, give_up_at) + b"go\n"
         with contextlib.suppress(OSError):
-            self.processes.run_helper(self.argv, stdin, null)
+            helper = self.processes.run_helper(self.argv, stdin, null)
             os.close(stdin)
             while text:
                 text = text[os.write(writer, text) :]
-            while not os.waitpid(-1, os.WNOHANG)[0] and self.clock.boottime() < give_up_at + 1:
+            while not os.waitpid(helper, os.WNOHANG)[0]:
+                if self.clock.boottime() > give_up_at + 1:  # it hangs in the driver
+                    self.processes.send([helper], signal.SIGKILL)
                 time.sleep(LOOK_S)
-            self.processes.send(self.processes.children(os.getpid()), signal.SIGKILL)

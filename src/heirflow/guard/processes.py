@@ -97,8 +97,9 @@ def proc_is_ours() -> bool:
 
 
 PROC = LINUX and proc_is_ours()
-QUICK = PROC and os.path.exists(f"/proc/self/task/{os.getpid()}/children")
-"""A kernel may lack this file (CONFIG_PROC_CHILDREN), and so do some sandboxes."""
+LIST = "children"
+"""The file below /proc/PID/task/TID that names the children. Some kernels (CONFIG_PROC_CHILDREN) and sandboxes have none."""
+QUICK = PROC and os.path.exists(f"/proc/self/task/{os.getpid()}/{LIST}")
 
 
 def asked_children() -> list[int]:
@@ -149,7 +150,7 @@ def children(pid: int) -> list[int]:
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+            with open(f"/proc/{pid}/task/{thread}/{LIST}", "rb") as file:
                 found += map(int, file.read().split())
     except OSError:  # it ended while we looked
         pass
@@ -261,15 +262,17 @@ class Timer:
             libc.timerfd_settime(self.fd, 1, spec, None)  # 1: TFD_TIMER_ABSTIME
 
 
-def run_helper(argv: list[str], stdin: int, stdout: int) -> None:
-    """Fork and run the will's helper with these two descriptors as its input and output."""
-    if os.fork() == 0:
+def run_helper(argv: list[str], stdin: int, stdout: int) -> int:
+    """Fork and run the will's helper with these two descriptors as its input and output; returns its pid."""
+    pid = os.fork()
+    if pid == 0:
         try:
             os.dup2(stdin, 0)
             os.dup2(stdout, 1)
             os.execv(argv[0], argv)
         finally:
             os._exit(127)
+    return pid
 
 
 def fork() -> int:

@@ -254,7 +254,7 @@ class GuardLink:
         """End guard and command, without the will. Waits a limited time, then kills. Nothing is left afterwards."""
         self._say("bye")
         limit = self.clock() + CLOSE_LIMIT_S
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             watched = self.fileno()
             if watched >= 0:
                 selector.register(watched, selectors.EVENT_READ)

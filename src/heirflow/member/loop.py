@@ -212,7 +212,7 @@ class Member:
         moments += [listener.wake_at() for listener in self._listeners]
         # The selector's clock does not count suspended time: never trust it for longer than a check-in.
         timeout_s = min(max(0.0, min(moments) - now), self._timings.check_in_s)
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # needs no descriptor of its own, which may not be had just now
             for source in (self._nudge_reader, self._store_thread, self._door):
                 if source is not None:
                     selector.register(source, selectors.EVENT_READ)
