@@ -88,7 +88,7 @@ def test_red_for_another_reason_is_not_noticed(tmp_path: Path) -> None:
     assert "nobody ran the changed" in unnoticed(fault, own)
 
 
-@pytest.mark.parametrize(("words", "times"), [("no such words", 0), ("self.tree.kill", None)])
+@pytest.mark.parametrize(("words", "times"), [("no such words", 0), ("self.kill", None)])
 def test_a_fault_whose_words_are_gone_fails_loudly(words: str, times: int | None, tmp_path: Path) -> None:
     fault = dataclasses.replace(FAULTS[0], old=words)
     with pytest.raises(DoesNotApply, match=r"\d\d times" if times is None else f"{times} times"):

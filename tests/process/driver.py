@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import selectors
 import signal
 import sys
@@ -15,7 +16,7 @@ from dataclasses import asdict
 
 from heirflow.clock import boottime
 from heirflow.member.environment import command_environment
-from heirflow.member.guard_events import Ending, Gone, Lost
+from heirflow.member.guard_events import Ending, Gone, Lost, Started
 from heirflow.member.guard_link import GuardLink
 
 
@@ -41,6 +42,8 @@ def main() -> None:
         guard_limit_s=options.get("guard_limit_s", 1.0),
         name=options.get("marker", ""),
         use_cgroup=options.get("cgroup", True),
+        gain_privileges=options.get("gain_privileges", False),
+        stop_signal=options.get("stop_signal", signal.SIGTERM),
     )
     selector = selectors.DefaultSelector()
     selector.register(read, selectors.EVENT_READ)
@@ -104,6 +107,9 @@ def main() -> None:
             note(type(event).__name__, **asdict(event))
             if isinstance(event, Ending) and options.get("renews_late"):
                 guard.lease(term_at=now + 5.0, kill_at=now + 5.5)
+            if isinstance(event, Started) and options.get("starve_guard"):
+                resource.prlimit(guard.pid, resource.RLIMIT_NPROC, (0, 0))
+                note("starved")
             if isinstance(event, Gone):
                 renew_at = float("inf")
                 if not options.get("after_gone") and not guard._broken:

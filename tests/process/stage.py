@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,16 @@ class Stage:
         words = [sys.executable, "-S", str(NASTY), behaviour, str(self.ticks_file), self.marker]
         return [*words, *map(str, more)]
 
-    def run(self, *argv: str, stdout: Any = None, stderr: Any = None, environ: Any = None, **options: Any) -> None:
+    def run(
+        self,
+        *argv: str,
+        stdout: Any = None,
+        stderr: Any = None,
+        environ: Any = None,
+        enter: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        """`enter`: words before the driver's own, which exec the rest."""
         options = {
             "argv": argv,
             "events": str(self.events_file),
@@ -54,7 +63,7 @@ class Stage:
             **options,
         }
         self.driver = subprocess.Popen(
-            [sys.executable, str(HERE / "driver.py"), json.dumps(options)],
+            [*enter, sys.executable, str(HERE / "driver.py"), json.dumps(options)],
             env={**(environ or os.environ), "PYTHONPATH": str(SOURCE)},
             stdout=stdout,
             stderr=stderr,

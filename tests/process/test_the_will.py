@@ -98,14 +98,16 @@ def seize(pid: int) -> None:
     assert libc.ptrace(0x4206, pid, None, None) == 0, os.strerror(ctypes.get_errno())  # PTRACE_SEIZE
 
 
+@pytest.mark.parametrize("killed", [("member",), ("member", "guard")], ids="+".join)
 @pytest.mark.parametrize("cgroup", [True, False], ids=["cgroup", "walk"])
-def test_it_waits_while_one_process_takes_long_to_die(stage: Stage, cgroup: bool) -> None:
+def test_it_waits_while_one_process_takes_long_to_die(stage: Stage, cgroup: bool, killed: tuple[str, ...]) -> None:
     stage.run(*stage.command("daemon"), ttl_s=30, will=stage.make_record(), cgroup=cgroup)
     stage.wait_for_ticks(4)
     slow = next(pid for _, pid in stage.ticks() if pid != stage.role("command"))
     seize(slow)
-    at = stage.send(signal.SIGKILL, "member")
-    wait_until(lambda: stage.pids() == {stage.role("guard"), stage.role("backstop")}, "all else to end")
+    at = stage.send(signal.SIGKILL, *killed)
+    living = {stage.role(name) for name in {"guard", "backstop"} - {*killed}}
+    wait_until(lambda: stage.pids() == living, "all else to end")
     stage.wait_until_past(at + 1.0)
     assert stage.record()[0] == "me", "not proved, and released"
     assert os.waitpid(slow, 0x40000000) == (slow, signal.SIGKILL)  # __WALL
@@ -160,12 +162,24 @@ def test_it_waits_for_the_last_process_of_the_command(stage: Stage) -> None:
     assert released_at > stage.ticks()[-1][0] > at + 0.9
 
 
-def test_a_guard_killed_before_its_proof_leaves_the_record_alone(stage: Stage) -> None:
+def test_the_backstop_of_a_guard_killed_before_its_proof_has_its_own_and_carries_out_the_will(stage: Stage) -> None:
     will = stage.make_record()
     stage.run(*stage.command("daemon"), ttl_s=30, will=will, cgroup=False)
     stage.wait_for_ticks(4)
     stage.send(signal.SIGSTOP, "guard")
-    stage.send(signal.SIGKILL, "member", "guard")
+    at = stage.send(signal.SIGKILL, "member", "guard")
+    stage.wait_for_nobody()
+    leader, released_at = stage.record()
+    assert leader is None
+    assert released_at is not None
+    assert stage.ticks()[-1][0] < released_at < at + 3.0
+
+
+def test_the_backstop_leaves_the_record_to_a_member_that_lives(stage: Stage) -> None:
+    stage.run(*stage.command("daemon"), ttl_s=30, renew_s=0.2, will=stage.make_record())
+    stage.wait_for_ticks(4)
+    stage.send(signal.SIGKILL, "guard")
+    stage.wait_for("Lost")
     stage.wait_for_nobody()
     assert stage.record()[0] == "me"
 

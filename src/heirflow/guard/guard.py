@@ -3,7 +3,7 @@
     member ── backstop ── guard ── command ── whatever the command starts
                  └─ the will's helper, when the member is gone
 
-It is a program of its own (``python -I -S -E guard.py FD cgroup|plain [name]``), imports nothing of ours, and speaks lines
+It is a program of its own (``python -I -S -E guard.py FD WORDS SIGNAL [name]``), imports nothing of ours, and speaks lines
 of JSON over the socket FD. It forks at once: the child is the guard, the parent stays behind as the *backstop*.
 
 Why no process is left, whichever of the three is killed with -9, or any two of them:
@@ -22,6 +22,10 @@ moment extends it.
 Why the will is never early: its helper is a child of the *backstop*, so the guard's ECHILD speaks about the command alone,
 without exceptions to count. The helper may connect while the tree is dying, and acts only on the word "go" from the
 guard, which is written in one place, after the proof. If the guard dies before, the helper reads end of file and ends.
+
+Why a kill is sure: a command that could become another user's (sudo, a set-uid program) could not be signalled any more. So
+before it starts there is the right to kill anybody (root, CAP_KILL), or a cgroup of its own with ``cgroup.kill``, or else it
+gets no-new-privileges, and cannot become anybody else. `kill_by` chooses, and the member is told.
 
 On macOS there is no subreaper, no parent-death signal and no /proc: the tree is what `ps` shows below the command or in
 its session's process group, and a descendant that left both is not found. docs/safety.md says so.
@@ -57,14 +61,25 @@ def beside(name: str) -> ModuleType:
 clock, processes, proof, backstop = beside("../clock"), beside("processes"), beside("proof"), beside("backstop")
 will_sender, gatekeeper, Why = beside("will_sender"), beside("gatekeeper"), beside("why").Why
 boottime = clock.boottime
+KILLING_S, KILLING_EVERY_S = 1.0, 0.3
+"""While it kills, a guard tells its backstop so, again and again; one that is then silent for so long is frozen."""
 
 
 class Guard:
     """Its events are read in `run`, its one command lives from `start` to `finish`, and its own end is `leave`."""
 
     def __init__(
-        self, channel: int, request: int, helper_stdin: int, helper_stdout: int, backstop_pid: int, cgroup: Any
+        self,
+        channel: int,
+        request: int,
+        helper_stdin: int,
+        helper_stdout: int,
+        backstop_pid: int,
+        cgroup: Any,
+        kill_by: str,
+        stop_signal: int,
     ) -> None:
+        self.kill_by, self.stop_signal = kill_by, stop_signal
         self.channel, self.request, self.backstop_pid, self.cgroup = channel, request, backstop_pid, cgroup
         self.tree = proof.Tree(processes, boottime, cgroup)
         self.inbox = self.outbox = b""
@@ -79,6 +94,9 @@ class Guard:
         self.again_at: float | None = None
         self.ending = Why.ENDED
         """What an end of its own would mean now."""
+        self.asked_others = False
+        """The main process ended in an orderly stop, and what it left was asked to end too."""
+        self.told_killing_at = 0.0
         self.timer = processes.Timer(clock.CLOCK)
         self.wake_r, wake_w = os.pipe()
         for fd in (channel, request, self.wake_r, wake_w, helper_stdout, helper_stdin):
@@ -94,7 +112,7 @@ class Guard:
         self.will = will_sender.WillSender(processes, clock, self.poll, told, helper_stdin, helper_stdout, backstop_pid)
 
     def run(self) -> NoReturn:
-        self.say("hello", pid=os.getpid(), backstop_pid=self.backstop_pid)
+        self.say("hello", pid=os.getpid(), backstop_pid=self.backstop_pid, kill_by=self.kill_by)
         while True:
             ready = self.poll.poll(self.patience_ms())
             self.look_at_clock()  # first, always: whoever was frozen past the deadline kills before anything else
@@ -104,7 +122,7 @@ class Guard:
                 elif fd == self.request:
                     self.poll.unregister(fd)
                     self.backstop_gone = True
-                    self.tree.kill(Why.BACKSTOP_GONE)
+                    self.kill(Why.BACKSTOP_GONE)
                 elif fd == self.wake_r:
                     os.read(fd, 4096)
                 elif fd == self.exec_fd:
@@ -153,7 +171,7 @@ class Guard:
             self.obey(json.loads(line))
         if self.member_gone:
             self.poll.unregister(self.channel)
-            self.tree.kill(Why.MEMBER_GONE)
+            self.kill(Why.MEMBER_GONE)
             if not self.leaving:
                 self.will.ask(self.kill_at)
 
@@ -170,9 +188,11 @@ class Guard:
             self.open_gate(**message)
         elif what == "will":
             self.will.payload, self.will.argv = message["payload"], message["argv"]
+            self.tell_backstop("will", [self.will.payload, self.will.argv])
         elif what == "bye":
             self.leaving = True
-            self.tree.kill(Why.MEMBER_DONE)
+            self.tell_backstop("will", [None, []])
+            self.kill(Why.MEMBER_DONE)
         elif what == "lease":  # one that comes after kill_at, or after its TERM, changes nothing: the command is ending
             if now < self.kill_at < message["kill_at"] and not self.losing:
                 self.kill_at = message["kill_at"]
@@ -189,7 +209,7 @@ class Guard:
                 self.again_at = None if message["again_s"] is None else now + message["again_s"]
                 self.term()
         elif what == "kill":
-            self.tree.kill(Why.ORDERED)
+            self.kill(Why.ORDERED)
 
     # the command
 
@@ -203,7 +223,11 @@ class Guard:
         """Run it up to its gate. It has no lease, and so does not begin before `open_gate`."""
         if self.may_begin(n, FOREVER):
             self.set_deadline(None, FOREVER)
-            ends = self.gate.build()
+            try:
+                ends = self.gate.build()
+            except OSError as error:
+                self.say_gone(n, Why.NOT_RUNNABLE, status=126, detail=str(error.strerror))
+                return
             self.run_command(argv, {**env, "HEIRFLOW_GATE": f"{ends[0]},{ends[1]}"}, cwd, ends)
             self.gate.built(ends)
 
@@ -216,7 +240,7 @@ class Guard:
             self.gate.open(env)
             self.say("started", pid=self.tree.main_pid)
         else:
-            self.tree.kill(Why.NOT_AT_GATE)
+            self.kill(Why.NOT_AT_GATE)
 
     def hear_standby(self) -> None:
         stood = self.gate.stands
@@ -235,7 +259,7 @@ class Guard:
 
     def set_deadline(self, term_at: float | None, kill_at: float) -> None:
         self.term_at, self.kill_at, self.again_at, self.stop_at = term_at, kill_at, None, FOREVER
-        self.ending, self.losing = Why.ENDED, False
+        self.ending, self.losing, self.asked_others = Why.ENDED, False, False
         self.tell_backstop("deadline", None if kill_at == FOREVER else kill_at)
 
     def tell_backstop(self, what: str, value: Any) -> None:
@@ -244,11 +268,30 @@ class Guard:
 
     def run_command(self, argv: list[str], env: dict[str, str], cwd: str, keep: tuple[int, ...]) -> None:
         self.failed_exec = None
-        self.exec_fd, report = os.pipe()
-        me = os.getpid()
-        pid = processes.fork()
+        me, self.exec_fd, report = os.getpid(), -1, -1
+        try:
+            self.exec_fd, report = os.pipe()
+            pid = processes.fork()
+        except OSError as error:  # no process, memory or descriptor to be had just now
+            for fd in {self.exec_fd, report} - {-1}:
+                os.close(fd)
+            self.exec_fd = -1
+            self.gate.close()
+            self.set_deadline(None, FOREVER)
+            self.say_gone(self.serial, Why.NOT_RUNNABLE, status=126, detail=str(error.strerror))
+            return
         if pid == 0:
-            processes.become_command(me, argv, env, cwd, report, self.cgroup, keep)
+            processes.become_command(
+                me,
+                argv,
+                env,
+                cwd,
+                report,
+                self.cgroup,
+                keep,
+                in_cgroup=self.kill_by == "cgroup",
+                no_new_privileges=self.kill_by == "no new privileges",
+            )
         self.tree.begin(pid)
         os.close(report)
         os.set_blocking(self.exec_fd, False)
@@ -267,7 +310,7 @@ class Guard:
             if report:
                 number, _, path = report.decode(errors="replace").partition(" ")
                 self.failed_exec = 127 if int(number) == errno.ENOENT else 126
-                self.tree.kill(Why.NOT_RUNNABLE, f"{os.strerror(int(number))}: {path}")
+                self.kill(Why.NOT_RUNNABLE, f"{os.strerror(int(number))}: {path}")
             elif self.gate.opened:
                 self.say("started", pid=self.tree.main_pid)
 
@@ -276,9 +319,9 @@ class Guard:
         if not self.tree.running or self.tree.why:
             return
         if now >= self.kill_at:
-            self.tree.kill(Why.LEASE_OVER)
+            self.kill(Why.LEASE_OVER)
         elif now >= self.stop_at:
-            self.tree.kill(Why.STOP_TIMEOUT)
+            self.kill(Why.STOP_TIMEOUT)
         elif self.term_at is not None and now >= self.term_at:
             self.term_at, self.losing = None, True
             self.ending = Why.LEASE_ENDING
@@ -294,27 +337,52 @@ class Guard:
         self.timer.set(at if at < FOREVER and self.tree.running and not self.tree.why else None)
 
     def term(self) -> None:
-        self.tree.send(signal.SIGTERM, signal.SIGCONT)  # a stopped process acts on TERM only after CONT
+        self.tree.send(self.stop_signal, signal.SIGCONT)  # a stopped process acts on a signal only after CONT
+
+    def kill(self, why: Any, detail: str = "") -> None:
+        """Begin to kill the whole tree; `finish` goes on until it is proved gone."""
+        if self.tree.running and not self.tree.why:
+            self.tree.kill(why, detail)
+            self.tell_killing()
+
+    def tell_killing(self) -> None:
+        """Much memory takes its time to die: the backstop must not take that for a frozen guard."""
+        self.told_killing_at = boottime()
+        self.tell_backstop("deadline", self.told_killing_at + KILLING_S)
 
     def look_at_command(self) -> None:
-        """Collect the dead; when the main process is among them, what is left of its tree is killed."""
-        self.tree.reap()
-        if self.tree.running and not self.tree.main:
-            self.hear_exec()
-            self.tree.kill(self.ending)
+        """Collect the dead. When the main process is among them, what is left of its tree is killed, or asked to end first.
+
+        A shell that runs a program dies of its TERM at once, and the program has the rest of the stop's time.
+        """
+        nobody_left = self.tree.reap()
+        if not self.tree.running or self.tree.main or self.tree.why:
+            return
+        self.hear_exec()
+        if self.ending is Why.ENDED or nobody_left:
+            self.tree.left_behind = len(self.tree.others()) if self.ending is Why.ENDED and not nobody_left else 0
+            self.kill(self.ending)
+        elif not self.asked_others:
+            self.asked_others = True
+            others = self.tree.others()
+            processes.send(others, self.stop_signal)
+            processes.send(others, signal.SIGCONT)
 
     def finish(self) -> None:
         """While killing: tell when it is proved gone. Then what the end of the command was waited for."""
         if self.tree.running and self.tree.why:
             withstood = self.tree.finish()
             if withstood:
-                self.say("stuck", pids=withstood)
+                self.say("stuck", pids=withstood, refused=[pid for pid in withstood if processes.refuses(pid)])
             if withstood is not None:
+                if boottime() > self.told_killing_at + KILLING_EVERY_S:
+                    self.tell_killing()
                 return
             self.hear_exec()
             status = self.tree.status if self.failed_exec is None else self.failed_exec
             took_s = boottime() - self.tree.struck_at
-            self.say_gone(self.serial, self.tree.why, status=status, detail=self.tree.detail, took_s=took_s)
+            detail, left = self.tree.detail, self.tree.left_behind
+            self.say_gone(self.serial, self.tree.why, status=status, detail=detail, took_s=took_s, left=left)
             self.tree.why = None
             self.tell_backstop("deadline", None)
             self.gate.close()
@@ -323,8 +391,10 @@ class Guard:
         if self.member_gone and not self.tree.running and self.will.carry_out():
             self.leave()
 
-    def say_gone(self, n: int, why: Any, *, status: int | None = None, detail: str = "", took_s: float = 0.0) -> None:
-        self.say("gone", n=n, status=status, why=why, detail=detail, took_s=took_s)
+    def say_gone(
+        self, n: int, why: Any, *, status: int | None = None, detail: str = "", took_s: float = 0.0, left: int = 0
+    ) -> None:
+        self.say("gone", n=n, status=status, why=why, detail=detail, took_s=took_s, left=left)
 
     def leave(self) -> NoReturn:
         self.flush()
@@ -334,17 +404,17 @@ class Guard:
 
 
 def main() -> NoReturn:
-    """Become backstop and guard."""
+    """Become backstop and guard. Arguments: the socket; words from `MAY`, with commas; the stop signal; a name for `ps`."""
     os.set_inheritable(channel := int(sys.argv[1]), False)
+    may, stop_signal = set(sys.argv[2].split(",")), int(sys.argv[3])
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
     for number in signal.valid_signals() - faults - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # a terminal's Ctrl-C, a service manager's TERM to all: the member decides
+        # A terminal's Ctrl-C, a service manager's TERM to all: the member decides.
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     processes.become_subreaper()
     cgroup = None
-    if sys.argv[2] == "cgroup" and processes.LINUX:
+    if "use cgroup" in may and processes.LINUX:
         with contextlib.suppress(OSError):  # none here, or not ours to use: the walk does without
             cgroup = processes.Cgroup(f"heirflow-{os.getpid()}")
     request_r, request_w = os.pipe()
@@ -355,12 +425,24 @@ def main() -> NoReturn:
     if guard:
         for fd in (channel, request_w, stdin_w, stdout_r):
             os.close(fd)
-        backstop.stand_by(processes, clock, request_r, stdin_r, stdout_w, cgroup)
+        tree = proof.Tree(processes, boottime, cgroup)
+        backstop.Backstop(processes, clock, will_sender, tree).stand_by(request_r, stdin_r, stdout_w, Why.GUARD_GONE)
     os.setsid()
     processes.become_subreaper()
     for fd in (request_r, stdin_r, stdout_w):
         os.close(fd)
-    Guard(channel, request_w, stdin_w, stdout_r, me, cgroup).run()
+    Guard(channel, request_w, stdin_w, stdout_r, me, cgroup, kill_by(cgroup, may), stop_signal).run()
+
+
+def kill_by(cgroup: Any, may: set[str]) -> str:
+    """What makes it sure that a command can be killed, whoever it becomes."""
+    if processes.may_kill_anybody():
+        return "right"
+    if cgroup is not None:
+        return "cgroup"
+    if "gain privileges" in may or not processes.LINUX:
+        return "nothing"
+    return "no new privileges"
 
 
 if __name__ == "__main__":

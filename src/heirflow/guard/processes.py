@@ -5,7 +5,7 @@ cgroup v2; elsewhere through `ps`.
 """
 
 # pathlib would cost the guard memory; starting programs is its trade:
-# ruff: noqa: PTH102, PTH106, PTH110, PTH118, PTH123, PTH208, S605, S606
+# ruff: noqa: PERF203, PTH102, PTH106, PTH110, PTH115, PTH118, PTH123, PTH208, S605, S606
 from __future__ import annotations
 
 import contextlib
@@ -18,7 +18,8 @@ from collections.abc import Collection, Iterable
 from typing import NoReturn
 
 LINUX = sys.platform == "linux"
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+CAP_KILL = 5
 TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -63,26 +64,104 @@ def process_table() -> dict[int, tuple[int, int, str]]:
     return table
 
 
+def may_kill_anybody() -> bool:
+    """Whether this process may signal processes of every user: it is root, or has CAP_KILL."""
+    try:
+        with open("/proc/self/status") as file:
+            words = next((line.split() for line in file if line.startswith("CapEff:")), ["", "0"])
+            return bool(int(words[1], 16) >> CAP_KILL & 1)
+    except (OSError, ValueError):
+        return os.geteuid() == 0
+
+
+def refuses(pid: int) -> bool:
+    """Whether this process is there and we may not signal it: it has become another user's."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def proc_is_ours() -> bool:
+    """Whether /proc shows the pid namespace that we live in: otherwise the numbers in it are other processes' here."""
+    try:
+        with open("/proc/self/status") as file:
+            named = next((line.split()[1:] for line in file if line.startswith("NSpid:")), None)
+        # From the namespace that /proc belongs to, down to ours: the same one when there is one number.
+        return len(named) == 1 if named else os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
+PROC = LINUX and proc_is_ours()
+LIST = "children"
+"""The file below /proc/PID/task/TID that names the children. Some kernels (CONFIG_PROC_CHILDREN) and sandboxes have none."""
+QUICK = PROC and os.path.exists(f"/proc/self/task/{os.getpid()}/{LIST}")
+
+
+def asked_children() -> list[int]:
+    """Our own children, zombies included, found without a /proc of ours: the kernel is asked about one number after the other.
+
+    Numbers are given out in order, so the youngest process tells how far to ask, unless they have begun again from below.
+    Raises nothing; reaps nothing.
+    """
+    first, last = os.getpid(), _number_in("/proc/loadavg", 4) or 0  # the youngest in the namespace of whoever reads it
+    if last < first:
+        first, last = 1, _number_in("/proc/sys/kernel/pid_max", 0) or 4_194_304  # the most that Linux allows
+    found = []
+    for pid in range(first, last + 1):
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            found.append(pid)
+        except ChildProcessError:
+            pass
+    return found
+
+
+def _number_in(path: str, place: int) -> int | None:
+    try:
+        with open(path) as file:
+            return int(file.read().split()[place])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def dead_child() -> int | None:
+    """One of our own children that has ended and was not collected yet; None when there is none. Collects nothing."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid
+
+
 def children(pid: int) -> list[int]:
-    """The children of a process, zombies included. May miss some while others end, so only ECHILD is a proof."""
+    """The children of a process, zombies included. May miss some while others end, so only ECHILD is a proof.
+
+    Where /proc shows another namespace, only our own are found.
+    """
+    if not PROC and LINUX:
+        return asked_children() if pid == os.getpid() else []
+    if not QUICK:
+        return [child for child, (parent, _, _) in process_table().items() if parent == pid]
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+            with open(f"/proc/{pid}/task/{thread}/{LIST}", "rb") as file:
                 found += map(int, file.read().split())
     except OSError:  # it ended while we looked
         pass
     return found
 
 
-QUICK = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
-
-
 def descendants(root: int, spare: Collection[int] = (), *, group: int = 0, thorough: bool = False) -> list[int]:
     """All below `root`, parents first, without `spare` and what is below those. `group`: this process group too."""
     below: dict[int, list[int]] = {}
     found: list[int] = []
-    if thorough or not QUICK:
+    if (PROC or not LINUX) and (thorough or not QUICK):
         for pid, (parent, process_group, _) in process_table().items():
             below.setdefault(root if process_group == group and group else parent, []).append(pid)
     todo, seen = [root], {root, os.getpid(), *spare}
@@ -99,7 +178,7 @@ def descendants(root: int, spare: Collection[int] = (), *, group: int = 0, thoro
 def send(pids: Iterable[int], number: int) -> None:
     """One signal to each. A pid from a walk that ends meanwhile is not given to another process so soon: pids go round."""
     for pid in pids:
-        with contextlib.suppress(OSError):  # already gone; or not ours to kill (set-user-id): the proof stays open
+        with contextlib.suppress(OSError):  # already gone; or another user's (`refuses`): then the proof stays open
             os.kill(pid, number)
 
 
@@ -183,15 +262,17 @@ class Timer:
             libc.timerfd_settime(self.fd, 1, spec, None)  # 1: TFD_TIMER_ABSTIME
 
 
-def run_helper(argv: list[str], stdin: int, stdout: int) -> None:
-    """Fork and run the will's helper with these two descriptors as its input and output."""
-    if os.fork() == 0:
+def run_helper(argv: list[str], stdin: int, stdout: int) -> int:
+    """Fork and run the will's helper with these two descriptors as its input and output; returns its pid."""
+    pid = os.fork()
+    if pid == 0:
         try:
             os.dup2(stdin, 0)
             os.dup2(stdout, 1)
             os.execv(argv[0], argv)
         finally:
             os._exit(127)
+    return pid
 
 
 def fork() -> int:
@@ -214,8 +295,15 @@ def become_command(
     report: int,
     cgroup: Cgroup | None,
     keep: tuple[int, ...],
+    *,
+    in_cgroup: bool,
+    no_new_privileges: bool,
 ) -> NoReturn:
-    """In the new child: the command's own session, default signals, a death tied to the guard's, and exec."""
+    """In the new child: the command's own session, default signals, a death tied to the guard's, and exec.
+
+    `in_cgroup`: the cgroup is what makes its end sure, so it does not start outside of it. `no_new_privileges`: neither it nor
+    anything that it starts can become another user's.
+    """
     try:
         if LINUX:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -229,8 +317,13 @@ def become_command(
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if cgroup:
-            with contextlib.suppress(OSError):  # not allowed here: the walk finds it as well
+            try:
                 os.write(cgroup.procs_fd, b"0")
+            except OSError:  # not allowed here: the walk finds it as well
+                if in_cgroup:
+                    raise
+        if no_new_privileges and libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "no-new-privileges")
         os.chdir(cwd.encode("latin-1"))
         environment = {name.encode("latin-1"): value.encode("latin-1") for name, value in env.items()}
         os.execvpe(argv[0].encode("latin-1"), [word.encode("latin-1") for word in argv], environment)

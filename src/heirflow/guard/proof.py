@@ -17,8 +17,10 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-STUCK_AFTER_S = 2.0
-"""A killed process that is still there after so long is told: it waits in the kernel, or it cannot be killed."""
+DISAGREE_AFTER_S = 0.25
+"""A walk that finds nobody for so long, while `waitpid` still has children, does not see them: the kernel is asked for each."""
+STUCK_AFTER_S, STUCK_EVERY_S = 2.0, 10.0
+"""A killed process that is still there after so long is told, again and again: it waits in the kernel, or we may not kill it."""
 LONGEST_PAUSE_S = 0.05
 
 
@@ -40,14 +42,15 @@ class Tree:
         self.why: Any = None
         """Why it is being killed; None while it is not."""
         self.detail = ""
-        self.struck_at = self.pause_s = 0.0
-        self.told_stuck = False
+        self.struck_at = self.pause_s = self.tell_at = 0.0
+        self.left_behind = 0
+        """How many others were there when the main process had ended by itself."""
 
     def begin(self, pid: int) -> None:
         """A command was forked."""
         self.main_pid = self.main = pid
         self.group = 0 if self.processes.LINUX else pid
-        self.running, self.status, self.why, self.detail, self.told_stuck = True, None, None, "", False
+        self.running, self.status, self.why, self.detail, self.left_behind = True, None, None, "", 0
 
     def send(self, *numbers: int) -> None:
         """Signals to the main process, if it is there."""
@@ -60,6 +63,7 @@ class Tree:
         if self.running and self.why is None:
             self.hit()
             self.why, self.detail, self.struck_at, self.pause_s = why, detail, self.boottime(), 0.0
+            self.tell_at = self.struck_at + STUCK_AFTER_S
             self.strike()
 
     def hit(self) -> None:
@@ -75,7 +79,15 @@ class Tree:
     def strike(self) -> list[int]:
         """Walk the tree and kill what is found; returns that."""
         struck: list[int] = self.processes.strike(os.getpid(), group=self.group)
+        if not struck and self.why and self.boottime() > self.struck_at + DISAGREE_AFTER_S:
+            struck = self.processes.asked_children()
+            self.processes.send(struck, signal.SIGKILL)
         return struck
+
+    def others(self) -> list[int]:
+        """What lives besides the main process, as a walk finds it."""
+        found: list[int] = self.processes.descendants(os.getpid(), group=self.group)
+        return [pid for pid in found if pid != self.main and (not self.processes.PROC or self.processes.lives(pid))]
 
     def reap(self) -> bool:
         """Collect the dead. True when no child is left at all, which for a subreaper means: no descendant."""
@@ -98,18 +110,18 @@ class Tree:
         """While killing: one more look, and one more blow when something is left.
 
         None when it is proved that nothing is; then `running` is false. Otherwise the processes that have withstood for
-        `STUCK_AFTER_S`, told once: mostly none.
+        `STUCK_AFTER_S`, told again and again: mostly none.
         """
         if self.all_gone():
             self.running = False
             return None
         self.hit()
         left = self.strike()
-        if not left or self.told_stuck or self.boottime() <= self.struck_at + STUCK_AFTER_S:
+        if not left or self.boottime() <= self.tell_at:
             return []
-        self.told_stuck = True
+        self.tell_at = self.boottime() + STUCK_EVERY_S
         table = self.processes.process_table()
-        return [pid for pid in left if table.get(pid, (0, 0, ""))[2] == "D"] or left
+        return [pid for pid in left if table.get(pid, (0, 0, ""))[2] == "D" or self.processes.refuses(pid)] or left
 
     def next_look_s(self) -> float:
         """How long to wait between two looks of `finish`: short at first, as most die at once."""

@@ -15,6 +15,11 @@ from typing import Any
 WILL_LIMIT_S = 3.0
 
 
+def order(clock: Any, payload: dict[str, Any] | None, give_up_at: float) -> bytes:
+    """What the helper reads first: what to do, and until when."""
+    return json.dumps({**(payload or {}), "give_up_at": give_up_at, "clock": clock.CLOCK}).encode() + b"\n"
+
+
 class WillSender:
     """What is to be done at the database once the member is gone *and* nothing of the command is left.
 
@@ -39,18 +44,13 @@ class WillSender:
         if self.payload is None:
             return
         self.give_up_at = max(self.clock.boottime(), kill_at) + WILL_LIMIT_S
-        self.text = self.order()
+        self.text = order(self.clock, self.payload, self.give_up_at)
         self.helper = "asked"
         self.poll.register(self.stdout, select.POLLIN)
         if os.getppid() == self.backstop_pid:
             self.processes.send([self.backstop_pid], signal.SIGCONT)
         self.backstop("helper", self.argv)  # no backstop: its end of the helper's output closes, and `hear` sees it
         self.speak()
-
-    def order(self) -> bytes:
-        """What the helper reads first."""
-        moment = {"give_up_at": self.give_up_at, "clock": self.clock.CLOCK}
-        return json.dumps({**(self.payload or {}), **moment}).encode() + b"\n"
 
     def speak(self) -> None:
         with contextlib.suppress(OSError):  # full, or nobody there: its output tells
@@ -76,11 +76,12 @@ class WillSender:
             self.helper = "told"
             stdin, self.stdin = os.pipe()
             self.stdout, stdout = os.pipe()
-            self.processes.run_helper(self.argv, stdin, stdout)
+            with contextlib.suppress(OSError):  # no process to be had: its output closes, and `hear` sees it
+                self.processes.run_helper(self.argv, stdin, stdout)
             os.close(stdin)
             os.close(stdout)
             self.poll.register(self.stdout, select.POLLIN)
-            self.text = self.order() + b"go\n"
+            self.text = order(self.clock, self.payload, self.give_up_at) + b"go\n"
         if self.helper in ("none", "done") or self.clock.boottime() > self.give_up_at + 1:
             return True
         self.speak()

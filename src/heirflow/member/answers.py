@@ -56,4 +56,4 @@ class Answers:
 
     def wake_at(self) -> float:
         """When the loop must turn again to ask, or to see that nobody answered."""
-        return self._asked_at + self.every_s
+        return (self._asked_at if self._answered == self._asked else self._looked_at) + self.every_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from enum import Enum
 
 from heirflow.guard.why import Why
 
@@ -34,6 +35,26 @@ OURS_DIED = {Why.BACKSTOP_GONE, Why.GUARD_GONE, Why.GUARD_FROZEN, Why.GUARD_STAY
 """The command was killed because one of HeirFlow's own processes had ended or hung: its exit code then says nothing about it."""
 
 
+class KillBy(str, Enum):
+    """What makes it sure that a command can be killed, whoever it becomes."""
+
+    RIGHT = "right"
+    """This process may signal processes of every user (root, CAP_KILL)."""
+    CGROUP = "cgroup"
+    """The command runs in a cgroup of its own, which is killed as a whole."""
+    NO_NEW_PRIVILEGES = "no new privileges"
+    """The command cannot become another user's: sudo and set-uid programs do not work in it."""
+    NOTHING = "nothing"
+    """A command that becomes another user's cannot be killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The guard is there."""
+
+    kill_by: KillBy
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """The command runs."""
@@ -48,9 +69,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """These processes have been killed and do not go away (state D); the guard goes on trying. Not gone yet."""
+    """These processes were struck and are still there; the guard goes on trying. Not gone yet. Told again and again."""
 
     pids: tuple[int, ...]
+    refused: tuple[int, ...] = ()
+    """Those among them that belong to another user, and that we may not signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +86,8 @@ class Gone:
     detail: str = ""
     took_s: float = 0.0
     """From the first kill to the proof."""
+    left: int = 0
+    """How many other processes were still there when the main process had ended by itself; they were killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +121,7 @@ class Note:
     text: str
 
 
-GuardEvent = Started | Ending | Stuck | Gone | Lost | AtGate | StandbyGone | Note
+GuardEvent = Ready | Started | Ending | Stuck | Gone | Lost | AtGate | StandbyGone | Note
 
 
 def how(event: Gone | StandbyGone) -> str:
@@ -108,7 +133,11 @@ def how(event: Gone | StandbyGone) -> str:
     if event.status < 0:
         named = -event.status in signal.Signals.__members__.values()  # not all real-time signals have a name
         return f"was killed by {signal.Signals(-event.status).name if named else f'signal {-event.status}'}"
-    return f"exited with {event.status}"
+    exited = f"exited with {event.status}"
+    if event.status == 0 and isinstance(event, Gone) and event.left:
+        others = "1 process" if event.left == 1 else f"{event.left} processes"
+        return f"{exited} and left {others} behind, killed now; run the program in the foreground"
+    return exited
 
 
 def lost(event: Lost) -> str:
@@ -120,3 +149,14 @@ def lost(event: Lost) -> str:
         Why.GUARD_STAYS: "its guard did not end in time",
         Why.GUARD_MUTE: "its guard was started and never answered",
     }[event.why]
+
+
+def stuck(event: Stuck) -> str:
+    """Why a command that was killed is still there, as a sentence."""
+    pids = ", ".join(map(str, event.refused or event.pids))
+    if event.refused:
+        return (
+            f"the command is not gone: process {pids} belongs to another user now, and this member may not kill it; the lead is "
+            "held until it has ended; run heirflow as root or with CAP_KILL, or without --allow-sudo"
+        )
+    return f"the command is not gone: process {pids} was killed and is still there, perhaps it waits in the kernel"

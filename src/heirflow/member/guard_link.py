@@ -35,8 +35,10 @@ from heirflow.member.guard_events import (
     Ending,
     Gone,
     GuardEvent,
+    KillBy,
     Lost,
     Note,
+    Ready,
     StandbyGone,
     Started,
     Stuck,
@@ -68,13 +70,20 @@ class GuardLink:
         clock: Callable[[], float] = boottime,
         name: str = "",
         use_cgroup: bool = True,
+        gain_privileges: bool = False,
+        stop_signal: int = signal.SIGTERM,
     ) -> None:
-        """`strike_after_s`: how long after its deadline a silent guard is struck, which must lie inside the trust; None: as
+        """`gain_privileges`: the command may become another user's (sudo, set-uid programs), though it could then perhaps not be
+        killed. `stop_signal`: what asks it to end.
+
+        `strike_after_s`: how long after its deadline a silent guard is struck, which must lie inside the trust; None: as
         fits a `guard_limit_s` that came from a ttl. `name` is for people who read `ps`. `clock` must count as `boottime` does:
         the guard reads the same one.
         """
         self.argv, self.cwd, self.name = list(argv), cwd, name
-        self.clock, self.use_cgroup = clock, use_cgroup
+        self.clock = clock
+        self.may = [word for word, yes in (("use cgroup", use_cgroup), ("gain privileges", gain_privileges)) if yes]
+        self.stop_signal = stop_signal
         self.gate_limit_s = GATE_LIMIT_S
         self.spare: set[int] = set()
         """Children of this process that are not the guard's and must not be killed or reaped here (hooks, other guards)."""
@@ -114,7 +123,13 @@ class GuardLink:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # until it ignores them itself
         try:
             self._process = subprocess.Popen(
-                [*_alone("guard/guard.py"), str(theirs.fileno()), "cgroup" if self.use_cgroup else "plain", self.name],
+                [
+                    *_alone("guard/guard.py"),
+                    str(theirs.fileno()),
+                    ",".join(self.may),
+                    str(int(self.stop_signal)),
+                    self.name,
+                ],
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 env={name: os.environ[name] for name in KEPT if name in os.environ},
@@ -239,7 +254,7 @@ class GuardLink:
         """End guard and command, without the will. Waits a limited time, then kills. Nothing is left afterwards."""
         self._say("bye")
         limit = self.clock() + CLOSE_LIMIT_S
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             watched = self.fileno()
             if watched >= 0:
                 selector.register(watched, selectors.EVENT_READ)
@@ -292,6 +307,7 @@ class GuardLink:
         what = message["what"]
         if what == "hello":
             self.pid = message["pid"]
+            events.append(Ready(KillBy(message["kill_by"])))
         elif what == "pong":
             self._answers.heard(message["n"])
         elif what == "started":
@@ -299,7 +315,7 @@ class GuardLink:
         elif what == "ending":
             events.append(Ending())
         elif what == "stuck":
-            events.append(Stuck(tuple(message["pids"])))
+            events.append(Stuck(tuple(message["pids"]), tuple(message["refused"])))
         elif what == "waits" and self.waiting:
             self._stand_by = float("inf")
             events.append(AtGate(message["pid"]))
@@ -310,7 +326,8 @@ class GuardLink:
             if self._broken is not None:
                 why, detail = self._broken.why, self._broken.detail
             if self.running:
-                events.append(Gone(None if why in OURS_DIED else message["status"], why, detail, message["took_s"]))
+                status = None if why in OURS_DIED else message["status"]
+                events.append(Gone(status, why, detail, message["took_s"], message["left"]))
             elif self.waiting:
                 if self._overdue is not None:
                     why, detail = Why.NEVER_AT_GATE, self._overdue

@@ -49,13 +49,16 @@ from heirflow.member.guard_events import (
     AtGate,
     Ending,
     Gone,
+    KillBy,
     Lost,
     Note,
+    Ready,
     StandbyGone,
     Started,
     Stuck,
     how,
     lost,
+    stuck,
 )
 from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.journal import Telling
@@ -121,6 +124,7 @@ class Member:
         self._listeners = listeners
         self._exit_code: int | None = None
         self._command_pid: int | None = None
+        self._kill_by: KillBy | None = None
         self._state = State(
             me=identity.id,
             host=identity.host,
@@ -206,7 +210,7 @@ class Member:
         moments += [listener.wake_at() for listener in self._listeners]
         # The selector's clock does not count suspended time: never trust it for longer than a check-in.
         timeout_s = min(max(0.0, min(moments) - now), self._timings.check_in_s)
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # needs no descriptor of its own, which may not be had just now
             for source in (self._nudge_reader, self._store_thread, self._door):
                 if source is not None:
                     selector.register(source, selectors.EVENT_READ)
@@ -273,8 +277,10 @@ class Member:
                     yield CommandStarted()
                 case Ending():
                     yield CommandEnding("the lease is about to end: the command is asked to stop")
-                case Stuck(pids):
-                    self._journal.warn("the command was killed and does not end; waiting for the kernel", pids=pids)
+                case Ready(kill_by):
+                    self._tell_of_kills(kill_by)
+                case Stuck(pids, refused):
+                    self._journal.warn(stuck(event), pids=pids, refused=refused)
                 case Gone():
                     self._command_pid = None
                     self._lookout.command(None)
@@ -297,6 +303,22 @@ class Member:
                     self._standby.lost()
                     yield from self._ready(False)
                     yield GuardDown(lost(event))
+
+    def _tell_of_kills(self, kill_by: KillBy) -> None:
+        """Once: what the command may not do so that it can be killed, or what is not promised because it may."""
+        if kill_by is self._kill_by:
+            return
+        self._kill_by = kill_by
+        if kill_by is KillBy.NO_NEW_PRIVILEGES:
+            self._journal.say(
+                "the command runs without new privileges, so that it can always be killed: sudo and set-uid programs do not "
+                "work in it (--allow-sudo lets them)"
+            )
+        elif kill_by is KillBy.NOTHING:
+            self._journal.warn(
+                "the command may become another user (--allow-sudo), and this member could then not kill it: that never two run "
+                "is not promised; run heirflow as root or with CAP_KILL, or give it a cgroup (systemd: Delegate=yes)"
+            )
 
     def _ready(self, ready: bool) -> Iterator[StateEvent]:
         if self._standby.argv is not None:

@@ -26,7 +26,7 @@ class Sweep:
         """Looks in a row that found nothing."""
 
     def collect(self) -> None:
-        """Collect the dead, whoever made them, but never a spared one."""
+        """Collect the dead, whoever made them, but never a spared one: whoever started that collects it in a moment."""
         if SPARING.acquire(blocking=False):  # otherwise the next time
             try:
                 self._collect()
@@ -45,8 +45,11 @@ class Sweep:
         return self._clean >= 2  # twice: a list of processes that is read while they fork may miss one
 
     def _collect(self) -> None:
-        for pid in self._children():
+        seen = 0
+        while (pid := processes.dead_child()) not in (None, seen, *self._spare):
+            assert pid is not None
             self._reap(pid)
+            seen = pid  # one that was not collected is not tried without end
 
     def _children(self) -> list[int]:
         return [pid for pid in processes.children(os.getpid()) if pid not in self._spare]
