@@ -18,7 +18,7 @@ SOMEBODY_LEFT = r"not within 10 s: .*the end of \{\d"
 FAULTS = (
     # ---- the guard ----
     Fault("the guard does not kill at the end of the lease", "guard/guard.py",
-          "if now >= self.kill_at:", "if False:",
+          "if now >= self.deadlines.kill_at:", "if False:",
           f"{COMMAND}a_renewal_after_its_term_takes_nothing_back", "== <Why.LEASE_OVER"),
     Fault("the guard goes on when its member is gone", "guard/guard.py",
           "self.kill(Why.MEMBER_GONE)", "pass",
@@ -38,8 +38,8 @@ FAULTS = (
     Fault("a gate is opened for a lease that is over", "guard/guard.py",
           " and boottime() < min(term_at, kill_at):", ":",
           f"{GATE}a_gate_is_not_opened_for_a_lease_that_is_over", "Why.LEASE_ENDING.* is <Why.NOT_AT_GATE"),
-    Fault("a renewal takes back the TERM of its lease", "guard/guard.py",
-          ' < message["kill_at"] and not self.losing:', ' < message["kill_at"]:',
+    Fault("a renewal takes back the TERM of its lease", "guard/deadlines.py",
+          "< kill_at or self.losing:", "< kill_at:",
           f"{COMMAND}a_renewal_after_its_term_takes_nothing_back", r"kill_at <= gone\[.at.\] < kill_at \+ 0\.2"),
     Fault("a command that stands still is not woken to hear TERM", "guard/guard.py",
           "self.stop_signal, signal.SIGCONT)  # a", "self.stop_signal)  # a",

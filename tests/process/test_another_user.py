@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.member.guard_events import KillBy
+from heirflow.guard.why import KillBy
 from tests.process.stage import Stage, boottime, wait_until
 
 NOBODY = 65534

@@ -49,7 +49,21 @@ ARROWS: dict[str, set[str]] = {
 }
 
 ALONE = [
-    *(f"guard/{name}.py" for name in ("guard", "backstop", "gatekeeper", "processes", "will_sender")),
+    *(
+        f"guard/{name}.py"
+        for name in (
+            "guard",
+            "proof",
+            "deadlines",
+            "launch",
+            "channel",
+            "backstop",
+            "gatekeeper",
+            "processes",
+            "will_sender",
+            "why",
+        )
+    ),
     "alone/will_helper.py",
     "alone/gate.py",
 ]

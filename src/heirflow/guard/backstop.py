@@ -25,6 +25,8 @@ from typing import Any, NoReturn
 LATE_S = 0.05
 """How long after the deadline the guard may still be about its work. Waited twice: after a freeze of both, it comes first."""
 LOOK_S = 0.005
+DYING_S = 2.0
+"""How long a member that was killed may take to be gone."""
 
 
 class Backstop:
@@ -50,7 +52,7 @@ class Backstop:
         self.tree.kill(why)
         while self.tree.finish() is not None:
             time.sleep(self.tree.next_look_s())
-        if self.payload is not None and os.getppid() != self.member:
+        if self.payload is not None and self.member_is_dead():
             self.carry_out_will(null)
         if self.tree.cgroup:
             self.processes.Cgroup.remove(self.tree.cgroup.path)
@@ -87,6 +89,15 @@ class Backstop:
                     return
                 self.late, self.deadline = True, now
                 self.timer.set(now + LATE_S)
+
+    def member_is_dead(self) -> bool:
+        """Our parent is another one then. A member that was killed just now may take a moment to be gone."""
+        give_up_at = self.clock.boottime() + DYING_S
+        while os.getppid() == self.member and self.processes.is_dying(self.member):
+            if self.clock.boottime() > give_up_at:
+                break
+            time.sleep(LOOK_S)
+        return os.getppid() != self.member
 
     def carry_out_will(self, null: int) -> None:
         """Member and guard are dead, and nothing of the command is left: release in their place."""

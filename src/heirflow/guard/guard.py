@@ -35,7 +35,6 @@ its session's process group, and a descendant that left both is not found. docs/
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib.util
 import json
 import os
@@ -44,8 +43,6 @@ import signal
 import sys
 from types import ModuleType
 from typing import Any, NoReturn
-
-FOREVER = float("inf")
 
 
 def beside(name: str) -> ModuleType:
@@ -59,8 +56,9 @@ def beside(name: str) -> ModuleType:
 
 
 clock, processes, proof, backstop = beside("../clock"), beside("processes"), beside("proof"), beside("backstop")
-will_sender, gatekeeper, Why = beside("will_sender"), beside("gatekeeper"), beside("why").Why
-boottime = clock.boottime
+will_sender, gatekeeper, deadlines = beside("will_sender"), beside("gatekeeper"), beside("deadlines")
+launch, channel, why = beside("launch"), beside("channel"), beside("why")
+Why, KillBy, boottime, FOREVER = why.Why, why.KillBy, clock.boottime, deadlines.FOREVER
 KILLING_S, KILLING_EVERY_S = 1.0, 0.3
 """While it kills, a guard tells its backstop so, again and again; one that is then silent for so long is frozen."""
 
@@ -70,28 +68,23 @@ class Guard:
 
     def __init__(
         self,
-        channel: int,
+        socket: int,
         request: int,
         helper_stdin: int,
         helper_stdout: int,
         backstop_pid: int,
         cgroup: Any,
-        kill_by: str,
+        kill_by: Any,
         stop_signal: int,
     ) -> None:
         self.kill_by, self.stop_signal = kill_by, stop_signal
-        self.channel, self.request, self.backstop_pid, self.cgroup = channel, request, backstop_pid, cgroup
+        self.channel = channel.Channel(socket)
+        self.request, self.backstop_pid, self.cgroup = request, backstop_pid, cgroup
         self.tree = proof.Tree(processes, boottime, cgroup)
-        self.inbox = self.outbox = b""
-        self.member_gone = self.backstop_gone = self.leaving = self.losing = False
+        self.backstop_gone = self.leaving = False
         self.serial = 0
         """The member's number for what runs."""
-        self.failed_exec: int | None = None
-        """The exit code that a shell would give, when the command could not be executed."""
-        self.exec_fd = -1
-        self.term_at: float | None = None
-        self.kill_at = self.stop_at = 0.0
-        self.again_at: float | None = None
+        self.deadlines = deadlines.Deadlines()
         self.ending = Why.ENDED
         """What an end of its own would mean now."""
         self.asked_others = False
@@ -99,25 +92,26 @@ class Guard:
         self.told_killing_at = 0.0
         self.timer = processes.Timer(clock.CLOCK)
         self.wake_r, wake_w = os.pipe()
-        for fd in (channel, request, self.wake_r, wake_w, helper_stdout, helper_stdin):
+        for fd in (socket, request, self.wake_r, wake_w, helper_stdout, helper_stdin):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.poll = select.poll()
-        for fd in (channel, self.wake_r, self.timer.fd):
+        for fd in (socket, self.wake_r, self.timer.fd):
             if fd >= 0:
                 self.poll.register(fd, select.POLLIN)
         self.poll.register(request, 0)  # only its error: the backstop's end
+        self.launch = launch.Launch(processes, self.poll)
         self.gate, told = gatekeeper.Gatekeeper(self.poll), self.tell_backstop
         self.will = will_sender.WillSender(processes, clock, self.poll, told, helper_stdin, helper_stdout, backstop_pid)
 
     def run(self) -> NoReturn:
-        self.say("hello", pid=os.getpid(), backstop_pid=self.backstop_pid, kill_by=self.kill_by)
+        self.channel.say("hello", pid=os.getpid(), backstop_pid=self.backstop_pid, kill_by=self.kill_by)
         while True:
             ready = self.poll.poll(self.patience_ms())
             self.look_at_clock()  # first, always: whoever was frozen past the deadline kills before anything else
             for fd, _ in ready:
-                if fd == self.channel:
+                if fd == self.channel.fd:
                     self.listen()
                 elif fd == self.request:
                     self.poll.unregister(fd)
@@ -125,7 +119,7 @@ class Guard:
                     self.kill(Why.BACKSTOP_GONE)
                 elif fd == self.wake_r:
                     os.read(fd, 4096)
-                elif fd == self.exec_fd:
+                elif fd == self.launch.fd:
                     self.hear_exec()
                 elif fd == self.will.stdout:
                     self.will.hear()
@@ -133,53 +127,33 @@ class Guard:
                     self.hear_standby()
             self.look_at_command()
             self.finish()
-            self.flush()
+            self.channel.flush()
             self.arm()
 
     def patience_ms(self) -> float | None:
         """How long to sleep when nothing happens; None: until something does."""
         if self.tree.why:
             return 1000 * float(self.tree.next_look_s())
-        if self.outbox or self.timer.fd < 0 or self.will.helper != "none":
+        if self.channel.outbox or self.timer.fd < 0 or self.will.helper != "none":
             return 100
         return None
 
     # what the member says
 
-    def say(self, what: str, **fields: Any) -> None:
-        self.outbox += json.dumps({"what": what, **fields}).encode() + b"\n"
-        self.flush()
-
-    def flush(self) -> None:
-        try:
-            while self.outbox and not self.member_gone:
-                self.outbox = self.outbox[os.write(self.channel, self.outbox) :]
-        except OSError:  # full (the member is frozen), or broken: reading will tell
-            pass
-
     def listen(self) -> None:
-        try:
-            while data := os.read(self.channel, 65536):
-                self.inbox += data
-            self.member_gone = True
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.member_gone = True
-        *lines, self.inbox = self.inbox.split(b"\n")
-        for line in lines:
-            self.obey(json.loads(line))
-        if self.member_gone:
-            self.poll.unregister(self.channel)
+        for message in self.channel.read():
+            self.obey(message)
+        if self.channel.closed:
+            self.poll.unregister(self.channel.fd)
             self.kill(Why.MEMBER_GONE)
             if not self.leaving:
-                self.will.ask(self.kill_at)
+                self.will.ask(self.deadlines.kill_at)
 
     def obey(self, message: dict[str, Any]) -> None:
         what = message.pop("what")
         now = boottime()
         if what == "ping":
-            self.say("pong", n=message["n"])
+            self.channel.say("pong", n=message["n"])
         elif what == "start":
             self.start(**message)
         elif what == "standby":
@@ -193,20 +167,14 @@ class Guard:
             self.leaving = True
             self.tell_backstop("will", [None, []])
             self.kill(Why.MEMBER_DONE)
-        elif what == "lease":  # one that comes after kill_at, or after its TERM, changes nothing: the command is ending
-            if now < self.kill_at < message["kill_at"] and not self.losing:
-                self.kill_at = message["kill_at"]
-                self.term_at = None if self.term_at is None else message["term_at"]
-                self.tell_backstop("deadline", self.kill_at)
+        elif what == "lease":
+            if self.deadlines.extend(now, message["term_at"], message["kill_at"]):
+                self.tell_backstop("deadline", self.deadlines.kill_at)
         elif what == "signal":
             self.tree.send(message["n"])
         elif what == "stop" and self.tree.running:
-            first = self.term_at is not None
-            self.stop_at = min(self.stop_at, now + message["grace_s"])
-            self.term_at = None
-            if first:
+            if self.deadlines.stop(now, message["grace_s"], message["again_s"]):
                 self.ending = Why.STOPPED
-                self.again_at = None if message["again_s"] is None else now + message["again_s"]
                 self.term()
         elif what == "kill":
             self.kill(Why.ORDERED)
@@ -226,7 +194,7 @@ class Guard:
             try:
                 ends = self.gate.build()
             except OSError as error:
-                self.say_gone(n, Why.NOT_RUNNABLE, status=126, detail=str(error.strerror))
+                self.say_gone(n, Why.NOT_RUNNABLE, status=launch.NOT_RUNNABLE, detail=str(error.strerror))
                 return
             self.run_command(argv, {**env, "HEIRFLOW_GATE": f"{ends[0]},{ends[1]}"}, cwd, ends)
             self.gate.built(ends)
@@ -238,28 +206,28 @@ class Guard:
         elif self.gate.stands and not self.tree.why and boottime() < min(term_at, kill_at):
             self.set_deadline(term_at, kill_at)
             self.gate.open(env)
-            self.say("started", pid=self.tree.main_pid)
+            self.channel.say("started", pid=self.tree.main_pid)
         else:
             self.kill(Why.NOT_AT_GATE)
 
     def hear_standby(self) -> None:
         stood = self.gate.stands
         for text in self.gate.hear():
-            self.say("note", text=text)
+            self.channel.say("note", text=text)
         if self.gate.stands and not stood:
-            self.say("waits", pid=self.tree.main_pid)
+            self.channel.say("waits", pid=self.tree.main_pid)
 
     def may_begin(self, n: int, limit_at: float) -> bool:
         assert not self.tree.running, "one guard runs one command at a time"
-        if self.member_gone or self.backstop_gone or self.leaving or boottime() >= limit_at:
+        if self.channel.closed or self.backstop_gone or self.leaving or boottime() >= limit_at:
             self.say_gone(n, Why.TOO_LATE)
             return False
         self.serial = n
         return True
 
     def set_deadline(self, term_at: float | None, kill_at: float) -> None:
-        self.term_at, self.kill_at, self.again_at, self.stop_at = term_at, kill_at, None, FOREVER
-        self.ending, self.losing, self.asked_others = Why.ENDED, False, False
+        self.deadlines.begin(term_at, kill_at)
+        self.ending, self.asked_others = Why.ENDED, False
         self.tell_backstop("deadline", None if kill_at == FOREVER else kill_at)
 
     def tell_backstop(self, what: str, value: Any) -> None:
@@ -267,18 +235,13 @@ class Guard:
             os.write(self.request, json.dumps([what, value]).encode() + b"\n")
 
     def run_command(self, argv: list[str], env: dict[str, str], cwd: str, keep: tuple[int, ...]) -> None:
-        self.failed_exec = None
-        me, self.exec_fd, report = os.getpid(), -1, -1
+        me = os.getpid()
         try:
-            self.exec_fd, report = os.pipe()
-            pid = processes.fork()
+            pid, report = self.launch.fork()
         except OSError as error:  # no process, memory or descriptor to be had just now
-            for fd in {self.exec_fd, report} - {-1}:
-                os.close(fd)
-            self.exec_fd = -1
             self.gate.close()
             self.set_deadline(None, FOREVER)
-            self.say_gone(self.serial, Why.NOT_RUNNABLE, status=126, detail=str(error.strerror))
+            self.say_gone(self.serial, Why.NOT_RUNNABLE, status=launch.NOT_RUNNABLE, detail=str(error.strerror))
             return
         if pid == 0:
             processes.become_command(
@@ -289,51 +252,35 @@ class Guard:
                 report,
                 self.cgroup,
                 keep,
-                in_cgroup=self.kill_by == "cgroup",
-                no_new_privileges=self.kill_by == "no new privileges",
+                in_cgroup=self.kill_by is KillBy.CGROUP,
+                no_new_privileges=self.kill_by is KillBy.NO_NEW_PRIVILEGES,
             )
         self.tree.begin(pid)
-        os.close(report)
-        os.set_blocking(self.exec_fd, False)
-        self.poll.register(self.exec_fd, select.POLLIN)
 
     def hear_exec(self) -> None:
-        """End of file: it runs. Anything else: the error that exec ended with."""
-        if self.exec_fd >= 0:
-            try:
-                report = os.read(self.exec_fd, 4096)
-            except BlockingIOError:
-                return
-            self.poll.unregister(self.exec_fd)
-            os.close(self.exec_fd)
-            self.exec_fd = -1
-            if report:
-                number, _, path = report.decode(errors="replace").partition(" ")
-                self.failed_exec = 127 if int(number) == errno.ENOENT else 126
-                self.kill(Why.NOT_RUNNABLE, f"{os.strerror(int(number))}: {path}")
-            elif self.gate.opened:
-                self.say("started", pid=self.tree.main_pid)
+        said = self.launch.hear()
+        if said:
+            self.kill(Why.NOT_RUNNABLE, said)
+        elif said is not None and self.gate.opened:
+            self.channel.say("started", pid=self.tree.main_pid)
 
     def look_at_clock(self) -> None:
         now = boottime()
         if not self.tree.running or self.tree.why:
             return
-        if now >= self.kill_at:
+        if now >= self.deadlines.kill_at:
             self.kill(Why.LEASE_OVER)
-        elif now >= self.stop_at:
+        elif now >= self.deadlines.stop_at:
             self.kill(Why.STOP_TIMEOUT)
-        elif self.term_at is not None and now >= self.term_at:
-            self.term_at, self.losing = None, True
+        elif self.deadlines.lease_is_ending(now):
             self.ending = Why.LEASE_ENDING
             self.term()
-            self.say("ending")
-        elif self.again_at is not None and now >= self.again_at:
-            self.again_at = None
+            self.channel.say("ending")
+        elif self.deadlines.again(now):
             self.term()
 
     def arm(self) -> None:
-        moments = [at for at in (self.term_at, self.kill_at, self.stop_at, self.again_at) if at is not None]
-        at = min(moments)
+        at = self.deadlines.next()
         self.timer.set(at if at < FOREVER and self.tree.running and not self.tree.why else None)
 
     def term(self) -> None:
@@ -373,13 +320,13 @@ class Guard:
         if self.tree.running and self.tree.why:
             withstood = self.tree.finish()
             if withstood:
-                self.say("stuck", pids=withstood, refused=[pid for pid in withstood if processes.refuses(pid)])
+                self.channel.say("stuck", pids=withstood, refused=[pid for pid in withstood if processes.refuses(pid)])
             if withstood is not None:
                 if boottime() > self.told_killing_at + KILLING_EVERY_S:
                     self.tell_killing()
                 return
             self.hear_exec()
-            status = self.tree.status if self.failed_exec is None else self.failed_exec
+            status = self.tree.status if self.launch.failed is None else self.launch.failed
             took_s = boottime() - self.tree.struck_at
             detail, left = self.tree.detail, self.tree.left_behind
             self.say_gone(self.serial, self.tree.why, status=status, detail=detail, took_s=took_s, left=left)
@@ -388,24 +335,28 @@ class Guard:
             self.gate.close()
         if self.leaving and not self.tree.running:
             self.leave()
-        if self.member_gone and not self.tree.running and self.will.carry_out():
+        if self.channel.closed and not self.tree.running and self.will.carry_out():
             self.leave()
 
     def say_gone(
         self, n: int, why: Any, *, status: int | None = None, detail: str = "", took_s: float = 0.0, left: int = 0
     ) -> None:
-        self.say("gone", n=n, status=status, why=why, detail=detail, took_s=took_s, left=left)
+        self.channel.say("gone", n=n, status=status, why=why, detail=detail, took_s=took_s, left=left)
 
     def leave(self) -> NoReturn:
-        self.flush()
+        self.channel.flush()
         if self.cgroup:
             processes.Cgroup.remove(self.cgroup.path)
         os._exit(0)
 
 
 def main() -> NoReturn:
-    """Become backstop and guard. Arguments: the socket; words from `MAY`, with commas; the stop signal; a name for `ps`."""
-    os.set_inheritable(channel := int(sys.argv[1]), False)
+    """Become backstop and guard.
+
+    Arguments: the socket; ``cgroup`` if it may make one, and ``gain`` if the command may gain privileges; the number of the
+    signal that asks the command to end; a name for people.
+    """
+    os.set_inheritable(socket := int(sys.argv[1]), False)
     may, stop_signal = set(sys.argv[2].split(",")), int(sys.argv[3])
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
     for number in signal.valid_signals() - faults - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
@@ -414,7 +365,7 @@ def main() -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     processes.become_subreaper()
     cgroup = None
-    if "use cgroup" in may and processes.LINUX:
+    if "cgroup" in may and processes.LINUX:
         with contextlib.suppress(OSError):  # none here, or not ours to use: the walk does without
             cgroup = processes.Cgroup(f"heirflow-{os.getpid()}")
     request_r, request_w = os.pipe()
@@ -423,7 +374,7 @@ def main() -> NoReturn:
     me = os.getpid()
     guard = os.fork()
     if guard:
-        for fd in (channel, request_w, stdin_w, stdout_r):
+        for fd in (socket, request_w, stdin_w, stdout_r):
             os.close(fd)
         tree = proof.Tree(processes, boottime, cgroup)
         backstop.Backstop(processes, clock, will_sender, tree).stand_by(request_r, stdin_r, stdout_w, Why.GUARD_GONE)
@@ -431,18 +382,18 @@ def main() -> NoReturn:
     processes.become_subreaper()
     for fd in (request_r, stdin_r, stdout_w):
         os.close(fd)
-    Guard(channel, request_w, stdin_w, stdout_r, me, cgroup, kill_by(cgroup, may), stop_signal).run()
+    Guard(socket, request_w, stdin_w, stdout_r, me, cgroup, kill_by(cgroup, may), stop_signal).run()
 
 
-def kill_by(cgroup: Any, may: set[str]) -> str:
+def kill_by(cgroup: Any, may: set[str]) -> Any:
     """What makes it sure that a command can be killed, whoever it becomes."""
     if processes.may_kill_anybody():
-        return "right"
+        return KillBy.RIGHT
     if cgroup is not None:
-        return "cgroup"
-    if "gain privileges" in may or not processes.LINUX:
-        return "nothing"
-    return "no new privileges"
+        return KillBy.CGROUP
+    if "gain" in may or not processes.LINUX:
+        return KillBy.NOTHING
+    return KillBy.NO_NEW_PRIVILEGES
 
 
 if __name__ == "__main__":

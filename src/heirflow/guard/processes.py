@@ -19,6 +19,8 @@ from typing import NoReturn
 
 LINUX = sys.platform == "linux"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+PF_EXITING = 0x4
+"""In the flags of /proc/PID/stat."""
 CAP_KILL = 5
 TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 libc = ctypes.CDLL(None, use_errno=True)
@@ -44,6 +46,18 @@ def lives(pid: int) -> bool:
         return stat_of(pid)[0] not in "ZX"
     except OSError:
         return False
+
+
+def is_dying(pid: int) -> bool:
+    """Whether this process was killed and is about to be gone. False when that cannot be told."""
+    try:
+        if int(stat_of(pid)[6]) & PF_EXITING:
+            return True
+        with open(f"/proc/{pid}/status") as file:
+            waiting = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd:", "ShdPnd:"))]
+    except (OSError, ValueError, IndexError):
+        return False
+    return any(mask >> (signal.SIGKILL - 1) & 1 for mask in waiting)
 
 
 def process_table() -> dict[int, tuple[int, int, str]]:

@@ -1,4 +1,6 @@
-"""Why a command ended, as guard and member tell each other: code acts on these words, and people read `guard_events.how`.
+"""Why a command ended, and what makes it sure that one can be killed, as guard and member tell each other.
+
+Code acts on these words; people read `member.guard_events`.
 
 A file that the guard loads from beside itself; it imports nothing of ours.
 """
@@ -49,3 +51,16 @@ class Why(str, Enum):
     # The callable of `heirflow.Election`, which has no guard.
     RETURNED = "returned"
     RAISED = "raised"
+
+
+class KillBy(str, Enum):
+    """What makes it sure that a command can be killed, whoever it becomes."""
+
+    RIGHT = "right"
+    """This process may signal processes of every user (root, CAP_KILL)."""
+    CGROUP = "cgroup"
+    """The command runs in a cgroup of its own, which is killed as a whole."""
+    NO_NEW_PRIVILEGES = "no new privileges"
+    """The command cannot become another user's: sudo and set-uid programs do not work in it."""
+    NOTHING = "nothing"
+    """A command that becomes another user's cannot be killed."""

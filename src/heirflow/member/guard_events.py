@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from enum import Enum
 
-from heirflow.guard.why import Why
+from heirflow.guard.why import KillBy, Why
 
 HOW = {
     Why.STOPPED: "exited after being asked to stop",
@@ -33,19 +32,6 @@ HOW = {
 
 OURS_DIED = {Why.BACKSTOP_GONE, Why.GUARD_GONE, Why.GUARD_FROZEN, Why.GUARD_STAYS, Why.GUARD_MUTE}
 """The command was killed because one of HeirFlow's own processes had ended or hung: its exit code then says nothing about it."""
-
-
-class KillBy(str, Enum):
-    """What makes it sure that a command can be killed, whoever it becomes."""
-
-    RIGHT = "right"
-    """This process may signal processes of every user (root, CAP_KILL)."""
-    CGROUP = "cgroup"
-    """The command runs in a cgroup of its own, which is killed as a whole."""
-    NO_NEW_PRIVILEGES = "no new privileges"
-    """The command cannot become another user's: sudo and set-uid programs do not work in it."""
-    NOTHING = "nothing"
-    """A command that becomes another user's cannot be killed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from typing import Any
 from heirflow.clock import boottime
 from heirflow.errors import HeirflowError
 from heirflow.guard import processes
-from heirflow.guard.why import Why
+from heirflow.guard.why import KillBy, Why
+from heirflow.member import own_programs
 from heirflow.member.answers import Answers
 from heirflow.member.guard_events import (
     OURS_DIED,
@@ -35,7 +35,6 @@ from heirflow.member.guard_events import (
     Ending,
     Gone,
     GuardEvent,
-    KillBy,
     Lost,
     Note,
     Ready,
@@ -51,10 +50,6 @@ CLOSE_LIMIT_S = 5.0
 GATE_LIMIT_S = 300.0
 """From a standby's start to its gate: imports on a busy host take a minute, hung ones for ever."""
 SOON_S = 0.005
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-"""The whole environment of guard and helper: whatever else the member knows, such as a password, is not theirs."""
-FOR_DRIVERS = ("PG", "MYSQL", "MARIADB", "SSL_", "KRB5")
-"""What database libraries read from the environment; handed to the helper in the payload, never in its environment."""
 
 
 class GuardLink:
@@ -82,7 +77,7 @@ class GuardLink:
         """
         self.argv, self.cwd, self.name = list(argv), cwd, name
         self.clock = clock
-        self.may = [word for word, yes in (("use cgroup", use_cgroup), ("gain privileges", gain_privileges)) if yes]
+        self.may = [word for word, yes in (("cgroup", use_cgroup), ("gain", gain_privileges)) if yes]
         self.stop_signal = stop_signal
         self.gate_limit_s = GATE_LIMIT_S
         self.spare: set[int] = set()
@@ -124,7 +119,7 @@ class GuardLink:
         try:
             self._process = subprocess.Popen(
                 [
-                    *_alone("guard/guard.py"),
+                    *own_programs.words("guard/guard.py"),
                     str(theirs.fileno()),
                     ",".join(self.may),
                     str(int(self.stop_signal)),
@@ -132,7 +127,7 @@ class GuardLink:
                 ],
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                env={name: os.environ[name] for name in KEPT if name in os.environ},
+                env=own_programs.environment(),
             )
         except OSError as error:
             ours.close()
@@ -183,9 +178,9 @@ class GuardLink:
 
     def _program(self, argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
         return {
-            "argv": [_plain(word) for word in argv],
-            "env": {_plain(key): _plain(value) for key, value in env.items()},
-            "cwd": _plain(str(Path(self.cwd).absolute())),
+            "argv": [own_programs.plain(word) for word in argv],
+            "env": {own_programs.plain(key): own_programs.plain(value) for key, value in env.items()},
+            "cwd": own_programs.plain(str(Path(self.cwd).absolute())),
             "n": self._serial,
         }
 
@@ -209,9 +204,8 @@ class GuardLink:
     def will(self, payload: dict[str, Any] | None) -> None:
         """What to do at the database if this process dies (the fields of `stores.base.Will`); None: nothing."""
         if payload is not None:
-            environment = {name: value for name, value in os.environ.items() if name.startswith(FOR_DRIVERS)}
-            payload = {"sys_path": [entry for entry in sys.path if entry], "environment": environment, **payload}
-        self._say("will", payload=payload, argv=_alone("alone/will_helper.py"))
+            payload = {**own_programs.for_drivers(), **payload}
+        self._say("will", payload=payload, argv=own_programs.words("alone/will_helper.py"))
 
     # news
 
@@ -397,13 +391,3 @@ class GuardLink:
             took_s = max(0.0, now - self._broken_at)
             events.append(Gone(None, self._broken.why, self._broken.detail, took_s))
         events.append(self._broken)
-
-
-def _plain(text: str) -> str:
-    """Any bytes as text that JSON carries unchanged: one character per byte."""
-    return os.fsencode(text).decode("latin-1")
-
-
-def _alone(name: str) -> list[str]:
-    """How to run one of our files without the environment, the working directory and the installed packages."""
-    return [sys.executable, "-I", "-S", "-E", str(Path(__file__).parents[1] / name)]

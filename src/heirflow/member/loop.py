@@ -43,13 +43,13 @@ from heirflow.election.steps import (
 )
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
+from heirflow.guard.why import KillBy
 from heirflow.member.door import LocalDoor
 from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import (
     AtGate,
     Ending,
     Gone,
-    KillBy,
     Lost,
     Note,
     Ready,
