@@ -19,8 +19,8 @@ class Channel:
         """The member is gone."""
         self.inbox = self.outbox = b""
 
-    def say(self, what: str, **fields: Any) -> None:
-        """Tell the member, now or as soon as it reads."""
+    def send(self, what: str, **fields: Any) -> None:
+        """Send to the member, now or as soon as it reads."""
         self.outbox += json.dumps({"what": what, **fields}).encode() + b"\n"
         self.flush()
 

@@ -89,7 +89,7 @@ class Guard:
         """What an end of its own would mean now."""
         self.asked_others = False
         """The main process ended in an orderly stop, and what it left was asked to end too."""
-        self.told_killing_at = 0.0
+        self.sent_killing_at = 0.0
         self.timer = processes.Timer(clock.CLOCK)
         self.wake_r, wake_w = os.pipe()
         for fd in (socket, request, self.wake_r, wake_w, helper_stdout, helper_stdin):
@@ -102,11 +102,11 @@ class Guard:
                 self.poll.register(fd, select.POLLIN)
         self.poll.register(request, 0)  # only its error: the backstop's end
         self.launch = launch.Launch(processes, self.poll)
-        self.gate, told = gatekeeper.Gatekeeper(self.poll), self.tell_backstop
+        self.gate, told = gatekeeper.Gatekeeper(self.poll), self.send_backstop
         self.will = will_sender.WillSender(processes, clock, self.poll, told, helper_stdin, helper_stdout, backstop_pid)
 
     def run(self) -> NoReturn:
-        self.channel.say("hello", pid=os.getpid(), backstop_pid=self.backstop_pid, kill_by=self.kill_by)
+        self.channel.send("hello", pid=os.getpid(), backstop_pid=self.backstop_pid, kill_by=self.kill_by)
         while True:
             ready = self.poll.poll(self.patience_ms())
             self.look_at_clock()  # first, always: whoever was frozen past the deadline kills before anything else
@@ -153,7 +153,7 @@ class Guard:
         what = message.pop("what")
         now = boottime()
         if what == "ping":
-            self.channel.say("pong", n=message["n"])
+            self.channel.send("pong", n=message["n"])
         elif what == "start":
             self.start(**message)
         elif what == "standby":
@@ -162,14 +162,14 @@ class Guard:
             self.open_gate(**message)
         elif what == "will":
             self.will.payload, self.will.argv = message["payload"], message["argv"]
-            self.tell_backstop("will", [self.will.payload, self.will.argv])
+            self.send_backstop("will", [self.will.payload, self.will.argv])
         elif what == "bye":
             self.leaving = True
-            self.tell_backstop("will", [None, []])
+            self.send_backstop("will", [None, []])
             self.kill(Why.MEMBER_DONE)
         elif what == "lease":
             if self.deadlines.extend(now, message["term_at"], message["kill_at"]):
-                self.tell_backstop("deadline", self.deadlines.kill_at)
+                self.send_backstop("deadline", self.deadlines.kill_at)
         elif what == "signal":
             self.tree.send(message["n"])
         elif what == "stop" and self.tree.running:
@@ -194,7 +194,7 @@ class Guard:
             try:
                 ends = self.gate.build()
             except OSError as error:
-                self.say_gone(n, Why.NOT_RUNNABLE, status=launch.NOT_RUNNABLE, detail=str(error.strerror))
+                self.send_gone(n, Why.NOT_RUNNABLE, status=launch.NOT_RUNNABLE, detail=str(error.strerror))
                 return
             self.run_command(argv, {**env, "HEIRFLOW_GATE": f"{ends[0]},{ends[1]}"}, cwd, ends)
             self.gate.built(ends)
@@ -202,25 +202,25 @@ class Guard:
     def open_gate(self, env: dict[str, str], term_at: float, kill_at: float, n: int) -> None:
         """Let the standby begin, if it stands there and there is time; otherwise nothing begins."""
         if not self.tree.running:
-            self.say_gone(n, Why.STANDBY_GONE)
+            self.send_gone(n, Why.STANDBY_GONE)
         elif self.gate.stands and not self.tree.why and boottime() < min(term_at, kill_at):
             self.set_deadline(term_at, kill_at)
             self.gate.open(env)
-            self.channel.say("started", pid=self.tree.main_pid)
+            self.channel.send("started", pid=self.tree.main_pid)
         else:
             self.kill(Why.NOT_AT_GATE)
 
     def hear_standby(self) -> None:
         stood = self.gate.stands
         for text in self.gate.hear():
-            self.channel.say("note", text=text)
+            self.channel.send("note", text=text)
         if self.gate.stands and not stood:
-            self.channel.say("waits", pid=self.tree.main_pid)
+            self.channel.send("waits", pid=self.tree.main_pid)
 
     def may_begin(self, n: int, limit_at: float) -> bool:
         assert not self.tree.running, "one guard runs one command at a time"
         if self.channel.closed or self.backstop_gone or self.leaving or boottime() >= limit_at:
-            self.say_gone(n, Why.TOO_LATE)
+            self.send_gone(n, Why.TOO_LATE)
             return False
         self.serial = n
         return True
@@ -228,9 +228,9 @@ class Guard:
     def set_deadline(self, term_at: float | None, kill_at: float) -> None:
         self.deadlines.begin(term_at, kill_at)
         self.ending, self.asked_others = Why.ENDED, False
-        self.tell_backstop("deadline", None if kill_at == FOREVER else kill_at)
+        self.send_backstop("deadline", None if kill_at == FOREVER else kill_at)
 
-    def tell_backstop(self, what: str, value: Any) -> None:
+    def send_backstop(self, what: str, value: Any) -> None:
         with contextlib.suppress(OSError):  # it is gone, which `poll` tells, or frozen: then we are not
             os.write(self.request, json.dumps([what, value]).encode() + b"\n")
 
@@ -241,7 +241,7 @@ class Guard:
         except OSError as error:  # no process, memory or descriptor to be had just now
             self.gate.close()
             self.set_deadline(None, FOREVER)
-            self.say_gone(self.serial, Why.NOT_RUNNABLE, status=launch.NOT_RUNNABLE, detail=str(error.strerror))
+            self.send_gone(self.serial, Why.NOT_RUNNABLE, status=launch.NOT_RUNNABLE, detail=str(error.strerror))
             return
         if pid == 0:
             processes.become_command(
@@ -262,7 +262,7 @@ class Guard:
         if said:
             self.kill(Why.NOT_RUNNABLE, said)
         elif said is not None and self.gate.opened:
-            self.channel.say("started", pid=self.tree.main_pid)
+            self.channel.send("started", pid=self.tree.main_pid)
 
     def look_at_clock(self) -> None:
         now = boottime()
@@ -275,7 +275,7 @@ class Guard:
         elif self.deadlines.lease_is_ending(now):
             self.ending = Why.LEASE_ENDING
             self.term()
-            self.channel.say("ending")
+            self.channel.send("ending")
         elif self.deadlines.again(now):
             self.term()
 
@@ -290,12 +290,12 @@ class Guard:
         """Begin to kill the whole tree; `finish` goes on until it is proved gone."""
         if self.tree.running and not self.tree.why:
             self.tree.kill(why, detail)
-            self.tell_killing()
+            self.send_killing()
 
-    def tell_killing(self) -> None:
+    def send_killing(self) -> None:
         """Much memory takes its time to die: the backstop must not take that for a frozen guard."""
-        self.told_killing_at = boottime()
-        self.tell_backstop("deadline", self.told_killing_at + KILLING_S)
+        self.sent_killing_at = boottime()
+        self.send_backstop("deadline", self.sent_killing_at + KILLING_S)
 
     def look_at_command(self) -> None:
         """Collect the dead. When the main process is among them, what is left of its tree is killed, or asked to end first.
@@ -320,28 +320,28 @@ class Guard:
         if self.tree.running and self.tree.why:
             withstood = self.tree.finish()
             if withstood:
-                self.channel.say("stuck", pids=withstood, refused=[pid for pid in withstood if processes.refuses(pid)])
+                self.channel.send("stuck", pids=withstood, refused=[pid for pid in withstood if processes.refuses(pid)])
             if withstood is not None:
-                if boottime() > self.told_killing_at + KILLING_EVERY_S:
-                    self.tell_killing()
+                if boottime() > self.sent_killing_at + KILLING_EVERY_S:
+                    self.send_killing()
                 return
             self.hear_exec()
             status = self.tree.status if self.launch.failed is None else self.launch.failed
             took_s = boottime() - self.tree.struck_at
             detail, left = self.tree.detail, self.tree.left_behind
-            self.say_gone(self.serial, self.tree.why, status=status, detail=detail, took_s=took_s, left=left)
+            self.send_gone(self.serial, self.tree.why, status=status, detail=detail, took_s=took_s, left=left)
             self.tree.why = None
-            self.tell_backstop("deadline", None)
+            self.send_backstop("deadline", None)
             self.gate.close()
         if self.leaving and not self.tree.running:
             self.leave()
         if self.channel.closed and not self.tree.running and self.will.carry_out():
             self.leave()
 
-    def say_gone(
+    def send_gone(
         self, n: int, why: Any, *, status: int | None = None, detail: str = "", took_s: float = 0.0, left: int = 0
     ) -> None:
-        self.channel.say("gone", n=n, status=status, why=why, detail=detail, took_s=took_s, left=left)
+        self.channel.send("gone", n=n, status=status, why=why, detail=detail, took_s=took_s, left=left)
 
     def leave(self) -> NoReturn:
         self.channel.flush()

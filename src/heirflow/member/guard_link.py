@@ -155,7 +155,7 @@ class GuardLink:
         self._serial += 1
         self.waiting, self._standby_env = True, dict(env)
         self._stand_by, self._overdue = self.clock() + self.gate_limit_s, None
-        self._say("standby", **self._program(argv, env))
+        self._send("standby", **self._program(argv, env))
 
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
         """Run the command now, or open the gate of the standby.
@@ -170,10 +170,10 @@ class GuardLink:
         if self.waiting:
             self.waiting = False
             new = {name: value for name, value in env.items() if self._standby_env.get(name) != value}
-            self._say("open", env=new, term_at=term_at, kill_at=kill_at, n=self._serial)
+            self._send("open", env=new, term_at=term_at, kill_at=kill_at, n=self._serial)
         else:
             self._serial += 1
-            self._say("start", **self._program(self.argv, env), term_at=term_at, kill_at=kill_at)
+            self._send("start", **self._program(self.argv, env), term_at=term_at, kill_at=kill_at)
         self._ping(self.clock())
 
     def _program(self, argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
@@ -187,25 +187,25 @@ class GuardLink:
     def lease(self, *, term_at: float, kill_at: float) -> None:
         """Extend the deadline; an earlier one than before is ignored."""
         self._kill_at = max(self._kill_at, kill_at)
-        self._say("lease", term_at=term_at, kill_at=kill_at)
+        self._send("lease", term_at=term_at, kill_at=kill_at)
 
     def stop(self, *, grace_s: float, again_s: float | None = None) -> None:
         """TERM now, once more after `again_s`, SIGKILL of the tree after `grace_s`."""
-        self._say("stop", grace_s=grace_s, again_s=again_s)
+        self._send("stop", grace_s=grace_s, again_s=again_s)
 
     def kill(self) -> None:
         """SIGKILL the whole tree now."""
-        self._say("kill")
+        self._send("kill")
 
     def signal(self, number: int) -> None:
         """Forward a signal to the command's main process."""
-        self._say("signal", n=int(number))
+        self._send("signal", n=int(number))
 
     def will(self, payload: dict[str, Any] | None) -> None:
         """What to do at the database if this process dies (the fields of `stores.base.Will`); None: nothing."""
         if payload is not None:
             payload = {**own_programs.for_drivers(), **payload}
-        self._say("will", payload=payload, argv=own_programs.words("alone/will_helper.py"))
+        self._send("will", payload=payload, argv=own_programs.words("alone/will_helper.py"))
 
     # news
 
@@ -246,7 +246,7 @@ class GuardLink:
 
     def close(self) -> None:
         """End guard and command, without the will. Waits a limited time, then kills. Nothing is left afterwards."""
-        self._say("bye")
+        self._send("bye")
         limit = self.clock() + CLOSE_LIMIT_S
         with selectors.PollSelector() as selector:
             watched = self.fileno()
@@ -265,7 +265,7 @@ class GuardLink:
 
     # inside
 
-    def _say(self, what: str, **fields: Any) -> None:
+    def _send(self, what: str, **fields: Any) -> None:
         if self._socket is not None:
             self._outbox += json.dumps({"what": what, **fields}).encode() + b"\n"
             self._flush()
@@ -345,11 +345,11 @@ class GuardLink:
             self.backstop_pid = 0
             if self._process is not None:
                 self._process.returncode = os.waitstatus_to_exitcode(raw)
-            self._say("bye")  # its guard kills what is left and ends; we are alive, so no will
+            self._send("bye")  # its guard kills what is left and ends; we are alive, so no will
             self._break(Lost(Why.BACKSTOP_GONE), self.clock())
 
     def _ping(self, now: float) -> None:
-        self._say("ping", n=self._answers.ask(now))
+        self._send("ping", n=self._answers.ask(now))
 
     def _look_at_guard(self, now: float) -> None:
         """Is it frozen? Then everything is killed from here."""
