@@ -15,6 +15,7 @@ from contextlib import suppress
 import click
 
 from heirflow import __version__
+from heirflow.cli import descriptors
 from heirflow.errors import HeirflowError
 from heirflow.text import masked, printable
 
@@ -91,6 +92,7 @@ def group() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Answer one command line and return the exit code. What a person can act on is one sentence on standard error."""
+    descriptors.fill()
     given = sys.argv[1:] if args is None else list(args)
     return answer(group, given or ["--help"], "heirflow")
 
