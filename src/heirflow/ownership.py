@@ -18,13 +18,25 @@ OTHERS_WRITE = 0o022
 def stranger(path: Path) -> str:
     """Why what stands at `path` could be somebody else's: half a sentence. Empty when only this user and root could put it there.
 
-    The path and its folder must be closed to others. A parent farther up may be open where nobody can rename what is not
-    theirs, as in ``/tmp``. Where the file system is mounted read-only, no right to write counts.
+    A file and its folder, or a folder, must be closed to others. A parent farther up may be open where nobody can rename what is
+    not theirs, as in ``/tmp``. Where the file system is mounted read-only, no right to write counts.
     """
     try:
-        near = [path.parent.stat(), path.resolve().parent.stat()]
+        near = [path.stat()] if path.is_dir() else [path.parent.stat(), path.resolve().parent.stat()]
+    except OSError as error:
+        return _unseen(error)
+    return _first(path, near)
+
+
+def above(folder: Path) -> str:
+    """The same for the parents of `folder` alone: who else could put another one in its place."""
+    return _first(folder.absolute().parent, [])
+
+
+def _first(path: Path, near: list[os.stat_result]) -> str:
+    try:
         for each, state in _way(path):
-            is_near = each == path or not stat.S_ISDIR(state.st_mode) or _one_of(state, near)
+            is_near = not stat.S_ISDIR(state.st_mode) or any(os.path.samestat(state, other) for other in near)
             if state.st_uid not in {0, os.geteuid()} and (is_near or not _is_unmapped(state.st_uid)):
                 return f"{each} belongs to {_name(state.st_uid)}"
             if stat.S_ISLNK(state.st_mode) or not state.st_mode & OTHERS_WRITE or _is_read_only(each):
@@ -32,8 +44,12 @@ def stranger(path: Path) -> str:
             if is_near or not state.st_mode & stat.S_ISVTX:
                 return f"other users may write to {each}"
     except OSError as error:
-        return f"it cannot be seen who may write to it ({error.strerror})"
+        return _unseen(error)
     return ""
+
+
+def _unseen(error: OSError) -> str:
+    return f"it cannot be seen who may write to it ({error.strerror})"
 
 
 def _way(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -49,10 +65,6 @@ def _way(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             if stat.S_ISLNK(state.st_mode):
                 to_see.append(each.parent / each.readlink())
             yield each, state
-
-
-def _one_of(state: os.stat_result, others: list[os.stat_result]) -> bool:
-    return any(os.path.samestat(state, other) for other in others)
 
 
 def _is_read_only(path: Path) -> bool:

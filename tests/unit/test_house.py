@@ -35,6 +35,7 @@ ARROWS: dict[str, set[str]] = {
         "clock",
         "text",
         "config",
+        "ownership",
         "election",
         "stores",
         "member",

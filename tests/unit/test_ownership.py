@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.config.resolve import resolve
+from heirflow.config.resolve import default_run_dir, resolve
 from heirflow.errors import ConfigError
 from heirflow.ownership import stranger
 
@@ -124,3 +124,11 @@ def test_on_a_read_only_file_system_no_right_to_write_counts(file: Path) -> None
     script += f'print("who:" + stranger(Path("{file}")) + ":")' + "'"
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
     assert "who::" in done.stdout, done
+
+
+@needs_root
+def test_the_runtime_folder_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
+    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    assert default_run_dir(env) == tmp_path / "heirflow"
+    os.chown(tmp_path, NOBODY, 0)
+    assert default_run_dir(env).name == f"heirflow-{os.getuid()}"

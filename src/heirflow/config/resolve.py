@@ -179,11 +179,19 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 def default_run_dir(env: Mapping[str, str]) -> Path:
     """A folder of this user alone, gone after a restart of the machine."""
     runtime = env.get("XDG_RUNTIME_DIR", "")
-    if runtime and Path(runtime).is_dir():
+    if runtime.startswith("/") and _is_own_folder(Path(runtime)):  # `su` keeps the variable of who was before
         return Path(runtime) / "heirflow"
     import tempfile  # slow to import, and seldom needed
 
     return Path(tempfile.gettempdir()) / f"heirflow-{os.getuid()}"
+
+
+def _is_own_folder(folder: Path) -> bool:
+    try:
+        state = folder.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
 
 
 def default_url(env: Mapping[str, str]) -> str:
