@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -178,3 +182,128 @@ def test_members_that_start_at_once_leave_each_others_doors_alone(
         assert list(folder.iterdir()) == [door.path]
     finally:
         door.close()
+
+
+NOBODY = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+FOREIGN: dict[str, Callable[[Path], object]] = {
+    "its parent belongs to another user": lambda folder: os.chown(folder.parent, NOBODY, 0),
+    "anybody may rename it": lambda folder: folder.parent.chmod(0o777),
+    "it belongs to another user": lambda folder: os.chown(folder, NOBODY, 0),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("what", FOREIGN)
+def test_nobody_serves_or_believes_where_another_user_could_put_sockets(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "theirs" / "r"
+    folder.mkdir(parents=True)
+    FOREIGN[what](folder)
+    for use in (prepare, ask):
+        with pytest.raises(HeirflowError, match="choose another --run-dir"):
+            use(folder)
+
+
+def test_nobody_believes_what_stands_in_an_open_folder(folder: Path, open_door) -> None:
+    open_door()
+    folder.chmod(0o770)
+    with pytest.raises(HeirflowError, match=r"other users may write to .* no member there is believed"):
+        ask(folder)
+
+
+def test_a_folder_in_the_temporary_folder_is_ours(folder: Path, tmp_path: Path, open_door) -> None:
+    tmp_path.chmod(0o1777)
+    open_door()
+    assert ask(folder)["live"] is True
+
+
+def test_the_folders_that_are_made_on_the_way_are_closed(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        prepare(tmp_path / "a" / "b" / "c")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o022 == 0
+
+
+@needs_root
+def test_another_users_socket_is_not_believed(folder: Path) -> None:
+    prepare(folder)
+    script = f"""
+import os, socket
+s = socket.socket(socket.AF_UNIX)
+s.bind({str(folder / "beat.7.sock")!r})
+os.setuid({NOBODY})
+s.listen()
+print(flush=True)
+while True:
+    s.accept()[0].sendall(b'{{"live": true}}')
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout is not None
+        stranger.stdout.readline()
+        try:
+            with pytest.raises(NobodyAnswers, match="no member of beat runs"):
+                ask(folder, "beat")
+        finally:
+            stranger.kill()
+
+
+def test_two_members_with_one_number_have_a_door_each(folder: Path) -> None:
+    first = LocalDoor(folder, "beat", 1, member="host-a-aaaaaa")
+    second = LocalDoor(folder, "beat", 1, member="host-b-bbbbbb")
+    assert sorted(path.name for path in folder.iterdir()) == ["beat.host-a-aaaaaa.1.sock", "beat.host-b-bbbbbb.1.sock"]
+    second.close()
+    assert first.path.exists()
+    first.close()
+
+
+def test_a_member_can_be_asked_by_its_id(folder: Path) -> None:
+    doors = [LocalDoor(folder, "beat", 1, member=f"host.x-{end}") for end in ("aaaaaa", "bbbbbb")]
+    with pytest.raises(NotOneMember, match="--member"):
+        ask(folder, timeout_s=0.05)
+    with pytest.raises(NobodyAnswers, match=r"beat\.host-x-aaaaaa\.1 does not answer in time"):
+        ask(folder, timeout_s=0.05, member="host.x-aaaaaa")
+    with pytest.raises(NobodyAnswers, match="no member runs"):
+        ask(folder, timeout_s=0.05, member="host.x-cccccc")
+    for door in doors:
+        door.close()
+
+
+def test_a_long_name_leaves_room_for_a_member() -> None:
+    with tempfile.TemporaryDirectory() as short:  # pytest's own folders have long names
+        door = LocalDoor(Path(short), "e" * 40, 1234567, member="h" * 39 + "-abcdef")
+        assert door.path.name == f"{'e' * 40}.abcdef.1234567.sock"
+        with pytest.raises(NobodyAnswers, match="does not answer in time"):
+            ask(Path(short), timeout_s=0.05, member="h" * 39 + "-abcdef")
+        door.close()
+
+
+def test_where_somebody_listens_no_door_is_replaced(folder: Path, open_door) -> None:
+    there = open_door("beat", 1, who="first")
+    with pytest.raises(HeirflowError, match="somebody else listens on"):
+        LocalDoor(folder, "beat", 1)
+    assert ask(folder)["who"] == "first"
+    there.path.unlink()
+    later = LocalDoor(folder, "beat", 1)
+    there.close()
+    assert later.path.exists(), "a door that is not its own is left alone"
+    later.close()
+
+
+def test_brackets_without_end_are_no_answer(folder: Path) -> None:
+    prepare(folder)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(os.fspath(folder / "beat.1.sock"))
+        listener.listen()
+
+        def tell() -> None:
+            link, _ = listener.accept()
+            with link:
+                link.sendall(b"[" * 60_000)
+
+        thread = threading.Thread(target=tell)
+        thread.start()
+        with pytest.raises(NobodyAnswers, match="broke off its answer"):
+            ask(folder)
+        thread.join()

@@ -22,7 +22,8 @@ from heirflow.cli.common import (
 )
 from heirflow.config.resolve import Config
 from heirflow.errors import HeirflowError
-from heirflow.member.door import OTHERS_WRITE, mode_of
+from heirflow.member.door import mode_of
+from heirflow.ownership import OTHERS_WRITE
 from heirflow.stores import Finding, kind_of
 from heirflow.terminal import tables
 from heirflow.text import masked

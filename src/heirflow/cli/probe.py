@@ -19,10 +19,13 @@ QUESTIONS = ("live", "ready", "able", "leader")
 @click.command()
 @click.argument("question", type=click.Choice(QUESTIONS))
 @click.option("--pid", type=click.IntRange(1), help="The member with this process id, where several run on this host.")
+@click.option(
+    "--member", metavar="ID", help="The member with this id, also one in another container with the same folder."
+)
 @duration_option("--timeout", "timeout_s", default="1s", help="How long to wait for its answer.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON: everything that the member says about itself.")
 @settings("name", "run-dir", "config")
-def probe(question: str, *, pid: int | None, timeout_s: float, as_json: bool, **flags: Any) -> int:
+def probe(question: str, *, pid: int | None, member: str | None, timeout_s: float, as_json: bool, **flags: Any) -> int:
     """Ask the member on this host. Exit code 0 means yes, 1 no, 2 that it is not clear which member is meant.
 
     \b
@@ -41,7 +44,7 @@ def probe(question: str, *, pid: int | None, timeout_s: float, as_json: bool, **
     """
     config = settled(flags, elsewhere=False)
     try:
-        facts = ask(Path(config["run-dir"]), config["name"], timeout_s, pid=pid)
+        facts = ask(Path(config["run-dir"]), config["name"], timeout_s, pid=pid, member=member)
     except HeirflowError as error:
         if as_json:
             click.echo(json.dumps({question: False, "sentence": str(error)}))

@@ -19,6 +19,7 @@ from typing import Any
 from heirflow.config.options import BY_NAME, ENVIRONMENT_PREFIX, NOT_SETTINGS, OPTIONS
 from heirflow.election.timings import Timings, UnsafeTimings
 from heirflow.errors import ConfigError
+from heirflow.ownership import stranger
 from heirflow.text import masked_url
 
 
@@ -178,11 +179,19 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 def default_run_dir(env: Mapping[str, str]) -> Path:
     """A folder of this user alone, gone after a restart of the machine."""
     runtime = env.get("XDG_RUNTIME_DIR", "")
-    if runtime and Path(runtime).is_dir():
+    if runtime.startswith("/") and _is_own_folder(Path(runtime)):  # `su` keeps the variable of who was before
         return Path(runtime) / "heirflow"
     import tempfile  # slow to import, and seldom needed
 
     return Path(tempfile.gettempdir()) / f"heirflow-{os.getuid()}"
+
+
+def _is_own_folder(folder: Path) -> bool:
+    try:
+        state = folder.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
 
 
 def default_url(env: Mapping[str, str]) -> str:
@@ -204,7 +213,7 @@ def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | 
         file = _expanded(chosen)
         try:
             if file.is_file():
-                return file
+                return _believed(file)
         except OSError as error:
             raise ConfigError(f"cannot read {file}: {error.strerror} ({chosen.origin})") from None
         raise ConfigError(f"there is no configuration file {file} ({chosen.origin})")
@@ -214,10 +223,20 @@ def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | 
         file = place / "heirflow.toml"
         try:
             if file.is_file():
-                return file
+                return _believed(file)
         except OSError:  # a folder that we may not look into holds nothing for us
             continue
     return None
+
+
+def _believed(file: Path) -> Path:
+    """The same. Raises `ConfigError` where somebody else could have written it: it names programs to run."""
+    if why := stranger(file.absolute()):
+        raise ConfigError(
+            f"{file.absolute()} is not used, because {why}; a configuration file and its folders must belong to this user or root, "
+            "and nobody else may write there (chmod go-w); change that, or name another file with --config"
+        )
+    return file
 
 
 def _expanded(setting: Setting) -> Path:
@@ -286,6 +305,8 @@ def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warning
         )
         if others_may_read(file):
             warnings.append(f"other users may read {file}, which holds the URL of the database; run chmod 600 {file}")
+        if why := stranger(file):
+            warnings.append(f"somebody else could choose the database, because {why} ({by_file.origin})")
     if "://" not in setting.value:
         raise ConfigError(f"db-url must be a URL like postgresql://user@host/database ({setting.origin})")
     return setting

@@ -52,7 +52,7 @@ def run_member(
     door = None
     if run_dir is not None:
         try:
-            door = LocalDoor(run_dir, election)
+            door = LocalDoor(run_dir, election, member=identity.id)
         except HeirflowError as error:
             journal.warn(f"{error}; probes will not find this member")
 
