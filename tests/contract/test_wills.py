@@ -31,6 +31,9 @@ def carry_out(payload: dict[str, Any]) -> bool:
                 connection.rollback()
                 return False
         connection.commit()
+        for statement, bound in payload["news"]:
+            connection.autocommit = True
+            cursor.execute(statement, bound)
         return True
     finally:
         connection.close()

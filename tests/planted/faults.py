@@ -92,6 +92,9 @@ FAULTS = (
     Fault("another term is released by the will", "stores/sql/statements.py",
           'e.leader == bindparam("p_leader"), e.term == bindparam("p_term")', 'e.leader == bindparam("p_leader")',
           RELEASES, "term 2 of a was released by the will of a's term 3"),
+    Fault("a helper fails with the news that it cannot send", "alone/will_helper.py",
+          "with contextlib.suppress(Exception):", "with contextlib.nullcontext():",
+          f"contract/test_news.py::test_a_full_queue_stops_no_will[{POSTGRES[0]}]", "nothing to release"),
     # ---- the record in the database ----
     Fault("a swap asks for no version", "stores/sql/statements.py",
           'e.version == bindparam("p_expected")', 'sa.or_(e.version == bindparam("p_expected"), e.version > 0)',

@@ -46,6 +46,8 @@ class Will:
     connect_kwargs: dict[str, Any]
     statements: list[tuple[str, Any]]
     """SQL and its bound parameters. When the first one changes no row, nothing is done."""
+    news: list[tuple[str, Any]]
+    """What wakes the heirs: each in a transaction of its own after the release, which must not fail with it."""
 
 
 class KeptOut(str, Enum):

@@ -22,7 +22,7 @@ class Flavour(Protocol):
     now: sa.sql.elements.ColumnElement[float]
     """The database's clock in SQL: seconds since 1970, going on within a transaction."""
     notify: sa.sql.expression.Executable | None
-    """Wakes those who wait for news of the bound ``election`` when the transaction commits."""
+    """Wakes those who wait for news of the bound ``election``: sent after the commit, in a transaction of its own that may fail."""
 
     def engine_options(self) -> dict[str, Any]:
         """What `sqlalchemy.create_engine` is told, with ``connect_args``."""

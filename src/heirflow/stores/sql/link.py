@@ -126,6 +126,23 @@ class Link:
             if limit is not None:
                 limit.cancel()
 
+    def attempt(self, statement: tuple[str, Any]) -> str:
+        """Carry out one statement of the driver's in a transaction of its own; returns why it failed."""
+        try:
+            with self.asking():
+                try:
+                    self.driver.autocommit = True
+                    self.driver.cursor().execute(*statement)
+                    self.driver.autocommit = False
+                except self.dbapi.Error as error:
+                    if self.driver.closed:
+                        raise
+                    self.driver.autocommit = False
+                    return f"the others could not be told at once: {first_line(error)}"
+        except StoreUnavailable as error:
+            return f"the others could not be told at once: {error}"
+        return ""
+
     def _sentence(self, cause: BaseException) -> str:
         first = first_line(cause)
         if self.url.password:

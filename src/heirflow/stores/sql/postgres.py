@@ -36,9 +36,6 @@ class Postgres:
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
         "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)", sa.Float(53)
     )
-    notify: sa.sql.expression.Executable | None = sa.select(
-        sa.func.pg_notify(sa.literal_column(f"'{CHANNEL}'"), sa.bindparam("p_election", type_=sa.String()))
-    )
 
     def __init__(
         self, url: sa.engine.URL, *, call_limit_s: float, connect_args: dict[str, Any], application_name: str
@@ -59,6 +56,13 @@ class Postgres:
         if self._new_psycopg:
             wanted["prepare_threshold"] = None  # a prepared statement belongs to a session, which a pooler may change
         self._connect_args = {key: value for key, value in wanted.items() if key not in url.query} | connect_args
+        # Committing this must not wait for a standby, nor long for somebody else who does; all who notify queue up there.
+        wait_ms = max(1, self._limit_ms // 10)
+        self.notify: sa.sql.expression.Executable | None = sa.select(
+            _setting("synchronous_commit", "off"),
+            _setting("lock_timeout", str(wait_ms)),
+            sa.func.pg_notify(sa.literal_column(f"'{CHANNEL}'"), sa.bindparam("p_election", type_=sa.String())),
+        )
         self._settings: dict[str, str] = {}
         self._heard: set[str] = set()
         self._own_pid = 0
@@ -214,9 +218,7 @@ class Postgres:
     def will_guard(self) -> Any:
         # The helper's session has no settings of ours. This sets them within its transaction before it takes the row lock,
         # so that a host that freezes between two statements does not keep the record from the heirs.
-        name: Any = sa.literal_column("'idle_in_transaction_session_timeout'")
-        value: Any = sa.literal_column(f"'{self._limit_ms}'")
-        return sa.func.set_config(name, value, sa.true()).is_not(None)
+        return _setting("idle_in_transaction_session_timeout", str(self._limit_ms)).is_not(None)
 
     def will_options(self, dialect: Any) -> dict[str, Any]:
         return {}
@@ -225,6 +227,11 @@ class Postgres:
         from heirflow.stores.sql.examine import examine_postgres
 
         return examine_postgres(conn, direct=self.direct, settings=self._settings)
+
+
+def _setting(name: str, value: str) -> Any:
+    """A setting for one transaction, as an expression. Names and values are ours: words and digits."""
+    return sa.func.set_config(sa.literal_column(f"'{name}'"), sa.literal_column(f"'{value}'"), sa.true())
 
 
 def backend_pid(driver: Any) -> int:

@@ -97,6 +97,8 @@ class SqlStore:
             for event in request.notes:
                 self._write(conn, election, event)
             rows = conn.execute(self._sql.read, {"p_election": election}).all()
+        if swapped and request.swap is not None and request.swap.news:
+            told += self._tell(election)
         reading = Reading(
             record_of(rows[0]),
             tuple(member_of(row) for row in rows if row.m_id is not None),
@@ -154,8 +156,8 @@ class SqlStore:
         with self._transaction(writes=True) as conn:
             values = {"p_election": election, "p_id": member, "drained": on}
             known = conn.execute(self._sql.drain, values).rowcount == 1
-            if known:
-                self._tell(conn, election)
+        if known:
+            self._tell(election)
         return known
 
     def will(self, election: str, member: str, term: int, because: str) -> Will | None:
@@ -167,8 +169,6 @@ class SqlStore:
             (self._sql.note, {**note, "p_what": What.RELEASED.value, "p_took_s": None}),
             (self._sql.delete, {"p_election": election, "p_id": member}),
         ]
-        if self._flavour.notify is not None:
-            steps.append((self._flavour.notify, {"p_election": election}))
         args, kwargs = self._link.engine.dialect.create_connect_args(self._link.url)
         kwargs.pop("context", None)  # SQLAlchemy's type adapters for psycopg; the bare driver has its own
         will = Will(
@@ -180,9 +180,10 @@ class SqlStore:
                 **self._flavour.will_options(self._link.engine.dialect),
             },
             statements=[self._plain(statement, values) for statement, values in steps],
+            news=self._news(election),
         )
         try:
-            json.dumps([will.connect_args, will.connect_kwargs, will.statements])
+            json.dumps([will.connect_args, will.connect_kwargs, will.statements, will.news])
         except (TypeError, ValueError):
             return None  # something that lives only in this process, like a TLS context
         return will
@@ -331,8 +332,6 @@ class SqlStore:
             event = Event(What.FENCED, wanted.term, wanted.leader or "", "; ".join(sentences))
         if event is not None:
             self._write(conn, election, event)
-        if swap.news:
-            self._tell(conn, election)
         return True, told
 
     def _beside(self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None) -> tuple[Told, ...]:
@@ -346,9 +345,15 @@ class SqlStore:
             told += (adopted,) if adopted else ()
         return told
 
-    def _tell(self, conn: sa.engine.Connection, election: str) -> None:
-        if self._flavour.notify is not None:
-            conn.execute(self._flavour.notify, {"p_election": election})
+    def _tell(self, election: str) -> tuple[Told, ...]:
+        """Wake those who wait for news: after the commit and alone, as a server whose queue is full takes none from anybody."""
+        return tuple(
+            Told(sentence, failed=True) for sentence in map(self._link.attempt, self._news(election)) if sentence
+        )
+
+    def _news(self, election: str) -> list[tuple[str, Any]]:
+        notify = self._flavour.notify
+        return [] if notify is None else [self._plain(notify, {"p_election": election})]
 
     def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
         values: Mapping[str, Any] = {
