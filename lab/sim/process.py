@@ -305,11 +305,10 @@ class MemberProcess(Process):
             return
         self.guard = None
         self.guard_clear_at = 0.0
-        if self.commanded:
-            self.commanded = False
-            self.happen(CommandGone(None, "the guard is gone, and its command with it"))
+        ended = CommandGone(None, "the guard is gone, and its command with it") if self.commanded else None
+        self.commanded = False
+        self.happen(GuardDown("the guard is gone", ended))
         if self.alive:
-            self.happen(GuardDown("the guard is gone"))
             self.world.agenda.after(0.01 + self.world.rng.random() * self.timings.check_in_s, self, self.spawn_guard)
 
     # ---- the end ----
