@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NoReturn
 
-from heirflow.election.record import Exchange, Record
+from heirflow.election.record import Event, Exchange, Record
 from heirflow.election.state import Ask, Purpose, State, Then
 from heirflow.election.steps import (
     Abandon,
@@ -73,6 +73,8 @@ class Judge:
         self.answered_at: dict[str, float] = {}
         self.first_seen: dict[str, tuple[Record | None, float]] = {}
         """What each member read last, and when that was new to it."""
+        self.released: set[tuple[str, int]] = set()
+        """Who released which term itself, whether the answer ever came or not."""
         self._turns: dict[str, tuple[float, int]] = {}
         self._speaker: Ask | None = None
 
@@ -210,6 +212,8 @@ class Judge:
     def _released(self, before: Record, writer: str) -> None:
         if self.living.of(before.leader):
             self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
+        if before.leader == writer:
+            self.released.add((writer, before.term))
         if before.paused and before.leader == writer and not self.world.everybody[writer].state.leaving:
             self.broken("paused: nobody changes place", f"{writer} released")
 
@@ -230,6 +234,11 @@ class Judge:
         )
 
     # ---- members ----
+
+    def told_lost(self, member: SeenMember, event: Event) -> None:
+        """A member notes that it lost a term."""
+        if (member.id, event.term) in self.released and not self.void:
+            self.broken("explains itself", f"{member.id} says that it lost term {event.term}, which it had released")
 
     def answered(self, member: SeenMember, event: Answered) -> None:
         """An answer reaches its member: the only thing that can lengthen a lease."""

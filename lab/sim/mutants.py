@@ -230,7 +230,7 @@ MUTANTS = (
     Mutant("a swap does not ask for the version", "legal records", (
         Patch(register, "SimStore.exchange", "swapped = swap.expected ==", "swapped = bool(swap) or swap.expected =="),)),
     Mutant("a deposed leader does not kill", "a deposed leader kills at once", (
-        Patch(answers, "_outcome", "with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),)",
+        Patch(answers, "_over", "with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),)",
               "with_stop(state, Stop(Then.LOST, sentence)), ()"),), only=RESTORED),
     Mutant("the guard says gone before it is proved", GONE_TOO_SOON, (
         Patch(supervision, "CommandProcess.kill", "self.dying = True",
@@ -319,6 +319,9 @@ MUTANTS = (
         Patch(answers, "answered", "ask.asked_at + timings.check_in_s, now", "ask.asked_at + timings.check_in_s / 2, now"),)),
     Mutant("a failed call is tried again at once", "no hot loop", (
         Patch(answers, "not_answered", "min(timings.check_in_s, timings.check_in_s / 4", "min(0.0, 1.0"),), only=OUTAGES),
+    Mutant("a release whose answer is lost is told as a loss", "explains itself", (
+        Patch(answers, "_over", "if state.idle and (stop", "if holder is None and now_term == term and state.idle and (stop"),),
+        only=("lossy link", "lossy link", "command exits", "command exits", "answers cut")),
     Mutant("who takes charge does not say why", "explains itself", (
         Patch(asking, "_take", "because=because,\n", "because='',\n"),)),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from heirflow.election import rules
+from heirflow.election.record import What
 from heirflow.election.state import Policy, State
 from heirflow.election.steps import (
     Abandon,
@@ -118,6 +119,9 @@ class MemberProcess(Process):
         self.state = step.state
         if isinstance(event, Unhealthy):
             world.judge.told_unwell(self, before, step)
+        for noted in step.state.unwritten:
+            if noted.what is What.LOST and noted not in before.unwritten:
+                world.judge.told_lost(self, noted)
         for sentence in step.because:
             world.say(self.id, sentence)
         if step.acts:
@@ -301,11 +305,10 @@ class MemberProcess(Process):
             return
         self.guard = None
         self.guard_clear_at = 0.0
-        if self.commanded:
-            self.commanded = False
-            self.happen(CommandGone(None, "the guard is gone, and its command with it"))
+        ended = CommandGone(None, "the guard is gone, and its command with it") if self.commanded else None
+        self.commanded = False
+        self.happen(GuardDown("the guard is gone", ended))
         if self.alive:
-            self.happen(GuardDown("the guard is gone"))
             self.world.agenda.after(0.01 + self.world.rng.random() * self.timings.check_in_s, self, self.spawn_guard)
 
     # ---- the end ----

@@ -104,6 +104,8 @@ def main() -> None:
             selector.unregister(watched)
             watched = -1
         for event in events:
+            if isinstance(event, Lost) and event.ended is not None:
+                note("Gone", **asdict(event.ended))
             note(type(event).__name__, **asdict(event))
             if isinstance(event, Ending) and options.get("renews_late"):
                 guard.lease(term_at=now + 5.0, kill_at=now + 5.5)

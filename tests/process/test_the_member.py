@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,8 +60,14 @@ class Alone:
 
         return int(wait_until(found, f"a command: {self.log.read_text()}", 30.0))
 
-    def says(self, words: str, limit_s: float = 20.0) -> None:
-        wait_until(lambda: words in self.log.read_text(), f"{words!r}: {self.log.read_text()}", limit_s)
+    def says(self, words: str, limit_s: float = 20.0, times: int = 1) -> None:
+        wait_until(lambda: self.log.read_text().count(words) >= times, f"{words!r}: {self.log.read_text()}", limit_s)
+
+    def history(self, what: str) -> list[str]:
+        """The sentences of the events of this kind."""
+        with contextlib.closing(sqlite3.connect(self.folder / "line.db", timeout=5.0)) as connection:
+            rows = connection.execute("SELECT because FROM heirflow_event WHERE what = ? ORDER BY id", [what])
+            return [because for (because,) in rows]
 
 
 @pytest.fixture
@@ -69,6 +77,21 @@ def alone(tmp_path: Path) -> Iterator[Alone]:
     if made.member is not None:
         made.member.kill()
         made.member.wait()
+
+
+@pytest.mark.parametrize("part", ["guard", "backstop"])
+def test_the_death_of_one_of_ours_is_one_event(alone: Alone, part: str) -> None:
+    """Between the guard's word that the command is gone and its own end, the command was started again on it: two restarts."""
+    command = alone.start()
+    pid = alone.facts()["guard_pid"]
+    os.kill(pid if part == "guard" else int(stat_of(pid)[1]), signal.SIGKILL)
+    alone.command(other_than=command)
+    alone.says("the command has started", times=2)
+    wait_until(lambda: alone.history("restarted"), "the event is written", 10.0)
+    assert alone.history("restarted") == [
+        f"the command was killed: its {part} was killed; no heir is ready: it is started again here in 0 s"
+    ]
+    assert alone.log.read_text().count(f"its {part} was killed") == 1
 
 
 def test_a_guard_that_cannot_be_had_is_tried_again(alone: Alone) -> None:

@@ -75,7 +75,7 @@ def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: T
 
 def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step:
     """What an answer means for the lead that this member holds, or wanted."""
-    swap, record = ask.exchange.swap, state.record
+    swap = ask.exchange.swap
     acts: tuple[Act, ...] = ()
     because: tuple[str, ...] = ()
     if reading.swapped and swap is not None:
@@ -91,19 +91,34 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
                 because = (f"took charge for term {swap.record.term}: {swap.record.because}",)
             if not state.idle and not state.losing:
                 acts = (ExtendLease(*timings.moments(trusted_until)),)
-    released = record is not None and record.leader is None and record.term == state.term
-    if released and state.idle and (state.stop is not None or state.leaving is not None):
-        state = without_lead(state)  # our release, confirmed only now: its own answer never came
     if state.term is not None and not asking.holds(state):
-        holder = (record.leader if record else None) or "nobody"
-        sentence = f"lost term {state.term}: the record names {holder}, term {record.term if record else 0}"
-        state = lose(without_lead(note_event(state, What.LOST, sentence)), sentence)
-        because += (sentence,)
-        if not state.idle:
-            state, acts = with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),)
+        state, acts, told = _over(state)
+        because += (told,)
     if ask.exchange.leave and state.leaving is not None and state.term is None and not asking.names_me(state):
         return Step(replace(state, done=True), (*acts, Exit(state.leaving.exit_code)), because)
     return Step(state, acts, because)
+
+
+def _over(state: State) -> tuple[State, tuple[Act, ...], str]:
+    """The record does not name this member any more: it was released, as is seen only now, or the lead is lost."""
+    term, record, stop = state.term, state.record, state.stop
+    holder, now_term = (record.leader, record.term) if record else (None, 0)
+    if state.idle and (stop is not None or state.leaving is not None):
+        # Nothing of ours ran, and all that was left to do was the release. Its own answer never came: it was carried out, and
+        # perhaps somebody has taken charge since; or the lease has ended it. Whichever it was, nothing was lost.
+        why = stop.because if stop is not None else state.leaving.because if state.leaving is not None else ""
+        if holder is None and now_term == term:
+            told = f"released term {term}: {why}"
+        else:
+            told = (
+                f"term {term} is over: {holder or 'nobody'} leads term {now_term}; its release was never confirmed here"
+            )
+        return replace(without_lead(state), note=""), (), told
+    sentence = f"lost term {term}: the record names {holder or 'nobody'}, term {now_term}"
+    state = lose(without_lead(note_event(state, What.LOST, sentence)), sentence)
+    if state.idle:
+        return state, (), sentence
+    return with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),), sentence
 
 
 def not_answered(state: State, because: str, fatal_code: int | None, now: float, timings: Timings) -> Step:

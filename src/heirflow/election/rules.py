@@ -140,9 +140,10 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
             return Step(replace(state, guard_up=True, ask_at=now))
         case GuardDown():
             down = replace(state, guard_up=False)
-            if not state.idle:  # started when the guard was dead already, and nobody knew
-                return endings.gone(down, CommandGone(None, event.because), now, timings)
-            return Step(down, because=(event.because,))
+            if state.idle:
+                return Step(down, because=(event.because,))
+            # `ended` is not there where it was started when the guard was dead already, and nobody knew.
+            return endings.gone(down, event.ended or CommandGone(None, event.because), now, timings)
         case Readiness():
             changed = (event.ready, event.note) != (state.standby_ready, state.note)
             ask_at = now if changed and state.failed_calls == 0 else state.ask_at

@@ -78,9 +78,14 @@ class GuardUp:
 
 @dataclass(frozen=True, slots=True)
 class GuardDown:
-    """There is no guard, and what it ran, if anything, is proved gone."""
+    """There is no guard, and what it ran, if anything, is proved gone.
+
+    One event, not two: between them the command would be started again on a guard that is being torn down.
+    """
 
     because: str
+    ended: CommandGone | None = None
+    """How the command ended that it ran; None when it ran none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,8 @@ class Lost:
 
     why: Why
     detail: str = ""
+    ended: Gone | None = None
+    """How the command ended that ran under it; None when none did."""
 
 
 @dataclass(frozen=True, slots=True)

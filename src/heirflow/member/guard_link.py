@@ -7,8 +7,9 @@ What can go wrong with the guard, and what becomes of the command:
 * the guard is frozen: it does not answer pings; after `guard_limit_s` the member kills everything, guard included;
 * the guard is frozen just as the lease runs out: at ``kill_at`` the member strikes too.
 
-In each case `Gone` (when a command was running) and then `Lost` come out of `poll`, and not before nothing is left below
-this process except `spare`.
+In each case one `Lost` comes out of `poll`, which also tells how the command ended, and not before nothing is left below this
+process except `spare`. What a guard says of its command while it is being torn down is not passed on before: another command
+would be started on it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -317,11 +319,11 @@ class GuardLink:
             events.append(Note(message["text"]))
         elif what == "gone" and message["n"] == self._serial:
             why, detail = Why(message["why"]), message["detail"]
-            if self._broken is not None:
-                why, detail = self._broken.why, self._broken.detail
+            if self._broken is not None or why in OURS_DIED:
+                self._break(Lost(why, detail), self.clock())
+                return  # told with the end of the guard
             if self.running:
-                status = None if why in OURS_DIED else message["status"]
-                events.append(Gone(status, why, detail, message["took_s"], message["left"]))
+                events.append(Gone(message["status"], why, detail, message["took_s"], message["left"]))
             elif self.waiting:
                 if self._overdue is not None:
                     why, detail = Why.NEVER_AT_GATE, self._overdue
@@ -386,8 +388,7 @@ class GuardLink:
             return
         self._hang_up()
         self._process = None
-        if self.running:
-            self.running = False
-            took_s = max(0.0, now - self._broken_at)
-            events.append(Gone(None, self._broken.why, self._broken.detail, took_s))
-        events.append(self._broken)
+        took_s = max(0.0, now - self._broken_at)
+        ended = Gone(None, self._broken.why, self._broken.detail, took_s) if self.running else None
+        self.running = False
+        events.append(replace(self._broken, ended=ended))

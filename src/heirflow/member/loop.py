@@ -282,8 +282,7 @@ class Member:
                 case Stuck(pids, refused):
                     self._journal.warn(stuck(event), pids=pids, refused=refused)
                 case Gone():
-                    self._command_pid = None
-                    self._lookout.command(None)
+                    self._forget_command()
                     self._want_standby(now)
                     yield from self._ready(False)  # first: who has no standby does not start again at once
                     yield CommandGone(event.status, f"the command {how(event)}")
@@ -296,13 +295,19 @@ class Member:
                 case Note(text):
                     self._lookout.note(text)
                     yield Readiness(self._state.standby_ready, text)
-                case Lost():
+                case Lost(ended=ended):
+                    self._forget_command()
                     self._keeper.close()
                     lasted_s = now - self._guard_since
                     self._guard_wanted_at = now + (RESPAWN_AFTER_S if lasted_s < RESPAWN_AFTER_S else 0.0)
                     self._standby.lost()
                     yield from self._ready(False)
-                    yield GuardDown(lost(event))
+                    gone = None if ended is None else CommandGone(ended.status, f"the command {how(ended)}")
+                    yield GuardDown(lost(event), gone)
+
+    def _forget_command(self) -> None:
+        self._command_pid = None
+        self._lookout.command(None)
 
     def _tell_of_kills(self, kill_by: KillBy) -> None:
         """Once: what the command may not do so that it can be killed, or what is not promised because it may."""
