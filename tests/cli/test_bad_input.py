@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -192,3 +193,18 @@ def test_a_reader_that_had_enough_is_no_error(home: Path, line: Callable) -> Non
     os.close(writer)
     assert answer.returncode in (1, 141)
     assert answer.stderr == b""
+
+
+def test_a_sentence_that_nobody_reads_does_not_hold_up_the_end(home: Path) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writer, b"." * 4096):
+            pass
+    os.set_blocking(writer, True)
+    command = [sys.executable, "-m", "heirflow", "run", "--db-url", "sqlite:///x.db", "--", "./absent"]
+    try:
+        assert subprocess.run(command, stderr=writer, check=False, timeout=20).returncode == 127
+    finally:
+        os.close(reader)
+        os.close(writer)

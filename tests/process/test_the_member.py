@@ -8,7 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,18 @@ from heirflow.errors import HeirflowError
 from heirflow.guard.processes import children, lives, stat_of
 from heirflow.member.door import ask
 from tests.process.stage import SOURCE, wait_until
+from tests.process.test_another_user import NOBODY
 
 WITH_PYTHON = "import sys; sys.executable = sys.argv.pop(1); from heirflow.cli import main; sys.exit(main())"
+
+READS_ALL = "+dac_read_search"  # the interpreter may lie in root's own folder
+MAY_NOT_WRITE = [
+    "setpriv",
+    f"--reuid={NOBODY}",
+    "--clear-groups",
+    f"--inh-caps={READS_ALL}",
+    f"--ambient-caps={READS_ALL}",
+]
 
 
 class Alone:
@@ -32,14 +43,16 @@ class Alone:
         self.python.symlink_to(sys.executable)
         self.member: subprocess.Popen[bytes] | None = None
 
-    def start(self, *flags: str) -> int:
-        """Returns the command's pid."""
-        argv = [sys.executable, "-c", WITH_PYTHON, str(self.python), "run", "--name", "alone", "--ttl", "3s",
+    def start(self, *flags: str, enter: Sequence[str] = (), stderr: int | None = None) -> int:
+        """Returns the command's pid. `enter`: words before the member's own. `stderr`: a descriptor instead of the log."""
+        argv = [*enter, sys.executable, "-c", WITH_PYTHON, str(self.python), "run", "--name", "alone", "--ttl", "3s",
                 "--db-url", f"sqlite:///{self.folder / 'line.db'}", "--run-dir", str(self.folder), *flags,
                 "--", "sleep", "600"]  # fmt: skip
         own = {**os.environ, "PYTHONPATH": str(SOURCE)}
         with self.log.open("ab") as log:
-            self.member = subprocess.Popen(argv, env=own, cwd=self.place, stdout=log, stderr=log)
+            self.member = subprocess.Popen(
+                argv, env=own, cwd=self.place, stdout=log, stderr=log if stderr is None else stderr
+            )
         return self.command()
 
     @property
@@ -120,6 +133,37 @@ def test_a_working_directory_that_is_gone_is_told_and_no_end(alone: Alone) -> No
     os.kill(alone.facts()["guard_pid"], signal.SIGKILL)
     alone.says(f"could not be started: No such file or directory: {alone.place}")
     assert lives(alone.pid) and "Traceback" not in alone.log.read_text()
+
+
+def full_pipe() -> tuple[int, int]:
+    """A pipe of this user's that is full."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writer, b"." * 4096):
+            pass
+    os.set_blocking(writer, True)
+    return reader, writer
+
+
+def test_another_users_pipe_that_nobody_reads_costs_no_lease(alone: Alone) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    for path in (alone.folder, alone.place):
+        os.chown(path, NOBODY, NOBODY)
+    reader, writer = full_pipe()
+    try:
+        alone.start(enter=MAY_NOT_WRITE, stderr=writer)
+        for _ in range(10):  # two leases
+            time.sleep(0.6)
+            facts = alone.facts()
+            assert (facts.get("term"), facts.get("leader")) == (1, True), facts
+        assert alone.member is not None
+        alone.member.send_signal(signal.SIGTERM)
+        assert alone.member.wait(20) == 0
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

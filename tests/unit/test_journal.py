@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 
@@ -112,3 +113,69 @@ def test_a_file_is_appended_to(tmp_path) -> None:
     ):
         process.communicate(timeout=20)
     assert [line.split()[-1] for line in path.read_text().splitlines()] == ["before", "one", "two", "three"]
+
+
+BECOME_NOBODY = (
+    "import os; from heirflow.member.journal import Journal; os.setgroups([]); os.setresgid(65534, 65534, 65534); "
+)
+BECOME_NOBODY += "os.setresuid(65534, 65534, 65534); j = Journal('x', 'y'); "
+ANOTHER_USERS = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@ANOTHER_USERS
+def test_another_users_pipe_that_nobody_reads_never_holds_up_the_speaker_and_its_end() -> None:
+    reader, writer = os.pipe()  # its end of it may be written to, and not opened again
+    program = BECOME_NOBODY + "[j.say('z' * 500) for _ in range(3000)]; os.write(1, b'done')"
+    with subprocess.Popen([sys.executable, "-c", program], stderr=writer, stdout=subprocess.PIPE) as process:
+        os.close(writer)
+        try:
+            assert process.communicate(timeout=20)[0] == b"done"
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    os.close(reader)
+
+
+@ANOTHER_USERS
+def test_lines_that_another_users_pipe_did_not_take_are_counted() -> None:
+    reader, writer = os.pipe()
+    program = BECOME_NOBODY + (
+        "import sys; [j.say('z' * 500) for _ in range(3000)]; print('full', flush=True); sys.stdin.readline();"
+        "j.say('again')"
+    )
+    pipes = {"stderr": writer, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+        os.close(writer)
+        assert process.stdout is not None
+        try:
+            assert select.select([process.stdout], [], [], 20.0)[0], "it is held up"
+            assert process.stdout.readline() == b"full\n"
+            heard = b""
+            while select.select([reader], [], [], 1.0)[0]:  # all that waited is written once there is room
+                heard += os.read(reader, 100_000)
+            process.communicate(b"\n", timeout=20)
+        finally:
+            process.kill()
+    while piece := os.read(reader, 100_000):
+        heard += piece
+    os.close(reader)
+    *told, last = heard.splitlines()
+    lost = re.search(rb"again \((\d+) lines before this one could not be written\)", last)
+    assert lost
+    assert len(told) + int(lost[1]) == 3000
+
+
+@ANOTHER_USERS
+def test_the_last_words_reach_another_users_pipe() -> None:
+    reader, writer = os.pipe()
+    program = BECOME_NOBODY + "[j.say(str(n)) for n in range(50)]"
+    with subprocess.Popen([sys.executable, "-c", program], stderr=writer) as process:
+        os.close(writer)
+        with os.fdopen(reader, "rb") as heard:
+            assert [int(line.split()[-1]) for line in heard] == list(range(50))
+    assert process.returncode == 0
+
+
+def test_a_full_disk_loses_lines_and_nothing_else() -> None:
+    with open("/dev/full", "wb") as full, speaks("[j.say('z') for _ in range(100)]", full.fileno()) as process:
+        assert process.communicate(timeout=20)[0] == b"done"

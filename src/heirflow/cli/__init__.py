@@ -125,6 +125,8 @@ def answer(command: click.Command, args: Sequence[str], called: str) -> int:
 def complain(sentence: str, code: int) -> int:
     """Tell one sentence on standard error and return the code."""
     with suppress(OSError, ValueError):
+        if not descriptors.takes(sys.stderr.fileno()):
+            return code
         sys.stderr.write(f"heirflow: {printable(masked(' '.join(sentence.split())))}\n")
         sys.stderr.flush()
     return code

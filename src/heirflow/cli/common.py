@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from heirflow.cli import descriptors
 from heirflow.config.options import BY_NAME, read_duration
 from heirflow.config.resolve import Config, nearest, resolve
 from heirflow.errors import ConfigError, HeirflowError
@@ -237,5 +238,6 @@ def told(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:
 
 def warn(sentence: str) -> None:
     """One sentence on standard error."""
-    with suppress(OSError):
-        click.echo(f"heirflow: warning: {printable(masked(sentence))}", err=True)
+    with suppress(OSError, ValueError):
+        if descriptors.takes(sys.stderr.fileno()):
+            click.echo(f"heirflow: warning: {printable(masked(sentence))}", err=True)

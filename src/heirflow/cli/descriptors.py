@@ -8,6 +8,7 @@ into it. Called before anything else, `fill` puts /dev/null into each empty plac
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import TextIO, cast
 
@@ -25,6 +26,13 @@ def fill() -> None:
         if getattr(sys, name) is None:  # Python found it closed when it started
             stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
             setattr(sys, name, cast("TextIO", stream))
+
+
+def takes(number: int, limit_s: float = 1.0) -> bool:
+    """Whether this descriptor takes a sentence, or does so soon: a pipe that nobody reads holds up no end of ours."""
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    return bool(poll.poll(1000 * limit_s))
 
 
 def _put_null(number: int) -> None:

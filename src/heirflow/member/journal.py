@@ -2,19 +2,18 @@
 
 A journal never stops the program that speaks, not even for a moment: a leader that waited for somebody to read its standard
 error would let its lease run out. A closed or full standard error loses lines, nothing else, and the next line that gets
-through tells how many. Nothing in a line can forge another line or speak to a terminal.
+through tells how many: `outlet` writes them. Nothing in a line can forge another line or speak to a terminal.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
-import stat
 import threading
 import time
 from typing import Any, Protocol, TextIO
 
+from heirflow.member.outlet import Outlet
 from heirflow.text import masked, printable
 
 LINE_LIMIT = 4000
@@ -29,32 +28,6 @@ class Telling(Protocol):
 
     def warn(self, sentence: str, **facts: Any) -> None:
         """What a person should look at."""
-
-
-class _Outlet:
-    """Standard error, written without ever waiting, and without changing it for the command that shares it."""
-
-    def __init__(self, fd: int = 2) -> None:
-        self._fd = fd
-        self._socket: socket.socket | None = None
-        try:
-            mode = os.fstat(fd).st_mode
-            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-                # O_NONBLOCK belongs to the open description, which the command shares; so open one of our own.
-                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-            elif stat.S_ISSOCK(mode):
-                self._socket = socket.socket(fileno=os.dup(fd))
-        except OSError:
-            return  # no /proc, or not ours to open: then as it is
-
-    def write(self, line: bytes) -> bool:
-        """Whether the line was taken."""
-        try:
-            if self._socket is not None:
-                return self._socket.send(line, socket.MSG_DONTWAIT) > 0
-            return os.write(self._fd, line) > 0
-        except OSError:
-            return False
 
 
 class Journal:
@@ -77,7 +50,7 @@ class Journal:
         self._form = form
         self._quiet = quiet
         self._out = out
-        self._outlet = _Outlet() if out is None else None
+        self._outlet = Outlet() if out is None else None
         self._lost = 0
         self._turn = threading.Lock()
 
@@ -92,6 +65,7 @@ class Journal:
 
     def _write(self, level: str, sentence: str, facts: dict[str, Any]) -> None:
         with self._turn:
+            self._lost += 0 if self._outlet is None else self._outlet.lost()
             if self._lost:
                 sentence = f"{sentence} ({self._lost} lines before this one could not be written)"
             if self._put(self._json(level, sentence, facts) if self._form == "json" else self._text(level, sentence)):
