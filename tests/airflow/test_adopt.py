@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from heirflow.member.health import CannotTell
+from heirflow.member.asker import CannotTell
 from heirflow.programs.airflow.adopt import Adoption, NotAirflows, job_of
 from heirflow.programs.airflow.row import Fingerprint, RowCheck
 from heirflow.stores import open_store
