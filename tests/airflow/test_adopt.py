@@ -55,6 +55,25 @@ def test_only_the_predecessors_row_is_marked(connection: sa.engine.Connection) -
     )
 
 
+@pytest.mark.parametrize(
+    "note",
+    [
+        "[" * 100_000,
+        '{"job_id": ' + "[" * 100_000,
+        '{"job_id": 2, "job_type": ["SchedulerJob"]}',
+        '{"job_id": 2, "job_type": {}}',
+        '{"job_id": 99999999999999999999, "job_type": "SchedulerJob"}',
+        '{"job_id": ' + "9" * 10_000 + ', "job_type": "SchedulerJob"}',
+        '{"job_id": true, "job_type": "SchedulerJob"}',
+        "[2]",
+        "",
+    ],
+    ids=lambda note: note[:40],
+)
+def test_a_note_that_names_no_row_is_no_error(note: str) -> None:
+    assert job_of(note) is None
+
+
 def test_the_moment_is_now_by_the_clock_of_airflow(connection: sa.engine.Connection) -> None:
     if connection.dialect.name == "mysql":
         connection.exec_driver_sql("SET time_zone = '+05:00'")
