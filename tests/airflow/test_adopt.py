@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from heirflow.member.health import CannotTell
+from heirflow.member.asker import CannotTell
 from heirflow.programs.airflow.adopt import Adoption, NotAirflows, job_of
 from heirflow.programs.airflow.row import Fingerprint, RowCheck
 from heirflow.stores import open_store
@@ -53,6 +53,25 @@ def test_only_the_predecessors_row_is_marked(connection: sa.engine.Connection) -
     assert adopt(connection, json.dumps({"job_id": 3, "job_type": "TriggererJob"})) == (
         "marked job 3 of the predecessor failed, so that its triggers are taken over at once"
     )
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "[" * 100_000,
+        '{"job_id": ' + "[" * 100_000,
+        '{"job_id": 2, "job_type": ["SchedulerJob"]}',
+        '{"job_id": 2, "job_type": {}}',
+        '{"job_id": 99999999999999999999, "job_type": "SchedulerJob"}',
+        '{"job_id": ' + "9" * 10_000 + ', "job_type": "SchedulerJob"}',
+        '{"job_id": true, "job_type": "SchedulerJob"}',
+        "[2]",
+        "",
+    ],
+    ids=lambda note: note[:40],
+)
+def test_a_note_that_names_no_row_is_no_error(note: str) -> None:
+    assert job_of(note) is None
 
 
 def test_the_moment_is_now_by_the_clock_of_airflow(connection: sa.engine.Connection) -> None:

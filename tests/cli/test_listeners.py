@@ -153,3 +153,32 @@ def test_a_leader_with_a_strange_name_ends_no_hooks(start: Callable, home: Path,
     until(lambda: "demote" in told.read_text(), "and what came after")
     member.process.terminate()
     assert member.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("column", ["because", "leader"])
+def test_no_text_in_the_tables_fails_a_hook(
+    start: Callable, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, encoding: str
+) -> None:
+    """A million characters are more than a program can be started with; others cannot stand in an environment."""
+    if encoding == "ascii":
+        for name, value in {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}.items():
+            monkeypatch.setenv(name, value)
+    told = tmp_path / "told"
+    say = f'printf "%s|%s|%s\\n" "$HEIRFLOW_EVENT" "$HEIRFLOW_{column.upper()}" end >>{told}'
+    member = start("--name", "h", "--ttl", "2s", "--on-event", say, "--", "sleep", "600")
+    until(lambda: told.exists() and "promote" in told.read_text(), "promoted")
+    strange = "a\0b\x1b[2J\n日本é" + "x" * 1_000_000
+    with sqlite3.connect(home / "line.db", timeout=10) as conn:
+        conn.execute(
+            f"UPDATE heirflow_election SET leader = 'somebody', {column} = ?, term = term + 1, version = version + 1",
+            (strange,),
+        )
+    until(lambda: "leader|ab\\x1b[2J\\n" in told.read_text(), "it was told")
+    until(lambda: "demote" in told.read_text(), "and what came after")
+    member.process.terminate()
+    assert member.process.wait(20) == 0
+    line = next(line for line in told.read_text().splitlines() if line.startswith("leader|ab"))
+    assert line.endswith("|end") and len(line) < 1100
+    assert ("日本é" if encoding == "utf-8" else "\\u65e5\\u672c\\xe9") in line
+    assert "could not be started" not in member.told

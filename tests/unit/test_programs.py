@@ -13,7 +13,8 @@ import pytest
 
 from heirflow.config.resolve import Config, Origin, Source, resolve
 from heirflow.errors import ConfigError
-from heirflow.member.health import CommandCheck, UrlCheck
+from heirflow.member.health import CommandCheck
+from heirflow.member.url_check import UrlCheck
 from heirflow.programs import program
 from heirflow.programs.plain import Plain, lookout_for
 from heirflow.programs.program import Handling, Program

@@ -25,7 +25,9 @@ from heirflow.election.steps import (
     StopCommand,
     Unhealthy,
 )
-from heirflow.member.health import Blind, CannotTell, Judge, Lookout, Patience, Stale, Standstill, Unwell, UrlCheck
+from heirflow.member.asker import CannotTell, Found
+from heirflow.member.health import Blind, Judge, Lookout, Patience, Sight, Stale, Standstill, Unwell
+from heirflow.member.url_check import UrlCheck
 from tests.unit.election import Story, leader
 
 SICK = Unhealthy("its health check failed for 61 s: job 17 does not write its heartbeat")
@@ -252,6 +254,61 @@ def test_a_check_that_is_broken_is_told_once_and_what_else_is_looked_at_goes_on(
             assert isinstance(found, Unwell) and found.still
         finally:
             process.kill()
+
+
+class Hangs:
+    """A check that never comes back."""
+
+    def look(self, note: str, limit_s: float) -> str:
+        threading.Event().wait()
+        return ""
+
+
+def test_a_check_that_hangs_hides_nothing_else_and_is_told() -> None:
+    wakes: list[int] = []
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"]) as process:
+        try:
+            lookout = Lookout(check=Hangs(), patience=Patience(timeout_s=0.4, start_s=0.4), standstill_s=0.5)
+            lookout.begin(lambda: wakes.append(1))
+            lookout.command(process.pid)
+            first = wait_for_finding(lookout, wakes)
+            assert isinstance(first, Blind) and "not been able to tell" in first.because
+            assert "it has not answered for" in first.because
+            process.send_signal(signal.SIGSTOP)
+            found = wait_for_finding(lookout, wakes)
+            lookout.close()
+            assert isinstance(found, Unwell) and found.still
+        finally:
+            process.kill()
+
+
+def test_a_check_that_cannot_tell_for_long_says_so_and_when_it_can_again() -> None:
+    wakes: list[int] = []
+    check = Always("?")
+    lookout = Lookout(check=check, patience=Patience(timeout_s=0.4, start_s=0.4))
+    lookout.begin(lambda: wakes.append(1))
+    lookout.command(os.getpid())
+    blind = wait_for_finding(lookout, wakes)
+    check.answer = ""
+    again = wait_for_finding(lookout, wakes)
+    lookout.close()
+    assert isinstance(blind, Blind) and not blind.over
+    assert "a command that hangs is not seen" in blind.because
+    assert isinstance(again, Blind) and again.over and "can tell again" in again.because
+
+
+def test_blindness_is_told_after_a_whole_timeout_and_now_and_then_again() -> None:
+    sight, blind = Sight(60.0, 0.0), Found(1, None, "the database does not answer")
+    assert sight.hear(59.0, blind) is None
+    told = sight.hear(61.0, blind)
+    assert told is not None and told.because.endswith(
+        "for 61 s, so a command that hangs is not seen: the database does not answer"
+    )
+    assert sight.hear(600.0, blind) is None
+    assert sight.hear(662.0, blind) is not None
+    assert sight.hear(663.0, Found(1, "it sleeps")) == Blind("the health check can tell again, after 663 s", over=True)
+    assert sight.hear(664.0, Found(1, "")) is None
+    assert sight.hear(700.0, blind) is None, "it could tell a while ago"
 
 
 @pytest.mark.parametrize(

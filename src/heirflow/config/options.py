@@ -251,7 +251,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "health-url",
         read_url,
-        "An address that answers a GET with a status below 400 while the command is healthy.",
+        "An address that answers a GET with a status below 400 while the command is healthy. It is asked without a proxy, and "
+        "a redirect is not followed.",
         "none",
         metavar="URL",
         secret=True,

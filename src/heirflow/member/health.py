@@ -1,12 +1,14 @@
 """Whether the command does its work, and whether the standby is still the right one: looked at beside the loop.
 
-One thread asks, at its own pace; what it finds wakes the member's loop, which never waits for it. A check answers one of
-three things: well, not well, or that it cannot tell. A command is given up when it was not found well for a whole timeout
-*while the check could tell*: an outage of what the check rests on starts the wait again, and is never the command's fault.
-Whatever the clock is, only this thread's own counts.
+One thread watches, at its own pace; what it finds wakes the member's loop, which never waits for it. Another one asks the check,
+which may hang. A check answers one of three things: well, not well, or that it cannot tell. A command is given up when it was
+not found well for a whole timeout *while the check could tell*: an outage of what the check rests on starts the wait again, and
+is never the command's fault. Whatever the clock is, only the first thread's own counts.
 
 A command that was *stopped* (SIGSTOP) is seen at once, in ``/proc``, without asking anybody: it holds what it holds, locks in the
 database perhaps, and does nothing. So it is given up after a shorter time, and has a shorter time to end in order.
+
+A check that cannot tell for a whole timeout is told, and told again: until it can, nobody sees a command that hangs.
 """
 
 from __future__ import annotations
@@ -17,31 +19,19 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from heirflow.clock import boottime
 from heirflow.guard.processes import stat_of
+from heirflow.member.asker import Asker, CannotTell, Check, Found
 from heirflow.member.shell import run_beside
-from heirflow.text import masked_url
 
 LOOKS_PER_TIMEOUT = 4
 SLOWEST_LOOK_S = 15.0
 FRESHNESS_EVERY_S = 30.0
 STANDSTILL_EVERY_S = 1.0
-
-
-class CannotTell(Exception):
-    """Neither well nor unwell: what the check rests on did not answer."""
-
-
-class Check(Protocol):
-    """One way of looking at a command. Used by one thread; `look` may wait, within `limit_s`."""
-
-    def look(self, note: str, limit_s: float) -> str:
-        """Empty when the command is well, otherwise half a sentence. `note` is what the command said about itself.
-
-        Raises `CannotTell`.
-        """
+BLIND_AGAIN_S = 600.0
+"""How often it is told that the check still cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +44,10 @@ class Unwell:
 
 @dataclass(frozen=True, slots=True)
 class Blind:
-    """The check itself is broken: until this is mended, nobody looks."""
+    """The check is broken, or has not been able to tell for long: meanwhile nobody looks. `over`: now it can tell again."""
 
     because: str
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +87,34 @@ class Judge:
         elif now - self._since >= self._limit_s:
             return f"its health check failed for {now - self._since:.0f} s: {unwell}"
         return None
+
+
+class Sight:
+    """For how long a check could not tell, and when that is worth a word. No thread, no clock."""
+
+    def __init__(self, limit_s: float, now: float) -> None:
+        self._limit_s = limit_s
+        self._since = now
+        self._told_at: float | None = None
+
+    def hear(self, now: float, found: Found) -> Blind | None:
+        """After each look; returns what should be told."""
+        if found.unwell is not None:
+            blind_s, told = now - self._since, self._told_at is not None
+            self._since, self._told_at = now, None
+            return Blind(f"the health check can tell again, after {blind_s:.0f} s", over=True) if told else None
+        if self._told_at is not None and now - self._told_at < BLIND_AGAIN_S:
+            return None
+        hidden = "so a command that hangs is not seen"
+        if found.broken and self._told_at is None:
+            self._told_at = now
+            return Blind(f"the health check is broken, {hidden}: {found.because}")
+        if now - self._since < self._limit_s:
+            return None
+        self._told_at = now
+        return Blind(
+            f"the health check has not been able to tell for {now - self._since:.0f} s, {hidden}: {found.because}"
+        )
 
 
 class Standstill:
@@ -151,12 +170,17 @@ class Lookout:
         self._pid = 0
         self._note = ""
         self._standby = 0
-        self._ending = self._blind = False
+        self._ending = False
+        self._asker: Asker | None = None
+        self._answered = False
+        self._asked_at: float | None = None  # when the look was asked for that has not been answered yet
         self._wake: Callable[[], None] = lambda: None
 
     def begin(self, wake: Callable[[], None]) -> None:
         """Start looking. `wake` is called from the thread when `take` has something."""
         self._wake = wake
+        if self._check is not None:
+            self._asker = Asker(self._check, self._look_again)
         if self._check is not None or self._fingerprint is not None:
             threading.Thread(target=self._watch, name="heirflow-lookout", daemon=True).start()
 
@@ -194,12 +218,19 @@ class Lookout:
         with self._changed:
             self._ending = True
             self._changed.notify()
+        if self._asker is not None:
+            self._asker.close()
+
+    def _look_again(self) -> None:
+        with self._changed:
+            self._answered = True
+            self._changed.notify()
 
     # ---- the thread ----
 
     def _watch(self) -> None:
         run = standby = 0
-        judge = Judge(self._patience, boottime())
+        judge, sight = Judge(self._patience, boottime()), Sight(self._patience.timeout_s, boottime())
         health_at = fresh_at = still_at = float("inf")
         standstill = Standstill(self._standstill_s)
         print_before: dict[str, Any] = {}
@@ -211,21 +242,26 @@ class Lookout:
                     min(health_at, still_at) if self._run else float("inf"),
                     fresh_at if self._fingerprint else float("inf"),
                 )
-                if (run, standby) == (self._run, self._standby) and due > boottime():
+                if (run, standby) == (self._run, self._standby) and due > boottime() and not self._answered:
                     self._changed.wait(None if due == float("inf") else max(0.0, due - boottime()))
                 begun, note, before = self._run != run, self._note, standby
                 run, standby = self._run, self._standby
+                self._answered = False
             now = boottime()
             if begun and run and self._check is not None:
                 judge, health_at = Judge(self._patience, now), now + self._patience.every_s
+                sight = Sight(self._patience.timeout_s, now)
                 standstill, still_at = Standstill(self._standstill_s), now
             if run and now >= still_at:
                 still_at = now + STANDSTILL_EVERY_S
                 if because := standstill.look(self._pid, now):
                     self._tell_of(run, Unwell(because, still=True))
-            if run and now >= health_at and self._check is not None:
-                self._look(self._check, judge, run, note)
-                health_at = boottime() + self._patience.every_s
+            if self._asker is not None and (found := self._look(self._asker, run, note, asks=now >= health_at)):
+                if run and found.run == run:
+                    self._hear(found, judge, sight, now)
+                health_at = now + self._patience.every_s
+            elif now >= health_at:
+                health_at = now + self._patience.every_s
             if self._fingerprint is not None and (standby != before or now >= fresh_at):
                 print_now = {name: value for name, value in self._fingerprint().items() if value is not None}
                 changed = sorted(name for name, value in print_now.items() if print_before.get(name, value) != value)
@@ -234,23 +270,30 @@ class Lookout:
                 print_before = {**print_before, **print_now}
                 fresh_at = boottime() + self._fingerprint_every_s
 
-    def _look(self, check: Check, judge: Judge, run: int, note: str) -> None:
-        try:
-            unwell: str | None = check.look(note, self._patience.every_s)
-        except CannotTell:
-            unwell = None
-        except Exception as error:
-            unwell = None
-            if not self._blind:
-                self._tell(Blind(f"the health check is broken, so a command that hangs is not seen: {error!r}"))
-            self._blind = True
-        verdict = judge.hear(boottime(), unwell)
-        if verdict is not None:
-            self._tell_of(run, Unwell(verdict))
+    def _look(self, asker: Asker, run: int, note: str, *, asks: bool) -> Found | None:
+        """What a look has found. `asks`: it is time for another one, if none is under way."""
+        now = boottime()
+        if (found := asker.take()) is not None:
+            self._asked_at = None
+            return found
+        if not run or not asks:
+            return None
+        if self._asked_at is None:
+            self._asked_at = now
+            asker.ask(run, note, self._patience.every_s)
+        elif (late_s := now - self._asked_at) >= self._patience.timeout_s:
+            return Found(run, None, f"it has not answered for {late_s:.0f} s")
+        return None
 
-    def _tell_of(self, run: int, unwell: Unwell) -> None:
+    def _hear(self, found: Found, judge: Judge, sight: Sight, now: float) -> None:
+        if (blind := sight.hear(now, found)) is not None:
+            self._tell_of(found.run, blind)
+        if (verdict := judge.hear(now, found.unwell)) is not None:
+            self._tell_of(found.run, Unwell(verdict))
+
+    def _tell_of(self, run: int, found: Unwell | Blind) -> None:
         if run == self._run:
-            self._tell(unwell)
+            self._tell(found)
 
     def _tell(self, found: Unwell | Blind | Stale) -> None:
         with self._changed:
@@ -279,27 +322,3 @@ class CommandCheck:
         if code is None:
             raise CannotTell("it was killed")
         return "" if code == 0 else f"the health command exited with {code}"
-
-
-class UrlCheck:
-    """An address that answers a GET with a status below 400 while all is well."""
-
-    def __init__(self, url: str) -> None:
-        self._url, self._shown = url, masked_url(url)
-
-    def look(self, note: str, limit_s: float) -> str:
-        import http.client  # some megabytes, which most members never need
-        import urllib.error
-        import urllib.request
-
-        request = urllib.request.Request(self._url, headers={"User-Agent": "heirflow"})  # noqa: S310  http(s), see options
-        try:
-            with urllib.request.urlopen(request, timeout=limit_s):  # noqa: S310
-                return ""
-        except urllib.error.HTTPError as error:
-            error.close()
-            return f"{self._shown} answered {error.code}"
-        except http.client.HTTPException as error:
-            return f"{self._shown} did not answer as HTTP does: {type(error).__name__}"
-        except (OSError, ValueError) as error:
-            return f"{self._shown} did not answer: {getattr(error, 'reason', error)}"

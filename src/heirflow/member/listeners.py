@@ -10,6 +10,7 @@ import os
 import queue
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -130,8 +131,8 @@ class Hooks:
             **self._environment,
             "HEIRFLOW_EVENT": event,
             "HEIRFLOW_TERM": str(term),
-            "HEIRFLOW_LEADER": ((record.leader if record else None) or "").replace("\0", ""),
-            "HEIRFLOW_BECAUSE": (record.because if record else "").replace("\0", ""),
+            "HEIRFLOW_LEADER": _told((record.leader if record else None) or ""),
+            "HEIRFLOW_BECAUSE": _told(record.because if record else ""),
         }
         for name in (event, "event"):
             if text := self._commands.get(name):
@@ -157,3 +158,9 @@ class Hooks:
                 if code != 0:
                     how = "was killed" if code is None else f"exited with {code}"
                     self._journal.warn(f"{flag} {how}")
+
+
+def _told(text: str) -> str:
+    """A text of the tables as a variable: short enough, without what a terminal obeys, in letters that a program can be given."""
+    shown, letters = printable(text.replace("\0", "")), sys.getfilesystemencoding()
+    return shown.encode(letters, "backslashreplace").decode(letters)

@@ -233,7 +233,7 @@ class Member:
             if isinstance(found, Unwell):
                 yield Unhealthy(found.because, found.still)
             elif isinstance(found, Blind):
-                self._journal.warn(found.because)
+                (self._journal.say if found.over else self._journal.warn)(found.because)
             else:
                 yield from self._renew_standby(found)
         outcomes, news = self._store_thread.take()

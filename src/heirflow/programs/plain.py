@@ -12,7 +12,9 @@ from typing import Any
 
 from heirflow.config.resolve import Config, Source
 from heirflow.errors import CommandNotFound, CommandNotRunnable, ConfigError
-from heirflow.member.health import Check, CommandCheck, Lookout, Patience, UrlCheck
+from heirflow.member.asker import Check
+from heirflow.member.health import CommandCheck, Lookout, Patience
+from heirflow.member.url_check import UrlCheck
 from heirflow.programs.program import Handling, SideStore
 
 LEAST_HEALTH_TIMEOUT_S = 1.0

@@ -22,6 +22,8 @@ WHAT_FOR = {
     "TriggererJob": ", so that its triggers are taken over at once",
     "DagProcessorJob": "",
 }
+LARGEST = 2**63
+"""No database has a whole number from here on."""
 
 
 def job_of(note: str) -> tuple[int, str] | None:
@@ -29,9 +31,10 @@ def job_of(note: str) -> tuple[int, str] | None:
     try:
         said = json.loads(note)
         number, kind = said["job_id"], said["job_type"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):  # the last: brackets within brackets without end
         return None
-    return (number, kind) if type(number) is int and kind in WHAT_FOR else None
+    is_row = type(number) is int and 0 <= number < LARGEST and isinstance(kind, str) and kind in WHAT_FOR
+    return (number, kind) if is_row else None
 
 
 class NotAirflows(Exception):

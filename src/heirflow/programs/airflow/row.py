@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from heirflow.errors import HeirflowError
-from heirflow.member.health import CannotTell
+from heirflow.member.asker import CannotTell
 from heirflow.programs.airflow.adopt import job_of, job_table
 from heirflow.stores.sql.store import SqlStore
 
@@ -21,7 +21,7 @@ StoreFactory = Callable[[], SqlStore]
 
 
 class RowCheck:
-    """A `health.Check`: well while the row's `latest_heartbeat` goes on changing. No clock is compared with another."""
+    """An `asker.Check`: well while the row's `latest_heartbeat` goes on changing. No clock is compared with another."""
 
     def __init__(self, store_factory: StoreFactory, schema: str | None) -> None:
         self._store_factory = store_factory
