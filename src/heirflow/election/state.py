@@ -224,6 +224,8 @@ class State:
     # Its place in the line.
     members: tuple[MemberRow, ...] = ()
     heard: dict[str, Heard] = field(default_factory=dict)
+    odd: tuple[str, ...] = ()
+    """What stands in the tables and cannot be, as last read and told."""
     joined: bool = False
     drained: bool = False
     checked_in_at: float = NEVER
