@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from heirflow.election.record import LONGEST_TTL_S, Reading
 from heirflow.election.state import Purpose
-from heirflow.election.steps import Answered
+from heirflow.election.steps import Answered, News
 from tests.unit.election import Story, newcomer
+from tests.unit.election import heir as election_heir
 
 ODD = "the record says a ttl of 1e+09 s"
 
@@ -55,6 +56,33 @@ def test_the_ttl_of_another_term_does_not_count() -> None:
     b = heir(saw_the_ttl=True)
     b.write(term=8)
     assert watch(b, 200.0) is None
+
+
+def test_news_causes_a_few_exchanges_at_once_and_then_one_in_a_fifth_of_a_second() -> None:
+    b = election_heir()
+    sent = []
+    for tick in range(101, 1101):  # ten seconds in which anybody sends news a hundred times a second
+        now = tick / 100
+        b.at(now, News())
+        if b.state.ask is not None:
+            sent.append(now)
+            b.answer(now + 0.004)
+    assert sent[0] == 1.01, "the first news is heeded at once"
+    assert len([at for at in sent if at < 1.5]) >= 3
+    assert 40 <= len(sent) <= 60
+    b.at(30.0)
+    b.answer(30.01)
+    b.at(30.02, News())
+    assert b.state.ask is not None, "when it is quiet again, news is heeded at once"
+
+
+def test_news_never_makes_a_check_in_late() -> None:
+    b = election_heir()
+    for tick in range(101, 201):
+        b.at(tick / 100, News())
+        if b.state.ask is not None:
+            b.answer(tick / 100 + 0.004)
+        assert b.state.ask_at <= b.state.read_at + 2.0
 
 
 def test_what_is_odd_is_told_once() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heirflow.election import asking, line
+from heirflow.election import asking, line, news
 from heirflow.election.endings import lose, note_event
 from heirflow.election.record import Reading, What, believed
 from heirflow.election.state import NEVER, Ask, Leading, Purpose, State, Stop, Then, with_lead, with_stop, without_lead
@@ -27,7 +27,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     unbroken = now - state.read_at <= timings.fresh_s
     mine = next((row for row in reading.members if row.id == state.me), None)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
-    again_at_once = state.news or 0 < lost_swaps < 3
+    again_at_once = 0 < lost_swaps < 3
     learned = replace(
         state,
         seat=replace(
@@ -52,6 +52,8 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         lost_swaps=lost_swaps,
         unwritten=tuple(event for event in state.unwritten if event not in ask.exchange.notes),
     )
+    if state.news:
+        learned = news.heeded(learned, now)
     outcome = _outcome(learned, ask, reading, timings)
     return Step(outcome.state, outcome.acts, _sentences(state, ask, reading, now, timings) + outcome.because)
 
