@@ -139,7 +139,7 @@ class Line:
 
     def history(self) -> list[str]:
         """What `heirflow history` tells, and Airflow's rows of this component."""
-        told = [f"term {each.term}: {each.member} {each.what.value}: {each.because}" for each in self._events()]
+        told = [f"term {each.term}: {each.member} {each.word}: {each.because}" for each in self._events()]
         rows = self.site.ask(
             "SELECT id, hostname, state, start_date FROM job WHERE job_type = :job ORDER BY id",
             job=JOBS[self.component],

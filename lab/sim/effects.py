@@ -41,6 +41,8 @@ def begin(world: World, fault: Fault) -> Callable[[], None] | None:
         case "news lost":
             world.network.news_lost += 1.0
             return lambda: _less_news_lost(world)
+        case "news from anybody":
+            return _news_from_anybody(world)
         case "stubborn commands":
             return _while(world, "stubborn")
         case "crash loop":
@@ -132,6 +134,19 @@ def _both(one: Callable[[], None], other: Callable[[], None]) -> Callable[[], No
         other()
 
     return both
+
+
+def _news_from_anybody(world: World) -> Callable[[], None]:
+    """Somebody who may connect sends notifications without end."""
+    going = [True]
+
+    def tell() -> None:
+        if going:
+            world.network.news()
+            world.agenda.after(0.03, None, tell)
+
+    tell()
+    return going.clear
 
 
 def _less_news_lost(world: World) -> None:

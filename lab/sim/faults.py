@@ -35,6 +35,8 @@ LASTING = (
     "paused a while", "command frozen", "crash loop", "orders at changes",
 )  # fmt: skip
 RARE = ("backup restored",)
+NAMED = ("news from anybody",)
+"""Played only where they are named: they make a world slow and say nothing about most rules."""
 KINDS = INSTANTS + LASTING + RARE
 
 

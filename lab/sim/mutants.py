@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from heirflow.election import answers, asking, endings, invariants, line, rules, timings
+from heirflow.election import answers, asking, endings, invariants, line, news, rules, timings
 from lab.sim import acts, process, register, scenes, supervision
 from lab.sim.promises import Promise
 from lab.sim.world import Verdict, World
@@ -315,6 +315,8 @@ MUTANTS = (
         Patch(endings, "gone", "+ back_off_s(failures, state.policy.restart_limit_s)", ""),), only=("crash loop", "crash loop")),
     Mutant("an answer is followed by the next question at once", "no hot loop", (
         Patch(answers, "answered", "max(ask.asked_at + timings.check_in_s, now)", "now"),)),
+    Mutant("news is heeded whenever it comes", "no hot loop", (
+        Patch(news, "heeded", "max(now, state.news_paid_s - NEWS_BURST_S)", "now"),), only=("news from anybody",)),
     Mutant("the line is asked twice within a check-in", "nearly free", (
         Patch(answers, "answered", "ask.asked_at + timings.check_in_s, now", "ask.asked_at + timings.check_in_s / 2, now"),)),
     Mutant("a failed call is tried again at once", "no hot loop", (

@@ -63,6 +63,8 @@ class Snapshot:
     """What happens next when the leader ends, and how fast."""
     at: float
     """By the store's clock."""
+    odd: tuple[str, ...] = ()
+    """What stands in the tables and cannot be, as sentences; the rest of the snapshot leaves it out."""
 
     @classmethod
     def of(cls, election: str, reading: Reading) -> Snapshot:
@@ -85,6 +87,7 @@ class Snapshot:
             succession=succession,
             promise=_promise(record, heir, stood_s, followed=record.version > 0),
             at=reading.db_now,
+            odd=reading.odd,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 
 from heirflow import __version__
 from heirflow.cli import COMMANDS
-from heirflow.cli.common import settled
+from heirflow.cli.common import settled, write_json
 from heirflow.cli.status import _looks
 from heirflow.election.record import ANYONE, CheckIn, Exchange, Swap, What
 from heirflow.stores import Store
@@ -110,6 +110,34 @@ def test_history(heirflow: Callable, line: Callable) -> None:
     assert "it is the first of its line" in text
     events = json.loads(heirflow("history", "beat", "--json", "--limit", "1").out)["events"]
     assert [event["what"] for event in events] == ["ordered"]
+
+
+def test_odd_rows_are_told_and_hide_nothing(heirflow: Callable, line: Callable, home: Path) -> None:
+    line("beat", "a", "b")
+    heirflow("pause", "beat")
+    with sqlite3.connect(home / "line.db") as db:
+        db.execute("UPDATE heirflow_event SET what = 'ascended', at = 1e300, took_s = 9e999 WHERE what = 'took charge'")
+        db.execute("UPDATE heirflow_election SET ttl_s = 9e999, since = 1e300")
+    db.close()
+    answer = heirflow("history")
+    assert (answer.code, answer.err.count("\n")) == (0, 1)
+    assert "warning: an event says how long it took (inf) in a way that cannot be" in answer.err
+    assert [text in answer.out for text in ("ascended", "not known", "ordered")] == [True, True, True]
+    told = heirflow("history", "--json")
+    assert "NaN" not in told.out and "Infinity" not in told.out
+    assert [(event["what"], event["at"] is None) for event in json.loads(told.out)["events"]] == [
+        ("ascended", True),
+        ("ordered", False),
+    ]
+    assert "warning: the record says a ttl of inf s, which no member writes" in heirflow("status").out
+    [look] = json.loads(heirflow("status", "--json").out)["elections"]
+    assert (look["leader"], look["ttl_s"], look["leader_since"], len(look["odd"])) == ("a", 3600, None, 2)
+    assert "a ttl of inf s" in on_a_terminal("status")
+
+
+def test_json_has_no_numbers_that_json_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    write_json({"at": [float("nan"), 1.5, {"x": float("-inf")}]})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"at": [None, 1.5, {"x": None}]}
 
 
 class TestOrders:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 import os
 import socket
 import sys
@@ -223,8 +224,21 @@ def somebody() -> str:
 
 
 def write_json(value: object) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str))
+    """One JSON document on standard output. A number that JSON does not have is null there."""
+    indent = 2 if sys.stdout.isatty() else None
+    try:
+        text = json.dumps(value, indent=indent, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=indent, default=str)
+    click.echo(text)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def told(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:

@@ -14,10 +14,11 @@ from heirflow.cli.common import (
     opened,
     settings,
     settled,
+    warn,
     write_json,
 )
 from heirflow.terminal import tables
-from heirflow.terminal.history import HEAD, rows_of
+from heirflow.terminal.history import HEAD, oddities, rows_of
 from heirflow.text import printable
 
 
@@ -43,15 +44,17 @@ def history(name: str | None, *, limit: int, as_json: bool, **flags: Any) -> int
     with opened(config) as store:
         election = chosen_election(store, config)
         events = store.events(election, limit)
+    if (odd := oddities(events)) is not None:
+        warn(odd)
     if as_json:
         write_json(
             {
                 "election": election,
                 "events": [
                     {
-                        "at": event.at,
+                        "at": event.at or None,
                         "term": event.term,
-                        "what": event.what.value,
+                        "what": event.word,
                         "member": event.member,
                         "took_s": event.took_s,
                         "because": event.because,

@@ -307,7 +307,7 @@ class Story:
         for part in self.parts:
             where = f"{part.play.command}, " if len(self.parts) > 1 else ""
             for event in part.watch.look():
-                said = f"  {where}term {event.term}: {event.member} {event.what.value}, because: {event.because}"
+                said = f"  {where}term {event.term}: {event.member} {event.word}, because: {event.because}"
                 self.screen.say(said, "cyan")
             for host, process in part.members.items():
                 if (status := self.stage.status(process)) is not None and status > 0:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heirflow.election import asking, line
+from heirflow.election import asking, line, news
 from heirflow.election.endings import lose, note_event
-from heirflow.election.record import Reading, What
+from heirflow.election.record import Reading, What, believed
 from heirflow.election.state import NEVER, Ask, Leading, Purpose, State, Stop, Then, with_lead, with_stop, without_lead
 from heirflow.election.steps import EXIT_STORE_UNAVAILABLE, Act, Answered, Exit, ExtendLease, KillCommand, Step
 from heirflow.election.timings import Timings
@@ -21,13 +21,13 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     ask, reading, seat = state.ask, event.reading, state.seat
     if ask is None or ask.serial != event.serial:
         return Step(state)  # a late answer to a question that was given up: the next read tells
-    record = reading.record
+    record = believed(reading.record, seat.record)
     same = state.known and record == seat.record
     # A gap in our own reading (we were frozen, say) is like a failed read: the leader gets its chance first.
     unbroken = now - state.read_at <= timings.fresh_s
     mine = next((row for row in reading.members if row.id == state.me), None)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
-    again_at_once = state.news or 0 < lost_swaps < 3
+    again_at_once = 0 < lost_swaps < 3
     learned = replace(
         state,
         seat=replace(
@@ -39,6 +39,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
             highest_term=max(seat.highest_term, record.term if record else 0),
         ),
         members=reading.members,
+        odd=reading.odd,
         heard=line.hear(state.heard, reading.members, now),
         joined=mine is not None,
         drained=mine is not None and mine.drained,
@@ -51,6 +52,8 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         lost_swaps=lost_swaps,
         unwritten=tuple(event for event in state.unwritten if event not in ask.exchange.notes),
     )
+    if state.news:
+        learned = news.heeded(learned, now)
     outcome = _outcome(learned, ask, reading, timings)
     return Step(outcome.state, outcome.acts, _sentences(state, ask, reading, now, timings) + outcome.because)
 
@@ -59,7 +62,7 @@ def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: T
     """What an answer tells people, beside the lead."""
     record, seat = reading.record, before.seat
     mine = any(row.id == before.me for row in reading.members)
-    because: tuple[str, ...] = ()
+    because = tuple(each for each in reading.odd if each not in before.odd)
     if mine and not before.joined and before.checked_in_at == NEVER:
         because += (line.welcome(record),)
     if before.failed_calls and before.known:

@@ -7,11 +7,15 @@ for people.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 ANYONE = "*"
 """The switchover target that means "whoever is next in line"."""
+SHORTEST_TTL_S, LONGEST_TTL_S = 1.0, 3600.0
+"""Between these is the ttl of every member. A store that finds another one in its record shows the longest."""
+LARGEST = 2**63 - 1
+"""The largest term and version that a store can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +80,30 @@ class What(str, Enum):
 class Event:
     """One line of the history."""
 
-    what: What
+    what: What | str
+    """A kind that this HeirFlow does not know is shown as it is written: members of a newer version write here too."""
     term: int
     member: str
     because: str
     took_s: float | None = None
     """How long it took; for a change of leadership, how long nobody led. None when it does not apply."""
     at: float = 0.0
-    """By the store's clock, seconds since 1970; filled in by the store."""
+    """By the store's clock, seconds since 1970; filled in by the store. 0: not known."""
+    odd: str = ""
+    """What a store found in this event that cannot be, as a sentence; filled in by the store."""
+
+    @property
+    def word(self) -> str:
+        """What happened, as it is written in the history."""
+        return self.what.value if isinstance(self.what, What) else self.what
+
+
+def what_of(word: str) -> What | str:
+    """The kind of event that a word in the history means; the word itself where this HeirFlow does not know it."""
+    return What(word) if word in _KNOWN else word
+
+
+_KNOWN = frozenset(what.value for what in What)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +175,16 @@ class Reading:
     db_now: float = 0.0
     """The store's clock when it was read."""
     told: tuple[Told, ...] = ()
+    odd: tuple[str, ...] = ()
+    """What stands in the tables and cannot be, as sentences for people: the rest of this reading leaves it out."""
+
+
+def believed(record: Record | None, before: Record | None) -> Record | None:
+    """The record with the ttl that was read first for this leader and term, where the longest stands there now.
+
+    One leader never changes its ttl. Whoever has seen it need not wait for an hour when somebody spoils it.
+    """
+    if record is None or before is None or record.ttl_s < LONGEST_TTL_S or record.leader is None:
+        return record
+    same = (record.leader, record.term) == (before.leader, before.term)
+    return replace(record, ttl_s=before.ttl_s) if same else record

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heirflow.election import answers, asking, endings, invariants, line
+from heirflow.election import answers, asking, endings, invariants, line, news
 from heirflow.election.record import ANYONE
 from heirflow.election.state import (
     Doubting,
@@ -125,7 +125,7 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
                 return Step(state)
             return answers.not_answered(state, event.because, event.fatal_code, now, timings)
         case News():
-            return Step(replace(state, ask_at=now, news=state.ask is not None))
+            return Step(news.heeded(state, now) if state.ask is None else replace(state, news=True))
         case CommandStarted():
             return Step(_started(state, now))
         case CommandEnding():

@@ -224,6 +224,8 @@ class State:
     # Its place in the line.
     members: tuple[MemberRow, ...] = ()
     heard: dict[str, Heard] = field(default_factory=dict)
+    odd: tuple[str, ...] = ()
+    """What stands in the tables and cannot be, as last read and told."""
     joined: bool = False
     drained: bool = False
     checked_in_at: float = NEVER
@@ -252,6 +254,8 @@ class State:
     """When the last successful answer came."""
     news: bool = False
     """News came while an exchange was under way, whose answer may be older than the news."""
+    news_paid_s: float = NEVER
+    """Until when the exchanges that news has caused are paid for (`news.heeded`)."""
     failed_calls: int = 0
     lost_swaps: int = 0
     unwritten: tuple[Event, ...] = ()

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from heirflow.election.record import LONGEST_TTL_S, SHORTEST_TTL_S
+
 BACKSTOP_S = 0.1
 """How long after a deadline the backstop strikes, when neither guard nor member does (`guard.backstop.LATE_S`, twice)."""
 DYING_S = 0.02
@@ -101,8 +103,9 @@ class Timings:
         for name, value in (("ttl", self.ttl_s), ("check-in", self.check_in_s), ("margin", self.margin_s)):
             if not value > 0:
                 raise UnsafeTimings(f"{name} must be more than 0 s, not {value:g} s")
-        if not 1 <= self.ttl_s <= 3600:
-            raise UnsafeTimings(f"ttl must be between 1 s and 3600 s, not {self.ttl_s:g} s")
+        if not SHORTEST_TTL_S <= self.ttl_s <= LONGEST_TTL_S:
+            bounds = f"{SHORTEST_TTL_S:g} s and {LONGEST_TTL_S:g} s"
+            raise UnsafeTimings(f"ttl must be between {bounds}, not {self.ttl_s:g} s")
         if not self.stop_timeout_s >= 0:
             raise UnsafeTimings(f"stop timeout must not be negative, not {self.stop_timeout_s:g} s")
         if self.margin_s < 0.02 * self.ttl_s:

@@ -67,4 +67,6 @@ def deserves_warning(before: State, event: StateEvent, after: State) -> bool:
             return before.stop.then in {Then.LOST, Then.REPLACE}
     went_back = after.record != before.record and (after.record.term if after.record else 0) < after.seat.highest_term
     told_more = any(each not in before.unwritten for each in after.unwritten)  # a loss, or a start in place
-    return after.failed_calls > before.failed_calls or (after.losing and not before.losing) or told_more or went_back
+    odd = any(each not in before.odd for each in after.odd)
+    lost = after.losing and not before.losing
+    return after.failed_calls > before.failed_calls or lost or told_more or went_back or odd

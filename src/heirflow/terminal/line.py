@@ -53,6 +53,7 @@ def plain(snapshots: Sequence[Snapshot]) -> str:
         lines.append(printable(snapshot.promise))
         if snapshot.because:
             lines.append(printable(f"because: {snapshot.because}"))
+        lines += [printable(f"warning: {sentence}") for sentence in snapshot.odd]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -70,6 +71,7 @@ def drawn(snapshots: Sequence[Snapshot]) -> RenderableType:
         parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
         if snapshot.because:
             parts.append(tables.styled(f"because: {snapshot.because}", "dim"))
+        parts += [tables.styled(f"warning: {sentence}", "yellow") for sentence in snapshot.odd]
     return Group(*parts)
 
 

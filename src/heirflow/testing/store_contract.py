@@ -54,7 +54,7 @@ def a_record_comes_back_as_it_was_written(factory: Factory) -> None:
         record = Record(7, 2**40, "a", 12.75, HOSTILE, paused=True, switchover_to="b")
         assert a.exchange(election, Exchange(swap=Swap(None, record))).record == record
         assert b.exchange(election, Exchange()).record == record
-        empty = Record(8, 2**40, None, 0.5)
+        empty = Record(8, 2**40, None, 1.5)
         assert b.exchange(election, Exchange(swap=Swap(7, empty))).record == empty
 
 

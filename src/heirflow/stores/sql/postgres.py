@@ -64,7 +64,12 @@ class Postgres:
             sa.func.pg_notify(sa.literal_column(f"'{CHANNEL}'"), sa.bindparam("p_election", type_=sa.String())),
         )
         self._settings: dict[str, str] = {}
-        self._heard: set[str] = set()
+        self._asked: set[bytes] = set()
+        """The elections that somebody asks about here. What is told of others is not kept: anybody may send it."""
+        self._heard: set[bytes] = set()
+        """Those of them that there is news of."""
+        self._heard_early = False
+        """Something came before anybody had asked about an election: it may have been meant for whoever asks first."""
         self._own_pid = 0
         self._warnings: Any = []
         """What the server warned of since it was cleared."""
@@ -111,7 +116,8 @@ class Postgres:
             if not self.standby:
                 conn.exec_driver_sql(f"LISTEN {CHANNEL}")
             if self._new_psycopg:
-                driver.add_notify_handler(self._hear)  # type: ignore[union-attr]
+                # What comes in during an exchange. psycopg's own handler would decode what anybody has sent, and fail.
+                driver.pgconn.notify_handler = lambda told: self._take(told.relname, told.extra, told.be_pid)  # type: ignore[union-attr]
         conn.commit()
         if self._new_psycopg:
             self._warnings = []
@@ -181,30 +187,31 @@ class Postgres:
 
     def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:
         driver: Any = conn.connection.dbapi_connection
+        wanted = election.encode()
+        self._asked.add(wanted)
         if self._new_psycopg:
             driver.pgconn.consume_input()
             while (notify := driver.pgconn.notifies()) is not None:
-                self._take(notify.relname.decode(), notify.extra.decode(), notify.be_pid)
+                self._take(notify.relname, notify.extra, notify.be_pid)
         else:
             driver.poll()
-            while driver.notifies:
-                notify = driver.notifies.pop(0)
-                self._take(notify.channel, notify.payload, notify.pid)
-        known = election in self._heard
-        self._heard.discard(election)
+            for notify in driver.notifies:
+                self._take(notify.channel.encode(), notify.payload.encode(), notify.pid)
+            driver.notifies.clear()
+        known = wanted in self._heard or self._heard_early
+        self._heard.discard(wanted)
+        self._heard_early = False
         return known
 
-    def _hear(self, notify: Any) -> None:
-        # psycopg hands over here what comes in during an exchange.
-        self._take(notify.channel, notify.payload, notify.pid)
-
-    def _take(self, channel: str, payload: str, pid: int) -> None:
+    def _take(self, channel: bytes, payload: bytes, pid: int) -> None:
         # What we told ourselves is no news.
-        if channel == CHANNEL and pid != self._own_pid:
-            self._heard.add(payload)
+        if channel == CHANNEL.encode() and pid != self._own_pid:
+            if payload in self._asked:
+                self._heard.add(payload)
+            self._heard_early |= not self._asked
 
     def saw(self, election: str, request: Exchange, reading: Reading) -> None:
-        pass
+        self._asked.add(election.encode())
 
     def refuses(self, error: BaseException) -> bool:
         code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)

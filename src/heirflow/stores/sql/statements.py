@@ -7,9 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from heirflow.election.record import MemberRow, Record
+from heirflow.election.record import Event, MemberRow, Record, what_of
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.schema import Tables
+from heirflow.stores.sql.values import Values, text, text_or_none
 
 
 class Statements:
@@ -101,35 +102,50 @@ MEMBER = (
 )  # fmt: skip
 
 
-def record_of(row: Any) -> Record | None:
+def record_of(row: Any, values: Values) -> Record | None:
     """The record in a row of `Statements.read`."""
     if row.e_version is None:
         return None
     return Record(
-        version=int(row.e_version),
-        term=int(row.e_term),
-        leader=row.e_leader,
-        ttl_s=float(row.e_ttl_s),
-        because=row.e_because,
+        version=values.counter(row.e_version, "version"),
+        term=values.counter(row.e_term, "term"),
+        leader=text_or_none(row.e_leader),
+        ttl_s=values.ttl(row.e_ttl_s),
+        because=text(row.e_because),
         paused=bool(row.e_paused),
-        note=row.e_note,
-        switchover_to=row.e_switchover_to,
+        note=text(row.e_note),
+        switchover_to=text_or_none(row.e_switchover_to),
     )
 
 
-def member_of(row: Any) -> MemberRow:
+def member_of(row: Any, values: Values) -> MemberRow:
     """The member in a row of `Statements.read`."""
-    stamp = float(row.m_checked_in_at)
+    name = text(row.m_id)
+    stamp = values.seconds(row.m_checked_in_at, name, "when it last checked in")
     return MemberRow(
-        id=row.m_id,
+        id=name,
         seniority=int(row.m_seniority),
-        host=row.m_host,
-        pid=int(row.m_pid),
+        host=text(row.m_host),
+        pid=values.whole(row.m_pid, name, "the process number"),
         ready=bool(row.m_ready),
         drained=bool(row.m_drained),
-        label=row.m_label,
-        note=row.m_note,
+        label=text(row.m_label),
+        note=text(row.m_note),
         stamp=stamp,
         silent_s=float(row.db_now) - stamp,
-        joined_at=float(row.m_joined_at),
+        joined_at=values.seconds(row.m_joined_at, name, "when it joined"),
+    )
+
+
+def event_of(row: Any) -> Event:
+    """The event in a row of `Statements.events`."""
+    values, whose = Values(), "an event"
+    return Event(
+        what_of(text(row.what)),
+        values.whole(row.term, whose, "the term"),
+        text(row.member),
+        text(row.because),
+        None if row.took_s is None else values.seconds(row.took_s, whose, "how long it took", None),
+        values.seconds(row.at, whose, "when it was"),
+        "; ".join(values.odd),
     )

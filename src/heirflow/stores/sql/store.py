@@ -22,8 +22,9 @@ from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.link import Link
-from heirflow.stores.sql.statements import Statements, member_of, record_of
+from heirflow.stores.sql.statements import Statements, event_of, member_of, record_of
 from heirflow.stores.sql.taking import carry_out, hook_of
+from heirflow.stores.sql.values import Values
 
 T = TypeVar("T")
 TEXT_LIMIT = 10_000
@@ -99,15 +100,19 @@ class SqlStore:
             rows = conn.execute(self._sql.read, {"p_election": election}).all()
         if swapped and request.swap is not None and request.swap.news:
             told += self._tell(election)
+        values, first = Values(), rows[0]
         reading = Reading(
-            record_of(rows[0]),
-            tuple(member_of(row) for row in rows if row.m_id is not None),
+            record_of(first, values),
+            tuple(member_of(row, values) for row in rows if row.m_id is not None),
             swapped,
-            written_at=float(rows[0].e_written_at or 0),
-            since=float(rows[0].e_since or 0),
-            db_now=float(rows[0].db_now),
+            written_at=values.seconds(first.e_written_at or 0, "the record", "when it was written"),
+            since=values.seconds(first.e_since or 0, "the record", "when its leader changed"),
+            db_now=float(first.db_now),
             told=told,
+            odd=tuple(values.odd),
         )
+        if values.stuck is not None and request != Exchange():
+            raise StoreUnavailable(values.stuck)  # committed: who checks in is seen, and the next reading tells
         self._flavour.saw(election, request, reading)
         return reading
 
@@ -136,10 +141,7 @@ class SqlStore:
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
         with self._transaction(writes=False) as conn:
             rows = conn.execute(self._sql.events, {"p_election": election, "p_limit": limit}).all()
-        return tuple(
-            Event(What(row.what), int(row.term), row.member, row.because, row.took_s, float(row.at))
-            for row in reversed(rows)
-        )
+        return tuple(event_of(row) for row in reversed(rows))
 
     def ask(self, statement: Any) -> list[Any]:
         """The rows of one statement that only reads, about tables that are not ours; ours need not be there. Raises like `open`."""
@@ -360,7 +362,7 @@ class SqlStore:
             "p_election": election,
             "p_term": event.term,
             "p_member": event.member,
-            "p_what": event.what.value,
+            "p_what": event.word,
             "p_because": cleaned(event.because),
             "p_took_s": event.took_s,
         }

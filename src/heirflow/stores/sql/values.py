@@ -1,0 +1,93 @@
+"""Values as they come out of the tables, where others may write too: each is what it should be, or nothing and a sentence.
+
+An instant that cannot be is 0, which means "not known" everywhere. A ttl that no member writes becomes the longest that one
+may have: whoever leads trusts itself no longer than that. A term or a version after which none can come leaves the record
+unreadable for members (`Values.stuck`), while people still see it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heirflow.election.record import LARGEST, LONGEST_TTL_S, SHORTEST_TTL_S
+
+LATEST = 253_402_300_800.0
+"""The first second of the year 10000. Instants and durations from there on are none."""
+
+
+class Values:
+    """Reads the values of one answer and remembers what was odd about them."""
+
+    def __init__(self) -> None:
+        self.odd: list[str] = []
+        """Sentences for people."""
+        self.stuck: str | None = None
+        """Why no member can write the record; None: it can."""
+
+    def seconds(self, value: Any, whose: str, what: str, otherwise: float | None = 0.0) -> Any:
+        """An instant since 1970 or a duration; `otherwise` where it is none."""
+        number = _float(value)
+        if 0 <= number < LATEST:  # which NaN is not
+            return number
+        self.odd.append(f"{whose} says {what} ({shown(value)}) in a way that cannot be; it is taken as not known")
+        return otherwise
+
+    def ttl(self, value: Any) -> float:
+        """How long an heir waits."""
+        number = _float(value)
+        if SHORTEST_TTL_S <= number <= LONGEST_TTL_S:
+            return number
+        self.odd.append(
+            f"the record says a ttl of {shown(value)} s, which no member writes: an heir that has not seen another one waits "
+            f"{LONGEST_TTL_S:g} s; correct ttl_s in heirflow_election"
+        )
+        return LONGEST_TTL_S
+
+    def counter(self, value: Any, what: str) -> int:
+        """The term or the version of the record."""
+        try:
+            number = int(value)
+        except (TypeError, ValueError, OverflowError):
+            self._stuck(f"the record says {what} {shown(value)}, which is no number", what)
+            return 0
+        if number >= LARGEST:
+            self._stuck(f"the record says {what} {number}, the largest there is: none can follow it", what)
+        return number
+
+    def whole(self, value: Any, whose: str, what: str) -> int:
+        """A number that decides nothing."""
+        try:
+            return int(value)
+        except (TypeError, ValueError, OverflowError):
+            self.odd.append(f"{whose} says {what} {shown(value)}, which is no number")
+            return 0
+
+    def _stuck(self, because: str, what: str) -> None:
+        self.stuck = f"{because}; end all members and correct {what} in heirflow_election"
+        self.odd.append(self.stuck)
+
+
+def text(value: Any) -> str:
+    """SQLite keeps anything in any column."""
+    if isinstance(value, str):
+        return value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def text_or_none(value: Any) -> str | None:
+    """The same for a column that may be empty."""
+    return None if value is None else text(value)
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence shows it."""
+    return f"{value:g}" if isinstance(value, float) else repr(value)[:40]
+
+
+def _float(value: Any) -> float:
+    if type(value) is float:
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
