@@ -6,6 +6,7 @@ Everything here is for people, and rests on the store's clock only. The rules ne
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -38,6 +39,10 @@ class Row:
     """The same as an age."""
     label: str = ""
     note: str = ""
+    runs: bool | None = None
+    """Of a leader: whether its command runs. None: it does not say, or it does not lead."""
+    because: str = ""
+    """Why nothing runs there, or what a person should know of what does; of another member, why it is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Snapshot:
     """By the store's clock."""
     odd: tuple[str, ...] = ()
     """What stands in the tables and cannot be, as sentences; the rest of the snapshot leaves it out."""
+    runs: bool | None = None
+    """Whether the leader's command runs; None: it does not say, or nobody leads."""
 
     @classmethod
     def of(cls, election: str, reading: Reading) -> Snapshot:
@@ -73,6 +80,7 @@ class Snapshot:
         stood_s = max(0.0, reading.db_now - reading.written_at) if reading.record and reading.written_at else None
         succession = _succession(record, reading)
         heir = next((row.member for row in succession if row.rank == 2), None)
+        leading = next((row for row in succession if row.rank == 1), None)
         return cls(
             election=election,
             term=record.term,
@@ -85,9 +93,10 @@ class Snapshot:
             paused=record.paused,
             switchover_to=record.switchover_to,
             succession=succession,
-            promise=_promise(record, heir, stood_s, followed=record.version > 0),
+            promise=_promise(record, heir, stood_s, leading, followed=record.version > 0),
             at=reading.db_now,
             odd=reading.odd,
+            runs=leading.runs if leading is not None else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -133,6 +142,7 @@ def _leader(record: Record, reading: Reading, limit_s: float) -> Row:
 
 
 def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, limit_s: float) -> Row:
+    runs, because = said_of_work(member.note)
     return Row(
         member=member.id,
         place=place,
@@ -147,7 +157,21 @@ def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, limi
         since_s=_age(reading.db_now, member.joined_at or None),
         label=member.label,
         note=member.note,
+        runs=runs if rank == 1 else None,
+        because=because,
     )
+
+
+def said_of_work(note: str) -> tuple[bool | None, str]:
+    """What a member's note says of the work: whether it runs, and why not. Anything else may stand there."""
+    try:
+        said = json.loads(note) if note.startswith("{") else None
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        return None, ""
+    runs, because = said.get("runs"), said.get("because")
+    return runs if isinstance(runs, bool) else None, because if isinstance(because, str) else ""
 
 
 def _age(now: float, since: float | None) -> float | None:
@@ -158,7 +182,20 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _promise(record: Record, heir: str | None, stood_s: float | None, *, followed: bool) -> str:
+def _promise(record: Record, heir: str | None, stood_s: float | None, leading: Row | None, *, followed: bool) -> str:
+    silent = stood_s is not None and stood_s > record.ttl_s
+    if leading is None or silent or not leading.because:
+        return _next(record, heir, stood_s, followed=followed)
+    if leading.runs is False:
+        following = f"heir {heir} takes charge when {record.leader} ends" if heir else ""
+        if record.paused or not heir:
+            following = _next(record, heir, stood_s, followed=followed)
+        return f"{record.leader} leads, runs nothing, because {leading.because}; {following}"
+    return f"{_next(record, heir, stood_s, followed=followed)}; {record.leader}: {leading.because}"
+
+
+def _next(record: Record, heir: str | None, stood_s: float | None, *, followed: bool) -> str:
+    """What happens when the leader ends."""
     within_s = record.ttl_s + record.ttl_s / 5  # the lease, and the check-in in which an heir first sees the record
     if not followed:
         return f"nobody has led yet; {heir} takes charge next" if heir else "nobody has led yet and nobody is ready"

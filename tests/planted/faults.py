@@ -13,6 +13,7 @@ EXPECTED = f"{CONTRACT}[only_the_expected_version_is_replaced-"
 FENCING = "contract/test_fencing.py::test_"
 RELEASES = "contract/test_wills.py::test_a_will_releases_exactly_this_members_term[sqlite]"
 SLOW_DEATH = f"{WILL}it_waits_while_one_process_takes_long_to_die[walk-member]"
+IDLE = "process/test_leads_without_work.py::test_"
 SOMEBODY_LEFT = r"not within 10 s: .*the end of \{\d"
 
 FAULTS = (
@@ -70,6 +71,16 @@ FAULTS = (
     Fault("what belongs to another user is taken for gone", "guard/proof.py",
           "gone = self.reap() and (", "gone = (self.reap() or all(map(self.processes.refuses, self.others()))) and (",
           "process/test_another_user.py::test_what_cannot_be_killed_is_told_and_never_taken_for_gone", "not within 10 s: Stuck"),
+    # ---- a lead without work ----
+    Fault("a start that hangs holds the lead for ever", "election/rules.py",
+          "now < state.command.since + limit_s:", "now >= 0:",
+          f"{IDLE}a_start_that_is_never_answered", "not within 20 s: the limit"),
+    Fault("a command that withstands its end is told as work", "member/loop.py",
+          "yield CommandWithstands(stuck(event))", "pass",
+          f"{IDLE}a_command_that_is_killed_and_still_there", "not within 10 s: it says what is stuck"),
+    Fault("a guard that is torn down is given the next command", "member/guard_link.py",
+          "if self._broken is not None or why in OURS_DIED:", "if False:",
+          "process/test_the_member.py::test_the_death_of_one_of_ours_is_one_event[backstop]", "assert .*restarted|one more item"),
     # ---- the will ----
     Fault("the backstop carries out the will before its proof", "guard/backstop.py",
           "        self.tree.running = True\n", "        self.carry_out_will(null)\n        self.tree.running = True\n",

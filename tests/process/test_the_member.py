@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +41,7 @@ class Alone:
     def __init__(self, folder: Path) -> None:
         self.folder, self.log, self.python = folder, folder / "log", folder / "python"
         self.place = folder / "place"
+        self.run_dir = Path(tempfile.mkdtemp(prefix="hf-"))  # short: the paths of sockets must be
         self.place.mkdir()
         self.python.symlink_to(sys.executable)
         self.member: subprocess.Popen[bytes] | None = None
@@ -46,7 +49,7 @@ class Alone:
     def start(self, *flags: str, enter: Sequence[str] = (), stderr: int | None = None) -> int:
         """Returns the command's pid. `enter`: words before the member's own. `stderr`: a descriptor instead of the log."""
         argv = [*enter, sys.executable, "-c", WITH_PYTHON, str(self.python), "run", "--name", "alone", "--ttl", "3s",
-                "--db-url", f"sqlite:///{self.folder / 'line.db'}", "--run-dir", str(self.folder), *flags,
+                "--db-url", f"sqlite:///{self.folder / 'line.db'}", "--run-dir", str(self.run_dir), *flags,
                 "--", "sleep", "600"]  # fmt: skip
         own = {**os.environ, "PYTHONPATH": str(SOURCE)}
         with self.log.open("ab") as log:
@@ -62,7 +65,7 @@ class Alone:
 
     def facts(self) -> dict[str, Any]:
         try:
-            return ask(self.folder, "alone", 2.0)
+            return ask(self.run_dir, "alone", 2.0)
         except HeirflowError:
             return {}
 
@@ -90,6 +93,7 @@ def alone(tmp_path: Path) -> Iterator[Alone]:
     if made.member is not None:
         made.member.kill()
         made.member.wait()
+    shutil.rmtree(made.run_dir)
 
 
 @pytest.mark.parametrize("part", ["guard", "backstop"])

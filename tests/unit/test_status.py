@@ -146,3 +146,60 @@ def test_ordinals() -> None:
 def test_what_counts_as_silent_follows_the_ttl() -> None:
     assert fresh_s(10) == 5.5
     assert fresh_s(60) == 33
+
+
+STUCK = "the command is not gone: process 12 was killed and is still there"
+
+
+def noted(**note: object) -> tuple[MemberRow, ...]:
+    return (row("a", 1, note=json.dumps(note)), *LINE[1:])
+
+
+def test_a_leader_that_runs_nothing_is_told_first() -> None:
+    snapshot = Snapshot.of("beat", reading(members=noted(runs=False, because=STUCK)))
+    assert (snapshot.runs, snapshot.succession[0].runs, snapshot.succession[0].because) == (False, False, STUCK)
+    assert snapshot.promise == f"a leads, runs nothing, because {STUCK}; heir b takes charge when a ends"
+    assert headline(snapshot) == "beat   term 7   led by a, which runs nothing"
+    assert plain([snapshot]).splitlines()[2].split()[4:7] == ["5", "min", "00"] or "no" in plain([snapshot])
+    alone = Snapshot.of("beat", reading(members=noted(runs=False, because=STUCK)[:1]))
+    assert (
+        alone.promise == f"a leads, runs nothing, because {STUCK}; no heir is ready: when a ends, nobody takes charge"
+    )
+
+
+def test_so_it_is_while_paused() -> None:
+    snapshot = Snapshot.of("beat", reading(replace(RECORD, paused=True), noted(runs=False, because=STUCK)))
+    assert (
+        snapshot.promise
+        == f"a leads, runs nothing, because {STUCK}; paused: nobody changes place until `heirflow resume`"
+    )
+
+
+def test_a_crash_loop_is_told_while_it_runs() -> None:
+    snapshot = Snapshot.of("beat", reading(members=noted(runs=True, because="the command has ended 4 times in a row")))
+    assert snapshot.runs is True
+    assert snapshot.promise == (
+        "heir b takes charge within 12 s; at once on a clean end; a: the command has ended 4 times in a row"
+    )
+
+
+def test_a_silent_leader_is_told_as_silent() -> None:
+    snapshot = Snapshot.of("beat", reading(members=noted(runs=False, because=STUCK), renewed_s=14))
+    assert snapshot.promise == "a has been silent for 14 s; b takes charge now"
+
+
+@pytest.mark.parametrize(
+    "note", ["", "words", "[1]", "{", "[" * 100_000, '{"runs": "no", "because": 7}', '{"job_id": 7}']
+)
+def test_a_note_of_another_kind_says_nothing_of_the_work(note: str) -> None:
+    snapshot = Snapshot.of("beat", reading(members=(row("a", 1, note=note), *LINE[1:])))
+    assert (snapshot.runs, snapshot.succession[0].because) == (None, "")
+    assert snapshot.promise == "heir b takes charge within 12 s; at once on a clean end"
+    assert headline(snapshot) == "beat   term 7   led by a"
+
+
+def test_who_is_not_ready_says_why() -> None:
+    members = (LINE[0], row("b", 2, ready=False, note='{"because": "its standby is not at its gate"}'))
+    snapshot = Snapshot.of("beat", reading(members=members))
+    assert snapshot.succession[1].because == "its standby is not at its gate"
+    assert "b: its standby is not at its gate" in plain([snapshot])

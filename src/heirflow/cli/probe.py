@@ -30,11 +30,12 @@ def probe(question: str, *, pid: int | None, member: str | None, timeout_s: floa
 
     \b
     live     its loop answers: a frozen or hanging member does not
-    ready    it has joined the line and reaches the database; true also for a member that is
-             drained, or whose standby has not started yet
+    ready    it has joined the line and reaches the database, and does not hold the lead without
+             running the command; true also for a member that is drained, or whose standby has
+             not started yet
     able     ready, and it leads or could take charge now: a rolling restart waits for this
              (with the member's own --run-dir, where it has one)
-    leader   it leads now, and its lease has not ended
+    leader   it leads now, its lease has not ended, and its command runs
 
     \b
     heirflow probe live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from heirflow.election import line
+from heirflow.election import line, work
 from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
 from heirflow.election.state import Ask, Purpose, State, Then
 from heirflow.election.timings import Timings
@@ -62,13 +62,20 @@ def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
     leave = state.leaving is not None and (releasing or free)
     silent = now - state.checked_in_at > timings.ttl_s
     leading = state.term is not None and not releasing
+    found = work.work(state, now) if holds(state) and not releasing else None
     check_in = CheckIn(
         id=state.me,
         host=state.host,
         pid=state.pid,
-        ready=state.guard_up and state.standby_ready and state.leaving is None and now >= state.restart_at,
+        ready=state.guard_up
+        and state.standby_ready
+        and state.leaving is None
+        and now >= state.restart_at
+        and not state.withstands,
         label=state.label,
         note=state.note,
+        runs=found.runs if found is not None else None,
+        because=found.because if found is not None else work.why_not_ready(state, now),
     )
     exchange = Exchange(
         check_in=check_in,

@@ -17,6 +17,7 @@ UNWRITTEN_LIMIT = 20
 def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step:
     """The command is proved gone. What it was stopped for says what follows; if it ended by itself, the line does."""
     stop, ran_s = state.stop, now - state.command_since
+    state = replace(state, withstands="", ended=event.because)
     if state.losing or now >= state.trusted_until:
         sentence = stop.because if stop is not None else event.because
         if state.term is not None:
@@ -47,7 +48,7 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
 
 def unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
     """Stop it in order; what follows is decided when it is gone, by who is in the line then."""
-    if not state.working:
+    if not state.working or state.withstands:  # what ends is asked nothing any more
         return Step(state)
     state = with_stop(state, Stop(Then.REPLACE, event.because))
     grace_s = timings.loss_grace_s if event.still else timings.stop_timeout_s

@@ -42,6 +42,8 @@ def check(state: State) -> None:
     if state.done:
         assert state.idle, "a member that has ended leaves nothing running"
 
+    assert not state.withstands or not state.idle, "what is proved gone withstands no more"
+
     # Its place in the line, and its questions.
     assert state.joined or not state.drained, "only a member that stands in the line is drained"
     assert state.ask is None or state.ask.serial == state.serial, "the last question is the one that is under way"

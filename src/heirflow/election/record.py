@@ -131,6 +131,10 @@ class CheckIn:
     ready: bool
     label: str = ""
     note: str = ""
+    runs: bool | None = None
+    """Whether its command runs; None: it leads nothing. For people, like the next one: both reach the store within `note`."""
+    because: str = ""
+    """Why nothing runs, or why it is not ready."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ from heirflow.election.steps import (
     CommandEnding,
     CommandGone,
     CommandStarted,
+    CommandWithstands,
     Exit,
     Failed,
     GuardDown,
@@ -106,6 +107,8 @@ def wake_at(state: State, now: float, timings: Timings) -> float:
     moments.append(state.restart_at if state.idle else state.trusted_until)
     if state.ask is None and state.term is None:
         moments.append(line.turn_at(state, now, timings))
+    if isinstance(state.command, Starting):
+        moments.append(state.command.since + timings.start_limit_s)
     if state.leaving is not None and state.leaving.give_up_at is not None:
         moments.append(state.leaving.give_up_at)
     return min((moment for moment in moments if moment > now), default=now + timings.check_in_s)
@@ -132,6 +135,10 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
             # Even where nothing seemed to run: the guard says that something does, and only "gone" takes that back.
             stop = Stop(Then.LOST, event.because)
             return Step(replace(state, command=Stopping(stop, state.command_since)), because=(event.because,))
+        case CommandWithstands():
+            # It may also be a standby: then nothing runs here.
+            withstands = "" if state.idle else event.because
+            return Step(replace(state, withstands=withstands), because=(event.because,))
         case CommandGone():
             return endings.gone(state, event, now, timings)
         case Unhealthy():
@@ -169,7 +176,7 @@ def _started(state: State, now: float) -> State:
 def _act(state: State, now: float, timings: Timings) -> Step:
     acts: tuple[Act, ...] = ()
     because: tuple[str, ...] = ()
-    for rule in (_give_up_asking, _end_of_trust, _obey, _start, _ask, _end):
+    for rule in (_give_up_asking, _end_of_trust, _end_of_start, _obey, _start, _ask, _end):
         if not state.done:
             step = rule(state, now, timings)
             state, acts, because = step.state, acts + step.acts, because + step.because
@@ -192,6 +199,15 @@ def _end_of_trust(state: State, now: float, timings: Timings) -> Step:
     sentence = f"could not renew term {lead.term} within {timings.trust_s:g} s: the command is killed"
     state = with_stop(with_lead(state, Doubting(lead.term)), Stop(Then.LOST, sentence))
     return Step(state, (KillCommand(),), (sentence,))
+
+
+def _end_of_start(state: State, now: float, timings: Timings) -> Step:
+    """A start that nobody answers has a limit: what hangs before it begins is no work, and keeps an heir from it."""
+    limit_s = timings.start_limit_s
+    if not isinstance(state.command, Starting) or now < state.command.since + limit_s:
+        return Step(state)
+    sentence = f"the command was told to start and did not within {limit_s:g} s: it is killed"
+    return Step(with_stop(state, Stop(Then.REPLACE, sentence)), (KillCommand(),), (sentence,))
 
 
 def _obey(state: State, now: float, timings: Timings) -> Step:

@@ -14,8 +14,8 @@ These combinations exist, and no others (`invariants.check` has what the types c
                SWITCH_OVER   record is released next                        a pause -> Idle, and it is started again here;
                                                                             StopAsked -> Idle LEAVE
     Idle       LEAVE         the same, and then this member leaves          the release, or the loss of the lead -> Idle
-    Starting   -             the guard was told to start it, and has not    CommandStarted -> Running; and as Running
-                             answered yet
+    Starting   -             the guard was told to start it, and has not    CommandStarted -> Running; its limit ->
+                             answered yet                                   Stopping REPLACE; and as Running
     Running    -             it runs                                        CommandGone -> Idle, alone or with HAND_OVER or
                                                                             LEAVE; a reason to stop it -> Stopping
     Stopping   HAND_OVER     an order: this member is drained               CommandGone -> Idle HAND_OVER
@@ -24,6 +24,8 @@ These combinations exist, and no others (`invariants.check` has what the types c
     Stopping   REPLACE       it does not do its work                        CommandGone -> Idle HAND_OVER if an heir is
                                                                             ready, otherwise Idle: it is started again here
     Stopping   LOST          the lead is lost or in doubt: it is killed     CommandGone -> Idle, and nothing is released
+
+Whatever was killed and is still there (`State.withstands`) is left by CommandGone only.
 
 What is being stopped changes its reason twice at most: to LEAVE when somebody asks this member to stop, and from anything to
 LOST when the lead is lost, its trust ends, or the guard ends the command for its lease. Nothing takes LOST back.
@@ -236,6 +238,10 @@ class State:
 
     # Its command.
     command: Command = Idle()
+    withstands: str = ""
+    """Why the command was killed and is still there, as its guard said last; empty when that is not so."""
+    ended: str = ""
+    """How its command ended last, for people."""
     guard_up: bool = False
     standby_ready: bool = True
     """Whether the command could start at once (a warm standby stands at its gate, or none is wanted)."""

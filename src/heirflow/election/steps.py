@@ -54,6 +54,13 @@ class CommandEnding:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandWithstands:
+    """What was killed is still there (of the command, or of a standby): not gone, and no work is done. Told again and again."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommandGone:
     """The command and every descendant of it are proved gone."""
 
@@ -110,6 +117,7 @@ StateEvent = (
     | News
     | CommandStarted
     | CommandEnding
+    | CommandWithstands
     | CommandGone
     | Unhealthy
     | GuardUp

@@ -17,6 +17,7 @@ from heirflow.election.record import LONGEST_TTL_S, SHORTEST_TTL_S
 
 BACKSTOP_S = 0.1
 """How long after a deadline the backstop strikes, when neither guard nor member does (`guard.backstop.LATE_S`, twice)."""
+START_LIMIT_S = 10.0
 DYING_S = 0.02
 """What a killed tree takes to be gone, on a host that is not overloaded."""
 
@@ -82,6 +83,11 @@ class Timings:
     def strike_after_s(self) -> float:
         """A guard that is still silent so long after its deadline is frozen, and its member strikes: well inside the trust."""
         return self.kill_lead_s / 4
+
+    @property
+    def start_limit_s(self) -> float:
+        """How long a guard may take to say that the command runs, or that it does not; a busy host starts a guard slowly."""
+        return max(START_LIMIT_S, self.ttl_s)
 
     @property
     def turn_s(self) -> float:

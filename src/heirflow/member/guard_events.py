@@ -34,6 +34,15 @@ OURS_DIED = {Why.BACKSTOP_GONE, Why.GUARD_GONE, Why.GUARD_FROZEN, Why.GUARD_STAY
 """The command was killed because one of HeirFlow's own processes had ended or hung: its exit code then says nothing about it."""
 
 
+KILLS = {
+    KillBy.NO_NEW_PRIVILEGES: "the command runs without new privileges, so that it can always be killed: sudo and set-uid "
+    "programs do not work in it (--allow-sudo lets them)",
+    KillBy.NOTHING: "the command may become another user (--allow-sudo), and this member could then not kill it: that never "
+    "two run is not promised; run heirflow as root or with CAP_KILL, or give it a cgroup (systemd: Delegate=yes)",
+}
+"""What people must know of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The guard is there."""

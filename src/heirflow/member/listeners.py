@@ -71,6 +71,7 @@ class ServiceManager:
             state.record,
             state.members,
             state.standby_ready,
+            state.withstands,
         )
         lines = []
         if seen != self._told:

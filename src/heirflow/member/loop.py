@@ -25,6 +25,7 @@ from heirflow.election.steps import (
     CommandEnding,
     CommandGone,
     CommandStarted,
+    CommandWithstands,
     Exit,
     ExtendLease,
     Failed,
@@ -47,6 +48,7 @@ from heirflow.guard.why import KillBy
 from heirflow.member.door import LocalDoor
 from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import (
+    KILLS,
     AtGate,
     Ending,
     Gone,
@@ -64,7 +66,7 @@ from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.journal import Telling
 from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Listener
-from heirflow.member.report import describe, deserves_warning
+from heirflow.member.report import describe, deserves_warning, noted
 from heirflow.member.standby import Standby
 from heirflow.member.store_thread import Outcome, StoreThread
 from heirflow.stores.base import Register
@@ -279,8 +281,8 @@ class Member:
                     yield CommandEnding("the lease is about to end: the command is asked to stop")
                 case Ready(kill_by):
                     self._tell_of_kills(kill_by)
-                case Stuck(pids, refused):
-                    self._journal.warn(stuck(event), pids=pids, refused=refused)
+                case Stuck():
+                    yield CommandWithstands(stuck(event))
                 case Gone():
                     self._forget_command()
                     self._want_standby(now)
@@ -314,16 +316,8 @@ class Member:
         if kill_by is self._kill_by:
             return
         self._kill_by = kill_by
-        if kill_by is KillBy.NO_NEW_PRIVILEGES:
-            self._journal.say(
-                "the command runs without new privileges, so that it can always be killed: sudo and set-uid programs do not "
-                "work in it (--allow-sudo lets them)"
-            )
-        elif kill_by is KillBy.NOTHING:
-            self._journal.warn(
-                "the command may become another user (--allow-sudo), and this member could then not kill it: that never two run "
-                "is not promised; run heirflow as root or with CAP_KILL, or give it a cgroup (systemd: Delegate=yes)"
-            )
+        if kill_by in KILLS:
+            (self._journal.warn if kill_by is KillBy.NOTHING else self._journal.say)(KILLS[kill_by])
 
     def _ready(self, ready: bool) -> Iterator[StateEvent]:
         if self._standby.argv is not None:
@@ -358,7 +352,7 @@ class Member:
     def _do(self, act: Act) -> None:
         match act:
             case Send(ask):
-                failed = self._store_thread.submit(ask.serial, ask.exchange)
+                failed = self._store_thread.submit(ask.serial, noted(ask.exchange))
                 if failed is not None:
                     self._happen(_event_of(failed))
             case Abandon():

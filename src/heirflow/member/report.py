@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from heirflow.election import asking, line
+from heirflow.election.record import Exchange
 from heirflow.election.state import State, Then
-from heirflow.election.steps import CommandEnding, CommandGone, GuardDown, StateEvent, Unhealthy
+from heirflow.election.steps import (
+    CommandEnding,
+    CommandGone,
+    CommandWithstands,
+    GuardDown,
+    StateEvent,
+    Unhealthy,
+)
 from heirflow.election.timings import Timings
+from heirflow.election.work import Work, work
+
+BECAUSE_LIMIT = 500
+"""Characters: a note is written again with each check-in."""
 
 
 def describe(
@@ -18,8 +32,10 @@ def describe(
     leads = asking.holds(state) and now < state.trusted_until
     order = [row.id for row in line.line(state, now, timings)]
     place = order.index(state.me) + (0 if leads else 1) if state.me in order else None
-    ready = state.joined and state.failed_calls == 0 and state.leaving is None
-    name, sentence = _state_and_sentence(state, place, leads=leads)
+    found = work(state, now) if leads else None
+    idle = found is not None and not found.runs
+    ready = state.joined and state.failed_calls == 0 and state.leaving is None and not idle
+    name, sentence = _state_and_sentence(state, place, found)
     return {
         "election": election,
         "member": state.me,
@@ -29,7 +45,9 @@ def describe(
         "live": True,
         "ready": ready,
         "able": ready and (leads or place is not None),
-        "leader": leads,
+        "leader": leads and not idle,
+        "runs": found is not None and found.runs,
+        "because": found.because if found is not None else "",
         "term": state.term,
         "place": place,
         "trusted_for_s": round(state.trusted_until - now, 3) if leads else None,
@@ -40,11 +58,37 @@ def describe(
     }
 
 
-def _state_and_sentence(state: State, place: int | None, *, leads: bool) -> tuple[str, str]:
+def noted(exchange: Exchange) -> Exchange:
+    """The same exchange, where the member's note says for people what the check-in says of its work."""
+    who = exchange.check_in
+    if who is None or (who.runs is None and not who.because):
+        return exchange
+    ours: dict[str, Any] = {} if who.runs is None else {"runs": who.runs}
+    if who.because:
+        ours["because"] = who.because[:BECAUSE_LIMIT]
+    note = json.dumps({**_object(who.note), **ours}, ensure_ascii=False)
+    return replace(exchange, check_in=replace(who, note=note))
+
+
+def _object(text: str) -> dict[str, Any]:
+    """What a command said of itself, which should be a JSON object."""
+    if not text:
+        return {}
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return {"note": text}
+    return said if isinstance(said, dict) else {"note": text}
+
+
+def _state_and_sentence(state: State, place: int | None, found: Work | None) -> tuple[str, str]:
+    if found is not None and not found.runs:
+        name = "leader" if state.leaving is None else "stopping"
+        return name, f"leads term {state.term}, runs nothing, because {found.because}"
     if state.leaving is not None:
         return "stopping", state.leaving.because
-    if leads:
-        return "leader", f"leads term {state.term}"
+    if found is not None:
+        return "leader", f"leads term {state.term}" + (f"; {found.because}" if found.because else "")
     if place == 1 and state.record is not None:
         return "heir", "next in line"
     if place is not None:
@@ -59,12 +103,14 @@ def _state_and_sentence(state: State, place: int | None, *, leads: bool) -> tupl
 def deserves_warning(before: State, event: StateEvent, after: State) -> bool:
     """Whether what this event changed is worth a warning: nobody ordered it, and something failed or was lost."""
     match event:
-        case GuardDown() | Unhealthy() | CommandEnding():
+        case GuardDown() | Unhealthy() | CommandEnding() | CommandWithstands():
             return True
         case CommandGone(status=status):
             if before.stop is None:
                 return status != 0 or not after.policy.exit_with_command
             return before.stop.then in {Then.LOST, Then.REPLACE}
+    if before.stop is None and after.stop is not None and after.stop.then is Then.REPLACE:  # a start that hangs
+        return True
     went_back = after.record != before.record and (after.record.term if after.record else 0) < after.seat.highest_term
     told_more = any(each not in before.unwritten for each in after.unwritten)  # a loss, or a start in place
     odd = any(each not in before.odd for each in after.odd)

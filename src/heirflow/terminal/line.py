@@ -24,7 +24,7 @@ def rows_of(snapshot: Snapshot) -> tuple[tuple[str, ...], list[list[str]]]:
 
 def cells(row: Row) -> list[str]:
     """One row of the table."""
-    ready = "drained" if row.drained else "yes" if row.ready else "no"
+    ready = "drained" if row.drained else "yes" if row.ready and row.runs is not False else "no"
     word = f"{duration(row.last_check_in_s)} ago" if row.last_check_in_s is not None else "–"
     return [
         row.place,
@@ -40,7 +40,14 @@ def cells(row: Row) -> list[str]:
 def headline(snapshot: Snapshot) -> str:
     """The election and its state in one line."""
     led = f"led by {snapshot.leader}" if snapshot.leader else "vacant"
+    if snapshot.runs is False:
+        led += ", which runs nothing"
     return f"{snapshot.election}   term {snapshot.term}   {led}{'   PAUSED' if snapshot.paused else ''}"
+
+
+def why_not_ready(snapshot: Snapshot) -> list[str]:
+    """What the members say that could not take charge."""
+    return [f"{row.member}: {row.because}" for row in snapshot.succession if row.rank != 1 and row.because]
 
 
 def plain(snapshots: Sequence[Snapshot]) -> str:
@@ -51,6 +58,7 @@ def plain(snapshots: Sequence[Snapshot]) -> str:
         if snapshot.succession:
             lines.append(tables.plain_table(*rows_of(snapshot)))
         lines.append(printable(snapshot.promise))
+        lines += [printable(each) for each in why_not_ready(snapshot)]
         if snapshot.because:
             lines.append(printable(f"because: {snapshot.because}"))
         lines += [printable(f"warning: {sentence}") for sentence in snapshot.odd]
@@ -69,6 +77,7 @@ def drawn(snapshots: Sequence[Snapshot]) -> RenderableType:
             head, rows = rows_of(snapshot)
             parts.append(tables.rich_table(head, rows, [_style(row) for row in snapshot.succession]))
         parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
+        parts += [tables.styled(each, "dim") for each in why_not_ready(snapshot)]
         if snapshot.because:
             parts.append(tables.styled(f"because: {snapshot.because}", "dim"))
         parts += [tables.styled(f"warning: {sentence}", "yellow") for sentence in snapshot.odd]
