@@ -34,6 +34,11 @@ class Record:
     """What the leader's command said about itself (a JSON object), for a successor that takes over what it left."""
     switchover_to: str | None = None
     """Order: a member id, `ANYONE`, or None. The member that is named goes first in line until somebody takes charge."""
+    history: str | None = None
+    """The history of the store in which its leadership was last confirmed (`Reading.history`); None: not known.
+
+    An order, or the will of a member that was killed, leaves it as it is.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ class Swap:
     """Wake those who wait for news. Set for changes of leadership and orders, never for a mere renewal."""
     takes_over: str | None = None
     """For a swap that takes charge: the `Record.note` of the leader before. The store's own hook may act on it."""
+    under: str | None = None
+    """The history in which the record was read: in another one the swap is lost. None: whatever the history is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +162,8 @@ class Reading:
     db_now: float = 0.0
     """The store's clock when it was read."""
     told: tuple[Told, ...] = ()
+    history: str | None = None
+    """What the store calls its own history: another name after a fail-over, which may have forgotten confirmed writes.
+
+    None: it has no such name.
+    """

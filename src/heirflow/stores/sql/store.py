@@ -70,6 +70,7 @@ class SqlStore:
         self._link = Link(url, flavour)
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
+        self._history_kept = True
         self._fits = False
         self._create = True
 
@@ -105,6 +106,7 @@ class SqlStore:
             since=float(rows[0].e_since or 0),
             db_now=float(rows[0].db_now),
             told=told,
+            history=rows[0].history or None,
         )
         self._flavour.saw(election, request, reading)
         return reading
@@ -246,7 +248,10 @@ class SqlStore:
             conn = self._link.connect()
         if not self._fits:
             self._fit(conn)
+            self._history_kept = self._fit_history(conn)
             self._fits = True
+        if (self._sql.history, self._sql.history_kept) != (self._flavour.history, self._history_kept):
+            self._sql = Statements(self._here, self._flavour, kept=self._history_kept)
         return conn
 
     def _fit(self, conn: sa.engine.Connection) -> None:
@@ -269,6 +274,28 @@ class SqlStore:
                 f"HeirFlow's tables are not in {self.where} and this role may not make them; run `heirflow init` "
                 "as a role that may"
             ) from error.orig
+
+    def _fit_history(self, conn: sa.engine.Connection) -> bool:
+        """Whether records can name their history; where tables are older, the column is added if this role may."""
+        self._flavour.begin(conn, writes=False)
+        kept = schemas.has_history(conn, self._here)
+        conn.rollback()
+        if kept or not self._create:
+            return kept
+        try:
+            self._flavour.begin(conn, writes=True)
+            schemas.add_history(conn, self._here, self._flavour.try_lock)
+            conn.commit()
+            self._flavour.unlock(conn)
+            conn.commit()
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            conn.rollback()  # members went on without it before, and do so now
+        self._flavour.begin(conn, writes=False)
+        kept = schemas.has_history(conn, self._here)
+        conn.rollback()
+        return kept
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[sa.engine.Connection]:
@@ -315,6 +342,8 @@ class SqlStore:
             "p_paused": wanted.paused,
             "p_note": cleaned(wanted.note),
             "p_switchover_to": wanted.switchover_to,
+            "p_history": wanted.history,
+            "p_under": swap.under,
         }
         if swap.expected is None:
             changed = conn.execute(self._sql.first, values).rowcount
