@@ -38,6 +38,8 @@ class Story:
         """Whether a person is to look at the last of what happened."""
         self.record: Record | None = None
         self.rows: dict[str, MemberRow] = {}
+        self.history: str | None = None
+        """What the store calls its own history; None: it has no name for it."""
 
     # ---- what happens ----
 
@@ -54,7 +56,8 @@ class Story:
         ask = self.asked
         swap = ask.exchange.swap
         if swap is not None and swapped is None:
-            swapped = swap.expected == (self.record.version if self.record else None)
+            here = swap.under is None or swap.under == self.history
+            swapped = here and swap.expected == (self.record.version if self.record else None)
             if swapped:
                 self.record = swap.record
         if ask.exchange.leave:
@@ -73,7 +76,7 @@ class Story:
     def hear(self, now: float, swapped: bool | None = None) -> tuple[str, ...]:
         """The answer comes, with whatever stands in the store."""
         rows = tuple(sorted(self.rows.values(), key=lambda row: row.seniority))
-        return self.at(now, Answered(self.asked.serial, Reading(self.record, rows, swapped)))
+        return self.at(now, Answered(self.asked.serial, Reading(self.record, rows, swapped, history=self.history)))
 
     def fail(self, now: float, because: str = "connection refused") -> tuple[str, ...]:
         return self.at(now, Failed(self.asked.serial, because))
@@ -96,6 +99,12 @@ class Story:
         """Somebody else replaces the record."""
         before = self.record or Record(0, 0, None, 10.0)
         self.record = replace(before, version=before.version + 1, **changes)  # type: ignore[arg-type]
+
+    def fails_over(self, to: str, **forgotten: object) -> None:
+        """The database fails over; what was written last is forgotten: the record is one that stood there before."""
+        self.history = to
+        if self.record is not None:
+            self.record = replace(self.record, version=self.record.version - 1, **forgotten)  # type: ignore[arg-type]
 
     def leaves(self, name: str) -> None:
         """The leader leaves in order: its row is gone and the record vacant."""

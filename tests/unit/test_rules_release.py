@@ -39,7 +39,7 @@ def test_an_heir_that_is_quicker_than_the_next_answer_takes_nothing_away(exit_on
     landed(b)
     b.write(leader="c", term=2, because="b released")
     (told,) = [sentence for sentence in next_answer(b, 3.1) if "term 1" in sentence]
-    assert told == "term 1 is over: c leads term 2; its release was never confirmed here"
+    assert told == "term 1 is over: the record names c, term 2; its release was never confirmed here"
     assert not b.warned, "nothing was lost"
     assert b.did_not(Exit) and b.state.leaving is None
     assert What.LOST not in {event.what for event in b.state.unwritten}
@@ -50,7 +50,7 @@ def test_so_it_is_when_the_record_is_vacant_again() -> None:
     b = releasing(Policy(exit_on_loss=True))
     landed(b)
     b.write(leader=None, term=2, because="c left the line")
-    assert "term 1 is over: nobody leads term 2; its release was never confirmed here" in next_answer(b, 3.1)
+    assert "term 1 is over: the record names nobody, term 2; its release was never confirmed here" in next_answer(b, 3.1)
     assert b.did_not(Exit) and b.state.leaving is None
 
 

@@ -23,6 +23,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         return Step(state)  # a late answer to a question that was given up: the next read tells
     record = believed(reading.record, seat.record)
     same = state.known and record == seat.record
+    moved = _moved(state, reading)
     # A gap in our own reading (we were frozen, say) is like a failed read: the leader gets its chance first.
     unbroken = now - state.read_at <= timings.fresh_s
     mine = next((row for row in reading.members if row.id == state.me), None)
@@ -35,8 +36,11 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
             record=record,
             record_since=seat.record_since if same else now,
             vacant_before_s=seat.vacant_before_s if same else max(0.0, reading.db_now - reading.since),
-            watch_since=seat.watch_since if same and unbroken and seat.watch_since is not None else now,
+            watch_since=seat.watch_since if same and unbroken and seat.watch_since is not None and not moved else now,
             highest_term=max(seat.highest_term, record.term if record else 0),
+            history=reading.history or seat.history,
+            doubtful=_doubtful(state, reading),
+            longest_ttl_s=max(seat.longest_ttl_s, record.ttl_s if record else 0.0),
         ),
         members=reading.members,
         odd=reading.odd,
@@ -54,8 +58,39 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     )
     if state.news:
         learned = news.heeded(learned, now)
-    outcome = _outcome(learned, ask, reading, timings)
+    outcome = _outcome(learned, ask, reading, now, timings)
     return Step(outcome.state, outcome.acts, _sentences(state, ask, reading, now, timings) + outcome.because)
+
+
+def _moved(before: State, reading: Reading) -> bool:
+    """Whether another history answers than the one that did last."""
+    return None not in (reading.history, before.seat.history) and reading.history != before.seat.history
+
+
+def _doubtful(before: State, reading: Reading) -> bool:
+    """Whether writes that came after this record may have been forgotten.
+
+    It is so from a fail-over on, until somebody has written the record who went by these rules: a leader that went on, or one
+    that waited. An operator's order, or a will, is no such write: neither changes the history that stands in the record.
+    """
+    record, last, here = reading.record, before.record, reading.history or before.seat.history
+    if _moved(before, reading) or line.is_foreign(record, here):
+        return True
+    settled = record is not None and (last is None or line.is_foreign(last, here) or record.term != last.term)
+    return before.seat.doubtful and not settled
+
+
+def _goes_on(state: State, now: float) -> bool:
+    """Whether a leader may go on with a record that is doubtful.
+
+    Nobody else can have taken charge in what was forgotten: its trust, from the history before, has never ended, so no heir had
+    waited a whole lease; and it has asked for no release, as something of its own runs, or is about to. What runs on the old
+    server's word is then confirmed by the next renewal, which writes the record into this history.
+    """
+    lead = state.seat.lead
+    within = isinstance(lead, Leading) and now < lead.trusted_until
+    released = state.idle and (state.stop is not None or state.leaving is not None)
+    return within and not released
 
 
 def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> tuple[str, ...]:
@@ -73,15 +108,23 @@ def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: T
     back_to = record.term if record else 0
     if back_to < seat.highest_term and back_to != (seat.record.term if seat.record else 0):
         because += (f"the store went back from term {seat.highest_term} to {back_to}: was a backup restored?",)
+    if _doubtful(before, reading) and (not seat.doubtful or _moved(before, reading)):
+        ttl_s = max(seat.longest_ttl_s, record.ttl_s if record else 0.0, timings.ttl_s)
+        old = seat.history if _moved(before, reading) else record.history if record else None
+        sentence = f"the database has another history now ({reading.history}, and not {old})"
+        because += (
+            f"{sentence}: it may have forgotten confirmed writes, so nobody takes charge before {ttl_s:g} s have passed",
+        )
     return because
 
 
-def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step:
+def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> Step:
     """What an answer means for the lead that this member holds, or wanted."""
     swap = ask.exchange.swap
+    elsewhere = swap is not None and None not in (swap.under, reading.history) and swap.under != reading.history
     acts: tuple[Act, ...] = ()
     because: tuple[str, ...] = ()
-    if reading.swapped and swap is not None:
+    if reading.swapped and swap is not None and not elsewhere:
         if ask.purpose is Purpose.RELEASE:
             because = (f"released term {swap.record.term}: {swap.record.because}",)
             state = without_lead(replace(state, note=""))
@@ -94,7 +137,8 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
                 because = (f"took charge for term {swap.record.term}: {swap.record.because}",)
             if not state.idle and not state.losing:
                 acts = (ExtendLease(*timings.moments(trusted_until)),)
-    if state.term is not None and not asking.holds(state):
+    doubtful = state.seat.doubtful and not _goes_on(state, now)
+    if state.term is not None and (doubtful or not asking.holds(state)):
         state, acts, told = _over(state)
         because += (told,)
     if ask.exchange.leave and state.leaving is not None and state.term is None and not asking.names_me(state):
@@ -103,9 +147,12 @@ def _outcome(state: State, ask: Ask, reading: Reading, timings: Timings) -> Step
 
 
 def _over(state: State) -> tuple[State, tuple[Act, ...], str]:
-    """The record does not name this member any more: it was released, as is seen only now, or the lead is lost."""
+    """The record does not name this member any more, or is in doubt: it was released, as is seen only now, or the lead is lost."""
     term, record, stop = state.term, state.record, state.stop
     holder, now_term = (record.leader, record.term) if record else (None, 0)
+    instead = f"the record names {holder or 'nobody'}, term {now_term}"
+    if asking.holds(state):
+        instead = "the database may have forgotten who took charge after it"
     if state.idle and (stop is not None or state.leaving is not None):
         # Nothing of ours ran, and all that was left to do was the release. Its own answer never came: it was carried out, and
         # perhaps somebody has taken charge since; or the lease has ended it. Whichever it was, nothing was lost.
@@ -113,11 +160,9 @@ def _over(state: State) -> tuple[State, tuple[Act, ...], str]:
         if holder is None and now_term == term:
             told = f"released term {term}: {why}"
         else:
-            told = (
-                f"term {term} is over: {holder or 'nobody'} leads term {now_term}; its release was never confirmed here"
-            )
+            told = f"term {term} is over: {instead}; its release was never confirmed here"
         return replace(without_lead(state), note=""), (), told
-    sentence = f"lost term {term}: the record names {holder or 'nobody'}, term {now_term}"
+    sentence = f"lost term {term}: {instead}"
     state = lose(without_lead(note_event(state, What.LOST, sentence)), sentence)
     if state.idle:
         return state, (), sentence

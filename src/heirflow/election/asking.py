@@ -11,6 +11,8 @@ from heirflow.election.timings import Timings
 
 FORGET_AFTER_S = 3600.0
 """The rows of members that were silent for this long are deleted, by the leader."""
+FORGOTTEN_TERMS = 1000
+"""So many numbers are left out after a fail-over: the store may have forgotten terms, and none may come a second time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,9 @@ def holds(state: State) -> bool:
 
 
 def names_me(state: State) -> bool:
-    """Whether the record names this member, in a term that no restored backup brought back."""
+    """Whether the record names this member, in a term that no restored backup and no fail-over brought back."""
     record = state.record
-    return record is not None and record.leader == state.me and record.term >= state.seat.highest_term
+    return record is not None and record.leader == state.me and not line.gives_no_right(state, record)
 
 
 def wish(state: State, now: float, timings: Timings) -> Wish:
@@ -118,7 +120,8 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
     else:
         since = seat.watch_since if seat.watch_since is not None else now
         because, empty_s = f"{record.leader} was silent for {now - since:.1f} s", now - since
-    term = max(seat.highest_term, record.term if record else 0) + 1
+    skipped = FORGOTTEN_TERMS if seat.doubtful else 0
+    term = max(seat.highest_term, record.term if record else 0) + skipped + 1
     taken = Record(
         version=(record.version if record else 0) + 1,
         term=term,
@@ -126,32 +129,34 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
         ttl_s=timings.ttl_s,
         because=because,
         paused=_paused(state),
+        history=seat.history,
     )
     event = Event(What.TOOK_CHARGE, term, state.me, because, took_s=empty_s)
     left = record.note if record else ""
-    swap = Swap(record.version if record else None, taken, event, takes_over=left, news=True)
+    expected = record.version if record else None
+    swap = Swap(expected, taken, event, takes_over=left, news=True, under=seat.history)
     return Wish(Purpose.TAKE, swap, urgent=True)
 
 
 def _renew(state: State, timings: Timings) -> Wish:
-    record = state.record
+    record, here = state.record, state.seat.history
     assert record is not None
     said = state.note or record.note
-    renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=said)
+    renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=said, history=here)
     if said and state.idle:
         # It is started again here: it then takes over what it left behind itself.
         because = "what the command before left is taken over"
         event = Event(What.RESTARTED, record.term, state.me, because)
-        return Wish(Purpose.RENEW, Swap(record.version, replace(renewed, note=""), event, takes_over=said))
+        swap = Swap(record.version, replace(renewed, note=""), event, takes_over=said, under=here)
+        return Wish(Purpose.RENEW, swap)
     if record.switchover_to is None or state.stop is not None:
-        return Wish(Purpose.RENEW, Swap(record.version, renewed))
+        return Wish(Purpose.RENEW, Swap(record.version, renewed, under=here))
     # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.
     refusal = "the election is paused" if record.paused else "no such member is ready in the line"
     because = f"switchover to {record.switchover_to} refused: {refusal}"
     event = Event(What.REFUSED, record.term, state.me, because)
-    return Wish(
-        Purpose.RENEW, Swap(record.version, replace(renewed, switchover_to=None), event, news=True), urgent=True
-    )
+    refused = Swap(record.version, replace(renewed, switchover_to=None), event, news=True, under=here)
+    return Wish(Purpose.RENEW, refused, urgent=True)
 
 
 def _release(state: State) -> Wish:
@@ -171,9 +176,11 @@ def _release(state: State) -> Wish:
         because=because,
         note=state.note or record.note,
         switchover_to=record.switchover_to if switching else None,
+        history=state.seat.history,
     )
     event = Event(What.RELEASED, record.term, state.me, because)
-    return Wish(Purpose.RELEASE, Swap(record.version, released, event, news=True), urgent=True)
+    swap = Swap(record.version, released, event, news=True, under=state.seat.history)
+    return Wish(Purpose.RELEASE, swap, urgent=True)
 
 
 def _paused(state: State) -> bool:

@@ -41,12 +41,12 @@ def silence_s(state: State, member: str, now: float) -> float:
 def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
     """The members who could take charge, in the order in which they should try; without the one the record names.
 
-    A member that was named by a switchover goes first. One that finds itself named by a restored backup stands in line like
-    everybody: that record gives it no right to lead, and it may be the only one there.
+    A member that was named by a switchover goes first. One that finds itself named by a restored backup, or by a store that may
+    have forgotten, stands in line like everybody: that record gives it no right to lead, and it may be the only one there.
     """
     record = state.record
     holder = record.leader if record else None
-    if record is not None and holder == state.me and record.term < state.seat.highest_term:
+    if record is not None and holder == state.me and gives_no_right(state, record):
         holder = None
     able = [
         row
@@ -90,24 +90,35 @@ def is_target(state: State, target: str, now: float, timings: Timings) -> bool:
     return bool(others) if target == ANYONE else any(row.id == target for row in others)
 
 
+def is_foreign(record: Record | None, history: str | None) -> bool:
+    """Whether a record was written under another history than this one. Where either has no name, that cannot be told."""
+    return record is not None and None not in (record.history, history) and record.history != history
+
+
+def gives_no_right(state: State, record: Record) -> bool:
+    """Whether a record that names somebody gives it no right to lead: its term is a lower one, or it may be out of date."""
+    return record.term < state.seat.highest_term or state.seat.doubtful
+
+
 def turn_at(state: State, now: float, timings: Timings) -> float:
     """The moment from which this member may try to take charge, as far as it knows now; never when it may not.
 
     A vacant record may be taken at once. A leader's record may be taken when it has stood still for *its* ttl while every
     read succeeded; so may a record that was there and is gone, or that is vacant with a term from before one already seen
-    (a table emptied, a backup restored): whoever led what was forgotten may not know yet. Each more senior ready member
-    gets its turn first.
+    (a table emptied, a backup restored), or that was written before a fail-over (`Seat.doubtful`): whoever led what was
+    forgotten may not know yet, and its ttl may be any that was seen. Each more senior ready member gets its turn first.
     """
     seat, record = state.seat, state.record
     if not state.known or (record is not None and record.paused):
         return FOREVER
-    forgotten = (record.term if record else 0) < seat.highest_term
+    forgotten = seat.doubtful or (record.term if record else 0) < seat.highest_term
     if (record is None or record.leader is None) and not forgotten:
         vacant_since = seat.record_since
     elif seat.watch_since is None:
         return FOREVER
     else:
         ttl_s = record.ttl_s if record else timings.ttl_s
+        ttl_s = max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s
         vacant_since = seat.watch_since + ttl_s
     order = [row.id for row in line(state, now, timings)]
     if state.me not in order:

@@ -38,6 +38,11 @@ class Record:
     """What the leader's command said about itself (a JSON object), for a successor that takes over what it left."""
     switchover_to: str | None = None
     """Order: a member id, `ANYONE`, or None. The member that is named goes first in line until somebody takes charge."""
+    history: str | None = None
+    """The history of the store in which its leadership was last confirmed (`Reading.history`); None: not known.
+
+    An order, or the will of a member that was killed, leaves it as it is.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,8 @@ class Swap:
     """Wake those who wait for news. Set for changes of leadership and orders, never for a mere renewal."""
     takes_over: str | None = None
     """For a swap that takes charge: the `Record.note` of the leader before. The store's own hook may act on it."""
+    under: str | None = None
+    """The history in which the record was read: in another one the swap is lost. None: whatever the history is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,11 @@ class Reading:
     told: tuple[Told, ...] = ()
     odd: tuple[str, ...] = ()
     """What stands in the tables and cannot be, as sentences for people: the rest of this reading leaves it out."""
+    history: str | None = None
+    """What the store calls its own history: another name after a fail-over, which may have forgotten confirmed writes.
+
+    None: it has no such name.
+    """
 
 
 def believed(record: Record | None, before: Record | None) -> Record | None:

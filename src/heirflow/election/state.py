@@ -207,6 +207,12 @@ class Seat:
     """Since when this version stands still while every read succeeded."""
     highest_term: int = 0
     """The highest term ever seen. A record with a lower one gives nobody the right to lead."""
+    history: str | None = None
+    """The last name that the store gave to its own history (`Reading.history`)."""
+    doubtful: bool = False
+    """Whether the store may have forgotten what was written after this record: somebody unknown may lead."""
+    longest_ttl_s: float = 0.0
+    """The longest ttl ever seen in the record: whoever is unknown may have led with it."""
     lead: Lead = Following()
 
 

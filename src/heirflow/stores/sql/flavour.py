@@ -24,6 +24,12 @@ class Flavour(Protocol):
     notify: sa.sql.expression.Executable | None
     """Wakes those who wait for news of the bound ``election``: sent after the commit, in a transaction of its own that may fail."""
 
+    history: str | None
+    """What the server calls its own history, in SQL: another name after a fail-over.
+
+    Known once `set_up` was called; None: it has no such name.
+    """
+
     def engine_options(self) -> dict[str, Any]:
         """What `sqlalchemy.create_engine` is told, with ``connect_args``."""
 

@@ -38,6 +38,7 @@ class Mysql:
     def __init__(self, url: sa.engine.URL, *, call_limit_s: float, connect_args: dict[str, Any]) -> None:
         self._pymysql = url.get_driver_name() == "pymysql"
         self._limit_s = call_limit_s
+        self.history: str | None = None
         # PyMySQL takes fractions of seconds, mysqlclient does not.
         limit = call_limit_s if self._pymysql else max(1, math.ceil(call_limit_s))
         wanted = {"connect_timeout": limit, "read_timeout": limit, "write_timeout": limit}
@@ -60,6 +61,7 @@ class Mysql:
             self.title = "MariaDB"
             settings.append(f"max_statement_time = {0.8 * self._limit_s:.3f}")
         conn.exec_driver_sql("SET SESSION " + ", ".join(settings))
+        self.history = _history(conn)
         conn.commit()
 
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
@@ -140,3 +142,23 @@ class Mysql:
         from heirflow.stores.sql.examine import examine_mysql
 
         return examine_mysql(conn)
+
+
+def _history(conn: sa.engine.Connection) -> str:
+    """The server's own name: these databases have none for a history, so a fail-over is told by another server answering.
+
+    MySQL makes one up for each data folder (`server_uuid`). MariaDB has what is configured, and a hash of the machine's network
+    address and the port where it is new enough (`server_uid`). All nodes of a Galera cluster share one history.
+    """
+    named = "server_uuid", "server_uid", "wsrep_on", "wsrep_cluster_name"
+    words = ", ".join(f"'{name}'" for name in named)
+    asked = conn.exec_driver_sql(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({words})")
+    found = {str(name): str(value) for name, value in asked.all()}
+    if found.get("wsrep_on", "OFF").upper() in {"ON", "1"} and "wsrep_cluster_name" in found:
+        text = "CONCAT('galera/', @@wsrep_cluster_name)"
+    elif "server_uuid" in found:
+        text = "@@server_uuid"
+    else:
+        uid = ", @@server_uid" if "server_uid" in found else ""
+        text = f"CONCAT_WS('/', @@server_id, LEFT(@@hostname, 100), @@port{uid})"
+    return text

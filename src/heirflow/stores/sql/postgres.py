@@ -78,6 +78,7 @@ class Postgres:
         """Whether the session is ours alone."""
         self.standby = False
         """Whether this server only repeats what another one does."""
+        self.history: str | None = None
 
     def engine_options(self) -> dict[str, Any]:
         # With the isolation level set at the driver it travels inside BEGIN and costs nothing.
@@ -99,6 +100,7 @@ class Postgres:
         self._own_pid = backend_pid(driver)
         self.direct = row[0] == self._own_pid
         self.standby = bool(row[1])
+        self.history = self._history(conn)
         self._heard.clear()
         limit = self._limit_ms
         self._settings = {
@@ -124,6 +126,26 @@ class Postgres:
             driver.add_notice_handler(self._warnings.append)  # type: ignore[union-attr]
         else:
             self._warnings = driver.notices  # type: ignore[union-attr]
+
+    def _history(self, conn: sa.engine.Connection) -> str | None:
+        """The cluster's identifier and the timeline that it writes *now*: a promotion begins a new one.
+
+        `pg_control_checkpoint` would go on naming the old timeline until the first checkpoint after a promotion. Both functions
+        are open to every role; a service that has taken one away leaves us without a name, as before.
+        """
+        identifier = "(SELECT CAST(system_identifier AS text) FROM pg_control_system())"
+        timeline = "substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
+        named = "CASE WHEN NOT pg_is_in_recovery() THEN {} || '/' || " + timeline + " END"
+        try:
+            cluster = conn.exec_driver_sql(f"SELECT {identifier}, {named.format(identifier)}").one()[0]
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            conn.rollback()
+            return None
+        # Behind a pooler the next transaction may go to another cluster.
+        where = f"'{int(cluster)}'" if self.direct else identifier
+        return named.format(where)
 
     def _set(self, conn: sa.engine.Connection, settings: dict[str, str], *, local: bool) -> None:
         # Names and values are ours: words and digits.

@@ -77,6 +77,8 @@ def tables(schema: str | None = None) -> Tables:
         sa.Column("switchover_to", _name()),
         sa.Column("written_at", _instant(), nullable=False),
         sa.Column("since", _instant(), nullable=False),
+        # Tables that an older HeirFlow has made get it from `add_history`.
+        sa.Column("history", _name(), nullable=True),
         **engine,
     )
     member = sa.Table(
@@ -167,3 +169,19 @@ def make(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine
         for statement in UPGRADES[version]:
             conn.execute(sa.text(statement))
     conn.execute(here.meta.update().where(here.meta.c.name == "schema").values(value=str(VERSION)))
+
+
+def has_history(conn: sa.engine.Connection, here: Tables) -> bool:
+    """Whether the records here can name their history: tables of an older HeirFlow do not have that column."""
+    columns = sa.inspect(conn).get_columns(here.election.name, schema=here.metadata.schema)
+    return any(column["name"] == here.election.c.history.name for column in columns)
+
+
+def add_history(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine.Connection], bool]) -> None:
+    """Give the records that column, within the transaction of `conn`; members that do not know it go on. Raises like `make`."""
+    if not try_lock(conn) or has_history(conn, here):
+        return  # somebody else adds it, or has
+    column = here.election.c.history
+    table = conn.dialect.identifier_preparer.format_table(here.election)
+    kind = column.type.compile(dialect=conn.dialect)
+    conn.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}")

@@ -49,6 +49,7 @@ class Sqlite:
         self._busy_s = 0.6 * call_limit_s
         self._connect_args = connect_args
         self._inode: tuple[int, int] | None = None
+        self.history: str | None = None
         self._data_version: int | None = None
         self._known: dict[str, Known] = {}
         self._who: dict[str, str] = {}
@@ -72,6 +73,8 @@ class Sqlite:
         driver.isolation_level = None
         found = self.path.stat()
         self._inode, self._data_version = (found.st_dev, found.st_ino), None
+        # A copy that was put in its place is another file. The device is left out: its number may change at a restart.
+        self.history = f"'inode {found.st_ino}'"
         if conn.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             # SQLite does not wait here by itself when several do this at once.
             self._patiently(lambda: driver.execute("PRAGMA journal_mode = WAL"))

@@ -16,7 +16,10 @@ from heirflow.stores.sql.values import Values, text, text_or_none
 class Statements:
     """Every value is a bound parameter; parameter names begin with ``p_`` where a column has the same name."""
 
-    def __init__(self, here: Tables, flavour: Flavour) -> None:
+    def __init__(self, here: Tables, flavour: Flavour, *, kept: bool = True) -> None:
+        """`kept`: whether the records here can name their history."""
+        self.history, self.history_kept = flavour.history, kept
+        here_now: Any = sa.null() if flavour.history is None else sa.literal_column(flavour.history, sa.String())
         election, member, event = here.election, here.member, here.event
         e, m, v = election.c, member.c, event.c
         now = flavour.now
@@ -45,12 +48,18 @@ class Statements:
             name: bindparam(f"p_{name}")
             for name in ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to")
         }
+        if kept:
+            wanted["history"] = bindparam("p_history")
         self.first = (
             flavour.insert_if_absent(election)
             .values(name=bindparam("p_name"), written_at=now, since=now, **wanted)
             .execution_options(preserve_rowcount=True)  # SQLAlchemy 2 asks the driver too late otherwise
         )
         unchanged = sa.and_(e.name == bindparam("p_name"), e.version == bindparam("p_expected"))
+        if self.history is not None:
+            # What was decided about one history never lands in another, where the same version may come a second time.
+            under = bindparam("p_under", type_=sa.String())
+            unchanged = sa.and_(unchanged, sa.or_(under.is_(None), here_now == under))
         # `since` comes first: MySQL assigns from left to right and would compare with the new term.
         taken = sa.case((sa.or_(e.term != bindparam("p_term"), e.leader.is_(None)), now), else_=e.since)
         vacant = sa.case((sa.or_(e.term != bindparam("p_term"), e.leader.is_not(None)), now), else_=e.since)
@@ -78,7 +87,9 @@ class Statements:
         self.read = (
             sa.select(
                 now.label("db_now"),
+                here_now.label("history"),
                 *(e[name].label(f"e_{name}") for name in RECORD),
+                (e.history if kept else sa.null()).label("e_history"),
                 *(m[name].label(f"m_{name}") for name in MEMBER),
             )
             .select_from(source)
@@ -115,6 +126,7 @@ def record_of(row: Any, values: Values) -> Record | None:
         paused=bool(row.e_paused),
         note=text(row.e_note),
         switchover_to=text_or_none(row.e_switchover_to),
+        history=text_or_none(row.e_history) or None,
     )
 
 

@@ -24,7 +24,7 @@ from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.link import Link
 from heirflow.stores.sql.statements import Statements, event_of, member_of, record_of
 from heirflow.stores.sql.taking import carry_out, hook_of
-from heirflow.stores.sql.values import Values
+from heirflow.stores.sql.values import Values, text_or_none
 
 T = TypeVar("T")
 TEXT_LIMIT = 10_000
@@ -71,6 +71,7 @@ class SqlStore:
         self._link = Link(url, flavour)
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
+        self._history_kept = True
         self._fits = False
         self._create = True
 
@@ -110,6 +111,7 @@ class SqlStore:
             db_now=float(first.db_now),
             told=told,
             odd=tuple(values.odd),
+            history=text_or_none(first.history) or None,
         )
         if values.stuck is not None and request != Exchange():
             raise StoreUnavailable(values.stuck)  # committed: who checks in is seen, and the next reading tells
@@ -249,7 +251,10 @@ class SqlStore:
             conn = self._link.connect()
         if not self._fits:
             self._fit(conn)
+            self._history_kept = self._fit_history(conn)
             self._fits = True
+        if (self._sql.history, self._sql.history_kept) != (self._flavour.history, self._history_kept):
+            self._sql = Statements(self._here, self._flavour, kept=self._history_kept)
         return conn
 
     def _fit(self, conn: sa.engine.Connection) -> None:
@@ -272,6 +277,28 @@ class SqlStore:
                 f"HeirFlow's tables are not in {self.where} and this role may not make them; run `heirflow init` "
                 "as a role that may"
             ) from error.orig
+
+    def _fit_history(self, conn: sa.engine.Connection) -> bool:
+        """Whether records can name their history; where tables are older, the column is added if this role may."""
+        self._flavour.begin(conn, writes=False)
+        kept = schemas.has_history(conn, self._here)
+        conn.rollback()
+        if kept or not self._create:
+            return kept
+        try:
+            self._flavour.begin(conn, writes=True)
+            schemas.add_history(conn, self._here, self._flavour.try_lock)
+            conn.commit()
+            self._flavour.unlock(conn)
+            conn.commit()
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            conn.rollback()  # members went on without it before, and do so now
+        self._flavour.begin(conn, writes=False)
+        kept = schemas.has_history(conn, self._here)
+        conn.rollback()
+        return kept
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[sa.engine.Connection]:
@@ -318,6 +345,8 @@ class SqlStore:
             "p_paused": wanted.paused,
             "p_note": cleaned(wanted.note),
             "p_switchover_to": wanted.switchover_to,
+            "p_history": wanted.history,
+            "p_under": swap.under,
         }
         if swap.expected is None:
             changed = conn.execute(self._sql.first, values).rowcount
