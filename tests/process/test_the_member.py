@@ -44,13 +44,14 @@ class Alone:
         self.run_dir = Path(tempfile.mkdtemp(prefix="hf-"))  # short: the paths of sockets must be
         self.place.mkdir()
         self.python.symlink_to(sys.executable)
+        self.program = ["sleep", "600"]
         self.member: subprocess.Popen[bytes] | None = None
 
     def start(self, *flags: str, enter: Sequence[str] = (), stderr: int | None = None) -> int:
         """Returns the command's pid. `enter`: words before the member's own. `stderr`: a descriptor instead of the log."""
         argv = [*enter, sys.executable, "-c", WITH_PYTHON, str(self.python), "run", "--name", "alone", "--ttl", "3s",
                 "--db-url", f"sqlite:///{self.folder / 'line.db'}", "--run-dir", str(self.run_dir), *flags,
-                "--", "sleep", "600"]  # fmt: skip
+                "--", *self.program]  # fmt: skip
         own = {**os.environ, "PYTHONPATH": str(SOURCE)}
         with self.log.open("ab") as log:
             self.member = subprocess.Popen(

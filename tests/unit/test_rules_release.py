@@ -50,7 +50,9 @@ def test_so_it_is_when_the_record_is_vacant_again() -> None:
     b = releasing(Policy(exit_on_loss=True))
     landed(b)
     b.write(leader=None, term=2, because="c left the line")
-    assert "term 1 is over: the record names nobody, term 2; its release was never confirmed here" in next_answer(b, 3.1)
+    assert "term 1 is over: the record names nobody, term 2; its release was never confirmed here" in next_answer(
+        b, 3.1
+    )
     assert b.did_not(Exit) and b.state.leaving is None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from heirflow.member.journal import Journal
 from heirflow.member.listeners import Hooks, Listener, ServiceManager
 from heirflow.member.loop import Identity, Member
 from heirflow.member.shell import end_all
+from heirflow.member.signals import handle_signals
 from heirflow.stores.base import Register
-
-FORWARDED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH")
 
 
 def run_member(
@@ -90,18 +88,3 @@ def run_member(
         return member.run()
     finally:
         end_all(children)
-
-
-def handle_signals(member: Member) -> None:
-    """SIGTERM and SIGINT mean an orderly stop; the others are passed on to the command."""
-
-    def stop(number: int, _frame: object) -> None:
-        member.stop(f"stopped by {signal.Signals(number).name}")
-
-    def forward(number: int, _frame: object) -> None:
-        member.forward(number)
-
-    for name in ("SIGTERM", "SIGINT"):
-        signal.signal(getattr(signal, name), stop)
-    for name in FORWARDED:
-        signal.signal(getattr(signal, name), forward)

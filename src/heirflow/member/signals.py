@@ -1,0 +1,94 @@
+"""What a member does with each signal; docs/operations.md has the same in a table.
+
+* TERM and INT ask for an orderly stop. A second one kills the command, unless it comes within `ONE_ORDER_S` of the first:
+  process managers signal a whole group and then its first process again, which is one order and not two.
+* HUP is two things under one name. Where the terminal in which the member was started is gone, it is an orderly stop. Otherwise
+  somebody means the command, as daemons read their configuration again, and it is passed on. A shell that ends may send it
+  just before its terminal goes, so a member with a terminal looks again after `GOING_S`.
+* QUIT, USR1, USR2 and WINCH are passed on.
+* What was ignored when the member started stays ignored (nohup; a script's job in the background), but for TERM. What was
+  blocked is not any more: whoever started us with TERM blocked would have to kill us.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Protocol
+
+from heirflow.clock import boottime
+
+STOPPING = ("SIGTERM", "SIGINT")
+FORWARDED = ("SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH")
+ONE_ORDER_S = 1.0
+GOING_S = 0.5
+
+
+class Hears(Protocol):
+    """A `Member`, whose methods here may be called from a signal handler and from any thread."""
+
+    def stop(self, because: str) -> None: ...
+
+    def forward(self, number: int) -> None: ...
+
+
+def handle_signals(member: Hears) -> None:
+    """From now on this process hears signals, and `member` is told."""
+    asked_at: list[float] = []
+    had_terminal = has_terminal()
+
+    def ask(because: str) -> None:
+        now = boottime()
+        if not asked_at or now >= asked_at[0] + ONE_ORDER_S:
+            asked_at.append(now)
+            member.stop(because)
+
+    def stop(number: int, _frame: object) -> None:
+        ask(f"stopped by {signal.Signals(number).name}")
+
+    def forward(number: int, _frame: object) -> None:
+        member.forward(number)
+
+    def look_at_terminal() -> None:
+        if has_terminal():
+            member.forward(signal.SIGHUP)
+        else:
+            ask("stopped by SIGHUP, because its terminal is gone")
+
+    def hang_up(number: int, _frame: object) -> None:
+        if not had_terminal:
+            member.forward(number)
+        elif not has_terminal():
+            look_at_terminal()
+        else:
+            again = threading.Timer(GOING_S, look_at_terminal)
+            again.daemon = True
+            try:
+                again.start()
+            except RuntimeError:  # no thread to be had just now
+                look_at_terminal()
+
+    for name in STOPPING:
+        _hear(name, stop)
+    for name in FORWARDED:
+        _hear(name, forward)
+    _hear("SIGHUP", hang_up)
+    # A terminal with `stty tostop` stops whoever writes to it from the background: a journal would freeze its member.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal, and it is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _hear(name: str, handler: signal._HANDLER) -> None:
+    number = getattr(signal, name)
+    if name == "SIGTERM" or signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handler)
