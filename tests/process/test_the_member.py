@@ -46,6 +46,8 @@ class Alone:
         self.python.symlink_to(sys.executable)
         self.program = ["sleep", "600"]
         self.member: subprocess.Popen[bytes] | None = None
+        self.user = os.geteuid()
+        """Whose the member is: a probe believes only members of the user who asks."""
 
     def start(self, *flags: str, enter: Sequence[str] = (), stderr: int | None = None) -> int:
         """Returns the command's pid. `enter`: words before the member's own. `stderr`: a descriptor instead of the log."""
@@ -65,10 +67,14 @@ class Alone:
         return self.member.pid
 
     def facts(self) -> dict[str, Any]:
+        us = os.geteuid()
         try:
+            os.seteuid(self.user)
             return ask(self.run_dir, "alone", 2.0)
         except HeirflowError:
             return {}
+        finally:
+            os.seteuid(us)
 
     def command(self, other_than: int = 0) -> int:
         def found() -> int:
@@ -154,8 +160,9 @@ def full_pipe() -> tuple[int, int]:
 def test_another_users_pipe_that_nobody_reads_costs_no_lease(alone: Alone) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    for path in (alone.folder, alone.place):
+    for path in (alone.folder, alone.place, alone.run_dir):
         os.chown(path, NOBODY, NOBODY)
+    alone.user = NOBODY
     reader, writer = full_pipe()
     try:
         alone.start(enter=MAY_NOT_WRITE, stderr=writer)
