@@ -29,17 +29,23 @@ def stranger(path: Path) -> str:
 
 
 def above(folder: Path) -> str:
-    """The same for the parents of `folder` alone: who else could put another one in its place."""
-    return _first(folder.absolute().parent, [])
+    """The same for the parents of `folder` alone: who else could put another one in its place.
+
+    A volume of root's may be open to all, as each `emptyDir` of Kubernetes is, often the only place where a container may write.
+    So whoever relies on this also asks the kernel whose process answers there.
+    """
+    return _first(folder.absolute().parent, [], volumes=True)
 
 
-def _first(path: Path, near: list[os.stat_result]) -> str:
+def _first(path: Path, near: list[os.stat_result], *, volumes: bool = False) -> str:
     try:
         for each, state in _way(path):
             is_near = not stat.S_ISDIR(state.st_mode) or any(os.path.samestat(state, other) for other in near)
             if state.st_uid not in {0, os.geteuid()} and (is_near or not _is_unmapped(state.st_uid)):
                 return f"{each} belongs to {_name(state.st_uid)}"
             if stat.S_ISLNK(state.st_mode) or not state.st_mode & OTHERS_WRITE or _is_read_only(each):
+                continue
+            if volumes and state.st_uid == 0 and os.path.ismount(each):
                 continue
             if is_near or not state.st_mode & stat.S_ISVTX:
                 return f"other users may write to {each}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 
 from heirflow.config.resolve import default_run_dir, resolve
 from heirflow.errors import ConfigError
-from heirflow.ownership import stranger
+from heirflow.ownership import above, stranger
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -120,7 +121,7 @@ def test_on_a_read_only_file_system_no_right_to_write_counts(file: Path) -> None
     script = (
         f"mount --bind {file.parent} {file.parent} && mount -o remount,ro,bind {file.parent} && cat {file} && exec "
     )
-    script += f"{sys.executable} -c 'from pathlib import Path; from heirflow.ownership import stranger; "
+    script += f"{sys.executable} -c 'from pathlib import Path; from heirflow.ownership import above, stranger; "
     script += f'print("who:" + stranger(Path("{file}")) + ":")' + "'"
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
     assert "who::" in done.stdout, done
@@ -132,3 +133,15 @@ def test_the_runtime_folder_of_somebody_else_is_not_ours(tmp_path: Path) -> None
     assert default_run_dir(env) == tmp_path / "heirflow"
     os.chown(tmp_path, NOBODY, 0)
     assert default_run_dir(env).name == f"heirflow-{os.getuid()}"
+
+
+@needs_root
+def test_an_open_volume_is_where_a_container_may_keep_its_sockets(tmp_path: Path) -> None:
+    """As an emptyDir in Kubernetes: mode 777, without the sticky bit. An open folder that is no volume is refused."""
+    tmp_path.chmod(0o777)
+    assert above(tmp_path / "r") == f"other users may write to {tmp_path}"
+    ask = f'from pathlib import Path; from heirflow.ownership import above, stranger; r = Path("{tmp_path}/r"); '
+    ask += "r.mkdir(); file = r.with_name('x'); file.touch(); print(':', above(r), ':', bool(stranger(file)))"
+    script = f"mount -t tmpfs -o mode=777 none {tmp_path} && exec {sys.executable} -c {shlex.quote(ask)}"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == ":  : True\n", done

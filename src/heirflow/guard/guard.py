@@ -356,6 +356,7 @@ def main() -> NoReturn:
     Arguments: the socket; ``cgroup`` if it may make one, and ``gain`` if the command may gain privileges; the number of the
     signal that asks the command to end; a name for people.
     """
+    processes.close_to_others()
     os.set_inheritable(socket := int(sys.argv[1]), False)
     may, stop_signal = set(sys.argv[2].split(",")), int(sys.argv[3])
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}

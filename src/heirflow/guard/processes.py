@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable
 from typing import NoReturn
 
 LINUX = sys.platform == "linux"
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 PF_EXITING = 0x4
 """In the flags of /proc/PID/stat."""
 CAP_KILL = 5
@@ -29,6 +29,16 @@ libc = ctypes.CDLL(None, use_errno=True)
 def become_subreaper() -> bool:
     """Let orphaned descendants become our children. False where the platform cannot."""
     return LINUX and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def close_to_others() -> None:
+    """Let nobody but root take our descriptors, read our memory or environment, or have them dumped; until exec, which opens again.
+
+    The command runs as the same user. It could else write into the guard's socket that it is gone (`pidfd_getfd`), and an heir
+    would start beside it.
+    """
+    if LINUX:
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def stat_of(pid: int) -> list[str]:

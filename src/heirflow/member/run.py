@@ -9,6 +9,7 @@ from pathlib import Path
 from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
+from heirflow.guard.processes import close_to_others
 from heirflow.member.door import LocalDoor
 from heirflow.member.guard_link import GuardLink
 from heirflow.member.health import Lookout
@@ -46,6 +47,7 @@ def run_member(
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
     not the guard's, as `lookout` may start them. `hooks`: see `listeners.Hooks`; its programs stand in `children` too.
     """
+    close_to_others()
     children = set() if children is None else children
     door = None
     if run_dir is not None:
