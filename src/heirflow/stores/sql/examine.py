@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from heirflow.stores.base import Finding
+from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.rights import ask, rights
 from heirflow.stores.sql.schema import Tables
@@ -73,7 +74,9 @@ def examine(conn: sa.engine.Connection, flavour: Flavour, here: Tables, where: s
     return found + rights(conn, flavour, here, writable=writable)
 
 
-def examine_postgres(conn: sa.engine.Connection, *, direct: bool, settings: dict[str, str]) -> list[Finding]:
+def examine_postgres(
+    conn: sa.engine.Connection, *, direct: bool, settings: dict[str, str], encoding: str
+) -> list[Finding]:
     """Version, session, and whether a failover can forget a confirmed write."""
     row = conn.exec_driver_sql(
         "SELECT current_setting('server_version'), current_user, pg_is_in_recovery(), current_setting('transaction_read_only'), "
@@ -95,6 +98,12 @@ def examine_postgres(conn: sa.engine.Connection, *, direct: bool, settings: dict
             "check-in; connect directly"
         )
         found.append(Finding("session", "warning", sentence, {"direct": False}))
+    elif encoding not in TELLS_ANY_PAYLOAD:
+        sentence = (
+            f"this database is {encoding}, in which a notification could end our session: a change is noticed at the next "
+            "check-in; a UTF8 database is better"
+        )
+        found.append(Finding("session", "note", sentence, {"direct": True, "encoding": encoding}))
     elif lost:
         found.append(Finding("session", "warning", f"settings of the session do not stick: {', '.join(sorted(lost))}"))
     else:

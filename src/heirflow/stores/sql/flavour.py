@@ -16,6 +16,8 @@ class Flavour(Protocol):
 
     title: str
     """Its name for people."""
+    encoding: str
+    """Of the database, by the server's name for it."""
     news_poll_s: float | None
     roles: bool
     """Whether there are roles here that may do some things and not others."""
@@ -32,6 +34,9 @@ class Flavour(Protocol):
 
     def engine_options(self) -> dict[str, Any]:
         """What `sqlalchemy.create_engine` is told, with ``connect_args``."""
+
+    def storable(self, text: str) -> str:
+        """The text with a question mark for each letter that this database cannot hold. Known once it is connected."""
 
     def prepare(self, *, create: bool) -> bool:
         """Before connecting; False: there is no such database, and `create` does not allow to make it."""

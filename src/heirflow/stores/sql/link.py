@@ -50,7 +50,7 @@ class Link:
     @property
     def _failures(self) -> tuple[type[BaseException], ...]:
         """What a database or the network does."""
-        return sa.exc.SQLAlchemyError, OSError, self.dbapi.Error
+        return sa.exc.SQLAlchemyError, OSError, UnicodeError, self.dbapi.Error
 
     @property
     def where(self) -> str:

@@ -27,6 +27,7 @@ class Mysql:
     """The `Flavour` of MySQL and MariaDB, with PyMySQL or mysqlclient."""
 
     title = "MySQL"
+    encoding = "utf8mb4"
     news_poll_s: float | None = None
     roles = True
     # UNIX_TIMESTAMP() would go through the session's time zone, and back by an hour every autumn.
@@ -51,6 +52,9 @@ class Mysql:
 
     def engine_options(self) -> dict[str, Any]:
         return {"connect_args": self._connect_args, "isolation_level": "READ COMMITTED"}
+
+    def storable(self, text: str) -> str:
+        return text
 
     def prepare(self, *, create: bool) -> bool:
         return True

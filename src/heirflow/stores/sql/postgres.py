@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from heirflow.election.record import Exchange, Reading, Told
 from heirflow.stores.base import Finding
+from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
 from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
 
@@ -55,7 +56,14 @@ class Postgres:
         }
         if self._new_psycopg:
             wanted["prepare_threshold"] = None  # a prepared statement belongs to a session, which a pooler may change
-        self._connect_args = {key: value for key, value in wanted.items() if key not in url.query} | connect_args
+        # How we speak is ours to choose: psycopg makes bytes of all text where the server or the environment says SQL_ASCII.
+        self._connect_args = {
+            **{key: value for key, value in wanted.items() if key not in url.query},
+            **connect_args,
+            "client_encoding": "utf8",
+        }
+        self.encoding = "UTF8"
+        self._codec: str | None = None
         # Committing this must not wait for a standby, nor long for somebody else who does; all who notify queue up there.
         wait_ms = max(1, self._limit_ms // 10)
         self.notify: sa.sql.expression.Executable | None = sa.select(
@@ -88,6 +96,9 @@ class Postgres:
             "use_native_hstore": False,
         }
 
+    def storable(self, text: str) -> str:
+        return text if self._codec is None else text.encode(self._codec, "replace").decode(self._codec)
+
     def prepare(self, *, create: bool) -> bool:
         return True
 
@@ -95,8 +106,10 @@ class Postgres:
         driver = conn.connection.dbapi_connection
         row = conn.exec_driver_sql(
             "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('synchronous_commit'), "
-            "CAST(current_setting('server_version_num') AS integer)"
+            "CAST(current_setting('server_version_num') AS integer), current_setting('server_encoding')"
         ).one()
+        self.encoding = str(row[4])
+        self._codec = codec_of(self.encoding)
         self._own_pid = backend_pid(driver)
         self.direct = row[0] == self._own_pid
         self.standby = bool(row[1])
@@ -115,7 +128,7 @@ class Postgres:
             self._settings["synchronous_commit"] = "on"  # a confirmed renewal must not be forgotten in a crash
         if self.direct:
             self._set(conn, self._settings, local=False)
-            if not self.standby:
+            if self._listens:
                 conn.exec_driver_sql(f"LISTEN {CHANNEL}")
             if self._new_psycopg:
                 # What comes in during an exchange. psycopg's own handler would decode what anybody has sent, and fail.
@@ -205,7 +218,12 @@ class Postgres:
         return False
 
     def news_fd(self, driver: Any) -> int | None:
-        return int(driver.fileno()) if self.direct and not self.standby and not driver.closed else None
+        return int(driver.fileno()) if self._listens and not driver.closed else None
+
+    @property
+    def _listens(self) -> bool:
+        """Whether news comes here. One payload that the server cannot put into UTF-8 would end our session."""
+        return self.direct and not self.standby and self.encoding in TELLS_ANY_PAYLOAD
 
     def news(self, conn: sa.engine.Connection, election: str, here: Tables) -> bool:
         driver: Any = conn.connection.dbapi_connection
@@ -255,7 +273,7 @@ class Postgres:
     def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         from heirflow.stores.sql.examine import examine_postgres
 
-        return examine_postgres(conn, direct=self.direct, settings=self._settings)
+        return examine_postgres(conn, direct=self.direct, settings=self._settings, encoding=self.encoding)
 
 
 def _setting(name: str, value: str) -> Any:

@@ -32,6 +32,7 @@ class Sqlite:
     """The `Flavour` of SQLite."""
 
     title = "SQLite"
+    encoding = "UTF-8"
     news_poll_s: float | None = 0.1
     roles = False
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
@@ -58,6 +59,9 @@ class Sqlite:
         # The store is used by one thread at a time, which need not be the one that opened it.
         return {"connect_args": {"timeout": self._busy_s, "check_same_thread": False, **self._connect_args}}
 
+    def storable(self, text: str) -> str:
+        return text
+
     def prepare(self, *, create: bool) -> bool:
         """Make the folder and the file, for this user only, before SQLite would make the file for everybody."""
         if not create:
@@ -71,6 +75,7 @@ class Sqlite:
         # Our own BEGIN instead of the module's, which comes late and cannot be IMMEDIATE.
         driver: Any = conn.connection.dbapi_connection
         driver.isolation_level = None
+        driver.text_factory = lambda raw: raw.decode("utf-8", "replace")  # one bad byte hides nothing else
         found = self.path.stat()
         self._inode, self._data_version = (found.st_dev, found.st_ino), None
         # A copy that was put in its place is another file. The device is left out: its number may change at a restart.

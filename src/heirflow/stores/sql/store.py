@@ -90,6 +90,9 @@ class SqlStore:
         elif request.join or request.leave:
             raise ValueError("who joins or leaves must say who it is: give a check_in")
         with self._transaction(writes=request != Exchange()) as conn:
+            self._check_letters(election, "the election")
+            if request.check_in is not None:
+                self._check_letters(request.check_in.id, "the member")
             if (who := request.check_in) is not None:
                 self._check_in(conn, election, who, request)
             swapped, told = (None, ()) if request.swap is None else self._swap(conn, election, request.swap, who)
@@ -165,7 +168,7 @@ class SqlStore:
         return known
 
     def will(self, election: str, member: str, term: int, because: str) -> Will | None:
-        because = cleaned(because)
+        because = self._text(because)
         release = {"p_name": election, "p_leader": member, "p_term": term, "p_because": because}
         note = {"p_election": election, "p_member": member, "p_term": term, "p_because": because}
         steps: list[tuple[Any, dict[str, Any]]] = [
@@ -314,11 +317,11 @@ class SqlStore:
     def _check_in(self, conn: sa.engine.Connection, election: str, who: CheckIn, request: Exchange) -> None:
         key = {"p_election": election, "p_id": who.id}
         said = {
-            "host": cleaned(who.host),
+            "host": self._text(who.host),
             "pid": who.pid,
             "ready": who.ready,
-            "label": cleaned(who.label),
-            "note": cleaned(who.note),
+            "label": self._text(who.label),
+            "note": self._text(who.note),
         }
         if not request.join:
             if not request.leave:
@@ -341,9 +344,9 @@ class SqlStore:
             "p_term": wanted.term,
             "p_leader": wanted.leader,
             "p_ttl_s": wanted.ttl_s,
-            "p_because": cleaned(wanted.because),
+            "p_because": self._text(wanted.because),
             "p_paused": wanted.paused,
-            "p_note": cleaned(wanted.note),
+            "p_note": self._text(wanted.note),
             "p_switchover_to": wanted.switchover_to,
             "p_history": wanted.history,
             "p_under": swap.under,
@@ -386,13 +389,23 @@ class SqlStore:
         notify = self._flavour.notify
         return [] if notify is None else [self._plain(notify, {"p_election": election})]
 
+    def _text(self, text: str) -> str:
+        """Free text as this database takes it."""
+        return self._flavour.storable(cleaned(text))
+
+    def _check_letters(self, name: str, what: str) -> None:
+        """Refuse a name that would become another one here. Raises `StoreMisfit`."""
+        if not name.isascii() and self._flavour.storable(name) != name:
+            lacks = f"has letters that this database ({self._flavour.encoding}) cannot hold"
+            raise StoreMisfit(f"the name of {what} {lacks}: {name!r}")
+
     def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
         values: Mapping[str, Any] = {
             "p_election": election,
             "p_term": event.term,
             "p_member": event.member,
             "p_what": event.word,
-            "p_because": cleaned(event.because),
+            "p_because": self._text(event.because),
             "p_took_s": event.took_s,
         }
         conn.execute(self._sql.note, values)
