@@ -405,6 +405,7 @@ class Guard:
 
 def main() -> NoReturn:
     """Become backstop and guard. Arguments: the socket; words from `MAY`, with commas; the stop signal; a name for `ps`."""
+    processes.close_to_others()
     os.set_inheritable(channel := int(sys.argv[1]), False)
     may, stop_signal = set(sys.argv[2].split(",")), int(sys.argv[3])
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
@@ -412,7 +413,6 @@ def main() -> NoReturn:
         # A terminal's Ctrl-C, a service manager's TERM to all: the member decides.
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    processes.close_to_others()
     processes.become_subreaper()
     cgroup = None
     if "use cgroup" in may and processes.LINUX:

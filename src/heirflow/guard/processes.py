@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable
 from typing import NoReturn
 
 LINUX = sys.platform == "linux"
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 CAP_KILL = 5
 TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 libc = ctypes.CDLL(None, use_errno=True)
@@ -27,9 +27,6 @@ libc = ctypes.CDLL(None, use_errno=True)
 def become_subreaper() -> bool:
     """Let orphaned descendants become our children. False where the platform cannot."""
     return LINUX and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-
-
-PR_SET_DUMPABLE = 4
 
 
 def close_to_others() -> None:
