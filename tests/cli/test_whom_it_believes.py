@@ -81,3 +81,17 @@ def test_two_containers_with_one_folder_have_a_door_each(heirflow: Callable, hom
         for member in members.values():
             member.kill()
             member.wait()
+
+
+def test_what_lies_in_the_working_folder_is_not_imported_to_ask_airflow(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from heirflow.programs.airflow.ask import ask
+
+    place, ran = home / "place", home / "ran"
+    place.mkdir()
+    for name in ("json", "os", "sys", "importlib", "airflow", "encodings", "sitecustomize"):
+        (place / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(place)
+    ask([sys.executable], os.environ, limit_s=20.0)
+    assert not ran.exists(), ran.read_text()

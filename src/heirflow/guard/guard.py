@@ -25,7 +25,7 @@ guard, which is written in one place, after the proof. If the guard dies before,
 
 Why a kill is sure: a command that could become another user's (sudo, a set-uid program) could not be signalled any more. So
 before it starts there is the right to kill anybody (root, CAP_KILL), or a cgroup of its own with ``cgroup.kill``, or else it
-gets no-new-privileges, and cannot become anybody else. `kill_by` chooses, and the member is told.
+gets no-new-privileges, and cannot become anybody else. `why.KillBy` names the choice, and the member is told.
 
 On macOS there is no subreaper, no parent-death signal and no /proc: the tree is what `ps` shows below the command or in
 its session's process group, and a descendant that left both is not found. docs/safety.md says so.
@@ -381,20 +381,11 @@ def main() -> NoReturn:
         backstop.Backstop(processes, clock, will_sender, tree).stand_by(request_r, stdin_r, stdout_w, Why.GUARD_GONE)
     os.setsid()
     processes.become_subreaper()
+    may_gain = "gain" in may or not processes.LINUX
+    sure = KillBy.chosen(right=processes.may_kill_anybody(), cgroup=cgroup is not None, may_gain=may_gain)
     for fd in (request_r, stdin_r, stdout_w):
         os.close(fd)
-    Guard(socket, request_w, stdin_w, stdout_r, me, cgroup, kill_by(cgroup, may), stop_signal).run()
-
-
-def kill_by(cgroup: Any, may: set[str]) -> Any:
-    """What makes it sure that a command can be killed, whoever it becomes."""
-    if processes.may_kill_anybody():
-        return KillBy.RIGHT
-    if cgroup is not None:
-        return KillBy.CGROUP
-    if "gain" in may or not processes.LINUX:
-        return KillBy.NOTHING
-    return KillBy.NO_NEW_PRIVILEGES
+    Guard(socket, request_w, stdin_w, stdout_r, me, cgroup, sure, stop_signal).run()
 
 
 if __name__ == "__main__":

@@ -64,3 +64,12 @@ class KillBy(str, Enum):
     """The command cannot become another user's: sudo and set-uid programs do not work in it."""
     NOTHING = "nothing"
     """A command that becomes another user's cannot be killed."""
+
+    @classmethod
+    def chosen(cls, *, right: bool, cgroup: bool, may_gain: bool) -> KillBy:
+        """The surest that is to be had. `may_gain`: the command may gain privileges, come what may."""
+        if right:
+            return cls.RIGHT
+        if cgroup:
+            return cls.CGROUP
+        return cls.NOTHING if may_gain else cls.NO_NEW_PRIVILEGES

@@ -18,8 +18,9 @@ from typing import Any
 _MARK = "heirflow-answer:"
 
 _QUESTION = """\
-import json, os, sys
-sys.path[:] = [place for place in sys.path if place]
+import sys
+sys.path[:] = [place for place in sys.path if place]  # before any other import: the current folder may be a stranger's
+import json, os
 answer = {}
 try:
     import airflow
