@@ -75,7 +75,7 @@ KILLED = [
     Fault(("guard", "backstop")),
     Fault(("member",)),
     Fault(("member", "backstop"), lease=True),  # the guard may have been told first that its member lives: then no will
-    Fault(("member", "guard"), lease=True),
+    Fault(("member", "guard")),  # the backstop proves, and carries out the will
 ]
 ALL_KILLED = Fault(("member", "guard", "backstop"), lease=True)
 FROZEN = [
