@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from heirflow.election.record import Exchange, Reading, Told
 from heirflow.stores.base import Finding
+from heirflow.stores.sql.connecting import Arguments, Place
 from heirflow.stores.sql.schema import Tables
 
 
@@ -40,6 +42,15 @@ class Flavour(Protocol):
 
     def prepare(self, *, create: bool) -> bool:
         """Before connecting; False: there is no such database, and `create` does not allow to make it."""
+
+    def places(self, arguments: Arguments) -> Sequence[Place]:
+        """Each place that these arguments of the driver's name, in their order; empty where there is nothing to wait for."""
+
+    def dial(self, driver: Any, words: Sequence[Any], arguments: Arguments) -> Any:
+        """Connect to one of them, or to what the words name, with the driver's module."""
+
+    def repeats(self, connection: Any) -> bool:
+        """Whether the driver's connection leads to a server that only repeats another one."""
 
     def set_up(self, conn: sa.engine.Connection) -> None:
         """Right after connecting: make the session such that a frozen member cannot hold a lock."""

@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from heirflow.errors import HeirflowError, first_line
 from heirflow.stores.base import StoreUnavailable
+from heirflow.stores.sql.connecting import Connecting
 from heirflow.stores.sql.flavour import Flavour
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -23,8 +24,9 @@ HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | se
 class Link:
     """Used by one thread at a time, except `sever`."""
 
-    def __init__(self, url: sa.engine.URL, flavour: Flavour) -> None:
+    def __init__(self, url: sa.engine.URL, flavour: Flavour, *, connect_limit_s: float) -> None:
         self.url = url
+        self._connect_limit_s = connect_limit_s
         self.options = flavour.engine_options()
         self.engine = sa.create_engine(
             url,
@@ -35,6 +37,7 @@ class Link:
             enable_from_linting=False,  # the one read joins on bound values, which looks like a mistake to it
             **self.options,
         )
+        sa.event.listen(self.engine, "do_connect", self._dial)
         self.dbapi: Any = self.engine.dialect.dbapi
         """The driver's module."""
         self.conn: sa.engine.Connection | None = None
@@ -46,6 +49,7 @@ class Link:
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()  # between `sever` and whoever replaces the connection; never held while waiting
         self._severed = False
+        self._connecting: Connecting | None = None
 
     @property
     def _failures(self) -> tuple[type[BaseException], ...]:
@@ -59,6 +63,7 @@ class Link:
         if url.get_backend_name() == "sqlite":
             return f"{title} at {url.database}"
         host = url.host or url.query.get("host") or url.query.get("unix_socket") or "the local socket"
+        host = host if isinstance(host, str) else ",".join(host)
         port = "" if url.port is None else f":{url.port}"
         return f"{title} at {host}{port}/{url.database or ''}"
 
@@ -71,16 +76,31 @@ class Link:
             raise
         except Exception as error:  # PyMySQL's RuntimeError where it lacks `cryptography`
             raise StoreUnavailable(self._sentence(error)) from error
-        driver = conn.connection.dbapi_connection
-        number = self._flavour.fileno(driver)
         with self._lock:
-            self.conn, self.driver = conn, driver
-            # A descriptor of our own, so that `sever` can never hit a number that the driver has closed.
-            self._socket = None if number is None else socket.socket(fileno=os.dup(number))
+            self.conn = conn
         if self._severed:
             raise StoreUnavailable(f"{self.where} took too long to connect")
         self._flavour.set_up(conn)
         return conn
+
+    def _dial(self, dialect: Any, record: Any, words: Any, arguments: dict[str, Any]) -> Any:
+        """The driver's connection, for SQLAlchemy, which then asks things on it: so `sever` must know it by now."""
+        places = self._flavour.places(arguments)
+        if places:
+            connecting = Connecting(lambda chosen: self._flavour.dial(self.dbapi, (), chosen), self._flavour.repeats)
+            with self._lock:
+                self._connecting = connecting
+            if self._severed:
+                connecting.sever()
+            driver = connecting.connect(places, self._connect_limit_s)
+        else:
+            driver = self._flavour.dial(self.dbapi, words, arguments)
+        number = self._flavour.fileno(driver)
+        with self._lock:
+            self._connecting, self.driver = None, driver
+            # A descriptor of our own, so that `sever` can never hit a number that the driver has closed.
+            self._socket = None if number is None else socket.socket(fileno=os.dup(number))
+        return driver
 
     def usable(self) -> sa.engine.Connection | None:
         """The connection, if there is one that has not hung up."""
@@ -154,7 +174,9 @@ class Link:
         with self._lock:
             self._severed = True
             with suppress(Exception):
-                if self._socket is not None:
+                if self._connecting is not None:
+                    self._connecting.sever()
+                elif self._socket is not None:
                     self._socket.shutdown(socket.SHUT_RDWR)
                 elif self.driver is not None:
                     self._flavour.interrupt(self.driver)
@@ -162,7 +184,8 @@ class Link:
     def drop(self, *, politely: bool = False) -> None:
         """Forget the connection without waiting for the server, which might hang; politely: with the driver's word of farewell."""
         with self._lock:
-            conn, link, self.conn, self.driver, self._socket = self.conn, self._socket, None, None, None
+            conn, link, driver = self.conn, self._socket, self.driver
+            self.conn = self.driver = self._socket = self._connecting = None
         if conn is not None and politely:
             with suppress(Exception):
                 conn.close()
@@ -175,3 +198,6 @@ class Link:
                 conn.invalidate()
             with suppress(Exception):
                 conn.close()
+        elif driver is not None:  # it failed while SQLAlchemy made its acquaintance
+            with suppress(Exception):
+                driver.close()

@@ -7,6 +7,8 @@ that does, so there an idle session ends after a few check-ins, and the store co
 from __future__ import annotations
 
 import math
+import socket
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +16,7 @@ from sqlalchemy.dialects import mysql
 
 from heirflow.election.record import Exchange, Reading, Told
 from heirflow.stores.base import Finding, KeptOut
+from heirflow.stores.sql.connecting import Arguments, Place, is_address
 from heirflow.stores.sql.schema import Tables
 
 NO_RIGHT = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3261}
@@ -21,6 +24,9 @@ NO_RIGHT = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3261}
 
 LEASE_ONLY = "lease only: this database cannot tell the sessions of one member's command from those of another"
 """A client names itself in connection attributes, but no driver takes them from the environment, so a command's cannot be named."""
+
+ADDRESS = "heirflow_address"
+"""Among the arguments of a place: the one of the host's addresses that is meant."""
 
 
 class Mysql:
@@ -42,11 +48,12 @@ class Mysql:
         self.history: str | None = None
         # PyMySQL takes fractions of seconds, mysqlclient does not.
         limit = call_limit_s if self._pymysql else max(1, math.ceil(call_limit_s))
+        # They are ours to choose, too: whoever hangs longer is given up anyway.
         wanted = {"connect_timeout": limit, "read_timeout": limit, "write_timeout": limit}
         # The character set is ours to choose: labels may hold anything.
         self._connect_args = {
-            **{key: value for key, value in wanted.items() if key not in url.query},
             **connect_args,
+            **wanted,
             "charset": "utf8mb4",
         }
 
@@ -58,6 +65,34 @@ class Mysql:
 
     def prepare(self, *, create: bool) -> bool:
         return True
+
+    def places(self, arguments: Arguments) -> Sequence[Place]:
+        host = str(arguments.get("host") or "localhost")
+        title = f"{host}:{arguments.get('port') or 3306}"
+        if arguments.get("unix_socket") or host == "localhost" or is_address(host):
+            return (Place(arguments, title),)
+
+        def at(addresses: Sequence[str]) -> Sequence[Place]:
+            if not self._pymysql:
+                return (Place(arguments, title),)
+            return [Place({**arguments, ADDRESS: address}, f"{title} ({address})") for address in addresses]
+
+        return (Place(arguments, title, host, at),)
+
+    def dial(self, driver: Any, words: Sequence[Any], arguments: Arguments) -> Any:
+        if ADDRESS not in arguments:
+            return driver.connect(*words, **arguments)
+        # The name stays the host's, which its certificate is compared with.
+        named = {key: value for key, value in arguments.items() if key != ADDRESS}
+        connection = driver.connect(**named, defer_connect=True)
+        link = socket.create_connection((arguments[ADDRESS], connection.port), self._limit_s)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.connect(link)
+        return connection
+
+    def repeats(self, connection: Any) -> bool:
+        return False
 
     def set_up(self, conn: sa.engine.Connection) -> None:
         settings = ["innodb_lock_wait_timeout = 1", self._idle_limit(conn.dialect)]

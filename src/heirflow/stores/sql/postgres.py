@@ -8,6 +8,8 @@ there the limits travel with each transaction instead, and there is no news. Saf
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,10 +17,12 @@ from sqlalchemy.dialects import postgresql
 
 from heirflow.election.record import Exchange, Reading, Told
 from heirflow.stores.base import Finding
+from heirflow.stores.sql.connecting import Arguments, Place, is_address
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
 from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
 
+PLACED = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT"}
 CHANNEL = "heirflow"
 TABLES_LOCK = int.from_bytes(b"HeirFlow", "big")
 """Advisory lock for making the tables. Airflow's own are 1 and 2."""
@@ -47,7 +51,6 @@ class Postgres:
         seconds = math.ceil(call_limit_s)
         wanted: dict[str, Any] = {
             "application_name": f"heirflow-{application_name}"[:NAME_LIMIT],
-            "connect_timeout": max(2, seconds),  # libpq takes whole seconds and makes two of one
             "keepalives": 1,
             "keepalives_idle": seconds,
             "keepalives_interval": 1,
@@ -56,10 +59,12 @@ class Postgres:
         }
         if self._new_psycopg:
             wanted["prepare_threshold"] = None  # a prepared statement belongs to a session, which a pooler may change
-        # How we speak is ours to choose: psycopg makes bytes of all text where the server or the environment says SQL_ASCII.
+        # Of connecting our limit holds, whatever is asked for; libpq takes whole seconds and makes two of one. How we speak is
+        # ours to choose: psycopg makes bytes of all text where the server or the environment says SQL_ASCII.
         self._connect_args = {
             **{key: value for key, value in wanted.items() if key not in url.query},
             **connect_args,
+            "connect_timeout": max(2, seconds),
             "client_encoding": "utf8",
         }
         self.encoding = "UTF8"
@@ -101,6 +106,26 @@ class Postgres:
 
     def prepare(self, *, create: bool) -> bool:
         return True
+
+    def places(self, arguments: Arguments) -> Sequence[Place]:
+        if "service" in arguments or "PGSERVICE" in os.environ:
+            return (Place(arguments, "the service"),)  # libpq reads its file, and tries its hosts in turn
+        given = {key: arguments.get(key) or os.environ.get(variable) or "" for key, variable in PLACED.items()}
+        hosts, addresses, ports = (str(given[key]).split(",") for key in PLACED)
+        found = []
+        for index in range(max(len(hosts), len(addresses))):
+            host, address, port = (each[min(index, len(each) - 1)] for each in (hosts, addresses, ports))
+            one = {"host": host, "hostaddr": address, "port": port}
+            found.append(_place({**arguments, **one}, host, address, f":{port}" if port else ""))
+        return found
+
+    def dial(self, driver: Any, words: Sequence[Any], arguments: Arguments) -> Any:
+        return driver.connect(**{key: value for key, value in arguments.items() if value != ""})
+
+    def repeats(self, connection: Any) -> bool:
+        if self._new_psycopg:
+            return bool(connection.pgconn.parameter_status(b"in_hot_standby") == b"on")
+        return bool(connection.get_parameter_status("in_hot_standby") == "on")
 
     def set_up(self, conn: sa.engine.Connection) -> None:
         driver = conn.connection.dbapi_connection
@@ -274,6 +299,17 @@ class Postgres:
         from heirflow.stores.sql.examine import examine_postgres
 
         return examine_postgres(conn, direct=self.direct, settings=self._settings, encoding=self.encoding)
+
+
+def _place(arguments: Arguments, host: str, address: str, port: str) -> Place:
+    title = f"{host or address or 'the local socket'}{port}"
+    if address or not host or host.startswith(("/", "@")) or is_address(host):
+        return Place(arguments, title)
+
+    def at(addresses: Sequence[str]) -> Sequence[Place]:
+        return [Place({**arguments, "hostaddr": each}, f"{title} ({each})") for each in addresses]
+
+    return Place(arguments, title, host, at)
 
 
 def _setting(name: str, value: str) -> Any:

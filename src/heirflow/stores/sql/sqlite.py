@@ -11,7 +11,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from sqlalchemy.dialects import sqlite
 from heirflow.election.record import Exchange, Reading, Told
 from heirflow.errors import ConfigError
 from heirflow.stores.base import Finding, KeptOut
+from heirflow.stores.sql.connecting import Arguments, Place
 from heirflow.stores.sql.schema import Tables
 
 Known = tuple[Any, ...]
@@ -70,6 +71,15 @@ class Sqlite:
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         return True
+
+    def places(self, arguments: Arguments) -> Sequence[Place]:
+        return ()
+
+    def dial(self, driver: Any, words: Sequence[Any], arguments: Arguments) -> Any:
+        return driver.connect(*words, **arguments)
+
+    def repeats(self, connection: Any) -> bool:
+        return False
 
     def set_up(self, conn: sa.engine.Connection) -> None:
         # Our own BEGIN instead of the module's, which comes late and cannot be IMMEDIATE.

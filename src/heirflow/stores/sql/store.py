@@ -68,7 +68,7 @@ class SqlStore:
         self._call_limit_s = call_limit_s
         self._hook = None if on_taken is None else hook_of(on_taken)
         self._flavour = flavour
-        self._link = Link(url, flavour)
+        self._link = Link(url, flavour, connect_limit_s=call_limit_s)
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
         self._history_kept = True
