@@ -99,6 +99,8 @@ class Swap:
     """Wake those who wait for news. Set for changes of leadership and orders, never for a mere renewal."""
     takes_over: str | None = None
     """For a swap that takes charge: the `Record.note` of the leader before. The store's own hook may act on it."""
+    start: int | None = None
+    """Number of the leader's start of its command that runs, or comes next: what its earlier starts left at the store is over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,15 @@ class Sqlite:
         pass
 
     def fence(
-        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        election: str,
+        leader: str,
+        term: int,
+        *,
+        taking: bool,
+        start: int | None,
     ) -> tuple[Told, ...]:
         return ()
 
