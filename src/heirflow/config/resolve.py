@@ -165,7 +165,7 @@ def resolve(
     for option in OPTIONS:
         settings[option.name] = settle(option.name, own, at_top)
     settings["config"], settings["name"] = chosen, name
-    settings["db-url"], read = _settle_url(settings, env, warnings)
+    settings["db-url"], read = _settle_url(settings, env, warnings, file)
     address = Address(settings["db-url"].value, read=read)
     if settings["host"].value is None:
         settings["host"] = Setting("host", socket.gethostname() or "localhost", BY_DEFAULT)
@@ -277,7 +277,7 @@ def _known_keys(table: Mapping[str, object], known: list[str], where: str) -> di
 
 
 def _settle_url(
-    settings: Mapping[str, Setting], env: Mapping[str, str], warnings: list[str]
+    settings: Mapping[str, Setting], env: Mapping[str, str], warnings: list[str], own_file: Path | None
 ) -> tuple[Setting, Callable[[], str] | None]:
     """The URL itself, or what stands in the file that holds it, and how to read it again; whichever was given closer."""
     direct, by_file = settings["db-url"], settings["db-url-file"]
@@ -288,6 +288,8 @@ def _settle_url(
     read = None
     if direct.origin.source < by_file.origin.source:
         setting = direct
+        if own_file is not None and direct.origin.source in {Source.ELECTION_TABLE, Source.FILE}:
+            setting = replace(direct, value=based(direct.value, own_file))
         if direct.origin.source is Source.FLAG and masked_url(direct.value) != direct.value:
             warnings.append(
                 "everybody on this host can read the password in --db-url with ps; use --db-url-file or HEIRFLOW_DB_URL"
@@ -307,6 +309,20 @@ def _settle_url(
     return setting, read
 
 
+def based(url: str, file: Path) -> str:
+    """The URL of a SQLite file whose path is relative counts from the file in which it stands, wherever one is started."""
+    head, separator, path = url.partition(":///")
+    if (
+        not separator
+        or head.partition("+")[0] != "sqlite"
+        or not path
+        or path[0] == "/"
+        or path.startswith((":", "file:"))
+    ):
+        return url
+    return f"{head}:///{file.absolute().parent / path}"
+
+
 def _read_url(file: Path, origin: Origin) -> str:
     try:
         text = file.read_text("utf-8").strip()
@@ -316,7 +332,7 @@ def _read_url(file: Path, origin: Origin) -> str:
         raise ConfigError(f"{file} is not UTF-8 text ({origin})") from None
     if not text or len(text.splitlines()) != 1:
         raise ConfigError(f"{file} must hold one line, the URL of the database ({origin})")
-    return text
+    return based(text, file)
 
 
 def others_may_read(file: Path) -> bool:
