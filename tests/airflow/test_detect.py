@@ -277,3 +277,19 @@ class TestWhatTheMemberDoesForAComponent:
     def test_preload_is_for_other_programs(self) -> None:
         with pytest.raises(ConfigError, match="--preload is for other programs"):
             self.handling(preload="json")
+
+
+def test_airflow_is_asked_again_after_a_refusal(fake: dict[str, str], tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    (tmp_path / "lib" / "airflow" / "configuration.py").write_text(
+        CONFIGURATION.replace('os.environ.get("FAKE_URL", "postgresql://u:p@h/d")', f"open({str(secret)!r}).read()")
+    )
+    secret.write_text("postgresql://u:old@h/d")
+    found = installation.on_path(fake)
+    assert found is not None
+    config = found.place(resolve({}, fake))
+    assert config.address is not None and config.address.now() == "postgresql://u:old@h/d"
+    secret.write_text("postgresql://u:new@h/d")
+    assert config.address.now() == "postgresql://u:old@h/d", "a program is not asked before each connection"
+    assert config.address.refused("postgresql://u:old@h/d")
+    assert config.address.now() == "postgresql://u:new@h/d"

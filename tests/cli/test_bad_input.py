@@ -80,9 +80,9 @@ USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
         (["status", "--db-url", "mysql://me:hunter2@127.0.0.1:1/x"], STORE, "127.0.0.1:1"),
         (["status", "--db-url-file", "absent"], CONFIG, "cannot read absent"),
         (["status", "--db-url", "sqlite:////dev/null/line.db"], None, "line.db"),
-        (["status", "--db-url", "sqlite:///plain"], None, "plain"),
+        (["status", "--db-url", "sqlite:///{home}/plain"], None, "plain"),
         (["init", "--db-url", "sqlite:////proc/line.db"], None, "line.db"),
-        (["status", "--db-url", "sqlite:///absent.db"], CONFIG, "run `heirflow init`"),
+        (["status", "--db-url", "sqlite:///{home}/absent.db"], CONFIG, "run `heirflow init`"),
         (["status", "nosuch"], REFUSED, "there is no election 'nosuch'"),
         (["history"], REFUSED, "there is no election in this store yet"),
         (["switchover"], REFUSED, "there is no election in this store yet"),
@@ -97,7 +97,7 @@ def test_one_sentence_and_the_right_code(
 ) -> None:
     (home / "plain").write_text("this is not a database, and long enough to be taken for one by nobody at all\n" * 20)
     (home / "bad.toml").write_text("tll = 3")
-    answer = heirflow(*args)
+    answer = heirflow(*(arg.replace("{home}", str(home)) for arg in args))
     assert answer.code == code if code is not None else answer.code in (STORE, CONFIG)
     assert answer.out == ""
     *warnings, said = answer.err.splitlines()

@@ -367,7 +367,8 @@ def test_a_deposed_member_is_refused_at_the_door_and_nobody_else(url: str, their
         assert store.fence().facts["state"] == "fenced"
         assert refused(theirs, "heirflow/a-1") == ""  # it leads
         lead("b-2")
-        said = refused(theirs, "heirflow/a-1")
+        said = refused(theirs, "heirflow/a-1/12")
+        assert said == refused(theirs, "heirflow/a-1") != ""  # as members of an older version name them
         assert f"heirflow: a-1 led term 1 of election {election}, which is in term 2 now, led by b-2" in said
         for name in ("heirflow/b-2", "heirflow/x-7", "heirflow/never", "heirflow-standby/a-1", "heirflow-member/a-1",
                      "heirflow/", "heirflow/a-1'; DROP TABLE heirflow_event; --", "psql"):  # fmt: skip
@@ -578,3 +579,33 @@ def test_a_schema_whose_name_would_end_a_quoted_function_is_refused(url: str, fe
         pass
     with pytest.raises(fence_login.FenceTrouble, match="has a dollar sign"):
         fenced(fence_login.install)
+
+
+def renewal(leader: str, term: int, version: int, start: int | None) -> Exchange:
+    swap = take(leader, term, version, expected=version - 1)
+    return Exchange(who(leader), swap=dataclasses.replace(swap, event=None, news=False, start=start))
+
+
+def test_earlier_starts_of_the_same_command_are_ended_and_only_these(url: str, theirs: Sessions) -> None:
+    with leading(url, election := new_election(), "a-1", "b-2") as (store, _):
+        first, second = theirs.open("heirflow/b-2/1"), theirs.open("heirflow/b-2/2")
+        spared = [
+            theirs.open(name) for name in ("heirflow/b-2", "heirflow/c-3/1", "heirflow/b-2/x", "heirflow/b-2/1/1")
+        ]
+        assert store.exchange(election, renewal("b-2", 2, 3, 1)).told == ()
+        assert alive(first) and alive(second), "a late renewal speaks of those before its own start only"
+        told = store.exchange(election, renewal("b-2", 2, 4, 2)).told
+        assert told == (Told("ended 1 session of b-2, of an earlier start of its command"),)
+        assert not alive(first) and alive(second)
+        assert store.exchange(election, renewal("b-2", 2, 5, None)).told == ()
+        assert alive(second)
+        store.exchange(election, renewal("b-2", 2, 6, 3))  # its command is gone, and the third start comes next
+        assert not alive(second)
+        assert all(alive(conn) for conn in spared)
+
+
+def test_members_of_an_older_version_and_of_this_one_are_ended_alike(url: str, theirs: Sessions) -> None:
+    with leading(url, new_election(), "a-1", "b-2") as (_, lead):
+        sessions = [theirs.open(name) for name in ("heirflow/a-1", "heirflow/a-1/7", "heirflow/b-2/12")]
+        lead("c-3")
+        assert not any(alive(conn) for conn in sessions)

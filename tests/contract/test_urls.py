@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +76,13 @@ def test_unsafe_arguments_are_refused() -> None:
 def test_knowing_stores_does_not_load_them() -> None:
     code = "import heirflow.stores, sys; print([name for name in sys.modules if name in ('sqlalchemy', 'sqlite3', 'psycopg')])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///line.db", "sqlite:///./x/line.db", "sqlite:///file:line.db?uri=true"])
+def test_a_relative_sqlite_file_is_refused_with_the_whole_path(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members started in two folders would be two lines, each with a leader."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=rf"relative path.*sqlite:///{tmp_path}/(x/)?line\.db"):
+        open_store(url, call_limit_s=1.5)

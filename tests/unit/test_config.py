@@ -251,3 +251,24 @@ def test_doctor_knows_when_a_member_is_too_far_from_its_store_to_take_charge(set
 
 def test_everything_shown_can_be_json(settle) -> None:
     json.dumps({name: setting.shown for name, setting in settle().settings.items()})
+
+
+def test_a_relative_sqlite_url_counts_from_the_file_in_which_it_stands(
+    settle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    write(folder / "url", "sqlite:///line.db")
+    toml = write(
+        folder / "chosen.toml", "db-url = 'sqlite+pysqlite:///deep/line.db'\n[election.x]\ndb-url = 'sqlite:///x.db'\n"
+    )
+    for start in (tmp_path, folder):
+        monkeypatch.chdir(start)
+        given = {"db-url-file": "url" if start == folder else "etc/url"}
+        settled = settle(given)
+        assert settled.db_url == f"sqlite:///{folder}/line.db"
+        assert settled.address is not None and settled.address.now() == settled.db_url
+        assert settle({"config": str(toml)}).db_url == f"sqlite+pysqlite:///{folder}/deep/line.db"
+        assert settle({"config": str(toml), "name": "x"}).db_url == f"sqlite:///{folder}/x.db"
+    absolute = write(folder / "url", "sqlite:////var/line.db")
+    assert settle({"db-url-file": str(absolute)}).db_url == "sqlite:////var/line.db"

@@ -150,7 +150,7 @@ def store_of(config: Config, *, call_limit_s: float, application_name: str, on_t
     from heirflow.stores import open_store
 
     return open_store(
-        config.db_url,
+        config.address or config.db_url,
         call_limit_s=call_limit_s,
         connect_args=config.connect_args,
         schema=config.schema,

@@ -10,12 +10,14 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from heirflow.config.address import Address
 from heirflow.config.options import BY_NAME, ENVIRONMENT_PREFIX, NOT_SETTINGS, OPTIONS
 from heirflow.election.timings import Timings, UnsafeTimings
 from heirflow.errors import ConfigError
@@ -78,6 +80,8 @@ class Config:
     """Sentences that a person should see once."""
     connect_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """For the driver, beside what the URL says; only from who named the URL."""
+    address: Address | None = field(default=None, compare=False, repr=False)
+    """How the URL is learnt anew, where it can change."""
     schema: str | None = None
     """Where the tables are, if not where a connection looks by itself."""
 
@@ -96,11 +100,18 @@ class Config:
         return self.settings["db-url"].origin.source is Source.DEFAULT
 
     def placed(
-        self, url: str, origin: Origin, *, connect_args: Mapping[str, Any] | None = None, schema: str | None = None
+        self,
+        url: str,
+        origin: Origin,
+        *,
+        connect_args: Mapping[str, Any] | None = None,
+        schema: str | None = None,
+        ask: Callable[[], str] | None = None,
     ) -> Config:
         """The same with another place for the record, found by who knows the command."""
         settings = {**self.settings, "db-url": Setting("db-url", url, origin)}
-        return replace(self, settings=settings, connect_args=connect_args or {}, schema=schema)
+        address = Address(url, ask=ask)
+        return replace(self, settings=settings, connect_args=connect_args or {}, schema=schema, address=address)
 
     def timings(self) -> Timings:
         """The numbers of the election, checked. Raises `ConfigError` that shows the sum."""
@@ -155,7 +166,8 @@ def resolve(
     for option in OPTIONS:
         settings[option.name] = settle(option.name, own, at_top)
     settings["config"], settings["name"] = chosen, name
-    settings["db-url"] = _settle_url(settings, env, warnings)
+    settings["db-url"], read = _settle_url(settings, env, warnings, file)
+    address = Address(settings["db-url"].value, read=read)
     if settings["host"].value is None:
         settings["host"] = Setting("host", socket.gethostname() or "localhost", BY_DEFAULT)
     if settings["run-dir"].value is None:
@@ -165,7 +177,7 @@ def resolve(
     for variable in _strange_variables(env):
         close = nearest(variable, [option.environment for option in OPTIONS])
         warnings.append(f"{variable} is not a setting of HeirFlow{f'; did you mean {close}?' if close else ''}")
-    return Config(settings, file, tuple(warnings))
+    return Config(settings, file, tuple(warnings), address=address)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
@@ -283,15 +295,20 @@ def _known_keys(table: Mapping[str, object], known: list[str], where: str) -> di
     return result
 
 
-def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warnings: list[str]) -> Setting:
-    """The URL itself, or what stands in the file that holds it; whichever was given closer to the command."""
+def _settle_url(
+    settings: Mapping[str, Setting], env: Mapping[str, str], warnings: list[str], own_file: Path | None
+) -> tuple[Setting, Callable[[], str] | None]:
+    """The URL itself, or what stands in the file that holds it, and how to read it again; whichever was given closer."""
     direct, by_file = settings["db-url"], settings["db-url-file"]
     if direct.value is None and by_file.value is None:
-        return Setting("db-url", default_url(env), BY_DEFAULT)
+        return Setting("db-url", default_url(env), BY_DEFAULT), None
     if direct.value is not None and by_file.value is not None and direct.origin.source is by_file.origin.source:
         raise ConfigError(f"both db-url and db-url-file are given ({direct.origin}, {by_file.origin}); give one")
+    read = None
     if direct.origin.source < by_file.origin.source:
         setting = direct
+        if own_file is not None and direct.origin.source in {Source.ELECTION_TABLE, Source.FILE}:
+            setting = replace(direct, value=based(direct.value, own_file))
         if direct.origin.source is Source.FLAG and masked_url(direct.value) != direct.value:
             warnings.append(
                 "everybody on this host can read the password in --db-url with ps; use --db-url-file or HEIRFLOW_DB_URL"
@@ -303,13 +320,28 @@ def _settle_url(settings: Mapping[str, Setting], env: Mapping[str, str], warning
             _read_url(file, by_file.origin),
             replace(by_file.origin, words=f"{by_file.origin}: {file}"),
         )
+        read = partial(_read_url, file.absolute(), by_file.origin)
         if others_may_read(file):
             warnings.append(f"other users may read {file}, which holds the URL of the database; run chmod 600 {file}")
         if why := stranger(file):
             warnings.append(f"somebody else could choose the database, because {why} ({by_file.origin})")
     if "://" not in setting.value:
         raise ConfigError(f"db-url must be a URL like postgresql://user@host/database ({setting.origin})")
-    return setting
+    return setting, read
+
+
+def based(url: str, file: Path) -> str:
+    """The URL of a SQLite file whose path is relative counts from the file in which it stands, wherever one is started."""
+    head, separator, path = url.partition(":///")
+    if (
+        not separator
+        or head.partition("+")[0] != "sqlite"
+        or not path
+        or path[0] == "/"
+        or path.startswith((":", "file:"))
+    ):
+        return url
+    return f"{head}:///{file.absolute().parent / path}"
 
 
 def _read_url(file: Path, origin: Origin) -> str:
@@ -321,7 +353,7 @@ def _read_url(file: Path, origin: Origin) -> str:
         raise ConfigError(f"{file} is not UTF-8 text ({origin})") from None
     if not text or len(text.splitlines()) != 1:
         raise ConfigError(f"{file} must hold one line, the URL of the database ({origin})")
-    return text
+    return based(text, file)
 
 
 def others_may_read(file: Path) -> bool:

@@ -126,6 +126,8 @@ class Swap:
     """For a swap that takes charge: the `Record.note` of the leader before. The store's own hook may act on it."""
     under: str | None = None
     """The history in which the record was read: in another one the swap is lost. None: whatever the history is."""
+    start: int | None = None
+    """Number of the leader's start of its command that runs, or comes next: what its earlier starts left at the store is over."""
 
 
 @dataclass(frozen=True, slots=True)

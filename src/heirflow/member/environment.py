@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+
+from heirflow.election.record import Exchange
 
 PRIVATE = frozenset({"NOTIFY_SOCKET", "HEIRFLOW_DB_URL"})
 """Ours alone: a command that answers the service manager in our place breaks the unit; the address holds a secret."""
@@ -15,3 +18,16 @@ def command_environment(base: Mapping[str, str], extra: Mapping[str, str]) -> di
         name: value for name, value in base.items() if name not in PRIVATE and not name.startswith(PRIVATE_PREFIXES)
     }
     return {**kept, **extra}
+
+
+def session_name(member: str, start: int | None) -> str:
+    """What drivers built on libpq name a command's sessions after (PGAPPNAME), so that a leader can tell and end them.
+
+    What a standby (no start) asks before its gate opens, such as whether the schema is there, is nobody's to end or to refuse.
+    """
+    return f"heirflow-standby/{member}" if start is None else f"heirflow/{member}/{start}"
+
+
+def numbered(exchange: Exchange, start: int) -> Exchange:
+    """With the number of the start that runs or comes next. It may arrive late, and then still speaks of those before it only."""
+    return exchange if exchange.swap is None else replace(exchange, swap=replace(exchange.swap, start=start))

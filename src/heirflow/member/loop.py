@@ -46,7 +46,7 @@ from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
 from heirflow.guard.why import KillBy
 from heirflow.member.door import LocalDoor
-from heirflow.member.environment import command_environment
+from heirflow.member.environment import command_environment, numbered, session_name
 from heirflow.member.guard_events import (
     KILLS,
     AtGate,
@@ -126,6 +126,7 @@ class Member:
         self._listeners = listeners
         self._exit_code: int | None = None
         self._command_pid: int | None = None
+        self._starts = 0
         self._kill_by: KillBy | None = None
         self._state = State(
             me=identity.id,
@@ -352,12 +353,14 @@ class Member:
     def _do(self, act: Act) -> None:
         match act:
             case Send(ask):
-                failed = self._store_thread.submit(ask.serial, noted(ask.exchange))
+                request = numbered(noted(ask.exchange), self._starts + self._state.idle)
+                failed = self._store_thread.submit(ask.serial, request)
                 if failed is not None:
                     self._happen(_event_of(failed))
             case Abandon():
                 self._store_thread.abandon()
             case StartCommand(term, term_at, kill_at):
+                self._starts += 1
                 self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
                 # After the start, which people wait for; a member that dies in between leaves no will, only its lease.
                 self._keeper.will(self._will(term))
@@ -378,9 +381,7 @@ class Member:
             "HEIRFLOW_ELECTION": self._election,
             "HEIRFLOW_MEMBER": self._identity.id,
             **({} if term is None else {"HEIRFLOW_TERM": str(term)}),
-            # Drivers built on libpq name their sessions after this, so that a later leader can tell and end them. What a
-            # standby asks before its gate opens (is the schema there?) is nobody's to end or to refuse.
-            "PGAPPNAME": f"heirflow{'-standby' if term is None else ''}/{self._identity.id}",
+            "PGAPPNAME": session_name(self._identity.id, None if term is None else self._starts),
         }
         return command_environment(os.environ, ours)
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from heirflow.errors import ConfigError
-from heirflow.stores.base import Finding, OnTaken, Register, Store, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.base import Address, Finding, OnTaken, Register, Store, StoreMisfit, StoreUnavailable, Will
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
 __all__ = [
+    "Address",
     "Finding",
     "OnTaken",
     "Register",
@@ -34,7 +35,7 @@ EXTRAS = {"postgresql": "heirflow[postgres]", "mysql": "heirflow[mysql]"}
 
 
 def open_store(
-    url: str,
+    url: str | Address,
     *,
     call_limit_s: float,
     connect_args: Mapping[str, Any] | None = None,
@@ -44,6 +45,7 @@ def open_store(
 ) -> Store:
     """Choose the store for a database URL as SQLAlchemy writes them. Does not connect: `Store.open` does.
 
+    `url`: an `Address` is asked again before each new connection and when one could not be had; the place must stay the same.
     `call_limit_s`: longest time an exchange may take; the driver's and the server's own limits are put below it.
     `connect_args`: for the driver, beside what the URL says. `schema`: where the tables are, if not where the connection looks.
     `application_name`: PostgreSQL shows the session as ``heirflow-<this>``. A command's sessions are named ``heirflow/<member>``.
@@ -55,14 +57,18 @@ def open_store(
 
     if not call_limit_s > 0:
         raise ConfigError(f"the limit of a store call must be more than 0 s, not {call_limit_s:g} s")
-    parsed = _parsed(url)
+    address = None if isinstance(url, str) else url
+    parsed = _parsed(url if isinstance(url, str) else url.now())
     kind = parsed.get_backend_name()
     chosen = _with_driver(parsed, kind)
     arguments = dict(connect_args or {})
     if schema is not None and not _is_word(schema):
         raise ConfigError(f"not the name of a schema: {schema!r}")
 
+    from heirflow.stores.sql.link import Source
     from heirflow.stores.sql.store import SqlStore
+
+    source = None if address is None or kind == "sqlite" else Source(address, _parsed)
 
     if kind == "sqlite":
         from heirflow.stores.sql.sqlite import Sqlite
@@ -78,11 +84,13 @@ def open_store(
             postgres = Postgres(
                 chosen, call_limit_s=call_limit_s, connect_args=arguments, application_name=application_name
             )
-            return SqlStore(chosen, postgres, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken)
+            return SqlStore(
+                chosen, postgres, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken, source=source
+            )
         from heirflow.stores.sql.mysql import Mysql
 
         mysql = Mysql(chosen, call_limit_s=call_limit_s, connect_args=arguments)
-        return SqlStore(chosen, mysql, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken)
+        return SqlStore(chosen, mysql, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken, source=source)
     except (ImportError, sa.exc.ArgumentError) as error:
         raise StoreMisfit(f"the driver for {kind} cannot be used: {error}; install {EXTRAS[kind]}") from error
 

@@ -24,6 +24,19 @@ the leader before (empty when that said nothing). It returns a sentence for the 
 short when it takes long: the swap wins all the same."""
 
 
+class Address(Protocol):
+    """The URL of a database that can change while it is in use, such as the password in it. Used by several threads."""
+
+    def now(self) -> str:
+        """The URL for a new connection."""
+
+    def refused(self, url: str) -> bool:
+        """A connection with this URL could not be had; whether another one is known now. It may take a while."""
+
+    def accepted(self) -> None:
+        """A connection was made."""
+
+
 class StoreUnavailable(HeirflowError):
     """The store did not answer as it should, in time. Whether a write happened is not known."""
 

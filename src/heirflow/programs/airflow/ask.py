@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from heirflow.member.sweep import SPARING
+
 _MARK = "heirflow-answer:"
 
 _QUESTION = """\
@@ -68,26 +70,33 @@ class Answer:
     """Half a sentence, empty when all is well."""
 
 
-def ask(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s: float) -> Answer:
+def ask(
+    interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s: float, children: set[int] | None = None
+) -> Answer:
     """Start `interpreter`, ask, and wait at most `limit_s`. Never raises for what goes wrong on the other side.
+
+    `children`: processes of a member that are not its command's; this one is in it while it runs.
 
     The current folder is not looked at, so that a folder named airflow beside the DAGs is not taken for Airflow.
     """
     python = interpreter[0]
     command = [*interpreter, "-c", _QUESTION, _MARK]
     own = {**environ, "_AIRFLOW__AS_LIBRARY": "1", "PYTHONWARNINGS": "ignore"}
+    known = set[int]() if children is None else children
     try:
-        process = subprocess.Popen(
-            command,
-            env=own,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
+        with SPARING:
+            process = subprocess.Popen(
+                command,
+                env=own,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+            known.add(process.pid)
     except OSError as error:
         return Answer(problem=f"cannot start {python} to ask for Airflow's configuration: {error.strerror}")
     try:
@@ -96,6 +105,7 @@ def ask(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s: floa
         return Answer(problem=f"{python} did not say within {limit_s:g} s what Airflow's configuration is")
     finally:
         _end(process)
+        known.discard(process.pid)
     return _read(out, err, process.returncode, python)
 
 

@@ -69,10 +69,11 @@ class Component:
 
     def handling(self, config: Config, side_store: SideStore) -> Handling:
         """See `Program.handling`. Airflow itself is asked only where no database was given."""
+        children: set[int] = set()
         database = None
         if config.db_url_is_default:
             database = self.database(os.environ)
-            config = database.place(config)
+            config = database.place(config, children)
         if config["preload"]:
             raise ConfigError(
                 "--preload is for other programs written in Python; heirs of Airflow's components are warm without it"
@@ -83,7 +84,6 @@ class Component:
                 f"the database was given ({config.settings['db-url'].origin}), so HeirFlow leaves Airflow's job table alone: "
                 f"{_WITHOUT}; a standby is not renewed when Airflow changes"
             )
-        children: set[int] = set()
         if database is None or standby_argv is None:
             lookout, on_taken = lookout_for(config, children), None
         else:

@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from heirflow.config.resolve import Config, Origin, Source
 from heirflow.errors import ConfigError
 
 ORIGIN = Origin(Source.PROGRAM, "Airflow's own configuration")
+AGAIN_LIMIT_S = 10.0
+"""Of a question that the thread of a store waits for, after a connection was refused."""
 NAME_IT = "name the database with --db-url-file or HEIRFLOW_DB_URL"
 
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*(-intel64)?")
@@ -37,9 +40,14 @@ class Database:
     files: Mapping[str, str] = field(default_factory=dict)
     """What its processes read once, at their start: name for people -> path."""
 
-    def place(self, config: Config) -> Config:
-        """The settings with the record in this database."""
-        return config.placed(self.url, ORIGIN, connect_args=self.connect_args, schema=self.schema)
+    again: Callable[[set[int]], str] | None = field(default=None, repr=False, compare=False)
+    """Ask for the URL once more. Raises `ConfigError`."""
+
+    def place(self, config: Config, children: set[int] | None = None) -> Config:
+        """The settings with the record in this database. `children`: see `ask`."""
+        again, known = self.again, set[int]() if children is None else children
+        ask = None if again is None else partial(again, known)
+        return config.placed(self.url, ORIGIN, connect_args=self.connect_args, schema=self.schema, ask=ask)
 
 
 def on_path(environ: Mapping[str, str], *, limit_s: float = 30.0) -> Database | None:
@@ -57,7 +65,14 @@ def database(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s:
     answer = ask(interpreter, environ, limit_s=limit_s)
     if answer.problem:
         raise ConfigError(f"{answer.problem}; {NAME_IT}")
-    return Database(answer.url, answer.schema or None, answer.connect_args, answer.version, answer.files)
+
+    def again(children: set[int]) -> str:
+        found = ask(interpreter, environ, limit_s=AGAIN_LIMIT_S, children=children)
+        if found.problem:
+            raise ConfigError(found.problem)
+        return found.url
+
+    return Database(answer.url, answer.schema or None, answer.connect_args, answer.version, answer.files, again)
 
 
 def split(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, ...], Sequence[str]]:

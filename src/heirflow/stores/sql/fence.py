@@ -1,6 +1,7 @@
 """Ending, on PostgreSQL, the sessions of members that led before: a command killed too late can do harm only through these.
 
-A command's sessions are named ``heirflow/<member id>`` (its environment has PGAPPNAME). Only such a session is ever ended, and
+A command's sessions are named ``heirflow/<member id>/<number of the start>`` (its environment has PGAPPNAME); older members
+leave the number out. Only such a session is ever ended, and
 only when the history says that this very member led an *earlier* term of this very election. The names that are looked for
 are bound values and compared as a whole. Only in this very database: a copy of it on the same server has the same history, and
 what was deposed there may lead here.
@@ -15,6 +16,7 @@ would stall its command. Between looks the login trigger (`fence_login`) keeps t
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +31,8 @@ from heirflow.stores.sql.schema import Tables
 PREFIX = "heirflow/"
 NAME_LIMIT = 63
 """Bytes of a session's name that the server keeps."""
+_NUMBERED = re.compile(r"(.*)/(\d{1,9})", re.DOTALL)
+"""An id ends with six hexadecimal digits after a hyphen, so that no id looks like this."""
 REST_S = 60.0
 """After a look that failed, renewals do without for so long."""
 TELL_AGAIN_S = 60.0
@@ -55,12 +59,19 @@ _LEFT = sa.text(
     "JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = pg_catalog.current_database() "
     "WHERE a.pid IN :pids AND a.application_name LIKE 'heirflow/%'"
 ).bindparams(sa.bindparam("pids", expanding=True))
+_PAST = {False: "which led before", True: "of an earlier start of its command"}
 _LOOK_ANEW = sa.text("SELECT pg_catalog.pg_stat_clear_snapshot()")
 
 
-def session_name(member: str) -> str:
+def session_name(member: str, start: int | None) -> str:
     """What the server shows for the sessions of this member's command."""
-    return (PREFIX + member)[:NAME_LIMIT]
+    return (PREFIX + member + ("" if start is None else f"/{start}"))[:NAME_LIMIT]
+
+
+def whose(name: str) -> tuple[str, int | None]:
+    """The member that a session is named after, and which start of its command; None: of no start that is known."""
+    found = _NUMBERED.fullmatch(name.removeprefix(PREFIX))
+    return (name.removeprefix(PREFIX), None) if found is None else (found[1], int(found[2]))
 
 
 class SessionFence:
@@ -83,7 +94,13 @@ class SessionFence:
         self._untold: tuple[Told, ...] = ()
 
     def end(
-        self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
+        self,
+        conn: sa.engine.Connection,
+        election: str,
+        leader: str,
+        term: int,
+        wait_s: float | None,
+        start: int | None = None,
     ) -> tuple[Told, ...]:
         """End them within the transaction of a swap that won; returns what is worth telling.
 
@@ -97,7 +114,7 @@ class SessionFence:
             return untold
         if wait_s is None:
             try:
-                return untold + self._end(conn, election, leader, term, None)
+                return untold + self._end(conn, election, leader, term, None, start)
             except sa.exc.DBAPIError as error:
                 # The transaction is lost, and with it this renewal; the next one comes in time, and does without. A connection
                 # that broke says nothing about the look.
@@ -106,7 +123,7 @@ class SessionFence:
                 raise
         savepoint = conn.begin_nested()
         try:
-            told = self._end(conn, election, leader, term, wait_s)
+            told = self._end(conn, election, leader, term, wait_s, start)
         except sa.exc.DBAPIError as error:
             if _broken(conn, error):
                 raise
@@ -123,23 +140,39 @@ class SessionFence:
         return (Told(sentence, failed=True),)
 
     def _end(
-        self, conn: sa.engine.Connection, election: str, leader: str, term: int, wait_s: float | None
+        self,
+        conn: sa.engine.Connection,
+        election: str,
+        leader: str,
+        term: int,
+        wait_s: float | None,
+        start: int | None,
     ) -> tuple[Told, ...]:
-        own = session_name(leader) if wait_s is None else ""
+        own = session_name(leader, start) if wait_s is None else ""
         names = [name for (name,) in conn.execute(_SEEN, {"own": own}).all() if name not in self._strangers]
         if not names:
             return ()
-        ids = [name.removeprefix(PREFIX) for name in names]
-        found = conn.execute(self._led, {"p_election": election, "p_term": term, "p_ids": ids}).all()
-        deposed = sorted({member for (member,) in found} - ({leader} if wait_s is None else set()))
-        self._strangers.update({*names} - {PREFIX + member for member in deposed})
-        if not deposed:
+        over, others = set[str](), dict[str, str]()
+        for name in names:
+            member, number = whose(name)
+            if member != leader:
+                others[name] = member
+            elif number is not None and start is not None and number < start:
+                over.add(name)  # its command is gone: the next one starts only after that is proved
+            elif wait_s is not None:
+                others[name] = member
+        if others:
+            asked = {"p_election": election, "p_term": term, "p_ids": sorted({*others.values()})}
+            led = {member for (member,) in conn.execute(self._led, asked).all()}
+            self._strangers.update(name for name, member in others.items() if member not in led | {leader})
+            over.update(name for name, member in others.items() if member in led)
+        if not over:
             return ()
         with conn.begin_nested():
             conn.execute(_LOOK_ANEW)
-            rows = conn.execute(_END, {"names": [PREFIX + member for member in deposed]}).all()
+            rows = conn.execute(_END, {"names": sorted(over)}).all()
         left = self._wait(conn, [row.pid for row in rows if row.ended], wait_s) if wait_s else 0
-        return self._sentences(rows, left, wait_s)
+        return self._sentences(rows, left, wait_s, leader)
 
     def _wait(self, conn: sa.engine.Connection, pids: Sequence[int], wait_s: float) -> int:
         """How many are still there when all are gone or the time is up. The server's own wait looks ten times a second only."""
@@ -150,16 +183,17 @@ class SessionFence:
             left = int(conn.execute(_LEFT, {"pids": list(pids)}).scalar_one())
         return left
 
-    def _sentences(self, rows: Sequence[Any], left: int, wait_s: float | None) -> tuple[Told, ...]:
+    def _sentences(self, rows: Sequence[Any], left: int, wait_s: float | None, leader: str) -> tuple[Told, ...]:
         told: list[Told] = []
         now = time.monotonic()
-        for member in sorted({row.application_name.removeprefix(PREFIX) for row in rows}):
+        for member in sorted({whose(row.application_name)[0] for row in rows}):
             if wait_s is None and now - self._told_at.get(member, -TELL_AGAIN_S) < TELL_AGAIN_S:
                 continue
             self._told_at[member] = now
-            its = [row for row in rows if row.application_name == PREFIX + member]
+            own = member == leader and wait_s is None
+            its = [row for row in rows if whose(row.application_name)[0] == member]
             if ended := sum(1 for row in its if row.ended):
-                told.append(Told(f"ended {_sessions(ended)} of {member}, which led before"))
+                told.append(Told(f"ended {_sessions(ended)} of {member}, {_PAST[own]}"))
             if others := sorted({str(row.usename) for row in its if row.ended is None}):
                 count = sum(1 for row in its if row.ended is None)
                 why = f"this role may not end those of role {', '.join(others)}"

@@ -42,7 +42,7 @@ DECLARE
 BEGIN
   IF current_user = 'heirflow_fence' AND pg_catalog.starts_with(given, 'heirflow/') THEN
     BEGIN
-      refusal := heirflow_fence.refusal(pg_catalog.substr(given, 10));
+      refusal := heirflow_fence.refusal(pg_catalog.regexp_replace(pg_catalog.substr(given, 10), '/[0-9]+$', ''));
       RAISE EXCEPTION 'looked';
     EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
       NULL;

@@ -74,9 +74,19 @@ class Flavour(Protocol):
         """After the commit: undo `try_lock` where the end of the transaction has not."""
 
     def fence(
-        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        election: str,
+        leader: str,
+        term: int,
+        *,
+        taking: bool,
+        start: int | None,
     ) -> tuple[Told, ...]:
-        """Within the transaction of a swap that won: end what members that led before could still write. What is worth telling."""
+        """Within the transaction of a swap that won: end what members that led before, or earlier starts of this one's
+        command (see `Swap.start`), could still write. What is worth telling.
+        """
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
         """Whether and how a member that led before is kept from writing, for people."""

@@ -6,26 +6,51 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from heirflow.errors import HeirflowError, first_line
-from heirflow.stores.base import StoreUnavailable
+from heirflow.stores.base import Address, StoreUnavailable
 from heirflow.stores.sql.connecting import Connecting
 from heirflow.stores.sql.flavour import Flavour
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the URL comes from when it can change."""
+
+    address: Address
+    parse: Callable[[str], sa.engine.URL]
+
+    def url(self, before: sa.engine.URL) -> sa.engine.URL:
+        """The URL as it is now. One of another place is not taken: who leads there may not know of who leads here."""
+        try:
+            found = self.parse(self.address.now())
+        except HeirflowError:
+            return before
+        return found.set(drivername=before.drivername) if _place_of(found) == _place_of(before) else before
+
+
+def _place_of(url: sa.engine.URL) -> tuple[Any, ...]:
+    named = ("host", "hostaddr", "port", "dbname", "db", "service", "unix_socket")
+    return url.get_backend_name(), url.host, url.port, url.database, *(url.query.get(name) for name in named)
+
+
 class Link:
     """Used by one thread at a time, except `sever`."""
 
-    def __init__(self, url: sa.engine.URL, flavour: Flavour, *, connect_limit_s: float) -> None:
+    def __init__(
+        self, url: sa.engine.URL, flavour: Flavour, *, connect_limit_s: float, source: Source | None = None
+    ) -> None:
         self.url = url
+        self._source = source
         self._connect_limit_s = connect_limit_s
         self.options = flavour.engine_options()
         self.engine = sa.create_engine(
@@ -85,6 +110,36 @@ class Link:
 
     def _dial(self, dialect: Any, record: Any, words: Any, arguments: dict[str, Any]) -> Any:
         """The driver's connection, for SQLAlchemy, which then asks things on it: so `sever` must know it by now."""
+        text = "" if self._source is None else self._source.address.now()
+        try:
+            driver = self._dial_once(*self._told(dialect, words, arguments))
+        except self._failures:
+            if self._source is None or not self._source.address.refused(text) or self._severed:
+                raise
+            driver = self._dial_once(*self._told(dialect, words, arguments))
+        if self._source is not None:
+            self._source.address.accepted()
+        number = self._flavour.fileno(driver)
+        with self._lock:
+            self._connecting, self.driver = None, driver
+            # A descriptor of our own, so that `sever` can never hit a number that the driver has closed.
+            self._socket = None if number is None else socket.socket(fileno=os.dup(number))
+        return driver
+
+    def look_up(self) -> None:
+        """Learn the URL anew, where it can change."""
+        if self._source is not None:
+            self.url = self._source.url(self.url)
+
+    def _told(self, dialect: Any, words: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        before = self.url
+        self.look_up()
+        if self._source is None or self.url == before == self.engine.url:
+            return words, arguments
+        words, fresh = dialect.create_connect_args(self.url)
+        return words, {**fresh, **self.options.get("connect_args", {})}
+
+    def _dial_once(self, words: Any, arguments: dict[str, Any]) -> Any:
         places = self._flavour.places(arguments)
         if places:
             connecting = Connecting(lambda chosen: self._flavour.dial(self.dbapi, (), chosen), self._flavour.repeats)
@@ -92,15 +147,8 @@ class Link:
                 self._connecting = connecting
             if self._severed:
                 connecting.sever()
-            driver = connecting.connect(places, self._connect_limit_s)
-        else:
-            driver = self._flavour.dial(self.dbapi, words, arguments)
-        number = self._flavour.fileno(driver)
-        with self._lock:
-            self._connecting, self.driver = None, driver
-            # A descriptor of our own, so that `sever` can never hit a number that the driver has closed.
-            self._socket = None if number is None else socket.socket(fileno=os.dup(number))
-        return driver
+            return connecting.connect(places, self._connect_limit_s)
+        return self._flavour.dial(self.dbapi, words, arguments)
 
     def usable(self) -> sa.engine.Connection | None:
         """The connection, if there is one that has not hung up."""

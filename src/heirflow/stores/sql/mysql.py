@@ -125,7 +125,15 @@ class Mysql:
         conn.execute(sa.select(sa.func.release_lock("heirflow tables")))
 
     def fence(
-        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        election: str,
+        leader: str,
+        term: int,
+        *,
+        taking: bool,
+        start: int | None,
     ) -> tuple[Told, ...]:
         return ()
 

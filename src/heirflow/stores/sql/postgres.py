@@ -218,14 +218,22 @@ class Postgres:
         pass  # ends with the transaction
 
     def fence(
-        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        election: str,
+        leader: str,
+        term: int,
+        *,
+        taking: bool,
+        start: int | None,
     ) -> tuple[Told, ...]:
         if not self.direct:
             return (Told(POOLED, failed=True),) if taking else ()
         if self._fence is None:
             self._fence = SessionFence(here)
         wait_s = FENCE_WAIT * self._call_limit_s if taking else None
-        return self._fence.end(conn, election, leader, term, wait_s)
+        return self._fence.end(conn, election, leader, term, wait_s, start)
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
         return fence_of(conn, here, direct=self.direct)

@@ -47,7 +47,12 @@ class Sqlite:
             raise ConfigError(
                 "SQLite in memory is known to one process only; name a file: sqlite:////var/lib/heirflow/line.db"
             )
-        self.path = Path(name.removeprefix("file:").split("?")[0]).absolute()
+        self.path = Path(name.removeprefix("file:").split("?")[0])
+        if not self.path.is_absolute():
+            raise ConfigError(
+                f"{self.path} is a relative path, so members started in two folders would be two lines; give all of it: "
+                f"sqlite:///{self.path.absolute()}"
+            )
         self._busy_s = 0.6 * call_limit_s
         self._connect_args = connect_args
         self._inode: tuple[int, int] | None = None
@@ -136,7 +141,15 @@ class Sqlite:
         pass
 
     def fence(
-        self, conn: sa.engine.Connection, here: Tables, election: str, leader: str, term: int, *, taking: bool
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        election: str,
+        leader: str,
+        term: int,
+        *,
+        taking: bool,
+        start: int | None,
     ) -> tuple[Told, ...]:
         return ()
 

@@ -21,7 +21,7 @@ from heirflow.errors import ConfigError
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.flavour import Flavour
-from heirflow.stores.sql.link import Link
+from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.statements import Statements, event_of, member_of, record_of
 from heirflow.stores.sql.taking import carry_out, hook_of
 from heirflow.stores.sql.values import Values, text_or_none
@@ -63,12 +63,13 @@ class SqlStore:
         call_limit_s: float,
         schema: str | None = None,
         on_taken: OnTaken | None = None,
+        source: Source | None = None,
     ) -> None:
         self.news_poll_s = flavour.news_poll_s
         self._call_limit_s = call_limit_s
         self._hook = None if on_taken is None else hook_of(on_taken)
         self._flavour = flavour
-        self._link = Link(url, flavour, connect_limit_s=call_limit_s)
+        self._link = Link(url, flavour, connect_limit_s=call_limit_s, source=source)
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
         self._history_kept = True
@@ -176,6 +177,7 @@ class SqlStore:
             (self._sql.note, {**note, "p_what": What.RELEASED.value, "p_took_s": None}),
             (self._sql.delete, {"p_election": election, "p_id": member}),
         ]
+        self._link.look_up()
         args, kwargs = self._link.engine.dialect.create_connect_args(self._link.url)
         kwargs.pop("context", None)  # SQLAlchemy's type adapters for psycopg; the bare driver has its own
         will = Will(
@@ -373,7 +375,7 @@ class SqlStore:
         leader, term, left = swap.record.leader, swap.record.term, swap.takes_over
         if leader is None or (left is None and (who is None or who.id != leader)):
             return ()  # a release, or somebody's order
-        told = self._flavour.fence(conn, self._here, election, leader, term, taking=left is not None)
+        told = self._flavour.fence(conn, self._here, election, leader, term, taking=left is not None, start=swap.start)
         if left is not None and self._hook is not None:
             adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
             told += (adopted,) if adopted else ()
