@@ -1,10 +1,13 @@
 """How long nobody ran: from a fault to the first line that the successor's command writes.
 
-    python bench/failover.py [--runs 20] [--store postgres|mysql|sqlite] [--ttl 10] [--fault command] [--json]
+    python bench/failover.py [--runs 20] [--store postgres|mysql|sqlite] [--ttl 10] [--fault command] [--json] [--timeline]
 
 Three members on this machine against a real server on this machine. The command is a Python program that writes a line every
 millisecond; its own start (about 20 ms) is part of each figure. For a clean stop the time runs from the old command's last
 line, for every other fault from the moment of the signal.
+
+`--timeline` also shows when each step of a handover was told, in milliseconds from the fault: by the members' own journals, and
+by the command's first line. It is for the causes in which the old member tells of the end: `command`, `guard` and `stop`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 import signal
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +33,29 @@ FAULTS: dict[str, tuple[str, Callable[[Member], None]]] = {
 }
 
 
-def measure(rig: Rig, fault: str, runs: int) -> list[float]:
+STEPS = {
+    "the end is proved and told": ("the command ",),
+    "the release is confirmed": ("released term",),
+    "the heir has taken charge": ("took charge",),
+    "its guard says: started": ("the command has started",),
+}
+"""How the journal tells each step, in the order in which they come."""
+FIRST_LINE = "its command's first line"
+
+
+def steps_of(rig: Rig, fault_at_s: float, first_line_s: float, wall_ahead_s: float) -> dict[str, float]:
+    """Milliseconds from the fault. A step counts once the step before it has come."""
+    told = sorted((1000 * (entry["at"] - wall_ahead_s - fault_at_s), str(entry["sentence"])) for entry in rig.journal())
+    found: dict[str, float] = {}
+    last = 0.0
+    for step, words in STEPS.items():
+        at = next((at for at, sentence in told if at >= last and sentence.startswith(words)), None)
+        if at is not None:
+            found[step] = last = at
+    return {**found, FIRST_LINE: 1000 * (first_line_s - fault_at_s)}
+
+
+def measure(rig: Rig, fault: str, runs: int, timelines: list[dict[str, float]]) -> list[float]:
     times = []
     hosts = ["ada", "ben", "cleo"]
     for host in hosts:
@@ -39,12 +65,14 @@ def measure(rig: Rig, fault: str, runs: int) -> list[float]:
         facts = leader.ask()
         assert facts is not None, "the leader answered a moment ago"
         me = facts["member"]
+        wall_ahead_s = time.time() - now_s()
         at_s = now_s()
         FAULTS[fault][1](leader)
         start = rig.wait_for_start(at_s, 40, other_than=me)
         if fault == "stop":
             at_s = max(old.to_s for old in starts_in(rig.ticks) if old.member == me)
         times.append(start.from_s - at_s)
+        timelines.append(steps_of(rig, at_s, start.from_s, wall_ahead_s))
         rig.ticks.write_text("")
         if fault in {"command", "guard"}:
             leader.signal("member", signal.SIGTERM)  # a new member has no crash loop behind it, and no back-off
@@ -60,6 +88,7 @@ def main() -> None:
     parser.add_argument("--ttl", type=float, default=10.0)
     parser.add_argument("--fault", choices=sorted(FAULTS), action="append")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--timeline", action="store_true", help="when each step of the handover was told")
     options = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder, store_url(options.store, Path(folder)) as url:
@@ -67,10 +96,14 @@ def main() -> None:
             runs = min(options.runs, 5) if fault == "both" and not options.fault else options.runs
             home = Path(folder, fault)
             home.mkdir()
-            with Rig(url, home, ttl_s=options.ttl, election=f"bench-{fault}", tick_ms=1) as rig:
-                results[fault] = measure(rig, fault, runs)
+            timelines: list[dict[str, float]] = []
+            as_json = ("--log-format", "json")
+            with Rig(url, home, ttl_s=options.ttl, election=f"bench-{fault}", tick_ms=1, options=as_json) as rig:
+                results[fault] = measure(rig, fault, runs, timelines)
             if not options.json:
                 show(fault, results[fault])
+                if options.timeline:
+                    show_timeline(timelines)
     if options.json:
         print(json.dumps(results))
 
@@ -83,6 +116,14 @@ def show(fault: str, times: list[float]) -> None:
         f"   90 % {ninety:6.0f}   max {ordered[-1]:6.0f}   ({len(ordered)} runs)",
         flush=True,
     )
+
+
+def show_timeline(timelines: list[dict[str, float]]) -> None:
+    for step in (*STEPS, FIRST_LINE):
+        if came := [each[step] for each in timelines if step in each]:
+            print(
+                f"    {step:28} median {statistics.median(came):7.1f} ms   min {min(came):6.1f}   max {max(came):6.1f}"
+            )
 
 
 if __name__ == "__main__":
