@@ -244,7 +244,9 @@ def order(store: Store, election: str, change: Callable[[Record, Reading], tuple
         changed, what = change(record, reading)
         because = f"{what}, ordered by {somebody()}"
         event = Event(What.ORDERED, record.term, somebody(), because)
-        swap = Swap(record.version, replace(changed, version=record.version + 1), event, news=True)
+        swap = Swap(
+            record.version, replace(changed, version=record.version + 1), event, news=True, expected_term=record.term
+        )
         if store.exchange(election, Exchange(swap=swap)).swapped:
             return record
     raise NotInTime(f"the record changed {TRIES} times while the order was written; try again")

@@ -72,7 +72,8 @@ def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: T
         because += (f"was silent for {silent_s:.1f} s and joins again at the end of the line",)
     back_to = record.term if record else 0
     if back_to < seat.highest_term and back_to != (seat.record.term if seat.record else 0):
-        because += (f"the store went back from term {seat.highest_term} to {back_to}: was a backup restored?",)
+        guess = "" if reading.odd else ": was a backup restored?"
+        because += (f"the store went back from term {seat.highest_term} to {back_to}{guess}",)
     return because
 
 

@@ -122,7 +122,7 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
     )
     event = Event(What.TOOK_CHARGE, term, state.me, because, took_s=empty_s)
     left = record.note if record else ""
-    swap = Swap(record.version if record else None, taken, event, takes_over=left, news=True)
+    swap = replace(_over(record, taken, event), takes_over=left, news=True)
     return Wish(Purpose.TAKE, swap, urgent=True)
 
 
@@ -135,15 +135,15 @@ def _renew(state: State, timings: Timings) -> Wish:
         # It is started again here: it then takes over what it left behind itself.
         because = "what the command before left is taken over"
         event = Event(What.RESTARTED, record.term, state.me, because)
-        return Wish(Purpose.RENEW, Swap(record.version, replace(renewed, note=""), event, takes_over=said))
+        return Wish(Purpose.RENEW, replace(_over(record, replace(renewed, note=""), event), takes_over=said))
     if record.switchover_to is None or state.stop is not None:
-        return Wish(Purpose.RENEW, Swap(record.version, renewed))
+        return Wish(Purpose.RENEW, _over(record, renewed))
     # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.
     refusal = "the election is paused" if record.paused else "no such member is ready in the line"
     because = f"switchover to {record.switchover_to} refused: {refusal}"
     event = Event(What.REFUSED, record.term, state.me, because)
     return Wish(
-        Purpose.RENEW, Swap(record.version, replace(renewed, switchover_to=None), event, news=True), urgent=True
+        Purpose.RENEW, replace(_over(record, replace(renewed, switchover_to=None), event), news=True), urgent=True
     )
 
 
@@ -166,7 +166,14 @@ def _release(state: State) -> Wish:
         switchover_to=record.switchover_to if switching else None,
     )
     event = Event(What.RELEASED, record.term, state.me, because)
-    return Wish(Purpose.RELEASE, Swap(record.version, released, event, news=True), urgent=True)
+    return Wish(Purpose.RELEASE, replace(_over(record, released, event), news=True), urgent=True)
+
+
+def _over(before: Record | None, after: Record, event: Event | None = None) -> Swap:
+    """Replace exactly this record, as it was read."""
+    if before is None:
+        return Swap(None, after, event)
+    return Swap(before.version, after, event, expected_term=before.term)
 
 
 def _paused(state: State) -> bool:

@@ -119,6 +119,8 @@ class Swap:
     """Wake those who wait for news. Set for changes of leadership and orders, never for a mere renewal."""
     takes_over: str | None = None
     """For a swap that takes charge: the `Record.note` of the leader before. The store's own hook may act on it."""
+    expected_term: int | None = None
+    """The term that must stand beside that version, which a restored backup can bring back in another one. None: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,10 @@ class Statements:
             .values(name=bindparam("p_name"), written_at=now, since=now, **wanted)
             .execution_options(preserve_rowcount=True)  # SQLAlchemy 2 asks the driver too late otherwise
         )
-        unchanged = sa.and_(e.name == bindparam("p_name"), e.version == bindparam("p_expected"))
+        expected_term = sa.func.coalesce(bindparam("p_expected_term", type_=sa.BigInteger()), e.term)
+        unchanged = sa.and_(
+            e.name == bindparam("p_name"), e.version == bindparam("p_expected"), e.term == expected_term
+        )
         # `since` comes first: MySQL assigns from left to right and would compare with the new term.
         taken = sa.case((sa.or_(e.term != bindparam("p_term"), e.leader.is_(None)), now), else_=e.since)
         vacant = sa.case((sa.or_(e.term != bindparam("p_term"), e.leader.is_not(None)), now), else_=e.since)

@@ -101,6 +101,7 @@ class SqlStore:
             for event in request.notes:
                 self._write(conn, election, event)
             rows = conn.execute(self._sql.read, {"p_election": election}).all()
+            hidden = self._hidden(conn) if rows[0].e_version is None else ()
         values, first = Values(), rows[0]
         reading = Reading(
             record_of(first, values),
@@ -110,7 +111,7 @@ class SqlStore:
             since=values.seconds(first.e_since or 0, "the record", "when its leader changed"),
             db_now=float(first.db_now),
             told=told,
-            odd=tuple(values.odd),
+            odd=(*hidden, *values.odd),
         )
         if values.stuck is not None and request != Exchange():
             raise StoreUnavailable(values.stuck)  # committed: who checks in is seen, and the next reading tells
@@ -137,7 +138,10 @@ class SqlStore:
 
     def elections(self) -> tuple[str, ...]:
         with self._transaction(writes=False) as conn:
-            return tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
+            names = tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
+            for told in () if names else self._hidden(conn):
+                raise StoreMisfit(told)
+            return names
 
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
         with self._transaction(writes=False) as conn:
@@ -324,8 +328,9 @@ class SqlStore:
         if swap.expected is None:
             changed = conn.execute(self._sql.first, values).rowcount
         else:
+            expected = {"p_expected": swap.expected, "p_expected_term": swap.expected_term}
             statement = self._sql.swap_vacant if wanted.leader is None else self._sql.swap_led
-            changed = conn.execute(statement, {**values, "p_expected": swap.expected}).rowcount
+            changed = conn.execute(statement, {**values, **expected}).rowcount
         if changed != 1:
             return False, ()
         told = self._beside(conn, election, swap, who)
@@ -350,6 +355,11 @@ class SqlStore:
             adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
             told += (adopted,) if adopted else ()
         return told
+
+    def _hidden(self, conn: sa.engine.Connection) -> tuple[str, ...]:
+        """Why rows may be there that this role does not see, as no sentence or one."""
+        told = self._flavour.hides(conn, self._here)
+        return () if told is None else (told,)
 
     def _text(self, text: str) -> str:
         """Free text as this database takes it."""
