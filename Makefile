@@ -40,6 +40,7 @@ setup: $(READY) ## Make .venv with everything that is pinned, and HeirFlow itsel
 
 system: ## Install the Debian packages that tests need (as root), or say what cannot run without them
 	@tools/system_packages.sh
+	@[ -n "$$HEIRFLOW_TEST_MYSQL_URL" ] || tools/real_mysql.sh || true
 
 format: $(READY) ## Bring the code into the house's form
 	@$(BIN)/ruff check --quiet --fix-only .

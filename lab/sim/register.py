@@ -55,7 +55,10 @@ class SimStore:
         swapped: bool | None = None
         swap = request.swap
         if swap is not None:
-            swapped = swap.expected == (self.record.version if self.record else None)
+            stands = self.record
+            swapped = swap.expected == (stands.version if stands else None)
+            if stands is not None and swap.expected_term is not None:
+                swapped = swapped and swap.expected_term == stands.term
             if swapped:
                 who = request.check_in.id if request.check_in else ""
                 self.judge.written(self.record, swap.record, who)

@@ -89,7 +89,7 @@ def test_tables_of_a_newer_version_are_left_alone(driver: str, new_database: New
     store.open()
     with store._transaction(writes=True) as conn:
         conn.execute(sa.text("UPDATE heirflow_meta SET value = '9'"))
-    with pytest.raises(StoreMisfit, match=r"this HeirFlow is too old: the tables are of version 9, it knows 1"):
+    with pytest.raises(StoreMisfit, match=r"too old: the tables are of version 9, which members from version 9 on"):
         store.open()
     with pytest.raises(StoreMisfit, match="too old"):
         store.open(create=False)

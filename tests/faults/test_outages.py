@@ -18,8 +18,9 @@ from lab.rig import written
 from lab.rig.rig import Member, now_s
 from lab.rig.written import Start
 from lab.servers import outages
+from lab.servers.mysql import mysql_missing, mysql_server
 from lab.servers.outages import Outage
-from lab.servers.servers import mariadb_server, postgres_server
+from lab.servers.servers import Server, mariadb_server, postgres_server
 from tests.faults.campaign import Campaign, Case, Run
 from tests.faults.conftest import SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
@@ -125,6 +126,14 @@ def judge_sentences(play: Scene, leader: Member, whole: dict[str, int], out: dic
 _numbers = itertools.count()
 
 
+SERVERS: dict[str, tuple[Callable[..., AbstractContextManager[Server]], str, str]] = {
+    "postgres": (postgres_server, "max_connections", "psycopg"),
+    "mariadb": (mariadb_server, "max-connections", "pymysql"),
+    "mysql": (mysql_server, "max-connections", "pymysql"),
+}
+"""How each is made, its name for the limit of connections, and the driver that members use."""
+
+
 def opener(kind: str, ttl_s: float) -> Callable[[], AbstractContextManager[Stage]]:
     """A database of its own, and three members."""
 
@@ -136,13 +145,8 @@ def opener(kind: str, ttl_s: float) -> Callable[[], AbstractContextManager[Stage
             with scene(f"sqlite:///{path}", folder, ttl_s=ttl_s) as play:
                 yield Stage(play, path)
             return
-        started = (
-            mariadb_server(settings={"max-connections": "20"})
-            if kind == "mariadb"
-            else postgres_server(settings={"max_connections": "20"})
-        )
-        driver = "pymysql" if kind == "mariadb" else "psycopg"
-        with started as server, scene(server.url(driver), folder, ttl_s=ttl_s) as play:
+        making, setting, driver = SERVERS[kind]
+        with making(settings={setting: "20"}) as server, scene(server.url(driver), folder, ttl_s=ttl_s) as play:
             yield Stage(play, server)
 
     return open_stage
@@ -169,11 +173,19 @@ ON_A_FILE: dict[str, Callable[[Any], Run]] = {
     "file away": partial(lasting, outage=outages.file_away),
 }
 BRIEFLY_ON_A_FILE = {"file locked briefly": partial(passing, outage=outages.file_locked, held_s=3.6)}
+ON_A_REAL_MYSQL = ("database down", "database crashed", "database frozen", "database down and leader killed")
 LANES: list[tuple[str, float, dict[str, Callable[[Any], Run]]]] = [
     *((kind, 3.0, LASTING) for kind in ("postgres", "mariadb")),
     *((kind, 10.0, PASSING) for kind in ("postgres", "mariadb")),
     ("sqlite", 3.0, ON_A_FILE),
     ("sqlite", 10.0, BRIEFLY_ON_A_FILE),
+    # Where there is none, these are not in the list; pytest's header says so.
+    *([] if mysql_missing() else [("mysql", 3.0, {name: LASTING[name] for name in ON_A_REAL_MYSQL})]),
+    *(
+        []
+        if mysql_missing()
+        else [("mysql", 10.0, {name: PASSING[name] for name in ("one slow call", "database restarted")})]
+    ),
 ]
 
 

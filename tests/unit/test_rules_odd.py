@@ -5,7 +5,7 @@ from __future__ import annotations
 from heirflow.election.record import LONGEST_TTL_S, Reading
 from heirflow.election.state import Purpose
 from heirflow.election.steps import Answered, News
-from tests.unit.election import Story, newcomer
+from tests.unit.election import Story, leader, newcomer
 from tests.unit.election import heir as election_heir
 
 ODD = "the record says a ttl of 1e+09 s"
@@ -96,3 +96,19 @@ def test_what_is_odd_is_told_once() -> None:
     hear(b, 10.01)
     b.at(12.0)
     assert ODD in hear(b, 12.01, ODD), "it was mended and came back"
+
+
+def test_a_record_that_is_hidden_is_told_as_that_and_not_as_a_restored_backup() -> None:
+    b = election_heir()
+    b.record = None
+    b.at(2.0)
+    told = hear(b, 2.01, "row-level security is switched on")
+    assert told == ("row-level security is switched on", "the store went back from term 1 to 0")
+
+
+def test_a_swap_names_the_term_that_it_replaces() -> None:
+    b = leader()
+    b.at(2.1)
+    swap = b.asked.exchange.swap
+    assert swap is not None
+    assert (swap.expected, swap.expected_term) == (1, 1)

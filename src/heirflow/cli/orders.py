@@ -245,7 +245,12 @@ def order(store: Store, election: str, change: Callable[[Record, Reading], tuple
         because = f"{what}, ordered by {somebody()}"
         event = Event(What.ORDERED, record.term, somebody(), because)
         swap = Swap(
-            record.version, replace(changed, version=record.version + 1), event, news=True, under=reading.history
+            record.version,
+            replace(changed, version=record.version + 1),
+            event,
+            news=True,
+            under=reading.history,
+            expected_term=record.term,
         )
         if store.exchange(election, Exchange(swap=swap)).swapped:
             return record

@@ -107,7 +107,8 @@ def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: T
         because += (f"was silent for {silent_s:.1f} s and joins again at the end of the line",)
     back_to = record.term if record else 0
     if back_to < seat.highest_term and back_to != (seat.record.term if seat.record else 0):
-        because += (f"the store went back from term {seat.highest_term} to {back_to}: was a backup restored?",)
+        guess = "" if reading.odd else ": was a backup restored?"
+        because += (f"the store went back from term {seat.highest_term} to {back_to}{guess}",)
     if _doubtful(before, reading) and (not seat.doubtful or _moved(before, reading)):
         ttl_s = max(seat.longest_ttl_s, record.ttl_s if record else 0.0, timings.ttl_s)
         old = seat.history if _moved(before, reading) else record.history if record else None

@@ -133,8 +133,7 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
     )
     event = Event(What.TOOK_CHARGE, term, state.me, because, took_s=empty_s)
     left = record.note if record else ""
-    expected = record.version if record else None
-    swap = Swap(expected, taken, event, takes_over=left, news=True, under=seat.history)
+    swap = replace(_over(state, taken, event), takes_over=left, news=True)
     return Wish(Purpose.TAKE, swap, urgent=True)
 
 
@@ -145,17 +144,16 @@ def _renew(state: State, timings: Timings) -> Wish:
     renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=said, history=here)
     if said and state.idle:
         # It is started again here: it then takes over what it left behind itself.
-        because = "what the command before left is taken over"
+        because = "what the previous command left is taken over"
         event = Event(What.RESTARTED, record.term, state.me, because)
-        swap = Swap(record.version, replace(renewed, note=""), event, takes_over=said, under=here)
-        return Wish(Purpose.RENEW, swap)
+        return Wish(Purpose.RENEW, replace(_over(state, replace(renewed, note=""), event), takes_over=said))
     if record.switchover_to is None or state.stop is not None:
-        return Wish(Purpose.RENEW, Swap(record.version, renewed, under=here))
+        return Wish(Purpose.RENEW, _over(state, renewed))
     # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.
     refusal = "the election is paused" if record.paused else "no such member is ready in the line"
     because = f"switchover to {record.switchover_to} refused: {refusal}"
     event = Event(What.REFUSED, record.term, state.me, because)
-    refused = Swap(record.version, replace(renewed, switchover_to=None), event, news=True, under=here)
+    refused = replace(_over(state, replace(renewed, switchover_to=None), event), news=True)
     return Wish(Purpose.RENEW, refused, urgent=True)
 
 
@@ -179,8 +177,15 @@ def _release(state: State) -> Wish:
         history=state.seat.history,
     )
     event = Event(What.RELEASED, record.term, state.me, because)
-    swap = Swap(record.version, released, event, news=True, under=state.seat.history)
-    return Wish(Purpose.RELEASE, swap, urgent=True)
+    return Wish(Purpose.RELEASE, replace(_over(state, released, event), news=True), urgent=True)
+
+
+def _over(state: State, after: Record, event: Event | None = None) -> Swap:
+    """Replace exactly the record that was read: its version and term, in the history that it was read in."""
+    before, here = state.record, state.seat.history
+    if before is None:
+        return Swap(None, after, event, under=here)
+    return Swap(before.version, after, event, under=here, expected_term=before.term)
 
 
 def _paused(state: State) -> bool:

@@ -128,6 +128,8 @@ class Swap:
     """The history in which the record was read: in another one the swap is lost. None: whatever the history is."""
     start: int | None = None
     """Number of the leader's start of its command that runs, or comes next: what its earlier starts left at the store is over."""
+    expected_term: int | None = None
+    """The term that must stand beside that version, which a restored backup can bring back in another one. None: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,5 +124,8 @@ class Flavour(Protocol):
     def will_options(self, dialect: Any) -> dict[str, Any]:
         """What else the driver must be told when a helper connects to carry out a will."""
 
+    def hides(self, conn: sa.engine.Connection, here: Tables) -> str | None:
+        """Why this role may not see all rows of our tables, as a sentence; None: it sees them."""
+
     def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         """Findings of `heirflow doctor` that only this kind of database has."""

@@ -185,6 +185,9 @@ class Mysql:
         # Some check-ins, as a check-in is longer than the limit of a call.
         return f"wait_timeout = {max(2, math.ceil(4 * self._limit_s))}"
 
+    def hides(self, conn: sa.engine.Connection, here: Tables) -> None:
+        return None
+
     def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         from heirflow.stores.sql.examine import examine_mysql
 

@@ -303,6 +303,11 @@ class Postgres:
     def will_options(self, dialect: Any) -> dict[str, Any]:
         return {}
 
+    def hides(self, conn: sa.engine.Connection, here: Tables) -> str | None:
+        from heirflow.stores.sql.rights import hidden_by_postgres
+
+        return hidden_by_postgres(conn, here)
+
     def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         from heirflow.stores.sql.examine import examine_postgres
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from heirflow.errors import first_line
 from heirflow.stores.base import Finding, StoreMisfit
 from heirflow.stores.sql.flavour import Flavour
-from heirflow.stores.sql.schema import Tables, check, version_of
+from heirflow.stores.sql.schema import VERSION, Tables, check, version_of
 
 GRANTS = "docs/security.md has the GRANTs"
 
@@ -34,6 +34,8 @@ def rights(conn: sa.engine.Connection, flavour: Flavour, here: Tables, *, writab
             version = version_of(conn, here)
             if version is not None:
                 _carry_out(conn, *(_idle(table, "SELECT") for table in (here.election, here.member, here.event)))
+    except StoreMisfit as error:
+        return [Finding("tables", "problem", str(error))]
     except _Refused as error:
         return [Finding("rights", "problem", f"this role may not read HeirFlow's tables ({error}); {GRANTS}")]
     may_create = flavour.may_create(conn, here)
@@ -43,7 +45,13 @@ def rights(conn: sa.engine.Connection, flavour: Flavour, here: Tables, *, writab
         check(version, create=False)
     except StoreMisfit as error:
         return [Finding("tables", "problem", str(error))]
-    return [_on_rows(conn, flavour, here, may_create)] if flavour.roles and writable else []
+    found = []
+    if version.version > VERSION:
+        newer = f"the tables are of version {version.version}, which this HeirFlow ({VERSION}) can use; upgrade it soon"
+        found.append(Finding("tables", "note", newer))
+    if (hidden := flavour.hides(conn, here)) is not None:
+        found.append(Finding("rights", "warning", hidden))
+    return [*found, _on_rows(conn, flavour, here, may_create)] if flavour.roles and writable else found
 
 
 def ask(conn: sa.engine.Connection, statement: str) -> Any | None:
@@ -55,6 +63,23 @@ def ask(conn: sa.engine.Connection, statement: str) -> Any | None:
         if error.connection_invalidated:
             raise
         return None
+
+
+def hidden_by_postgres(conn: sa.engine.Connection, here: Tables) -> str | None:
+    """See `Flavour.hides`: PostgreSQL's row-level security shows a role only the rows that a policy names."""
+    quote = conn.dialect.identifier_preparer.format_table
+    hiding = [
+        table.name
+        for table in (here.election, here.member, here.event)
+        if conn.execute(sa.select(sa.func.row_security_active(sa.literal(quote(table))))).scalar()
+    ]
+    if not hiding:
+        return None
+    switch = "; ".join(f"ALTER TABLE {name} DISABLE ROW LEVEL SECURITY" for name in hiding)
+    return (
+        f"row-level security is switched on for {' and '.join(hiding)}, so this role may not see every row there; "
+        f"switch it off ({switch}) or give the role a policy for all rows"
+    )
 
 
 def may_create_postgres(conn: sa.engine.Connection, here: Tables) -> bool | None:

@@ -28,6 +28,13 @@ VERSION = 1
 UPGRADES: dict[int, tuple[str, ...]] = {}
 """From each older version, the statements that lead to the next. Additive only: members of the older version still run."""
 
+READABLE_FROM = 1
+"""The oldest version whose members can use the tables of `VERSION`. It stands in the tables, beside the version: only who makes
+them newer knows whom that shuts out. So during an upgrade members of both versions stand in one line."""
+
+SCHEMA, READABLE = "schema", "readable from"
+"""Names in ``heirflow_meta``."""
+
 NAME_LENGTH = 200
 LOCK_LIMIT_S = 10.0
 """How long to wait for another member that is making the tables."""
@@ -125,29 +132,56 @@ def tables(schema: str | None = None) -> Tables:
     return Tables(metadata, election, member, event, meta)
 
 
-def version_of(conn: sa.engine.Connection, here: Tables) -> int | None:
-    """The version of the tables in this database; None while they are not (wholly) made."""
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """What the tables say of themselves."""
+
+    version: int
+    readable_from: int
+    """The oldest version whose members can use them."""
+
+
+def version_of(conn: sa.engine.Connection, here: Tables) -> Stands | None:
+    """The version of the tables in this database; None while they are not (wholly) made. Raises `StoreMisfit`."""
     # `get_view_names` and the like are not asked: one look at the catalogue is enough.
     if not sa.inspect(conn).has_table(here.meta.name, schema=here.metadata.schema):
         return None
-    found = conn.execute(sa.select(here.meta.c.value).where(here.meta.c.name == "schema")).scalar()
-    return None if found is None else int(found)
+    wanted = here.meta.c.name.in_([SCHEMA, READABLE])
+    rows = {
+        str(name): value for name, value in conn.execute(sa.select(here.meta.c.name, here.meta.c.value).where(wanted))
+    }
+    if SCHEMA not in rows:
+        return None
+    version = _version(rows[SCHEMA])
+    return Stands(version, _version(rows.get(READABLE, version)))
 
 
-def check(found: int | None, *, create: bool) -> bool:
-    """Whether the tables can be used as they are; False: they are to be made or upgraded. Raises `StoreMisfit`."""
-    if found == VERSION:
-        return True
-    if found is not None and found > VERSION:
+def _version(said: Any) -> int:
+    try:
+        return int(said)
+    except ValueError:
         raise StoreMisfit(
-            f"this HeirFlow is too old: the tables are of version {found}, it knows {VERSION}; upgrade HeirFlow here"
+            f"heirflow_meta says that the tables are of version {said!r}, which is no number; correct the value there"
+        ) from None
+
+
+def check(found: Stands | None, *, create: bool) -> bool:
+    """Whether the tables can be used as they are; False: they are to be made or upgraded. Raises `StoreMisfit`."""
+    if found is None:
+        if create:
+            return False
+        raise StoreMisfit("HeirFlow's tables are not in this database; run `heirflow init` to make them")
+    if found.version == VERSION or found.readable_from <= VERSION < found.version:
+        return True
+    if found.version > VERSION:
+        raise StoreMisfit(
+            f"this HeirFlow is too old: the tables are of version {found.version}, which members from version "
+            f"{found.readable_from} on can use; it knows {VERSION}; upgrade HeirFlow here"
         )
     if create:
         return False
-    if found is None:
-        raise StoreMisfit("HeirFlow's tables are not in this database; run `heirflow init` to make them")
     raise StoreMisfit(
-        f"the tables are of version {found}, this HeirFlow needs {VERSION}; run `heirflow init` to upgrade them"
+        f"the tables are of version {found.version}, this HeirFlow needs {VERSION}; run `heirflow init` to upgrade them"
     )
 
 
@@ -163,12 +197,14 @@ def make(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine
         return  # somebody else was first
     if found is None:
         here.metadata.create_all(conn)
-        conn.execute(here.meta.insert().values(name="schema", value=str(VERSION)))
-        return
-    for version in range(found, VERSION):
-        for statement in UPGRADES[version]:
-            conn.execute(sa.text(statement))
-    conn.execute(here.meta.update().where(here.meta.c.name == "schema").values(value=str(VERSION)))
+    else:
+        for version in range(found.version, VERSION):
+            for statement in UPGRADES[version]:
+                conn.execute(sa.text(statement))
+    # The version is written last: until it stands there, this is done again.
+    for name, value in ((READABLE, READABLE_FROM), (SCHEMA, VERSION)):
+        conn.execute(here.meta.delete().where(here.meta.c.name == name))
+        conn.execute(here.meta.insert().values(name=name, value=str(value)))
 
 
 def has_history(conn: sa.engine.Connection, here: Tables) -> bool:

@@ -216,6 +216,9 @@ class Sqlite:
     def will_options(self, dialect: Any) -> dict[str, Any]:
         return {}
 
+    def hides(self, conn: sa.engine.Connection, here: Tables) -> None:
+        return None
+
     def examine(self, conn: sa.engine.Connection, here: Tables) -> list[Finding]:
         from heirflow.stores.sql.examine import examine_sqlite
 

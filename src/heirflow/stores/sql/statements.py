@@ -55,7 +55,10 @@ class Statements:
             .values(name=bindparam("p_name"), written_at=now, since=now, **wanted)
             .execution_options(preserve_rowcount=True)  # SQLAlchemy 2 asks the driver too late otherwise
         )
-        unchanged = sa.and_(e.name == bindparam("p_name"), e.version == bindparam("p_expected"))
+        expected_term = sa.func.coalesce(bindparam("p_expected_term", type_=sa.BigInteger()), e.term)
+        unchanged = sa.and_(
+            e.name == bindparam("p_name"), e.version == bindparam("p_expected"), e.term == expected_term
+        )
         if self.history is not None:
             # What was decided about one history never lands in another, where the same version may come a second time.
             under = bindparam("p_under", type_=sa.String())

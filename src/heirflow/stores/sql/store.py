@@ -103,6 +103,7 @@ class SqlStore:
             for event in request.notes:
                 self._write(conn, election, event)
             rows = conn.execute(self._sql.read, {"p_election": election}).all()
+            hidden = self._hidden(conn) if rows[0].e_version is None else ()
         if swapped and request.swap is not None and request.swap.news:
             told += self._tell(election)
         values, first = Values(), rows[0]
@@ -114,7 +115,7 @@ class SqlStore:
             since=values.seconds(first.e_since or 0, "the record", "when its leader changed"),
             db_now=float(first.db_now),
             told=told,
-            odd=tuple(values.odd),
+            odd=(*hidden, *values.odd),
             history=text_or_none(first.history) or None,
         )
         if values.stuck is not None and request != Exchange():
@@ -142,7 +143,10 @@ class SqlStore:
 
     def elections(self) -> tuple[str, ...]:
         with self._transaction(writes=False) as conn:
-            return tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
+            names = tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
+            for told in () if names else self._hidden(conn):
+                raise StoreMisfit(told)
+            return names
 
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
         with self._transaction(writes=False) as conn:
@@ -356,8 +360,9 @@ class SqlStore:
         if swap.expected is None:
             changed = conn.execute(self._sql.first, values).rowcount
         else:
+            expected = {"p_expected": swap.expected, "p_expected_term": swap.expected_term}
             statement = self._sql.swap_vacant if wanted.leader is None else self._sql.swap_led
-            changed = conn.execute(statement, {**values, "p_expected": swap.expected}).rowcount
+            changed = conn.execute(statement, {**values, **expected}).rowcount
         if changed != 1:
             return False, ()
         told = self._beside(conn, election, swap, who)
@@ -390,6 +395,11 @@ class SqlStore:
     def _news(self, election: str) -> list[tuple[str, Any]]:
         notify = self._flavour.notify
         return [] if notify is None else [self._plain(notify, {"p_election": election})]
+
+    def _hidden(self, conn: sa.engine.Connection) -> tuple[str, ...]:
+        """Why rows may be there that this role does not see, as no sentence or one."""
+        told = self._flavour.hides(conn, self._here)
+        return () if told is None else (told,)
 
     def _text(self, text: str) -> str:
         """Free text as this database takes it."""
