@@ -271,7 +271,7 @@ class Guard:
         me, self.exec_fd, report = os.getpid(), -1, -1
         try:
             self.exec_fd, report = os.pipe()
-            pid, born_there = processes.fork(self.cgroup)
+            pid = processes.fork()
         except OSError as error:  # no process, memory or descriptor to be had just now
             for fd in {self.exec_fd, report} - {-1}:
                 os.close(fd)
@@ -287,7 +287,7 @@ class Guard:
                 env,
                 cwd,
                 report,
-                None if born_there else self.cgroup,
+                self.cgroup,
                 keep,
                 in_cgroup=self.kill_by == "cgroup",
                 no_new_privileges=self.kill_by == "no new privileges",
