@@ -281,7 +281,7 @@ MUTANTS = (
         Patch(register, "SimStore.will", "leader=None, because=because", "leader=None, because=because, switchover_to=None"),),
         scene=scenes.order_outlives_its_leader),
     Mutant("a command that does not work goes on", "who does not work is succeeded", (
-        Patch(endings, "unhealthy", "if not state.working:", "if True:"),),
+        Patch(endings, "unhealthy", "if not state.working or state.withstands:", "if True:"),),
         only=("probe fails", "command frozen")),
     Mutant("who takes charge pauses the line", "orders are an operator's", (
         Patch(asking, "_take", "paused=_paused(state)", "paused=True"),)),

@@ -237,7 +237,7 @@ class Guard:
     def run_command(self, argv: list[str], env: dict[str, str], cwd: str, keep: tuple[int, ...]) -> None:
         me = os.getpid()
         try:
-            pid, report, born_there = self.launch.fork(self.cgroup)
+            pid, report = self.launch.fork()
         except OSError as error:  # no process, memory or descriptor to be had just now
             self.gate.close()
             self.set_deadline(None, FOREVER)
@@ -250,7 +250,7 @@ class Guard:
                 env,
                 cwd,
                 report,
-                None if born_there else self.cgroup,
+                self.cgroup,
                 keep,
                 in_cgroup=self.kill_by is KillBy.CGROUP,
                 no_new_privileges=self.kill_by is KillBy.NO_NEW_PRIVILEGES,

@@ -26,15 +26,15 @@ class Launch:
         self.failed: int | None = None
         """The exit code of a command that could not be executed."""
 
-    def fork(self, cgroup: Any) -> tuple[int, int, bool]:
-        """The child's pid, which is 0 in the child; the end of the pipe that is the child's; whether it was born in its cgroup.
+    def fork(self) -> tuple[int, int]:
+        """The child's pid, which is 0 in the child, and the end of the pipe that is the child's.
 
         Raises `OSError` when no process or descriptor is to be had just now.
         """
         self.failed = None
         ours, theirs = os.pipe()
         try:
-            pid, born_there = self.processes.fork(cgroup)
+            pid: int = self.processes.fork()
         except OSError:
             os.close(ours)
             os.close(theirs)
@@ -44,7 +44,7 @@ class Launch:
             os.set_blocking(ours, False)
             self.poll.register(ours, select.POLLIN)
             self.fd = ours
-        return pid, theirs, born_there
+        return pid, theirs
 
     def hear(self) -> str | None:
         """None while nothing (more) is to be known, nothing when it runs, otherwise why it could not be executed."""

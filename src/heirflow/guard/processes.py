@@ -24,8 +24,6 @@ PF_EXITING = 0x4
 CAP_KILL = 5
 TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 libc = ctypes.CDLL(None, use_errno=True)
-CLONE_INTO_CGROUP, SYS_CLONE3 = 0x200000000, 435
-"""The number is the same on all machines."""
 
 
 def become_subreaper() -> bool:
@@ -233,7 +231,6 @@ class Cgroup:
         try:
             self.kill_fd = os.open(f"{self.path}/cgroup.kill", os.O_WRONLY)  # Linux 5.14
             self.procs_fd = os.open(f"{self.path}/cgroup.procs", os.O_WRONLY)
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             os.rmdir(self.path)
             raise
@@ -302,35 +299,16 @@ def run_helper(argv: list[str], stdin: int, stdout: int) -> int:
     return pid
 
 
-def fork(cgroup: Cgroup | None) -> tuple[int, bool]:
-    """As `os.fork`, for a child that becomes a command; returns whether it was born in the cgroup as well.
+def fork() -> int:
+    """As `os.fork`, for a child that becomes a command: signals sent to it before wait until it has made them its own.
 
-    To move into a cgroup costs some 10 ms: the kernel waits until nobody forks. To be born there costs nothing.
-
-    Signals sent to the child before wait until it has made them its own. The guard ignores them, and so would its child until
-    then: an order to end that came at once would be lost.
+    The guard ignores them, and so would its child until then: an order to end that came at once would be lost.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = -1 if cgroup is None else _born_in(cgroup)
-        born_there = pid >= 0
-        if not born_there:
-            pid = os.fork()
-    except OSError:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        raise
+    pid = os.fork()
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return pid, born_there
-
-
-def _born_in(cgroup: Cgroup) -> int:
-    """Fork into it (Linux 5.7); -1 where that is not to be had. Only for a process of one thread, whose child soon calls exec:
-    neither Python nor libc hears of this fork.
-    """
-    words = (ctypes.c_uint64 * 11)()  # struct clone_args
-    words[0], words[4], words[10] = CLONE_INTO_CGROUP, signal.SIGCHLD, cgroup.fd
-    return int(libc.syscall(SYS_CLONE3, words, ctypes.c_size_t(ctypes.sizeof(words))))
+    return pid
 
 
 def become_command(
@@ -347,9 +325,8 @@ def become_command(
 ) -> NoReturn:
     """In the new child: the command's own session, default signals, a death tied to the guard's, and exec.
 
-    `cgroup`: the one to move into; None where it was born there, or there is none. `in_cgroup`: the cgroup is what makes its end
-    sure, so it does not start outside of it. `no_new_privileges`: neither it nor anything that it starts can become another
-    user's.
+    `in_cgroup`: the cgroup is what makes its end sure, so it does not start outside of it. `no_new_privileges`: neither it nor
+    anything that it starts can become another user's.
     """
     try:
         if LINUX:
