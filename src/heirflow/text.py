@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-_SECRET_KEY = re.compile(r"([?&;](?:[\w.-]*(?:pass|pwd|secret|token)[\w.-]*)=)[^&;#\s]*", re.IGNORECASE)
+_URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s<>]+")
+_SECRET_KEY = re.compile(r"([?&;](?:[\w.-]*(?:pass|pwd|secret|token)[\w.-]*)=)[^&\s]*", re.IGNORECASE)
+_PORT = re.compile(r"[^:/]*:\d+/")
 _DANGEROUS = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}
 """Unicode's control, format (turns text around), surrogate, line and paragraph separator, private and unassigned."""
 _JOINERS = {"\u200c", "\u200d"}
@@ -18,18 +19,27 @@ _JOINERS = {"\u200c", "\u200d"}
 
 
 def masked_url(url: str) -> str:
-    """The URL with ``***`` in place of a password, in front of the host or among the parameters."""
+    """The URL with ``***`` in place of a password, in front of the host or among the parameters.
+
+    A password may hold anything that should be encoded: where its end is not clear, the last ``@`` is taken for it. Then more
+    may be hidden than a password, and never less.
+    """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
+    start = scheme + separator
     head, question, query = rest.partition("?")
-    if "@" not in head and "@" in query:
-        # A password with a bare question mark in it.
-        head, question, query = rest, "", ""
+    parameters = _SECRET_KEY.sub(r"\1***", question + query)
     user, at, place = head.rpartition("@")
-    if at and ":" in user:
+    if scheme.startswith("sqlite"):
+        return start + head + parameters  # a path, in which both may stand
+    # In parameters an @ is plain; behind what could be a password it ends that, unless a port stands there.
+    open_end = "@" in parameters if ":" in user else "@" in query and ":" in place and not _PORT.match(place)
+    if open_end:
+        return start + rest.partition(":")[0] + ":***@" + _SECRET_KEY.sub(r"\1***", rest.rpartition("@")[2])
+    if ":" in user:
         user = user.partition(":")[0] + ":***"
-    return scheme + separator + user + at + place + _SECRET_KEY.sub(r"\1***", question + query)
+    return start + user + at + place + parameters
 
 
 def masked(text: str) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from heirflow.errors import ConfigError
-from heirflow.stores import StoreMisfit, open_store
-from tests.contract.drivers import POSTGRES
+from heirflow.stores import StoreMisfit, StoreUnavailable, open_store
+from tests.contract.drivers import POSTGRES, SERVERS
 
 PLACE = "//me:s3cret@db:1234/place"
 
@@ -86,3 +86,23 @@ def test_a_relative_sqlite_file_is_refused_with_the_whole_path(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=rf"relative path.*sqlite:///{tmp_path}/(x/)?line\.db"):
         open_store(url, call_limit_s=1.5)
+
+
+@pytest.mark.parametrize("password", ["s3@cret", "s3@cret/x", "s3#cr@et/x", "s3/cr@et:5", "s3@cret?x=1", "s3?x@cret@y"])
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_an_at_sign_in_a_password_is_refused_before_its_tail_is_a_host(kind: str, password: str) -> None:
+    """What comes after it would be the name of a host, which is looked up, connected to and shown."""
+    with pytest.raises(ConfigError, match="%40") as caught:
+        open_store(f"{kind}://me:{password}@db:1234/place", call_limit_s=1.5)
+    assert "cret" not in str(caught.value) and "s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["s3/cret", "s3#cret", "s3:cret", "s3;cret", "s3%40cret"])
+@pytest.mark.parametrize("driver", SERVERS)
+def test_what_a_driver_says_shows_nothing_of_a_password(driver: str, password: str) -> None:
+    kind = "mysql" if "mysql" in driver else "postgresql"
+    for url in (f"me:{password}@127.0.0.1:1/x", f"127.0.0.1:1/x?user=me&password={password}"):
+        store = open_store(f"{kind}+{driver}://{url}", call_limit_s=1.5)
+        with pytest.raises(StoreUnavailable) as caught:
+            store.open()
+        assert "cret" not in str(caught.value) and "127.0.0.1:1/x" in str(caught.value)

@@ -158,9 +158,12 @@ FAULTS = (
           "contract/test_the_tables.py::test_every_instant_is_by_the_databases_clock[sqlite]", r"'checked in': 3[56]\d\d\."),
     # ---- fencing ----
     Fault("whoever takes charge ends no session", "stores/sql/postgres.py",
-          "return self._fence.end(conn, election, leader, term, wait_s)", "return ()",
+          "return self._fence.end(conn, election, leader, term, wait_s, start)", "return ()",
           f"{FENCING}they_are_gone_before_the_swap_is_told_as_won", "'8' == '0'"),
     Fault("whoever takes charge does not wait for the end of sessions", "stores/sql/fence.py",
           "wait_s) if wait_s else 0", "wait_s) if False else 0",
           f"{FENCING}a_session_that_does_not_end_is_waited_for_and_told", "did not end within 0.3 s"),
+    Fault("a late renewal ends the sessions of a newer start", "stores/sql/fence.py",
+          "number < start:", "number != start:",
+          f"{FENCING}earlier_starts_of_the_same_command_are_ended_and_only_these", "ended 1 session"),
 )  # fmt: skip

@@ -272,3 +272,30 @@ def test_a_relative_sqlite_url_counts_from_the_file_in_which_it_stands(
         assert settle({"config": str(toml), "name": "x"}).db_url == f"sqlite:///{folder}/x.db"
     absolute = write(folder / "url", "sqlite:////var/line.db")
     assert settle({"db-url-file": str(absolute)}).db_url == "sqlite:////var/line.db"
+
+
+@pytest.mark.parametrize(
+    "secret", ["a@b", "a/b", "a#b", "a?b", "a@b/c", "a#b@c/d", "a@b?c", "a?b=c@d", "a:b@c", "a'b", 'a"b', "a;b"]
+)
+def test_nothing_of_a_password_is_shown_whatever_is_not_encoded_in_it(secret: str) -> None:
+    secret = secret.translate({ord(letter): f"s3{letter}cret" for letter in "abcd"})
+    for url in (
+        f"postgresql://me:{secret}@db:5432/x",
+        f"postgresql://me:{secret}@db:5432/x?sslmode=require",
+        f"postgresql://db:5432/x?user=me&password={secret}",
+        f"postgresql://db/x?password={secret}&sslmode=require",
+        f"postgresql://me@corp:{secret}@db/x",
+    ):
+        for shown in (masked_url(url), masked(f"cannot reach {url} now"), masked(f"db-url = '{url}'")):
+            assert "cret" not in shown and "s3" not in shown, shown
+            assert "***" in shown
+
+
+def test_what_is_no_password_is_shown() -> None:
+    for url in (
+        "postgresql://me@db:5432/x?options=a@b",
+        "postgresql://db:5432/x",
+        "sqlite:////home/me@corp/line.db",
+        "http://127.0.0.1:80/health?x=1",
+    ):
+        assert masked_url(url) == masked(url) == url

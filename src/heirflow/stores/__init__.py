@@ -111,12 +111,17 @@ def _parsed(url: str) -> sa.engine.URL:
         shown = kind if colon and kind.isidentifier() else "this"
         raise ConfigError(f"{shown!r} is no kind of database that HeirFlow knows; it knows {', '.join(DRIVERS)}")
     try:
-        return sa.engine.make_url(f"{kind}{plus}{driver}:{rest}")
+        parsed = sa.engine.make_url(f"{kind}{plus}{driver}:{rest}")
     except (sa.exc.ArgumentError, ValueError):
         # Neither the URL nor what is said about it is shown: a password may stand in it.
         raise ConfigError(
-            f"the {kind} URL cannot be understood; are special characters in it percent-encoded?"
+            f"the {kind} URL cannot be understood; are special characters in it percent-encoded (%40 for @)?"
         ) from None
+    in_parameters = bool(parsed.password) and "@" in rest.partition("?")[2]
+    if kind != "sqlite" and (in_parameters or "@" in f"{parsed.host}{parsed.database}"):
+        # What follows an @ would be taken for the host: it would be looked up, and shown.
+        raise ConfigError(f"the {kind} URL has an @ too many; in a password, write %40 for it")
+    return parsed
 
 
 def _with_driver(url: sa.engine.URL, kind: str) -> sa.engine.URL:

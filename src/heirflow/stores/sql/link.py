@@ -213,8 +213,9 @@ class Link:
 
     def _sentence(self, cause: BaseException) -> str:
         first = first_line(cause)
-        if self.url.password:
-            first = first.replace(str(self.url.password), "***")
+        for secret in (self.url.password, self.url.query.get("password"), self.url.query.get("passwd")):
+            if secret:
+                first = first.replace(str(secret), "***")
         return f"{self.where} did not answer as it should: {first}"
 
     def sever(self) -> None:
