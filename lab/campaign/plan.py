@@ -34,6 +34,8 @@ class Kind:
 
 
 WHOLE_HOST = {"stop host", "freeze host"}
+FORGETS = {"promote asynchronous", "promote forgetful"}
+"""What makes the database forget what it had confirmed."""
 """Kinds that stop a whole host and let it go."""
 BOTH = (LONG_S, SHORT_S)
 DATABASE = ("database",)
@@ -77,6 +79,7 @@ KINDS = (
     Kind("promote cut off", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
     Kind("cut standby", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
     Kind("promote asynchronous", 2, "database", ((0.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
+    Kind("promote forgetful", 2, "database", ((1.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
     # Wall clocks.
     Kind("clock of host", 4, "nothing", ((0.5, 1.5),)),
     Kind("clock of database", 4, "nothing", ((0.5, 1.5),), DATABASE),

@@ -241,6 +241,19 @@ def _promoted(*, synchronous: bool) -> Strike:
 
 
 @contextlib.contextmanager
+def _promoted_forgetful(stage: Stage, fault: Fault, _host: str) -> Iterator[None]:
+    """The standby hears nothing of a change of leader that was confirmed, and takes over while the new one trusts it."""
+
+    def while_out_of_reach(seconds: float) -> None:
+        with contextlib.suppress(NotNow):
+            _order(stage, "switchover", stage.election, "--no-wait")
+        stage.wait(seconds)
+
+    stage.database.fail_over(lag_s=fault.hold_s, wait=while_out_of_reach)
+    yield
+
+
+@contextlib.contextmanager
 def _cut_standby(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
     """Nobody's commit is confirmed: the primary waits for a standby that does not hear it."""
     stage.database.part(True)
@@ -338,6 +351,7 @@ _OTHERS: dict[str, Strike] = {
     "promote cut off": _promoted_cut_off,
     "promote synchronous": _promoted(synchronous=True),
     "promote asynchronous": _promoted(synchronous=False),
+    "promote forgetful": _promoted_forgetful,
     "clock of host": _jump,
     "clock of database": _jump,
     "stop in order": _stop_in_order,
