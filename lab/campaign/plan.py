@@ -34,9 +34,9 @@ class Kind:
 
 
 WHOLE_HOST = {"stop host", "freeze host"}
-FORGETS = {"promote asynchronous", "promote forgetful"}
-"""What makes the database forget what it had confirmed."""
 """Kinds that stop a whole host and let it go."""
+FORGETS = {"promote asynchronous", "promote forgetful"}
+"""Kinds that make the database forget what it had confirmed."""
 BOTH = (LONG_S, SHORT_S)
 DATABASE = ("database",)
 KINDS = (

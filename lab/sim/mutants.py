@@ -194,7 +194,7 @@ MUTANTS = (
               "(Send(ask), *((answers.ExtendLease(*timings.moments(now + timings.trust_s)),)"
               " if not state.idle else ()))"),)),
     Mutant("a lost swap is taken for a won one", "dead by the end of trust", (
-        Patch(answers, "_outcome", "if reading.swapped and swap is not None:", "if swap is not None:"),)),
+        Patch(answers, "_outcome", "if reading.swapped and swap is not None and not elsewhere:", "if swap is not None:"),)),
     Mutant("the command is started with an old lease", "dead by the end of trust", (
         Patch(rules, "_start", "if not can or now >= term_at:", "if not can:"),), only=FREEZES),
     Mutant("the end of trust is not watched", "dead by the end of trust", (
@@ -237,7 +237,7 @@ MUTANTS = (
         without=(Patch(line, "is_ready", "and state.stop is None", ""),),
         only=("backup restored",) * 6 + ("asked to stop", "stubborn commands") * 3),
     Mutant("a swap does not ask for the version", "legal records", (
-        Patch(register, "SimStore.exchange", "swapped = swap.expected ==", "swapped = bool(swap) or swap.expected =="),)),
+        Patch(register, "SimStore.exchange", "swapped = here and swap.expected ==", "swapped = bool(swap) or swap.expected =="),)),
     Mutant("a deposed leader does not kill", "a deposed leader kills at once", (
         Patch(answers, "_outcome", "with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),)",
               "with_stop(state, Stop(Then.LOST, sentence)), ()"),), only=RESTORED),
@@ -260,9 +260,10 @@ MUTANTS = (
         only=("command exits", "command exits"), prepare=_frozen_starts),
     # ---- terms ----
     Mutant("a record from a restored backup gives the right to lead", "a silent leader has its whole lease", (
-        Patch(asking, "names_me", " and record.term >= state.seat.highest_term", ""),), only=RESTORED),
+        Patch(line, "gives_no_right", "record.term < state.seat.highest_term or ", ""),), only=RESTORED),
     Mutant("a new term is one more than the record's, not than any seen", "terms only grow", (
-        Patch(asking, "_take", "max(seat.highest_term, record.term if record else 0) + 1", "(record.term if record else 0) + 1"),),
+        Patch(asking, "_take", "max(seat.highest_term, record.term if record else 0) + skipped + 1",
+              "(record.term if record else 0) + skipped + 1"),),
         only=RESTORED),
     Mutant("a leader renews whatever term names it", "terms only grow", (
         Patch(asking, "holds", " and record.term == state.term", ""),), only=RESTORED,
