@@ -27,7 +27,7 @@ from lab.campaign.clocks import Clocks
 from lab.campaign.databases import Database, database
 from lab.campaign.ground import Ground, GroundTrouble, processes_in
 from lab.campaign.ledger import Ledger
-from lab.campaign.plan import FORGETS, TTL_S, WHOLE_HOST, Fault
+from lab.campaign.plan import TTL_S, WHOLE_HOST, Fault
 from lab.campaign.strikes import NotNow, strike
 from lab.rig import ticker, written
 from lab.rig.rig import Member, Rig, RigError, now_s
@@ -168,7 +168,7 @@ class World:
                     self.wait(min(0.4, fault.hold_s / 2 or 0.25))
                     with contextlib.suppress(NotNow), self._struck(fault.beside):
                         self.wait(max(fault.hold_s, fault.beside.hold_s))
-                elif fault.kind.name not in FORGETS:
+                elif fault.kind.name != "promote asynchronous":
                     self.wait(fault.hold_s)
         finally:
             standby = self.database.standby
