@@ -27,8 +27,12 @@
 #define LATE_ANSWER_COUNTS      10      /* an answer that was given up counts for the next question */
 #define NAMED_ONLY_LOOKS        11      /* who is named by a late write waits for others to move */
 #define WATCH_STARTS_ANEW       12      /* every look starts an heir's wait again */
-#define STORE_FORGETS           13      /* the store forgets a confirmed write */
+#define STORE_FORGETS           13      /* the store forgets a confirmed write, and its history has the same name as before */
 #define CLOCK_STANDS            14      /* a clock stands still */
+#define FORGOTTEN_IS_VACANT     16      /* a vacant record from before a fail-over is taken at once */
+#define FORGOTTEN_NAMES         17      /* who is named from before a fail-over leads at once */
+#define FORGOTTEN_AND_LATE      18      /* a leader whose trust had ended goes on after a fail-over */
+#define FORGOTTEN_AND_RELEASED  19      /* a leader that may have released goes on after a fail-over */
 #define NO_BACKSTOP             15      /* with member and guard out, nobody keeps the deadline */
 
 mtype = { idle, look, take, renew, release }            /* Purpose */
@@ -43,7 +47,8 @@ typedef Member {
     byte trust;                 /* ticks until trusted_until */
     mtype cmd = nothing, stop = no, ask = idle, way = nowhere;
     byte age;                   /* ticks since the last question was sent */
-    byte a_view; bit a_won, a_new, a_current;           /* the answer */
+    byte a_view; bit a_won, a_new, a_current, a_doubt;  /* the answer */
+    bit doubt;                  /* the record, as last read, is from before a fail-over */
     mtype late = idle;          /* a swap that was given up and may still be carried out */
     bit start, gone;            /* StartCommand and CommandGone, while the other side is frozen */
     bit runs, will;             /* the command or a descendant of it is there; the will's helper is on its way */
@@ -51,6 +56,7 @@ typedef Member {
 }
 Member m[N];
 byte leader = NOBODY; bit calm; /* the record; the faults are over */
+bit foreign;                    /* the record is from before a fail-over: what came after it may be forgotten */
 byte alone, k;                  /* ticks since then in which nobody led; for loops, 0 in between */
 
 #define TRUST       (FAULT == NO_MARGIN -> TTL : TTL - MARGIN)
@@ -60,6 +66,11 @@ byte alone, k;                  /* ticks since then in which nobody led; for loo
 #define ALIVE(i)    (m[i].runs && m[i].ice != host_frozen)
 #define HOLDS(i)    (m[i].leads && m[i].view == i)
 #define OTHER(i)    (m[i].view != i && m[i].view != NOBODY && m[i].view != UNREAD)
+/* Whether it watched the record of before a fail-over for as long as somebody unknown may lead. */
+#define SURE(i)     (!m[i].doubt || m[i].watch >= WAIT)
+/* A leader that goes on: nobody else can have taken charge in what is forgotten. */
+#define IN_TIME(i)  (m[i].trust > 0 || FAULT == FORGOTTEN_AND_LATE)
+#define KEPT_IT(i)  (!(m[i].cmd == nothing && m[i].stop == yield) || FAULT == FORGOTTEN_AND_RELEASED)
 #define ENDED(i)    (m[i].cmd == nothing || FAULT == RELEASE_BEFORE_GONE)
 /* Who keeps the deadline: the guard; a frozen guard's member; with that dead or frozen as well, the backstop. */
 #define LATE(i)     (m[i].runs && m[i].kill == 0 && m[i].ice != host_frozen && KEPT(i))
@@ -99,12 +110,12 @@ inline Swap(i, what) {
         assert(!m[i].runs && (leader >= N || leader == i || !ALIVE(leader)));                 /* a leader's end comes first */
         leader = i
     fi;
-    Written()
+    foreign = 0; Written()
 }
 inline Carry_out(i) {
     m[i].way = answering;
     if :: m[i].ask != look -> m[i].a_won = 1; Swap(i, m[i].ask) :: else fi;
-    m[i].a_view = leader; m[i].a_new = !m[i].current; m[i].a_current = 1
+    m[i].a_view = leader; m[i].a_doubt = foreign; m[i].a_new = !m[i].current; m[i].a_current = 1
 }
 
 /* ---- guard and backstop ---- */
@@ -124,8 +135,10 @@ inline Ask(i) {
     if
     :: HOLDS(i) && ENDED(i) && m[i].stop == yield -> m[i].ask = release
     :: HOLDS(i) && !(ENDED(i) && m[i].stop == yield) -> m[i].ask = renew
-    :: !HOLDS(i) && m[i].cmd == nothing && m[i].view == i && FAULT != NAMED_ONLY_LOOKS -> m[i].ask = take
-    :: !HOLDS(i) && m[i].cmd == nothing && (m[i].view == NOBODY || (OTHER(i) && m[i].watch >= WAIT)) -> m[i].ask = take
+    :: !HOLDS(i) && m[i].cmd == nothing && m[i].view == i && FAULT != NAMED_ONLY_LOOKS &&
+        (SURE(i) || FAULT == FORGOTTEN_NAMES) -> m[i].ask = take
+    :: !HOLDS(i) && m[i].cmd == nothing && ((m[i].view == NOBODY && (SURE(i) || FAULT == FORGOTTEN_IS_VACANT)) ||
+        (OTHER(i) && m[i].watch >= WAIT)) -> m[i].ask = take
     :: else fi;
     if :: !m[i].current && FAULT != SWAP_WITHOUT_VERSION -> m[i].ask = look :: else fi;       /* it can only lose */
     m[i].way = asking; m[i].age = 0
@@ -145,10 +158,10 @@ inline Lose(i) {
 }
 inline Forget(i) {              /* the exchange */
     if :: m[i].age > 1 -> m[i].age = 1 :: else fi;
-    m[i].ask = idle; m[i].way = nowhere; m[i].a_view = 0; m[i].a_won = 0; m[i].a_new = 0; m[i].a_current = 0
+    m[i].ask = idle; m[i].way = nowhere; m[i].a_view = 0; m[i].a_won = 0; m[i].a_new = 0; m[i].a_current = 0; m[i].a_doubt = 0
 }
 inline Answered(i) {
-    if :: m[i].a_new || FAULT == WATCH_STARTS_ANEW -> m[i].view = m[i].a_view; m[i].watch = 0 :: else fi;
+    if :: m[i].a_new || FAULT == WATCH_STARTS_ANEW -> m[i].view = m[i].a_view; m[i].doubt = m[i].a_doubt; m[i].watch = 0 :: else fi;
     m[i].current = m[i].a_current;
     if
     :: m[i].a_won && m[i].ask == release -> m[i].leads = 0; m[i].trust = 0; m[i].stop = no
@@ -158,7 +171,8 @@ inline Answered(i) {
         m[i].trust = (m[i].age < TRUST -> TRUST - m[i].age : 0);
         if :: m[i].kill > 0 -> m[i].kill = m[i].trust :: else fi               /* ExtendLease: only before kill_at */
     :: else fi;
-    if :: m[i].leads && m[i].view != i -> Lose(i) :: else fi;                  /* deposed */
+    if :: m[i].leads && (m[i].view != i || (m[i].doubt && !(IN_TIME(i) && KEPT_IT(i)))) -> Lose(i)         /* deposed */
+    :: else fi;
     Forget(i); Start(i)
 }
 inline Gone(i) {
@@ -174,7 +188,7 @@ inline Gone(i) {
 inline Late_swap(i) { if :: m[i].way == asking && m[i].ask != look -> m[i].late = m[i].ask :: else fi }
 inline Killed(i) {              /* what dies with a member */
     Late_swap(i); Forget(i);
-    m[i].up = 0; m[i].view = UNREAD; m[i].current = 0; m[i].watch = 0; m[i].leads = 0; m[i].trust = 0;
+    m[i].up = 0; m[i].view = UNREAD; m[i].doubt = 0; m[i].current = 0; m[i].watch = 0; m[i].leads = 0; m[i].trust = 0;
     m[i].cmd = nothing; m[i].stop = no; m[i].age = 0; m[i].start = 0; m[i].gone = 0;
     if :: m[i].ice == member_frozen -> m[i].ice = awake :: m[i].ice == both_frozen -> m[i].ice = guard_frozen :: else fi
 }
@@ -234,6 +248,10 @@ proctype World() {
     do
     :: d_step { TROUBLE -> SPEND; Written() }                                  /* an operator's order */
     :: d_step { !calm && leader == GONE -> leader = NOBODY; Written() }        /* a late will */
+#ifdef FAULTS_AT_MOST           /* a fail-over that forgets: any record may come back, which is more than was ever there */
+    :: atomic { TROUBLE -> SPEND; printf("a fail-over that forgets\n");
+        if :: leader = NOBODY :: leader = 0 :: leader = 1 :: leader = N - 1 :: leader = GONE fi; foreign = 1; Written() }
+#endif
     :: d_step { !calm && FAULT == STORE_FORGETS -> leader = NOBODY; Written() }
     :: d_step { !calm && ANY(UP) -> calm = 1 }
     :: d_step { ALL(READY) -> printf("tick\n");
@@ -241,10 +259,10 @@ proctype World() {
         assert(alone <= BOUND);                                                /* always one, soon */
         for (k : 0 .. N - 1) {
             assert(!ALIVE(k) || m[k].lease > 0);                               /* no command after the lease */
-            if :: m[k].lease > 0 && (m[k].runs || m[k].trust) -> m[k].lease-- :: else -> m[k].lease = 0 fi;
+            if :: m[k].lease > 0 && (m[k].runs || m[k].trust || m[k].start) -> m[k].lease-- :: else -> m[k].lease = 0 fi;
             if :: m[k].trust > 0 -> m[k].trust-- :: else fi;
             if :: m[k].kill > 0 && FAULT != CLOCK_STANDS -> m[k].kill-- :: else fi;
-            if :: OTHER(k) && m[k].watch < TTL -> m[k].watch++ :: else fi;
+            if :: (OTHER(k) || m[k].doubt) && m[k].watch < TTL -> m[k].watch++ :: else fi;
             if :: m[k].up && m[k].age < (m[k].ask == idle -> 1 : TTL - MARGIN) -> m[k].age++ :: else fi
         }
         k = 0 }

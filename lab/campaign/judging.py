@@ -1,15 +1,16 @@
 """The judge: what the commands wrote down, what the database took, and what the world did, against what was promised.
 
-- *Overlap:* two starts of a command that wrote at the same time. Two kinds are told apart because no lease can prevent them: a
-  host that was stopped as a whole and woke beside its successor (a *thaw*, which the fence answers), and what happens right
-  after a fail-over to an asynchronous replica, which forgets what was confirmed (*void*: docs/safety.md).
+- *Overlap:* two starts of a command that wrote at the same time. One kind is told apart because no lease can prevent it: a
+  host that was stopped as a whole and woke beside its successor (a *thaw*, which the fence answers). A fail-over to an asynchronous
+  replica, which forgets what was confirmed, excuses no overlap.
 - *Deposed write:* a row that the database took although its record already named a later term.
 - *Two of one term:* a row that it took while its record named another leader of that term, or an earlier term.
 - *Outlived:* more rows that it took after the release of their term than can have been in flight.
 - *Back:* after each strike and each healing that leaves one member and the database able, somebody runs the command
   within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged. What the machine itself took away
   meanwhile (`pulse`) is counted, and no promise of ours.
-- *Lost event:* a command ran in a term of which the history says nothing.
+- *Lost event:* a command ran in a term of which the history says nothing. What an asynchronous fail-over has itself forgotten of
+  the history, or of the rows, is no fault of ours (`_forgotten`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 from heirflow.election.timings import Timings
 from lab.campaign.ledger import PAUSE_S, Run
-from lab.campaign.plan import TTL_S, WHOLE_HOST
+from lab.campaign.plan import FORGETS, TTL_S, WHOLE_HOST
 from lab.campaign.pulse import Pulse
 from lab.campaign.world import Mark
 from lab.rig.spans import Gap, Overlap, gaps, overlaps
@@ -39,7 +40,6 @@ IN_FLIGHT = 3
 THAWING_S = 0.3
 """How long letting it go may take."""
 STRIKES = {"begin", "struck", "end"}
-VOID = "promote asynchronous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,11 @@ class Verdict:
     faults: Counter[str] = field(default_factory=Counter)
     overlaps: list[Overlap[Run]] = field(default_factory=list)
     thaws: list[Overlap[Run]] = field(default_factory=list)
-    void: list[Overlap[Run]] = field(default_factory=list)
     orphans: list[Mark] = field(default_factory=list)
     deposed_rows: int = 0
     released_rows: int = 0
-    void_rows: int = 0
+    forgotten_rows: int = 0
+    """Of a term that the database had forgotten, from a command that ran alone until its member knew."""
     rows: int = 0
     lost_events: list[Run] = field(default_factory=list)
     terms: int = 0
@@ -118,12 +118,11 @@ def judge(
     out = Verdict(world, marks[0].at_s if marks else 0, marks[-1].at_s if marks else 0, runs=list(runs), marks=strikes)
     out.faults.update(mark.kind for mark in strikes if mark.phase == "begin")
     out.skipped.update(mark.note for mark in marks if mark.phase == "skipped")
-    voids = _voids(strikes)
+    forgotten = _forgotten(strikes)
+    begun_anew = [(begin_s, end_s + TTL_S) for begin_s, end_s in forgotten]
 
     for overlap in overlaps(runs):
-        if _within(voids, overlap.from_s):
-            out.void.append(overlap)
-        elif any(_thawed(strikes, run, runs, pulse) for run in (overlap.earlier, overlap.later)):
+        if any(_thawed(strikes, run, runs, pulse) for run in (overlap.earlier, overlap.later)):
             out.thaws.append(overlap)
         else:
             out.overlaps.append(overlap)
@@ -140,8 +139,8 @@ def judge(
     starts = Counter((run.term, run.member) for run in {run.start: run for run in runs}.values())
     for term, member, why, count, first, last in late:
         took_s = int(first) / 1e9
-        if _within(voids, took_s) or _within(voids, int(last) / 1e9):
-            out.void_rows += count
+        if why == "doubled" and _within(begun_anew, took_s) and _within(begun_anew, int(last) / 1e9):
+            out.forgotten_rows += count
         elif why == "deposed":
             out.deposed_rows += count
             if fenced:
@@ -158,7 +157,9 @@ def judge(
     seen = {(run.term, run.member) for run in runs}
     out.terms = len(seen)
     if took is not None:
-        for run in {(run.term, run.member): run for run in runs if not _within(voids, run.from_s)}.values():
+        for run in {(run.term, run.member): run for run in reversed(runs)}.values():
+            if _within(forgotten, run.from_s):
+                continue
             if (run.term, run.member) not in took:
                 out.lost_events.append(run)
                 sentence = f"the history does not say that {run.member} took charge for term {run.term}"
@@ -217,13 +218,14 @@ def _carried_out(marks: Sequence[Mark]) -> list[Mark]:
     return found
 
 
-def _voids(strikes: Sequence[Mark]) -> list[tuple[float, float]]:
+def _forgotten(strikes: Sequence[Mark]) -> list[tuple[float, float]]:
+    """The times of which the database has forgotten what was written: from when its standby heard nothing, to the fail-over."""
     found, begun_s = [], 0.0
     for mark in strikes:
-        if mark.kind == VOID and mark.phase == "begin":
+        if mark.kind in FORGETS and mark.phase == "begin":
             begun_s = mark.at_s
-        elif mark.kind == VOID and mark.phase == "end":
-            found.append((begun_s, mark.at_s + TTL_S + 1))
+        elif mark.kind in FORGETS and mark.phase == "struck":
+            found.append((begun_s, mark.at_s))
     return found
 
 

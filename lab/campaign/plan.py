@@ -35,6 +35,8 @@ class Kind:
 
 WHOLE_HOST = {"stop host", "freeze host"}
 """Kinds that stop a whole host and let it go."""
+FORGETS = {"promote asynchronous", "promote forgetful"}
+"""Kinds that make the database forget what it had confirmed."""
 BOTH = (LONG_S, SHORT_S)
 DATABASE = ("database",)
 KINDS = (
@@ -77,6 +79,7 @@ KINDS = (
     Kind("promote cut off", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
     Kind("cut standby", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
     Kind("promote asynchronous", 2, "database", ((0.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
+    Kind("promote forgetful", 2, "database", ((1.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
     # Wall clocks.
     Kind("clock of host", 4, "nothing", ((0.5, 1.5),)),
     Kind("clock of database", 4, "nothing", ((0.5, 1.5),), DATABASE),

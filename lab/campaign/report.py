@@ -35,7 +35,6 @@ def summary(
         "orphans": sum(len(verdict.orphans) for verdict in verdicts),
         "lost_events": sum(len(verdict.lost_events) for verdict in verdicts),
         "thaws": _overlaps([o.lasted_s for verdict in verdicts for o in verdict.thaws]),
-        "void_overlaps": _overlaps([o.lasted_s for verdict in verdicts for o in verdict.void]),
         "back": {
             "limit_s": BACK_LIMIT_S,
             "judged": len(backs),
@@ -51,7 +50,7 @@ def summary(
                 "rows": sum(v.rows for v in mine),
                 "rows_of_a_deposed_term": sum(v.deposed_rows for v in mine),
                 "rows_after_its_own_release": sum(v.released_rows for v in mine),
-                "rows_that_a_forgetful_fail_over_made_late": sum(v.void_rows for v in mine),
+                "rows_of_a_forgotten_term": sum(v.forgotten_rows for v in mine),
             }
             for world in sorted({verdict.world for verdict in verdicts})
             for mine in [[verdict for verdict in verdicts if verdict.world == world]]
@@ -114,10 +113,7 @@ def text(facts: dict[str, Any]) -> str:
             f"after {back['unjudged']} faults nothing could be said, as the next came at once"
         ),
     ]
-    for name, words in (
-        ("thaws", "whole hosts that woke beside their successor (fencing's business)"),
-        ("void_overlaps", "overlaps after a fail-over that forgot (no promise there)"),
-    ):
+    for name, words in (("thaws", "whole hosts that woke beside their successor (fencing's business)"),):
         if facts[name]["count"]:
             lines.append(f"{facts[name]['count']} {words}, at most {facts[name]['max_ms']:.0f} ms")
     if most := facts["a_member_at_most"]:

@@ -241,6 +241,41 @@ def _promoted(*, synchronous: bool) -> Strike:
 
 
 @contextlib.contextmanager
+def _promoted_forgetful(stage: Stage, fault: Fault, _host: str) -> Iterator[None]:
+    """The standby hears nothing of a change of leader that was confirmed, and takes over while the new leader is cut off."""
+    cut: list[str] = []
+
+    def while_out_of_reach(seconds: float) -> None:
+        for host in stage.ground.cables:
+            if _leads(stage, host):
+                with contextlib.suppress(NotNow), _killed(stage, host, ["command"]):
+                    break
+        stage.wait(seconds)
+        cut.extend(host for host in stage.ground.cables if _leads(stage, host))
+        stage.tell(f"cut off: {', '.join(cut) or 'nobody'}")
+        _sever(stage, cut, True)
+
+    try:
+        stage.database.fail_over(lag_s=fault.hold_s, wait=while_out_of_reach)
+        yield
+    finally:
+        _sever(stage, cut, False)
+
+
+def _leads(stage: Stage, host: str) -> bool:
+    with contextlib.suppress(NotNow):
+        fact = stage.member(host).ask(0.3)
+        return fact is not None and bool(fact["leader"])
+    return False
+
+
+def _sever(stage: Stage, hosts: list[str], on: bool) -> None:
+    for host in hosts:
+        stage.ground.cables[host].drop_from = stage.ground.cables[host].drop_to = on
+    stage.ground.apply()
+
+
+@contextlib.contextmanager
 def _cut_standby(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
     """Nobody's commit is confirmed: the primary waits for a standby that does not hear it."""
     stage.database.part(True)
@@ -338,6 +373,7 @@ _OTHERS: dict[str, Strike] = {
     "promote cut off": _promoted_cut_off,
     "promote synchronous": _promoted(synchronous=True),
     "promote asynchronous": _promoted(synchronous=False),
+    "promote forgetful": _promoted_forgetful,
     "clock of host": _jump,
     "clock of database": _jump,
     "stop in order": _stop_in_order,

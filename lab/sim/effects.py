@@ -34,6 +34,9 @@ def begin(world: World, fault: Fault) -> Callable[[], None] | None:
             world.store.clock_ahead_s += (fault.luck - 0.5) * 7200
         case "backup restored":
             return _backup(world)
+        case "fails over":
+            standby = world.store.backup()  # all that the standby ever hears
+            return lambda: world.store.fail_over(standby)
         case "host frozen":
             return world.freeze_host(fault.host)
         case "joins":

@@ -32,7 +32,7 @@ INSTANTS = (
 LASTING = (
     "questions cut", "answers cut", "all cut", "slow link", "lossy link", "store down", "store restarted", "store read-only",
     "member frozen", "guard frozen", "host frozen", "sluggish", "not ready", "drained", "news lost", "stubborn commands",
-    "paused a while", "command frozen", "crash loop", "orders at changes",
+    "paused a while", "command frozen", "crash loop", "orders at changes", "fails over",
 )  # fmt: skip
 RARE = ("backup restored",)
 NAMED = ("news from anybody",)

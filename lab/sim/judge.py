@@ -51,6 +51,10 @@ class Judge:
         """Until then a store that forgot confirmed writes excuses what no lease can promise."""
         self.highest_term = 0
         self.written_at_s = 0.0
+        self.failed_over_at_s: float | None = None
+        """When the last fail-over was."""
+        self.numbers_again = False
+        """Whether a fail-over went back behind the one before it."""
         self.changes = 0
         """How often the leadership changed."""
         self.switchovers = 0
@@ -119,7 +123,7 @@ class Judge:
             return
         holder, term = (before.leader, before.term) if before else (None, 0)
         taken = after.leader is not None and (after.leader != holder or after.term != term)
-        if taken and after.term <= max(term, 0 if self.void_until_s >= 0 else self.highest_term):
+        if taken and after.term <= max(term, 0 if self.void_until_s >= 0 or self.numbers_again else self.highest_term):
             self.broken("terms only grow", f"{writer} takes charge with term {after.term} after {term}")
         if taken and after.term <= self.seen_term.get(writer, 0) and self._speaker_is_taking():
             self.broken("terms only grow", f"{writer} takes term {after.term} and had seen {self.seen_term[writer]}")
@@ -131,6 +135,7 @@ class Judge:
             self.broken("orders are an operator's", f"{writer} {'pauses' if after.paused else 'resumes'} the election")
         self._own_command(after, writer, taken)
         if taken and before is not None:
+            self._forgotten(before, after, now)
             self._moved(before, after, now)
         if after.leader is None and before is not None and before.leader is not None:
             self._released(before, writer)
@@ -208,6 +213,30 @@ class Judge:
                 self.broken(
                     "a leader's end comes first", f"{after.leader} moved while the command of {before.leader} lived"
                 )
+
+    def _forgotten(self, before: Record, after: Record, now: float) -> None:
+        """A record from before a fail-over says nothing about who leads: whoever takes it waits as for a leader."""
+        if (
+            self.failed_over_at_s is None
+            or before.history == self.world.store.name
+            or before.history is None
+            or self.void
+        ):
+            return
+        taker = self.world.everybody[after.leader or ""]
+        waited_s = (now - self.failed_over_at_s) * taker.host.rate
+        if waited_s < before.ttl_s - ROUNDING_S:
+            sentence = f"{after.leader} waited {waited_s:.3f} s of {before.ttl_s:g} s for whoever led what is forgotten"
+            self.broken("who may be forgotten has its whole lease", sentence)
+
+    def failed_over(self, *, twice: bool) -> None:
+        """Another server answers, which may have forgotten. No promise is void for that.
+
+        Save one: where it has not heard of any leader since the fail-over before (`twice`), the term of one may come again.
+        """
+        self.failed_over_at_s = self.world.agenda.now
+        self.numbers_again |= twice
+        self.world.say("judge", "the store fails over, and forgets what its standby had not heard")
 
     def _released(self, before: Record, writer: str) -> None:
         if self.living.of(before.leader):

@@ -92,13 +92,15 @@ def _hindered(world: World, member: MemberProcess) -> bool:
 
 def _excuse(world: World) -> str:
     """Why nobody need lead; empty when somebody must."""
-    judge, record = world.judge, world.store.record
+    judge, store, record = world.judge, world.store, world.store.record
     standing = {member.id for member in _able(world)} | {command.member.id for command in judge.living.running}
     if record is not None and record.paused:
         if record.leader not in standing:
             return "paused, and who is named cannot lead"
         if record.term < judge.seen_term.get(record.leader or "", 0):
             return "paused, and who is named was named by a restored backup"
+        if record.history not in {None, store.name}:
+            return "paused, and who is named was named before a fail-over"
     return "" if standing else "nobody is able to lead"
 
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from heirflow.election import answers, asking, endings, invariants, line, news, rules, timings
-from lab.sim import acts, process, register, scenes, supervision
+from lab.sim import acts, forgetful, process, register, scenes, supervision
 from lab.sim.promises import Promise
 from lab.sim.world import Verdict, World
 
@@ -160,6 +160,15 @@ OUTAGES = ("store down", "all cut", "answers cut", "store read-only")
 FREEZES = ("member frozen", "guard frozen", "host frozen", "freeze before acting", *OUTAGES)
 STUBBORN = ("stubborn commands", "stubborn commands", *OUTAGES)
 RESTORED = ("backup restored", "switchover to anyone", "both killed", "command exits", "store restarted")
+FORGETS = ("fails over",) * 4 + (
+    "both killed",
+    "switchover to anyone",
+    "command exits",
+    "command exits",
+    "asked to stop",
+    "joins",
+)
+FORGOTTEN: tuple[Promise, ...] = ("who may be forgotten has its whole lease", "never two")
 GONE_TOO_SOON: tuple[Promise, ...] = (
     "release only when gone", "take only when the own command is gone", "never two", "never an orphan",
 )  # fmt: skip
@@ -185,7 +194,7 @@ MUTANTS = (
               "(Send(ask), *((answers.ExtendLease(*timings.moments(now + timings.trust_s)),)"
               " if not state.idle else ()))"),)),
     Mutant("a lost swap is taken for a won one", "dead by the end of trust", (
-        Patch(answers, "_outcome", "if reading.swapped and swap is not None:", "if swap is not None:"),)),
+        Patch(answers, "_outcome", "if reading.swapped and swap is not None and not elsewhere:", "if swap is not None:"),)),
     Mutant("the command is started with an old lease", "dead by the end of trust", (
         Patch(rules, "_start", "if not can or now >= term_at:", "if not can:"),), only=FREEZES),
     Mutant("the end of trust is not watched", "dead by the end of trust", (
@@ -228,7 +237,7 @@ MUTANTS = (
         without=(Patch(line, "is_ready", "and state.stop is None", ""),),
         only=("backup restored",) * 6 + ("asked to stop", "stubborn commands") * 3),
     Mutant("a swap does not ask for the version", "legal records", (
-        Patch(register, "SimStore.exchange", "swapped = swap.expected ==", "swapped = bool(swap) or swap.expected =="),)),
+        Patch(register, "SimStore.exchange", "swapped = here and swap.expected ==", "swapped = bool(swap) or swap.expected =="),)),
     Mutant("a deposed leader does not kill", "a deposed leader kills at once", (
         Patch(answers, "_over", "with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),)",
               "with_stop(state, Stop(Then.LOST, sentence)), ()"),), only=RESTORED),
@@ -251,13 +260,37 @@ MUTANTS = (
         only=("command exits", "command exits"), prepare=_frozen_starts),
     # ---- terms ----
     Mutant("a record from a restored backup gives the right to lead", "a silent leader has its whole lease", (
-        Patch(asking, "names_me", " and record.term >= state.seat.highest_term", ""),), only=RESTORED),
+        Patch(line, "gives_no_right", "record.term < state.seat.highest_term or ", ""),), only=RESTORED),
     Mutant("a new term is one more than the record's, not than any seen", "terms only grow", (
-        Patch(asking, "_take", "max(seat.highest_term, record.term if record else 0) + 1", "(record.term if record else 0) + 1"),),
+        Patch(asking, "_take", "max(seat.highest_term, record.term if record else 0) + skipped + 1",
+              "(record.term if record else 0) + skipped + 1"),),
         only=RESTORED),
     Mutant("a leader renews whatever term names it", "terms only grow", (
         Patch(asking, "holds", " and record.term == state.term", ""),), only=RESTORED,
         without=(Patch(invariants, "check", "assert record.term == lead.term,", "assert True,"),)),
+    # ---- histories ----
+    Mutant("a vacant record from before a fail-over is taken at once", FORGOTTEN, (
+        Patch(line, "turn_at", "forgotten = seat.doubtful or ", "forgotten = "),), only=FORGETS),
+    Mutant("a record from before a fail-over is taken for one of now", FORGOTTEN, (
+        Patch(answers, "_doubtful", "_moved(before, reading) or line.is_foreign(record, here)", "False"),), only=FORGETS),
+    Mutant("who is named from before a fail-over leads at once", FORGOTTEN, (
+        Patch(line, "gives_no_right", " or state.seat.doubtful", ""),), only=FORGETS),
+    Mutant("who waits after a fail-over waits the ttl of the record only", FORGOTTEN, (
+        Patch(line, "turn_at", "max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s",
+              "record.ttl_s if record else timings.ttl_s"),), scene=forgetful.a_longer_lease_is_forgotten),
+    Mutant("another server does not restart the wait", FORGOTTEN, (
+        Patch(answers, "answered", " and not moved", ""),), only=FORGETS),
+    Mutant("a leader whose trust had ended goes on after a fail-over", "never two", (
+        Patch(answers, "_goes_on", "within = isinstance(lead, Leading) and now < lead.trusted_until", "within = True"),),
+        scene=forgetful.the_lease_is_over),
+    Mutant("a leader that may have released goes on after a fail-over", ("never two", "terms only grow"), (
+        Patch(answers, "_goes_on", "return within and not released", "return within"),),
+        scene=forgetful.the_release_is_forgotten),
+    Mutant("a swap lands in whatever history", ("never two", "legal records", "terms only grow"), (
+        Patch(register, "SimStore.exchange", "swap.under in {None, self.name}", "True"),),
+        only=(*FORGETS, "slow link", "lossy link")),
+    Mutant("a term that may be forgotten comes again", "terms only grow", (
+        Patch(asking, "_take", "FORGOTTEN_TERMS if seat.doubtful else 0", "0"),), only=FORGETS),
     # ---- the line and orders ----
     Mutant("paused is ignored by heirs", "paused: nobody changes place", (
         Patch(line, "turn_at", "(record is not None and record.paused)", "False"),)),

@@ -16,6 +16,7 @@ Promise = Literal[
     # ---- who may take charge, and when ----
     "a silent leader has its whole lease",
     "after an outage the leader has its chance first",
+    "who may be forgotten has its whole lease",
     "a leader's end comes first",
     "terms only grow",
     "legal records",

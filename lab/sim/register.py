@@ -20,6 +20,9 @@ class WriteJudge(Protocol):
     def written(self, before: Record | None, after: Record, writer: str) -> None:
         """See a record replaced. Raises when a promise is broken."""
 
+    def failed_over(self, *, twice: bool) -> None:
+        """See another server take over, which may have forgotten; `twice`: also what came after the one before."""
+
     def checked_in(self, member: str, silent_since_s: float, exchange: Exchange, asked_s: float) -> None:
         """See a member come back. Raises when it keeps a place that it lost."""
 
@@ -44,6 +47,8 @@ class SimStore:
     clock_ahead_s: float = 0.0
     down: int = 0
     read_only: int = 0
+    history: int = 1
+    """Which server this is: another one after each fail-over."""
     touched_s: dict[str, float] = field(default_factory=dict)
     """When each member's check-in was last applied, in true time."""
 
@@ -55,8 +60,8 @@ class SimStore:
         swapped: bool | None = None
         swap = request.swap
         if swap is not None:
-            stands = self.record
-            swapped = swap.expected == (stands.version if stands else None)
+            stands, here = self.record, swap.under in {None, self.name}
+            swapped = here and swap.expected == (stands.version if stands else None)
             if stands is not None and swap.expected_term is not None:
                 swapped = swapped and swap.expected_term == stands.term
             if swapped:
@@ -110,7 +115,12 @@ class SimStore:
             for row in self.rows.values()
         ]
         rows.sort(key=lambda row: row.seniority)
-        return Reading(self.record, tuple(rows), swapped)
+        return Reading(self.record, tuple(rows), swapped, history=self.name)
+
+    @property
+    def name(self) -> str:
+        """What it calls its own history."""
+        return f"history {self.history}"
 
     def order(self, *, paused: bool | None = None, switchover_to: str | None = None) -> bool:
         """Write an operator's order into the record with the same swap as everybody; False when there is no record."""
@@ -145,6 +155,16 @@ class SimStore:
     def backup(self) -> Backup:
         """A copy of everything."""
         return Backup(self.record, dict(self.rows), self.next_seniority)
+
+    def fail_over(self, standby: Backup) -> None:
+        """Another server answers from now on. What was confirmed since it last heard of anything is forgotten.
+
+        A standby that has never heard of the election is no such fault here: docs/safety.md says what is not kept then.
+        """
+        if standby.record is not None:
+            self.record, self.rows, self.next_seniority = standby.record, dict(standby.rows), standby.next_seniority
+        self.judge.failed_over(twice=standby.record is not None and standby.record.history != self.name)
+        self.history += 1
 
     def restore(self, backup: Backup) -> None:
         """Forget everything that was confirmed since. No lease can survive this; the judge knows."""

@@ -9,8 +9,9 @@ The same seed gives the same world, on every machine. What the world assumes, an
 - A kill is over within ``kill_lead_s``; a guard that is not frozen wakes within a few milliseconds.
 - Member and guard of one host are not both frozen unless the whole host is. What a host that is thawed after its lease does
   until its guard has killed is counted apart (`Living.thaw_overlaps`): only fencing closes it.
-- A store that forgets confirmed writes (a restored backup) voids "never two" and "terms only grow" for a while, and the
-  world says so.
+- A fail-over that forgets voids nothing: the store's history has another name then.
+- A store that forgets confirmed writes without that (a restored backup) voids "never two" and "terms only grow"
+  for a while, and the world says so.
 """
 
 from __future__ import annotations

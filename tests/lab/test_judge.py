@@ -89,12 +89,13 @@ def test_only_the_start_that_stood_still_may_wake_beside_its_successor() -> None
     assert promises(marks, [run(1, "ada", 0, 10), another, run(2, "ben", 13, 60)]) == ["overlap"]
 
 
-def test_after_a_fail_over_that_forgets_nothing_is_promised_for_a_ttl() -> None:
-    marks = [mark(10, "begin", "promote asynchronous", database=False), mark(12, "end", "promote asynchronous")]
-    assert promises(marks, [run(1, "ada", 0, 14), run(2, "ben", 13, 60)]) == []
-    assert promises(marks, [run(1, "ada", 0, 18), run(2, "ben", 17, 60)]) == ["overlap"]
-    synchronous = [mark(10, "begin", "promote synchronous", database=False), mark(12, "end", "promote synchronous")]
-    assert promises(synchronous, [run(1, "ada", 0, 14), run(2, "ben", 13, 60)]) == ["overlap"]
+@pytest.mark.parametrize(
+    "kind", ["promote asynchronous", "promote forgetful", "promote cut off", "promote synchronous"]
+)
+def test_no_fail_over_excuses_an_overlap_not_even_one_that_forgets(kind: str) -> None:
+    marks = [mark(10, "begin", kind, database=False), mark(11.9, "struck", kind), mark(12, "end", kind)]
+    assert promises(marks, [run(1, "ada", 0, 14), run(2, "ben", 13, 60)]) == ["overlap"]
+    assert promises(marks, [run(1, "ada", 0, 12), run(2, "ben", 11, 60)]) == ["overlap"]
 
 
 def test_nobody_for_too_long_is_red_only_if_somebody_was_able() -> None:

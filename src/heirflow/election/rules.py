@@ -12,8 +12,10 @@ Why never two
 4. Seniority, turns, readiness and orders decide who *tries*. Only the compare-and-swap decides who *wins*, and its version
    is the one on which the decision was based.
 
-This rests on a store that never forgets a confirmed write. Terms only grow: a record with a lower term than one seen before
-(a restored backup) gives nobody the right to lead.
+This rests on a store that never forgets a confirmed write, or calls its history by another name when it may have: a fail-over.
+A record of another history is led by somebody unknown, for a whole lease from its first reading on (`answers._doubtful`), and no
+swap lands in another history than was read for it. Terms only grow: a record with a lower term than one seen before (a
+restored backup) gives nobody the right to lead.
 
 How to read this
 ----------------

@@ -15,7 +15,7 @@ from heirflow.stores.base import Finding
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.rights import ask, rights
-from heirflow.stores.sql.schema import Tables
+from heirflow.stores.sql.schema import Tables, has_history, version_of
 
 READS = 5
 CLOCK_LIMIT_S = 1.0
@@ -66,12 +66,37 @@ def examine(conn: sa.engine.Connection, flavour: Flavour, here: Tables, where: s
             {"offset_s": offset_s, "uncertainty_s": uncertainty_s},
         ),
     ]
-    found += [*flavour.examine(conn, here), flavour.fenced(conn, here)]
+    found += [*flavour.examine(conn, here), _history(conn, flavour, here), flavour.fenced(conn, here)]
     writable = not any(each.topic == "server" and each.level == "problem" for each in found)
     # The server limits how long a transaction may take, and over a slow link all these questions add up.
     conn.rollback()
     flavour.begin(conn, writes=False)
     return found + rights(conn, flavour, here, writable=writable)
+
+
+def _history(conn: sa.engine.Connection, flavour: Flavour, here: Tables) -> Finding:
+    """Whether a fail-over that forgets can be noticed: the server needs a name for its history, and the record a place for it."""
+    named = None
+    if flavour.history is not None:
+        named = conn.execute(sa.select(sa.literal_column(flavour.history, sa.String()))).scalar()
+    if not named:
+        sentence = "this server does not name its history: after a failover that forgets writes, two may lead for up to a lease"
+        return Finding("history", "note", sentence)
+    try:
+        with conn.begin_nested():
+            lacking = version_of(conn, here) is not None and not has_history(conn, here)
+    except (sa.exc.DBAPIError, sa.exc.NoSuchTableError) as error:
+        if getattr(error, "connection_invalidated", False):
+            raise
+        lacking = False  # this role may not look; `rights` says what it lacks
+    if lacking:
+        sentence = (
+            "the tables have no place for the history of the database, so a failover that forgets writes is seen only by members "
+            "that were there before it; run `heirflow init` as the owner of the tables"
+        )
+        return Finding("history", "note", sentence, {"history": named})
+    sentence = f"this server's history is {named}: after a failover every member waits a whole lease where writes may be forgotten"
+    return Finding("history", "ok", sentence, {"history": named})
 
 
 def examine_postgres(
@@ -124,7 +149,7 @@ def examine_postgres(
         found.append(
             _forgets(
                 f"{count} standby{'s' if count > 1 else ''} without synchronous_standby_names: a failover of the database "
-                "can forget the last writes, and then two may lead for as long as a lease"
+                "can forget the last writes; nobody then leads for up to a lease, and the command's own data may be older"
             )
         )
     else:
@@ -155,8 +180,13 @@ def examine_mysql(conn: sa.engine.Connection) -> list[Finding]:
     galera = ask(conn, "SHOW GLOBAL STATUS LIKE 'wsrep_cluster_size'")
     semi = ask(conn, "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_%%r_status'")
     if galera and int(galera[1] or 0) > 0:
-        sentence = f"a Galera cluster of {galera[1]}: a write is confirmed once every node has it"
-        found.append(Finding("durability", "ok", sentence))
+        found.append(
+            Finding(
+                "durability", "warning",
+                f"a Galera cluster of {galera[1]} nodes: where several take writes, one may undo what another has confirmed; let "
+                "all members connect to one and the same node, and to another one only when that is gone; set wsrep_sync_wait to 7",
+            )
+        )  # fmt: skip
     elif binlog and int(binlog[0]):
         if semi and str(semi[1]).upper() == "ON":
             found.append(
@@ -169,7 +199,7 @@ def examine_mysql(conn: sa.engine.Connection) -> list[Finding]:
             found.append(
                 _forgets(
                     "the binary log is on without semi-synchronous replication: if there is a replica, a failover to it can "
-                    "forget the last writes, and then two may lead for as long as a lease"
+                    "forget the last writes; nobody then leads for up to a lease, and the command's own data may be older"
                 )
             )
     else:
