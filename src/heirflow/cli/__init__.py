@@ -120,6 +120,9 @@ def answer(command: click.Command, args: Sequence[str], called: str) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+        return complain(f"{error.strerror or error}{where}", 1)
 
 
 def complain(sentence: str, code: int) -> int:

@@ -195,7 +195,11 @@ def default_run_dir(env: Mapping[str, str]) -> Path:
         return Path(runtime) / "heirflow"
     import tempfile  # slow to import, and seldom needed
 
-    return Path(tempfile.gettempdir()) / f"heirflow-{os.getuid()}"
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:  # nothing may be written (a read-only root): who makes the folder says so
+        folder = "/tmp"  # noqa: S108
+    return Path(folder) / f"heirflow-{os.getuid()}"
 
 
 def _is_own_folder(folder: Path) -> bool:

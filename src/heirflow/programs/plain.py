@@ -121,8 +121,14 @@ def check_runnable(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> str
     """
     if not argv or not argv[0]:
         raise CommandNotFound("no command was given")
-    if not Path(cwd).is_dir():
-        raise CommandNotRunnable(f"the working directory {cwd} does not exist")
+    try:
+        os.stat(f"{cwd}/.")  # noqa: PTH116  Path leaves the dot out, which asks whether it may be entered
+    except PermissionError:
+        raise CommandNotRunnable(
+            f"the working directory {cwd} may not be entered by this user; change to another one"
+        ) from None
+    except OSError:
+        raise CommandNotRunnable(f"the working directory {cwd} does not exist") from None
     name = argv[0]
     if "/" in name:
         path = Path(cwd, name)
@@ -131,7 +137,7 @@ def check_runnable(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> str
         if found is None:
             raise CommandNotFound(f"{name} was not found in PATH")
         path = found
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110  unlike Path's, it takes what may not be looked at for absent
         raise CommandNotFound(f"{name} does not exist")
     if path.is_dir():
         raise CommandNotRunnable(f"{name} is a directory, not a program")
@@ -144,7 +150,7 @@ def check_runnable(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> str
 def _search(name: str, cwd: str, search_path: str) -> Path | None:
     """As exec does it: the first executable one; otherwise the first of that name, to say why it cannot run."""
     places = [Path(cwd, place or ".") / name for place in search_path.split(os.pathsep)]
-    named = [place for place in places if place.is_file()]
+    named = [place for place in places if os.path.isfile(place)]  # noqa: PTH113
     return next((place for place in named if os.access(place, os.X_OK)), named[0] if named else None)
 
 
@@ -154,13 +160,21 @@ def _check_interpreter(name: str, path: Path, cwd: str) -> None:
             first = file.readline(256)
     except OSError:  # executable and not readable is fine for a binary
         return
+    if not first:
+        raise CommandNotRunnable(f"{name} is empty")
     if first[:2] != b"#!":
+        if b"\0" not in first and first.endswith(b"\n") and first.isascii():
+            raise CommandNotRunnable(f"{name} is a text whose first line names no interpreter; a script begins with #!")
         return
     words = os.fsdecode(first[2:]).split()
+    if first.endswith(b"\r\n") and (len(words) == 1 or (len(words) == 2 and Path(words[0]).name == "env")):
+        raise CommandNotFound(
+            f"{name} has the line ends of Windows, so its interpreter is not found; write it with those of Unix"
+        )
     if not words:
         raise CommandNotRunnable(f"{name} begins with #! but names no interpreter")
     interpreter = Path(cwd, words[0])
-    if not interpreter.is_file():
+    if not os.path.isfile(interpreter):  # noqa: PTH113
         raise CommandNotFound(f"{name} asks for the interpreter {words[0]}, which does not exist")
     if not os.access(interpreter, os.X_OK):
         raise CommandNotRunnable(f"{name} asks for the interpreter {words[0]}, which is not executable")
