@@ -35,10 +35,10 @@ apt-get "${options[@]}" -y --no-install-recommends --download-only install mysql
     cannot "mysql-server-core cannot be fetched: $(tail -n 1 "$work/log")"
 mkdir -p "$(dirname "$home")"
 for package in "$work"/cache/archives/*.deb; do
-    case $(basename "$package") in perl* | libperl* | libgdbm* | libdb5*) ;; *) dpkg-deb -x "$package" "$work/root" ;; esac
+    case $(basename "$package") in perl* | libperl* | libgdbm* | libdb5*) ;; *) dpkg-deb -x "$package" "$work/unpacked" ;; esac
 done
-"$work/root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$work/root/usr/lib/x86_64-linux-gnu" \
-    "$work/root/usr/sbin/mysqld" --version || cannot "it does not run here"
-chmod 755 "$work/root"
+"$work/unpacked/usr/lib64/ld-linux-x86-64.so.2" --library-path "$work/unpacked/usr/lib/x86_64-linux-gnu" \
+    "$work/unpacked/usr/sbin/mysqld" --version || cannot "it does not run here"
+chmod 755 "$work/unpacked"
 rm -rf "$home"
-mv "$work/root" "$home"
+mv "$work/unpacked" "$home"

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from lab.campaign import ground, report
 from lab.campaign.judging import Red, Verdict
+from lab.campaign.machine import Machine
 from lab.campaign.picture import draw
 from lab.campaign.plan import Fault, kinds_of, plan
-from lab.campaign.pulse import Pulse
 from lab.campaign.runner import Runner
 from lab.servers.servers import mariadb_missing
 
@@ -121,7 +121,7 @@ def _chosen(given: argparse.Namespace, world: str) -> Iterator[Fault]:
 def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
     folder = Path(tempfile.mkdtemp(prefix=f"{ground.PREFIX}{ground.own_mark()}-"))
     folder.chmod(0o755)
-    ending, began, pulse = threading.Event(), time.monotonic(), Pulse()
+    ending, began, machine = threading.Event(), time.monotonic(), Machine()
 
     def over() -> bool:
         return given.minutes is not None and time.monotonic() - began >= 60 * given.minutes
@@ -132,11 +132,11 @@ def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
         )
 
     runners = [
-        Runner(world, number, folder, faults, over, ending, on_red=red, pulse=pulse)
+        Runner(world, number, folder, faults, over, ending, on_red=red, machine=machine)
         for number, (world, faults) in enumerate(plans.items(), 1)
     ]
     threads = [threading.Thread(target=runner.run, name=runner.kind) for runner in runners]
-    with _asked_to_end(ending), pulse:
+    with _asked_to_end(ending), machine:
         for thread in threads:
             thread.start()
         tell_at, write_at = began, began + 60
@@ -148,8 +148,8 @@ def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
                 _progress(given, runners, tell_at - began)
             if given.summary and time.monotonic() >= write_at:
                 write_at += 60
-                given.summary.write_text(json.dumps(_facts(given, runners, pulse), indent=1))
-    facts, verdicts = _facts(given, runners, pulse), _verdicts(runners)
+                given.summary.write_text(json.dumps(_facts(given, runners, machine), indent=1))
+    facts, verdicts = _facts(given, runners, machine), _verdicts(runners)
     if given.summary:
         given.summary.write_text(json.dumps(facts, indent=1))
     if given.picture and verdicts:
@@ -171,10 +171,10 @@ def _verdicts(runners: Sequence[Runner]) -> list[Verdict]:
     return [verdict for runner in runners for verdict in runner.all()]
 
 
-def _facts(given: argparse.Namespace, runners: Sequence[Runner], pulse: Pulse) -> dict[str, object]:
+def _facts(given: argparse.Namespace, runners: Sequence[Runner], machine: Machine) -> dict[str, object]:
     troubles = [trouble for runner in runners for trouble in runner.troubles]
     return report.summary(
-        _verdicts(runners), troubles, seed=given.seed, stalls=pulse.standstills_s, stolen_s=pulse.stolen_s
+        _verdicts(runners), troubles, seed=given.seed, stalls=machine.standstills_s, stolen_s=machine.stolen_s
     )
 
 

@@ -8,7 +8,7 @@
 - *Outlived:* more rows that it took after the release of their term than can have been in flight.
 - *Back:* after each strike and each healing that leaves one member and the database able, somebody runs the command
   within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged. What the machine itself took away
-  meanwhile (`pulse`) is counted, and no promise of ours.
+  meanwhile (`machine`) is counted, and no promise of ours.
 - *Lost event:* a command ran in a term of which the history says nothing. What an asynchronous fail-over has itself forgotten of
   the history, or of the rows, is no fault of ours (`_forgotten`).
 """
@@ -24,8 +24,8 @@ from typing import Any
 
 from heirflow.election.timings import Timings
 from lab.campaign.ledger import PAUSE_S, Run
+from lab.campaign.machine import Machine
 from lab.campaign.plan import FORGETS, TTL_S, WHOLE_HOST
-from lab.campaign.pulse import Pulse
 from lab.campaign.world import Mark
 from lab.rig.spans import Gap, Overlap, gaps, overlaps
 
@@ -111,7 +111,7 @@ def judge(
     rows: int = 0,
     took: set[tuple[int, str]] | None = None,
     fenced: bool = True,
-    pulse: Pulse | None = None,
+    machine: Machine | None = None,
 ) -> Verdict:
     """Judge one act. `late` and `took`: what the database says (`Database.late_rows`, `took_charge`); None: not asked."""
     strikes = _carried_out(marks)
@@ -122,7 +122,7 @@ def judge(
     begun_anew = [(begin_s, end_s + TTL_S) for begin_s, end_s in forgotten]
 
     for overlap in overlaps(runs):
-        if any(_thawed(strikes, run, runs, pulse) for run in (overlap.earlier, overlap.later)):
+        if any(_thawed(strikes, run, runs, machine) for run in (overlap.earlier, overlap.later)):
             out.thaws.append(overlap)
         else:
             out.overlaps.append(overlap)
@@ -164,11 +164,11 @@ def judge(
                 out.lost_events.append(run)
                 sentence = f"the history does not say that {run.member} took charge for term {run.term}"
                 out.red.append(_red(strikes, "lost event", sentence, run.from_s))
-    _judge_backs(out, strikes, pulse)
+    _judge_backs(out, strikes, machine)
     return out
 
 
-def _judge_backs(out: Verdict, strikes: Sequence[Mark], pulse: Pulse | None) -> None:
+def _judge_backs(out: Verdict, strikes: Sequence[Mark], machine: Machine | None) -> None:
     found = gaps(out.runs)
     last_s = max((run.to_s for run in out.runs), default=out.from_s)
     if out.to_s - last_s > PAUSE_S:
@@ -194,7 +194,7 @@ def _judge_backs(out: Verdict, strikes: Sequence[Mark], pulse: Pulse | None) -> 
             back_s = max(back_s, gap.to_s)
         if back_s > next_s and next_s < limit_s:
             continue
-        back = Back(mark, back_s - mark.at_s, pulse.lost_s(mark.at_s, back_s) if pulse else 0.0)
+        back = Back(mark, back_s - mark.at_s, machine.lost_s(mark.at_s, back_s) if machine else 0.0)
         out.backs.append(back)
         if back.broken:
             sentence = (
@@ -233,9 +233,9 @@ def _within(windows: Sequence[tuple[float, float]], at_s: float) -> bool:
     return any(begin <= at_s <= end for begin, end in windows)
 
 
-def _thawed(strikes: Sequence[Mark], run: Run, runs: Sequence[Run], pulse: Pulse | None) -> bool:
+def _thawed(strikes: Sequence[Mark], run: Run, runs: Sequence[Run], machine: Machine | None) -> bool:
     """Whether this is what a start still did that was stopped with its whole host, for longer than its lease, and let go."""
-    lost_s = pulse.lost_s(run.from_s, run.to_s) if pulse else 0.0
+    lost_s = machine.lost_s(run.from_s, run.to_s) if machine else 0.0
     return (
         run.to_s - run.from_s - lost_s < THAW_S
         and any(other.start == run.start and other.to_s < run.from_s for other in runs)

@@ -19,7 +19,7 @@ def summary(
     stalls: Sequence[float] = (),
     stolen_s: float = 0.0,
 ) -> dict[str, Any]:
-    """The whole run as plain data. `stalls`: how long the machine itself stood still, each time. `stolen_s`: see `Pulse`."""
+    """The whole run as plain data. `stalls`: how long the machine itself stood still, each time. `stolen_s`: see `Machine`."""
     faults: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     for verdict in verdicts:

@@ -13,8 +13,8 @@ from typing import Any
 
 from heirflow.errors import first_line
 from lab.campaign.judging import Red, Verdict, judge
+from lab.campaign.machine import Machine
 from lab.campaign.plan import Fault
-from lab.campaign.pulse import Pulse
 from lab.campaign.report import FENCED
 from lab.campaign.world import World
 from lab.rig.rig import RigError, now_s
@@ -39,7 +39,7 @@ class Runner:
     current: Verdict | None = None
     troubles: list[str] = field(default_factory=list)
     now: str = "starting"
-    pulse: Pulse | None = None
+    machine: Machine | None = None
     on_red: Callable[[str, Red], None] = lambda _kind, _red: None
     _told: set[tuple[str, float]] = field(default_factory=set)
 
@@ -104,7 +104,7 @@ class Runner:
             base = world.database
             facts = {"late": base.late_rows(), "rows": base.rows(), "took": base.took_charge(world.election)}
         runs = world.ledger.runs()
-        self.current = judge(self.kind, world.marks, runs, fenced=FENCED[self.kind], pulse=self.pulse, **facts)
+        self.current = judge(self.kind, world.marks, runs, fenced=FENCED[self.kind], machine=self.machine, **facts)
         self.current.most = dict(world.most)
         for red in self.current.red:
             self._tell(red)

@@ -214,14 +214,14 @@ def _very_slow(stage: Stage, fault: Fault, _host: str) -> Iterator[None]:
     server, ending = stage.database.server, threading.Event()
     stands_s = 0.1 + abs(fault.amount) % 500 / 1000
 
-    def pulse() -> None:
+    def machine() -> None:
         while not ending.is_set():
             server.freeze()
             ending.wait(stands_s)
             server.thaw()
             ending.wait(0.03)
 
-    pulsing = threading.Thread(target=pulse, name="pulse")
+    pulsing = threading.Thread(target=machine, name="machine")
     pulsing.start()
     try:
         yield

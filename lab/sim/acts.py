@@ -26,7 +26,7 @@ def run(world: World) -> Verdict:
         world.say("judge", f"{promise}: {error}")
     judge = world.judge
     void = judge.void_until_s >= 0
-    overlaps, lasted_s = judge.living.thaw_overlaps, world.agenda.now
+    overlaps, lasted_s = judge.lives.thaw_overlaps, world.agenda.now
     return Verdict(world.seed, promise, sentence, overlaps, judge.changes, void, lasted_s, unjudged)
 
 
@@ -37,7 +37,7 @@ def _first_act(world: World) -> None:
     for fault in world.faults:
         world.agenda.at(fault.at_s, None, _begin, world, fault)
     world.agenda.run_until(world.act_s)
-    world.judge.living.sweep()
+    world.judge.lives.sweep()
 
 
 def _begin(world: World, fault: Fault) -> None:

@@ -83,7 +83,7 @@ def _verdict(seed: int, play: Callable[[World], None]) -> Verdict:
     except Red as red:
         promise, sentence = red.promise, red.sentence
     judge = world.judge
-    return Verdict(seed, promise, sentence, judge.living.thaw_overlaps, judge.changes, False, world.agenda.now)
+    return Verdict(seed, promise, sentence, judge.lives.thaw_overlaps, judge.changes, False, world.agenda.now)
 
 
 def _a_line_of(world: World, count: int) -> list[MemberProcess]:
@@ -126,4 +126,4 @@ def _cut(host: Host, on: bool) -> None:
 def _pass(world: World, seconds: float) -> None:
     slowest = min(host.rate for host in world.hosts)
     world.agenda.run_until(world.agenda.now + seconds / slowest)
-    world.judge.living.sweep()
+    world.judge.lives.sweep()

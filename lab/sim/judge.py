@@ -18,7 +18,7 @@ from heirflow.election.steps import (
     Step,
     StopCommand,
 )
-from lab.sim.living import ROUNDING_S, Living
+from lab.sim.lives import ROUNDING_S, Lives
 from lab.sim.promises import Promise
 from lab.sim.register import OPERATOR
 from lab.sim.seen import SeenCommand, SeenGuard, SeenMember, SeenWorld
@@ -46,7 +46,7 @@ class Judge:
 
     def __init__(self, world: SeenWorld) -> None:
         self.world = world
-        self.living = Living(self)
+        self.lives = Lives(self)
         self.void_until_s = -1.0
         """Until then a store that forgot confirmed writes excuses what no lease can promise."""
         self.highest_term = 0
@@ -101,12 +101,12 @@ class Judge:
             self.broken(
                 "terms only grow", f"{command.member.id} starts for term {command.term} and has seen a higher one"
             )
-        self.living.started(command)
+        self.lives.started(command)
 
     def command_gone(self, command: SeenCommand) -> None:
         """A command and all its descendants are gone."""
         self.world.say(command.member.id, f"its command of term {command.term} is gone")
-        self.living.gone(command)
+        self.lives.gone(command)
 
     # ---- the store ----
 
@@ -165,7 +165,7 @@ class Judge:
     def _own_command(self, after: Record, writer: str, taken: bool) -> None:
         if self.void and (self._speaker is None or not self._fresh(self._speaker)):
             return  # an old question finds the record that it was asked for, which was restored: void
-        for command in self.living.of(writer):
+        for command in self.lives.of(writer):
             if taken:
                 self.broken(
                     "take only when the own command is gone", f"{writer} takes term {after.term} and its command lives"
@@ -185,7 +185,7 @@ class Judge:
         return who is not None and who.id in members and members[who.id].state.ask is ask
 
     def _moved(self, before: Record, after: Record, now: float) -> None:
-        self.living.sweep()
+        self.lives.sweep()
         taker = self.world.everybody[after.leader or ""]
         if before.paused and before.leader != after.leader:
             self.broken("paused: nobody changes place", f"{after.leader} took charge")
@@ -208,8 +208,8 @@ class Judge:
                 self.broken("after an outage the leader has its chance first", sentence)
         if before.leader is None or self.void:
             return
-        for command in self.living.of(before.leader):
-            if not self.living.fenced(command):
+        for command in self.lives.of(before.leader):
+            if not self.lives.fenced(command):
                 self.broken(
                     "a leader's end comes first", f"{after.leader} moved while the command of {before.leader} lived"
                 )
@@ -239,7 +239,7 @@ class Judge:
         self.world.say("judge", "the store fails over, and forgets what its standby had not heard")
 
     def _released(self, before: Record, writer: str) -> None:
-        if self.living.of(before.leader):
+        if self.lives.of(before.leader):
             self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
         if before.leader == writer:
             self.released.add((writer, before.term))
@@ -366,5 +366,5 @@ class Judge:
 
     def exited(self, member: SeenMember) -> None:
         """A member ends by itself: nothing of it may be left."""
-        if self.living.of(member.id):
+        if self.lives.of(member.id):
             self.broken("never an orphan", f"{member.id} left while its command lived")

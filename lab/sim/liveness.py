@@ -37,7 +37,7 @@ def second_act(world: World) -> str:
     bound_s = _bound_s(world)
     for _ in range(LOOKS):
         agenda.run_until(agenda.now + bound_s)
-        world.judge.living.sweep()
+        world.judge.lives.sweep()
         excuse = _excuse(world)
         if not excuse:
             _settled(world, bound_s)
@@ -93,7 +93,7 @@ def _hindered(world: World, member: MemberProcess) -> bool:
 def _excuse(world: World) -> str:
     """Why nobody need lead; empty when somebody must."""
     judge, store, record = world.judge, world.store, world.store.record
-    standing = {member.id for member in _able(world)} | {command.member.id for command in judge.living.running}
+    standing = {member.id for member in _able(world)} | {command.member.id for command in judge.lives.running}
     if record is not None and record.paused:
         if record.leader not in standing:
             return "paused, and who is named cannot lead"
@@ -113,17 +113,17 @@ def _settled(world: World, bound_s: float) -> None:
         judge.broken("always one, soon", f"{bound_s:.1f} s after the last fault nobody leads ({named})")
     if not asking.holds(leader.state) or leader.state.term != record.term:
         judge.broken("always one, soon", f"{leader.id} is named for term {record.term} and does not lead")
-    if not any(command.member is leader for command in judge.living.running):
+    if not any(command.member is leader for command in judge.lives.running):
         judge.broken("always one, soon", f"{leader.id} leads, and its command does not run")
 
 
 def _stays(world: World) -> None:
     judge, agenda = world.judge, world.agenda
-    changes, commands, sent = judge.changes, judge.living.running, dict(judge.sent)
+    changes, commands, sent = judge.changes, judge.lives.running, dict(judge.sent)
     quiet_s = 1.2 * world.longest_ttl_s
     agenda.run_until(agenda.now + quiet_s)
-    judge.living.sweep()
-    if judge.changes != changes or judge.living.running != commands:
+    judge.lives.sweep()
+    if judge.changes != changes or judge.lives.running != commands:
         judge.broken("the leader stays", "the leadership changed while nothing happened")
     for member in world.members.values():
         most = quiet_s * member.host.rate / member.timings.check_in_s + 2

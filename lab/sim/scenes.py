@@ -19,7 +19,7 @@ def quiet(seed: int) -> Verdict:
         red = error
     promise, sentence = (red.promise, red.sentence) if red is not None else (None, "")
     judge = world.judge
-    return Verdict(seed, promise, sentence, judge.living.thaw_overlaps, judge.changes, False, world.agenda.now)
+    return Verdict(seed, promise, sentence, judge.lives.thaw_overlaps, judge.changes, False, world.agenda.now)
 
 
 def order_outlives_its_leader(seed: int) -> Verdict:
@@ -44,7 +44,7 @@ def order_outlives_its_leader(seed: int) -> Verdict:
     except Red as red:
         promise, sentence = red.promise, red.sentence
     judge = world.judge
-    return Verdict(seed, promise, sentence, judge.living.thaw_overlaps, judge.changes, False, world.agenda.now)
+    return Verdict(seed, promise, sentence, judge.lives.thaw_overlaps, judge.changes, False, world.agenda.now)
 
 
 def _play(world: World) -> None:
@@ -84,12 +84,12 @@ def _play(world: World) -> None:
 def _pass(world: World, seconds: float) -> None:
     slowest = min(host.rate for host in world.hosts)
     world.agenda.run_until(world.agenda.now + seconds / slowest)
-    world.judge.living.sweep()
+    world.judge.lives.sweep()
 
 
 def _leads(world: World, member: MemberProcess, promise: Promise) -> None:
     record = world.store.record
     leader = record.leader if record is not None else None
-    running = [command.member.id for command in world.judge.living.running]
+    running = [command.member.id for command in world.judge.lives.running]
     if leader != member.id or running != [member.id]:
         world.judge.broken(promise, f"{member.id} should lead; {leader} does, and the command of {running} runs")

@@ -8,7 +8,7 @@ The same seed gives the same world, on every machine. What the world assumes, an
 - Clock rates differ by less than margin/ttl (``drift=1``; more than that must turn red).
 - A kill is over within ``kill_lead_s``; a guard that is not frozen wakes within a few milliseconds.
 - Member and guard of one host are not both frozen unless the whole host is. What a host that is thawed after its lease does
-  until its guard has killed is counted apart (`Living.thaw_overlaps`): only fencing closes it.
+  until its guard has killed is counted apart (`Lives.thaw_overlaps`): only fencing closes it.
 - A fail-over that forgets voids nothing: the store's history has another name then.
 - A store that forgets confirmed writes without that (a restored backup) voids "never two" and "terms only grow"
   for a while, and the world says so.
@@ -226,7 +226,7 @@ class World:
         if host.frozen:
             return None
         host.frozen = True
-        for command in self.judge.living:
+        for command in self.judge.lives:
             command.suspended = command.suspended or command.host is host
         return lambda: self.thaw_host(index)
 
@@ -234,9 +234,9 @@ class World:
         """It goes on: each guard's first act is to look at the clock, and everybody catches up."""
         host = self.hosts[index]
         host.frozen = False
-        commands = [command for command in self.judge.living if command.host is host]
+        commands = [command for command in self.judge.lives if command.host is host]
         for command in commands:
-            self.judge.living.thawed(command)
+            self.judge.lives.thawed(command)
         for member in self.everybody.values():
             guard = member.guard
             if member.host is host and guard is not None and guard.alive and not guard.frozen:

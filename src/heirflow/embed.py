@@ -129,7 +129,7 @@ class LogJournal:
         self._election = election
         self._log = logging.getLogger("heirflow")
 
-    def say(self, sentence: str, **facts: Any) -> None:
+    def log(self, sentence: str, **facts: Any) -> None:
         self._log.info("%s: %s", self._election, sentence, extra={"heirflow": facts})
 
     def warn(self, sentence: str, **facts: Any) -> None:

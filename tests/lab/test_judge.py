@@ -11,8 +11,8 @@ from heirflow.clock import boottime
 from lab.campaign import report
 from lab.campaign.judging import BACK_LIMIT_S, judge
 from lab.campaign.ledger import Run, runs_of
+from lab.campaign.machine import Machine
 from lab.campaign.picture import draw
-from lab.campaign.pulse import Pulse
 from lab.campaign.world import Mark
 from lab.rig.spans import gaps, overlaps
 
@@ -108,37 +108,37 @@ def test_nobody_for_too_long_is_red_only_if_somebody_was_able() -> None:
 
 
 def test_what_the_machine_took_away_is_counted_and_excuses_no_overlap() -> None:
-    class Slow(Pulse):
+    class Slow(Machine):
         def lost_s(self, from_s: float, to_s: float) -> float:
             return (to_s - from_s) / 2
 
     late = [run(1, "ada", 0, 10), run(2, "ben", 10 + BACK_LIMIT_S + 0.5, 60)]
-    verdict = judge("postgres", [*KILLED, mark(60, "standing")], late, pulse=Slow())
+    verdict = judge("postgres", [*KILLED, mark(60, "standing")], late, machine=Slow())
     assert not verdict.red and [back.late for back in verdict.backs] == [True]
     assert report.summary([verdict], [], seed=1)["back"]["late_with_the_machine"] == 1
-    assert promises(KILLED, [run(1, "ada", 0, 10), run(2, "ben", 60, 61)], pulse=Slow()) == ["back in time"]
-    assert promises(KILLED, [run(1, "ada", 0, 10), run(2, "ben", 9.99, 60)], pulse=Slow()) == ["overlap"]
+    assert promises(KILLED, [run(1, "ada", 0, 10), run(2, "ben", 60, 61)], machine=Slow()) == ["back in time"]
+    assert promises(KILLED, [run(1, "ada", 0, 10), run(2, "ben", 9.99, 60)], machine=Slow()) == ["overlap"]
 
 
 def test_a_pulse_counts_what_a_hypervisor_steals_and_how_late_a_sleep_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = "[10.0, 0.01, 5.0, []]\\n[10.2, 0.02, 5.1, []]\\n[10.4, 0.35, 5.1, [0.35]]\\n"
-    monkeypatch.setattr("lab.campaign.pulse.WORDS", ["printf", heard])
-    with Pulse() as pulse:
-        pulse._thread.join(10)
-    assert pulse.lost_s(10.0, 10.3) == pytest.approx(0.1)
-    assert pulse.lost_s(10.3, 11.0) == pytest.approx(0.35)
-    assert pulse.stolen_s == pytest.approx(0.1) and pulse.standstills_s == [0.35]
+    monkeypatch.setattr("lab.campaign.machine.WORDS", ["printf", heard])
+    with Machine() as machine:
+        machine._thread.join(10)
+    assert machine.lost_s(10.0, 10.3) == pytest.approx(0.1)
+    assert machine.lost_s(10.3, 11.0) == pytest.approx(0.35)
+    assert machine.stolen_s == pytest.approx(0.1) and machine.standstills_s == [0.35]
 
 
 def test_a_pulse_counts_what_is_late() -> None:
     began = boottime()
-    with Pulse() as pulse:
+    with Machine() as machine:
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
             pass  # the judge's own work is not the machine's
-        assert pulse._at and boottime() - pulse._at[-1] < 0.5
-    assert 0 <= pulse.lost_s(began, boottime()) < (boottime() - began) / 2
-    assert pulse.lost_s(began - 20, began - 10) == 0
+        assert machine._at and boottime() - machine._at[-1] < 0.5
+    assert 0 <= machine.lost_s(began, boottime()) < (boottime() - began) / 2
+    assert machine.lost_s(began - 20, began - 10) == 0
 
 
 def test_struck_again_before_the_time_was_over_stays_unjudged() -> None:

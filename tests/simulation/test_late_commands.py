@@ -17,7 +17,7 @@ def thawed_late(world: World, *, after_ttls: float = 1.05, hosts: int = 1) -> Co
     for host in range(hosts):
         world.start_member(host)
         world.agenda.run_until(world.agenda.now + ttl_s)
-    (command,) = world.judge.living.running
+    (command,) = world.judge.lives.running
     command.manners = Manners(kill_takes_s=command.member.timings.kill_lead_s / 2)
     thaw = world.freeze_host(world.hosts.index(command.host))
     assert thaw is not None
@@ -30,7 +30,7 @@ def thawed_late(world: World, *, after_ttls: float = 1.05, hosts: int = 1) -> Co
 
 def successor(world: World) -> MemberProcess:
     """The member whose command runs now."""
-    (command,) = world.judge.living.running
+    (command,) = world.judge.lives.running
     return command.member
 
 
@@ -63,9 +63,9 @@ def test_a_successor_may_meet_it_and_is_counted() -> None:
     world = World(3, quiet=True)
     command = thawed_late(world, after_ttls=2.0, hosts=2)
     assert successor(world) is not command.member
-    assert world.judge.living.thaw_overlaps == 1
+    assert world.judge.lives.thaw_overlaps == 1
     world.agenda.run_until(world.agenda.now + world.longest_ttl_s)
-    world.judge.living.sweep()
+    world.judge.lives.sweep()
     assert not command.alive
 
 
@@ -74,7 +74,7 @@ def test_it_may_meet_nobody_while_its_lease_lasts() -> None:
     command = thawed_late(world, after_ttls=2.0, hosts=2)
     world.judge.lease_end[command.member.id] += 9 * world.longest_ttl_s  # as if a renewal of it had been confirmed
     with pytest.raises(Red, match="never two"):
-        world.judge.living.sweep()
+        world.judge.lives.sweep()
 
 
 def test_it_is_killed_at_once() -> None:
@@ -83,4 +83,4 @@ def test_it_is_killed_at_once() -> None:
     command.alive = False  # its kill, which is under way, never comes
     world.agenda.run_until(world.agenda.now + 2 * command.member.timings.kill_lead_s)
     with pytest.raises(Red, match="thawed late, it is killed at once"):
-        world.judge.living.sweep()
+        world.judge.lives.sweep()

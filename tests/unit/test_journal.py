@@ -22,7 +22,7 @@ def out() -> io.StringIO:
 
 def test_text(out: io.StringIO) -> None:
     journal = Journal("airflow-scheduler", "host-a-90b3f2", out=out)
-    journal.say("took charge", term=7)
+    journal.log("took charge", term=7)
     journal.warn("the store is slow")
     first, second = out.getvalue().splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d heirflow airflow-scheduler b3f2: took charge", first)
@@ -30,7 +30,7 @@ def test_text(out: io.StringIO) -> None:
 
 
 def test_json(out: io.StringIO) -> None:
-    Journal("beat", "a-1", form="json", out=out).say("took\ncharge", term=7, level="forged")
+    Journal("beat", "a-1", form="json", out=out).log("took\ncharge", term=7, level="forged")
     (line,) = out.getvalue().splitlines()
     entry = json.loads(line)
     assert (entry["sentence"], entry["term"], entry["level"], entry["member"]) == ("took\ncharge", 7, "info", "a-1")
@@ -38,13 +38,13 @@ def test_json(out: io.StringIO) -> None:
 
 def test_quiet(out: io.StringIO) -> None:
     quiet = Journal(quiet=True, out=out)
-    quiet.say("nothing")
+    quiet.log("nothing")
     quiet.warn("trouble")
     assert [line.split(": ", 1)[1] for line in out.getvalue().splitlines()] == ["warning: trouble"]
 
 
 def test_nothing_can_forge_a_line_or_show_a_password(out: io.StringIO) -> None:
-    Journal("a\nb", out=out).say("x\n12:00:00 heirflow: forged \x1b[2J mysql://me:pw@db/x")
+    Journal("a\nb", out=out).log("x\n12:00:00 heirflow: forged \x1b[2J mysql://me:pw@db/x")
     assert out.getvalue().count("\n") == 1
     assert "\x1b" not in out.getvalue()
     assert "me:***@db" in out.getvalue()
@@ -53,7 +53,7 @@ def test_nothing_can_forge_a_line_or_show_a_password(out: io.StringIO) -> None:
 def test_a_closed_output_ends_nothing(out: io.StringIO) -> None:
     journal = Journal(out=out)
     out.close()
-    journal.say("nobody hears this")
+    journal.log("nobody hears this")
 
 
 def speaks(code: str, stderr: int) -> subprocess.Popen[bytes]:
@@ -66,7 +66,7 @@ def speaks(code: str, stderr: int) -> subprocess.Popen[bytes]:
 
 def test_a_pipe_that_nobody_reads_never_holds_up_the_speaker() -> None:
     reader, writer = os.pipe()
-    with speaks("[j.say('z' * 500) for _ in range(1000)]", writer) as process:
+    with speaks("[j.log('z' * 500) for _ in range(1000)]", writer) as process:
         os.close(writer)
         assert process.communicate(timeout=20)[0] == b"done"
     flags = os.get_blocking(reader)
@@ -78,7 +78,7 @@ def test_lost_lines_are_counted() -> None:
     reader, writer = os.pipe()
     program = (
         "import sys; from heirflow.member.journal import Journal; j = Journal('x', 'y');"
-        "[j.say('z' * 500) for _ in range(1000)]; print('full', flush=True); sys.stdin.readline(); j.say('again')"
+        "[j.log('z' * 500) for _ in range(1000)]; print('full', flush=True); sys.stdin.readline(); j.log('again')"
     )
     pipes = {"stderr": writer, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
@@ -99,7 +99,7 @@ def test_lost_lines_are_counted() -> None:
 def test_a_reader_that_went_away_ends_nothing() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with speaks("j.say('nobody')", writer) as process:
+    with speaks("j.log('nobody')", writer) as process:
         os.close(writer)
         assert process.communicate(timeout=20)[0] == b"done"
 
@@ -109,7 +109,7 @@ def test_a_file_is_appended_to(tmp_path) -> None:
     path.write_bytes(b"before\n")
     with (
         path.open("ab") as file,
-        speaks("j.say('one'); os.write(2, b'two\\n'); j.say('three')", file.fileno()) as process,
+        speaks("j.log('one'); os.write(2, b'two\\n'); j.log('three')", file.fileno()) as process,
     ):
         process.communicate(timeout=20)
     assert [line.split()[-1] for line in path.read_text().splitlines()] == ["before", "one", "two", "three"]
@@ -125,7 +125,7 @@ ANOTHER_USERS = pytest.mark.skipif(os.geteuid() != 0, reason="only root can beco
 @ANOTHER_USERS
 def test_another_users_pipe_that_nobody_reads_never_holds_up_the_speaker_and_its_end() -> None:
     reader, writer = os.pipe()  # its end of it may be written to, and not opened again
-    program = BECOME_NOBODY + "[j.say('z' * 500) for _ in range(3000)]; os.write(1, b'done')"
+    program = BECOME_NOBODY + "[j.log('z' * 500) for _ in range(3000)]; os.write(1, b'done')"
     with subprocess.Popen([sys.executable, "-c", program], stderr=writer, stdout=subprocess.PIPE) as process:
         os.close(writer)
         try:
@@ -140,8 +140,8 @@ def test_another_users_pipe_that_nobody_reads_never_holds_up_the_speaker_and_its
 def test_lines_that_another_users_pipe_did_not_take_are_counted() -> None:
     reader, writer = os.pipe()
     program = BECOME_NOBODY + (
-        "import sys; [j.say('z' * 500) for _ in range(3000)]; print('full', flush=True); sys.stdin.readline();"
-        "j.say('again')"
+        "import sys; [j.log('z' * 500) for _ in range(3000)]; print('full', flush=True); sys.stdin.readline();"
+        "j.log('again')"
     )
     pipes = {"stderr": writer, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
@@ -168,7 +168,7 @@ def test_lines_that_another_users_pipe_did_not_take_are_counted() -> None:
 @ANOTHER_USERS
 def test_the_last_words_reach_another_users_pipe() -> None:
     reader, writer = os.pipe()
-    program = BECOME_NOBODY + "[j.say(str(n)) for n in range(50)]"
+    program = BECOME_NOBODY + "[j.log(str(n)) for n in range(50)]"
     with subprocess.Popen([sys.executable, "-c", program], stderr=writer) as process:
         os.close(writer)
         with os.fdopen(reader, "rb") as heard:
@@ -177,5 +177,5 @@ def test_the_last_words_reach_another_users_pipe() -> None:
 
 
 def test_a_full_disk_loses_lines_and_nothing_else() -> None:
-    with open("/dev/full", "wb") as full, speaks("[j.say('z') for _ in range(100)]", full.fileno()) as process:
+    with open("/dev/full", "wb") as full, speaks("[j.log('z') for _ in range(100)]", full.fileno()) as process:
         assert process.communicate(timeout=20)[0] == b"done"

@@ -241,7 +241,7 @@ def _finite(value: object) -> object:
     return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def told(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:
+def output(sentence: str, result: dict[str, Any], *, as_json: bool) -> int:
     """What was done: a sentence for people, or the same as JSON. Returns the exit code, 0."""
     if as_json:
         write_json(result)

@@ -13,11 +13,11 @@ from heirflow.cli.common import (
     WHERE,
     json_option,
     opened,
+    output,
     place,
     settings,
     settled,
     store_for_people,
-    told,
     write_json,
 )
 from heirflow.config.resolve import Config
@@ -148,4 +148,4 @@ def init(*, as_json: bool, **flags: Any) -> int:
     # Who owns the tables may use them; others meet "permission denied" at their first check-in. SQLite has no roles.
     grants = "" if kind_of(config.db_url) == "sqlite" else "; every other role needs the GRANTs of docs/security.md"
     sentence = f"HeirFlow's tables are in {shown}{grants}"
-    return told(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)
+    return output(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)

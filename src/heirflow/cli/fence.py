@@ -13,11 +13,11 @@ from heirflow.cli.common import (
     WHERE,
     json_option,
     opened,
+    output,
     place,
     settings,
     settled,
     store_for_people,
-    told,
     write_json,
 )
 from heirflow.config.resolve import Config
@@ -63,7 +63,7 @@ def install(*, as_json: bool, **flags: Any) -> int:
     _by_superuser(config, make)
     shown = place(config)
     sentence = f"members that led before are refused at login by {shown}"
-    return told(sentence, {"database": shown, "installed": True, "sentence": sentence}, as_json=as_json)
+    return output(sentence, {"database": shown, "installed": True, "sentence": sentence}, as_json=as_json)
 
 
 @fence.command()
@@ -84,7 +84,7 @@ def remove(*, as_json: bool, **flags: Any) -> int:
     sentence = f"the login trigger is gone from {shown}" if there else f"there was no login trigger in {shown}"
     if lingers:
         sentence += "; its hot standbys refuse every login until somebody has logged in to it on the primary"
-    return told(sentence, {"database": shown, "removed": there, "sentence": sentence}, as_json=as_json)
+    return output(sentence, {"database": shown, "removed": there, "sentence": sentence}, as_json=as_json)
 
 
 @fence.command()

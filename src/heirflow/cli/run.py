@@ -61,7 +61,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
 
     handling = program.handling(config, side_store)
     if config.file is not None:
-        journal.say(f"reads its settings from {config.file.absolute()}", file=str(config.file.absolute()))
+        journal.log(f"reads its settings from {config.file.absolute()}", file=str(config.file.absolute()))
     for sentence in handling.warnings:
         journal.warn(sentence)
     return run_member(

@@ -255,7 +255,7 @@ class Lookout:
             if run and now >= still_at:
                 still_at = now + STANDSTILL_EVERY_S
                 if because := standstill.look(self._pid, now):
-                    self._tell_of(run, Unwell(because, still=True))
+                    self._report_of(run, Unwell(because, still=True))
             if self._asker is not None and (found := self._look(self._asker, run, note, asks=now >= health_at)):
                 if run and found.run == run:
                     self._hear(found, judge, sight, now)
@@ -266,7 +266,7 @@ class Lookout:
                 print_now = {name: value for name, value in self._fingerprint().items() if value is not None}
                 changed = sorted(name for name, value in print_now.items() if print_before.get(name, value) != value)
                 if standby == before and changed:
-                    self._tell(Stale(f"{' and '.join(changed)} changed"))
+                    self._report(Stale(f"{' and '.join(changed)} changed"))
                 print_before = {**print_before, **print_now}
                 fresh_at = boottime() + self._fingerprint_every_s
 
@@ -287,15 +287,15 @@ class Lookout:
 
     def _hear(self, found: Found, judge: Judge, sight: Sight, now: float) -> None:
         if (blind := sight.hear(now, found)) is not None:
-            self._tell_of(found.run, blind)
+            self._report_of(found.run, blind)
         if (verdict := judge.hear(now, found.unwell)) is not None:
-            self._tell_of(found.run, Unwell(verdict))
+            self._report_of(found.run, Unwell(verdict))
 
-    def _tell_of(self, run: int, found: Unwell | Blind) -> None:
+    def _report_of(self, run: int, found: Unwell | Blind) -> None:
         if run == self._run:
-            self._tell(found)
+            self._report(found)
 
-    def _tell(self, found: Unwell | Blind | Stale) -> None:
+    def _report(self, found: Unwell | Blind | Stale) -> None:
         with self._changed:
             self._found.append(found)
         self._wake()

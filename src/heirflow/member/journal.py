@@ -20,10 +20,10 @@ LINE_LIMIT = 4000
 """Bytes; up to 4,096 a pipe takes a line whole, not mixed with what others write there."""
 
 
-class Telling(Protocol):
+class Log(Protocol):
     """Where a member's sentences go: a `Journal`, or what a program has in its place."""
 
-    def say(self, sentence: str, **facts: Any) -> None:
+    def log(self, sentence: str, **facts: Any) -> None:
         """What happened."""
 
     def warn(self, sentence: str, **facts: Any) -> None:
@@ -54,7 +54,7 @@ class Journal:
         self._lost = 0
         self._turn = threading.Lock()
 
-    def say(self, sentence: str, **facts: Any) -> None:
+    def log(self, sentence: str, **facts: Any) -> None:
         """Tell what happened. `facts` go into the JSON form only, so the sentence must stand alone."""
         if not self._quiet:
             self._write("info", sentence, facts)

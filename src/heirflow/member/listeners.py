@@ -116,17 +116,17 @@ class Hooks:
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
         over = state.term != self._term or state.done  # done, and the store never heard of it: the lease runs out
         if self._term is not None and over and state.idle:
-            self._tell("demote", state, self._term)
+            self._queue("demote", state, self._term)
             self._term = None
         if self._term is None and state.term is not None and state.working:
             self._term = state.term
-            self._tell("promote", state, state.term)
+            self._queue("promote", state, state.term)
         record = state.record
         if record is not None and (record.leader, record.term) != self._leads:
             self._leads = (record.leader, record.term)
-            self._tell("leader", state, record.term)
+            self._queue("leader", state, record.term)
 
-    def _tell(self, event: str, state: State, term: int) -> None:
+    def _queue(self, event: str, state: State, term: int) -> None:
         record = state.record
         extra = {
             **self._environment,

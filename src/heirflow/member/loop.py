@@ -63,7 +63,7 @@ from heirflow.member.guard_events import (
     stuck,
 )
 from heirflow.member.health import Blind, Lookout, Stale, Unwell
-from heirflow.member.journal import Telling
+from heirflow.member.journal import Log
 from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Listener
 from heirflow.member.report import describe, deserves_warning, noted
@@ -105,7 +105,7 @@ class Member:
         store_factory: Callable[[], Register],
         timings: Timings,
         policy: Policy,
-        journal: Telling,
+        journal: Log,
         again_s: float | None = None,
         standby_argv: Sequence[str] | None = None,
         door: LocalDoor | None = None,
@@ -236,13 +236,13 @@ class Member:
             if isinstance(found, Unwell):
                 yield Unhealthy(found.because, found.still)
             elif isinstance(found, Blind):
-                (self._journal.say if found.over else self._journal.warn)(found.because)
+                (self._journal.log if found.over else self._journal.warn)(found.because)
             else:
                 yield from self._renew_standby(found)
         outcomes, news = self._store_thread.take()
         for outcome in outcomes:
             for told in outcome.reading.told if outcome.reading is not None else ():
-                (self._journal.warn if told.failed else self._journal.say)(told.sentence, term=self._state.term)
+                (self._journal.warn if told.failed else self._journal.log)(told.sentence, term=self._state.term)
             yield _event_of(outcome)
         if news:
             yield News()
@@ -275,7 +275,7 @@ class Member:
                 case Started(pid):
                     self._command_pid = pid
                     self._standby.begun()
-                    self._journal.say("the command has started", pid=pid, term=self._state.term)
+                    self._journal.log("the command has started", pid=pid, term=self._state.term)
                     self._lookout.command(pid)
                     yield CommandStarted()
                 case Ending():
@@ -318,7 +318,7 @@ class Member:
             return
         self._kill_by = kill_by
         if kill_by in KILLS:
-            (self._journal.warn if kill_by is KillBy.NOTHING else self._journal.say)(KILLS[kill_by])
+            (self._journal.warn if kill_by is KillBy.NOTHING else self._journal.log)(KILLS[kill_by])
 
     def _ready(self, ready: bool) -> Iterator[StateEvent]:
         if self._standby.argv is not None:
@@ -344,7 +344,7 @@ class Member:
     def _happen(self, event: StateEvent) -> None:
         before, step = self._state, decide(self._state, event, boottime(), self._timings)
         self._state = step.state
-        tell = self._journal.warn if deserves_warning(before, event, step.state) else self._journal.say
+        tell = self._journal.warn if deserves_warning(before, event, step.state) else self._journal.log
         for sentence in step.because:
             tell(sentence, term=step.state.term)
         for act in step.acts:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from heirflow.election.timings import back_off_s
 from heirflow.member.guard_events import StandbyGone, how
-from heirflow.member.journal import Telling
+from heirflow.member.journal import Log
 
 LONGEST_PAUSE_S = 60.0
 """Between two standbys of which none comes to its gate."""
@@ -19,7 +19,7 @@ LONGEST_PAUSE_S = 60.0
 class Standby:
     """Of one member. Without `argv` none is wanted: the command is started cold."""
 
-    def __init__(self, argv: Sequence[str] | None, journal: Telling) -> None:
+    def __init__(self, argv: Sequence[str] | None, journal: Log) -> None:
         self.argv = argv
         self.pid: int | None = None
         """While it waits at its gate."""
@@ -44,7 +44,7 @@ class Standby:
     def at_gate(self, pid: int) -> None:
         """It waits at its gate."""
         self.pid, self._failures = pid, 0
-        self._journal.say("the standby is warm", pid=pid)
+        self._journal.log("the standby is warm", pid=pid)
 
     def begun(self) -> None:
         """Its gate was opened: it is the command now."""
@@ -55,13 +55,13 @@ class Standby:
         self.pid = None
         self._failures += 1
         pause_s = back_off_s(self._failures, LONGEST_PAUSE_S)
-        tell = self._journal.warn if self._failures else self._journal.say
+        tell = self._journal.warn if self._failures else self._journal.log
         tell(f"the standby {how(event)}; another one starts in {pause_s:g} s")
         return now + pause_s
 
     def replace(self, because: str) -> None:
         """It is killed because it is out of date; that end is no failure."""
-        self._journal.say(f"the standby is started anew: {because}")
+        self._journal.log(f"the standby is started anew: {because}")
         self._failures = -1
 
     def lost(self) -> None:

@@ -23,7 +23,7 @@ USUAL_S = 0.005
 """By how much a sleep is late on a machine that has nothing else to do."""
 STANDSTILL_S = 0.3
 KEPT_EVERY_S = 0.2
-WORDS = [sys.executable, "-m", "lab.campaign.pulse"]
+WORDS = [sys.executable, "-m", "lab.campaign.machine"]
 
 
 def stolen_s() -> float:
@@ -38,7 +38,7 @@ def stolen_s() -> float:
         return 0.0
 
 
-class Pulse:
+class Machine:
     """Beats from entering to leaving."""
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class Pulse:
         self._at: list[float] = []
         self._lost: list[float] = []
 
-    def __enter__(self) -> Pulse:  # noqa: PYI034  `Self` is not in Python 3.10
+    def __enter__(self) -> Machine:  # noqa: PYI034  `Self` is not in Python 3.10
         self._process = subprocess.Popen(
             WORDS, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True
         )
-        self._thread = threading.Thread(target=self._listen, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="machine", daemon=True)
         self._thread.start()
         return self
 

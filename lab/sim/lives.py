@@ -3,7 +3,7 @@
 A command that lives *runs*, or is *suspended* (it stands still with its whole host), or is *late*: its host was thawed when
 no kill could come in time any more. While its lease lasts it must be alone, in whichever of the three ways it lives. When
 its lease is over, only one that stood still until then may still be there, and meet its successor in the instant until its
-guard has killed it: fencing's business, and counted (`Living.thaw_overlaps`).
+guard has killed it: fencing's business, and counted (`Lives.thaw_overlaps`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Verdicts(Protocol):
         """Say that a promise is broken, and end the world."""
 
 
-class Living:
+class Lives:
     """The commands that live, in order of starting."""
 
     def __init__(self, judge: Verdicts) -> None:
