@@ -29,10 +29,6 @@ INSTEAD = {
 }
 """What is not written any more, as a pattern, and what is written instead."""
 
-# Phrases that messages and comments in src/ still have while those are being rewritten, and with them the table of options that
-# is made from src/. Take a phrase out of this set when its last place is gone; the set is to become empty.
-STILL_IN_SOURCE = frozenset(INSTEAD)
-MADE_FROM_SOURCE = re.compile(r"<!-- options:.*<!-- end of options -->", re.DOTALL)
 
 ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|etc|vs|cf)\.")
 MARKER = re.compile(r"^\s*(#+\s+|[-*]\s+|\d+\.\s+)*")
@@ -87,13 +83,11 @@ def test_every_sentence_has_a_line_of_its_own(path: Path) -> None:
 
 @pytest.mark.parametrize("phrase", INSTEAD)
 def test_phrases_that_made_readers_stumble_are_not_written_any_more(phrase: str) -> None:
-    pending = phrase in STILL_IN_SOURCE
     found = []
-    for path in PAGES if pending else [*PAGES, *SOURCES]:
-        text = path.read_text("utf-8")
-        if pending:
-            text = MADE_FROM_SOURCE.sub("", text)
-        found += [f"{name(path)}: {match[0]!r}" for match in re.finditer(phrase, text, re.IGNORECASE)]
+    for path in [*PAGES, *SOURCES]:
+        found += [
+            f"{name(path)}: {match[0]!r}" for match in re.finditer(phrase, path.read_text("utf-8"), re.IGNORECASE)
+        ]
     assert not found, f"write {INSTEAD[phrase]} instead of\n" + "\n".join(found)
 
 

@@ -164,3 +164,11 @@ def event_of(row: Any) -> Event:
         values.seconds(row.at, whose, "when it was"),
         "; ".join(values.odd),
     )
+
+
+def plain(dialect: sa.engine.Dialect, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:
+    """A statement and its values as the bare driver takes them."""
+    compiled = statement.compile(dialect=dialect)
+    params = compiled.construct_params(values)
+    order = compiled.positiontup
+    return str(compiled), [params[name] for name in order] if compiled.positional and order else params

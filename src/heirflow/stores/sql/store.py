@@ -17,39 +17,15 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, Told, What
-from heirflow.errors import ConfigError
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.link import Link, Source
-from heirflow.stores.sql.statements import Statements, event_of, member_of, record_of
+from heirflow.stores.sql.statements import Statements, event_of, member_of, plain, record_of
 from heirflow.stores.sql.taking import carry_out, hook_of
-from heirflow.stores.sql.values import Values, text_or_none
+from heirflow.stores.sql.values import Values, checked_name, cleaned, text_or_none
 
 T = TypeVar("T")
-TEXT_LIMIT = 10_000
-"""Longest free text (a reason, a note) that is kept, in characters."""
-
-
-def checked_name(name: str, what: str) -> str:
-    """A name as it may stand in the tables. Raises `ConfigError`."""
-    if not 0 < len(name) <= schemas.NAME_LENGTH:
-        raise ConfigError(f"the name of {what} must have 1 to {schemas.NAME_LENGTH} characters, not {len(name)}")
-    if "\0" in name:
-        raise ConfigError(f"the name of {what} must not contain a NUL character")
-    # MySQL takes `web` and `web ` for the same; so such names are refused everywhere.
-    if name != name.strip():
-        raise ConfigError(f"the name of {what} must not begin or end with white space: {name!r}")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ConfigError(f"the name of {what} is not valid text: {name!r}") from None
-    return name
-
-
-def cleaned(text: str) -> str:
-    """Free text as every database takes it: a reason must never be why an exchange fails."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()[:TEXT_LIMIT]
 
 
 class SqlStore:
@@ -192,7 +168,7 @@ class SqlStore:
                 **self._link.options.get("connect_args", {}),
                 **self._flavour.will_options(self._link.engine.dialect),
             },
-            statements=[self._plain(statement, values) for statement, values in steps],
+            statements=[plain(self._link.engine.dialect, statement, values) for statement, values in steps],
             news=self._news(election),
         )
         try:
@@ -394,7 +370,7 @@ class SqlStore:
 
     def _news(self, election: str) -> list[tuple[str, Any]]:
         notify = self._flavour.notify
-        return [] if notify is None else [self._plain(notify, {"p_election": election})]
+        return [] if notify is None else [plain(self._link.engine.dialect, notify, {"p_election": election})]
 
     def _hidden(self, conn: sa.engine.Connection) -> tuple[str, ...]:
         """Why rows may be there that this role does not see, as no sentence or one."""
@@ -421,10 +397,3 @@ class SqlStore:
             "p_took_s": event.took_s,
         }
         conn.execute(self._sql.note, values)
-
-    def _plain(self, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:
-        """A statement as the bare driver takes it."""
-        compiled = statement.compile(dialect=self._link.engine.dialect)
-        params = compiled.construct_params(values)
-        order = compiled.positiontup
-        return str(compiled), [params[name] for name in order] if compiled.positional and order else params

@@ -10,9 +10,35 @@ from __future__ import annotations
 from typing import Any
 
 from heirflow.election.record import LARGEST, LONGEST_TTL_S, SHORTEST_TTL_S
+from heirflow.errors import ConfigError
+from heirflow.stores.sql.schema import NAME_LENGTH
 
 LATEST = 253_402_300_800.0
 """The first second of the year 10000. Instants and durations from there on are none."""
+
+TEXT_LIMIT = 10_000
+"""Longest free text (a reason, a note) that is kept, in characters."""
+
+
+def checked_name(name: str, what: str) -> str:
+    """A name as it may stand in the tables. Raises `ConfigError`."""
+    if not 0 < len(name) <= NAME_LENGTH:
+        raise ConfigError(f"the name of {what} must have 1 to {NAME_LENGTH} characters, not {len(name)}")
+    if "\0" in name:
+        raise ConfigError(f"the name of {what} must not contain a NUL character")
+    # MySQL takes `web` and `web ` for the same; so such names are refused everywhere.
+    if name != name.strip():
+        raise ConfigError(f"the name of {what} must not begin or end with white space: {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the name of {what} is not valid text: {name!r}") from None
+    return name
+
+
+def cleaned(text: str) -> str:
+    """Free text as every database takes it: a reason must never be why an exchange fails."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:TEXT_LIMIT]
 
 
 class Values:
