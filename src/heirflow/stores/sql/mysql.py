@@ -1,4 +1,4 @@
-"""MySQL and MariaDB. This database pushes no notifications.
+"""MySQL and MariaDB. These databases push no notifications: members look at every check-in.
 
 A frozen member must not keep the record's row. MariaDB ends a transaction that stands idle; MySQL can only end a session
 that does, so there an idle session ends after a few check-ins, and the store connects again without anybody noticing.
