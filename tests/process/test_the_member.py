@@ -21,7 +21,7 @@ from heirflow.errors import HeirflowError
 from heirflow.guard.processes import children, lives, stat_of
 from heirflow.member.door import ask
 from tests.process.stage import SOURCE, wait_until
-from tests.process.test_another_user import NOBODY
+from tests.process.test_another_user import NOBODY, ORDINARY
 
 WITH_PYTHON = "import sys; sys.executable = sys.argv.pop(1); from heirflow.cli import main; sys.exit(main())"
 
@@ -206,3 +206,41 @@ def of_group(group: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+ENDS_AT_USR1 = (
+    "import signal, sys; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0)); [signal.pause() for _ in range(9)]"
+)
+
+
+def test_the_stop_signal_is_the_one_that_was_named(alone: Alone) -> None:
+    alone.program = [sys.executable, "-S", "-c", ENDS_AT_USR1]
+    command = alone.start("--stop-signal", "usr1", "--stop-timeout", "20s")
+    wait_until(lambda: int(of_status(command, "SigCgt"), 16) >> (signal.SIGUSR1 - 1) & 1, "a handler of USR1")
+    assert alone.member is not None
+    began = time.monotonic()
+    alone.member.terminate()
+    assert alone.member.wait(20) == 0
+    assert time.monotonic() - began < 10
+    assert "the command exited after being asked to stop" in alone.log.read_text()
+
+
+def of_status(pid: int, name: str) -> str:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [((), "the command runs without new privileges"), (("--allow-sudo",), "that never two run is not promised")],
+    ids=["as it is", "--allow-sudo"],
+)
+def test_an_ordinary_user_is_told_what_makes_a_kill_sure(alone: Alone, flags: tuple[str, ...], words: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    for path in (alone.folder, alone.place, alone.run_dir):
+        os.chown(path, NOBODY, NOBODY)
+    alone.user = NOBODY
+    command = alone.start(*flags, enter=ORDINARY)
+    alone.says(words)
+    assert of_status(command, "NoNewPrivs") == ("0" if flags else "1")

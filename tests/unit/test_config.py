@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heirflow.config.options import OPTIONS, read_duration, reference
+from heirflow.config.options import OPTIONS, read_duration, read_signal, reference
 from heirflow.config.resolve import Config, resolve
 from heirflow.errors import ConfigError
 from heirflow.text import masked, masked_url, printable
@@ -299,3 +299,14 @@ def test_what_is_no_password_is_shown() -> None:
         "http://127.0.0.1:80/health?x=1",
     ):
         assert masked_url(url) == masked(url) == url
+
+
+@pytest.mark.parametrize(("raw", "number"), [("TERM", 15), ("sigquit", 3), ("12", 12), (2, 2)])
+def test_a_signal_is_named_in_any_way(raw: object, number: int) -> None:
+    assert read_signal(raw) == number
+
+
+@pytest.mark.parametrize("raw", ["KILL", "9", "STOP", "", "SIGNAL", "-3", "900", True, None])
+def test_no_signal_that_a_program_could_not_handle(raw: object) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        read_signal(raw)

@@ -79,6 +79,8 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         on_exit=config["on-exit"],
         on_loss=config["on-loss"],
         start_timeout_s=config["start-timeout"],
+        allow_sudo=config["allow-sudo"],
+        stop_signal=config["stop-signal"],
         hooks={event: config[f"on-{event}"] for event in EVENTS if config[f"on-{event}"]},
         run_dir=Path(config["run-dir"]),
         journal=journal,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -125,6 +126,19 @@ def read_url(raw: object) -> str:
     return text
 
 
+def read_signal(raw: object) -> signal.Signals:
+    """A signal by its name, with or without SIG, or by its number. Not one that nobody can handle."""
+    text = str(raw).strip().upper() if isinstance(raw, (str, int)) and not isinstance(raw, bool) else ""
+    name = text if text.startswith("SIG") else f"SIG{text}"
+    try:
+        found = signal.Signals(int(text)) if text.isdigit() else signal.Signals[name]
+    except (KeyError, ValueError):
+        raise ValueError("must be the name of a signal, like TERM or SIGQUIT") from None
+    if found in {signal.SIGKILL, signal.SIGSTOP}:
+        raise ValueError("must be a signal that a program can handle")
+    return found
+
+
 def read_switch(raw: object) -> bool:
     """True or false, in the usual spellings."""
     if isinstance(raw, bool):
@@ -207,6 +221,23 @@ OPTIONS: tuple[Option, ...] = (
         "30s",
         default=30.0,
         metavar="DURATION",
+    ),
+    Option(
+        "stop-signal",
+        read_signal,
+        "The signal that asks the command to end, in an orderly stop and before its lease ends.",
+        "TERM",
+        default=signal.SIGTERM,
+        metavar="SIGNAL",
+    ),
+    Option(
+        "allow-sudo",
+        read_switch,
+        "Let the command become another user (sudo, set-uid programs), although this member may then be unable to kill it. Without "
+        "it, an ordinary user's command has no-new-privileges, unless it runs in a cgroup of its own.",
+        "false",
+        default=False,
+        metavar="",
     ),
     Option(
         "cold",

@@ -9,7 +9,7 @@ from heirflow.guard.why import KillBy, Why
 
 HOW = {
     Why.STOPPED: "exited after being asked to stop",
-    Why.STOP_TIMEOUT: "did not stop in time and was killed",
+    Why.STOP_TIMEOUT: "did not stop in time and was killed (it may need a longer --stop-timeout, or another --stop-signal)",
     Why.LEASE_ENDING: "exited after being asked to stop, because its lease was about to end",
     Why.LEASE_OVER: "was killed at the end of its lease",
     Why.ORDERED: "was killed as ordered",

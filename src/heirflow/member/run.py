@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def run_member(
     lookout: Lookout | None = None,
     children: set[int] | None = None,
     hooks: Mapping[str, str] | None = None,
+    allow_sudo: bool = False,
+    stop_signal: int = signal.SIGTERM,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
@@ -46,6 +49,8 @@ def run_member(
     since; then that is told. `again_s`: in an orderly stop, when to send a second SIGTERM.
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
     not the guard's, as `lookout` may start them. `hooks`: see `listeners.Hooks`; its programs stand in `children` too.
+    `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
+    command to end in order.
     """
     close_to_others()
     children = set() if children is None else children
@@ -57,7 +62,14 @@ def run_member(
             journal.warn(f"{error}; probes will not find this member")
 
     def guard() -> GuardLink:
-        made = GuardLink(argv=argv, cwd=cwd, guard_limit_s=timings.guard_limit_s, strike_after_s=timings.strike_after_s)
+        made = GuardLink(
+            argv=argv,
+            cwd=cwd,
+            guard_limit_s=timings.guard_limit_s,
+            strike_after_s=timings.strike_after_s,
+            gain_privileges=allow_sudo,
+            stop_signal=stop_signal,
+        )
         made.spare, made.collects = children, True
         return made
 
