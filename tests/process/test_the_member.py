@@ -21,7 +21,7 @@ from heirflow.errors import HeirflowError
 from heirflow.guard.processes import children, lives, stat_of
 from heirflow.member.door import ask
 from tests.process.stage import SOURCE, wait_until
-from tests.process.test_another_user import NOBODY, ORDINARY
+from tests.process.test_another_user import NOBODY
 
 WITH_PYTHON = "import sys; sys.executable = sys.argv.pop(1); from heirflow.cli import main; sys.exit(main())"
 
@@ -241,6 +241,6 @@ def test_an_ordinary_user_is_told_what_makes_a_kill_sure(alone: Alone, flags: tu
     for path in (alone.folder, alone.place, alone.run_dir):
         os.chown(path, NOBODY, NOBODY)
     alone.user = NOBODY
-    command = alone.start(*flags, enter=ORDINARY)
+    command = alone.start(*flags, enter=MAY_NOT_WRITE)
     alone.says(words)
     assert of_status(command, "NoNewPrivs") == ("0" if flags else "1")
