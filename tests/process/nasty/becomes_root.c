@@ -1,4 +1,4 @@
-/* A set-uid program: becomes root as sudo does, and writes `<CLOCK_BOOTTIME ns> <pid>` every 5 ms, and its user once. */
+/* A set-uid program: becomes root as sudo does, and writes `<CLOCK_BOOTTIME ns> <pid> <term> <member>` every 5 ms, and its user once. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@ int main(int count, char **words) {
     for (;;) {
         struct timespec now;
         clock_gettime(CLOCK_BOOTTIME, &now);
-        dprintf(file, "%lld%09ld %d\n", (long long)now.tv_sec, now.tv_nsec, (int)getpid());
+        dprintf(file, "%lld%09ld %d 0 -\n", (long long)now.tv_sec, now.tv_nsec, (int)getpid());
         usleep(5000);
     }
 }
