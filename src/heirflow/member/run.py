@@ -10,6 +10,7 @@ from pathlib import Path
 from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
+from heirflow.member.charge import ChargeNote
 from heirflow.member.door import LocalDoor
 from heirflow.member.guard_link import GuardLink
 from heirflow.member.health import Lookout
@@ -64,6 +65,8 @@ def run_member(
     listeners: list[Listener] = []
     if (manager := ServiceManager.of(os.environ)) is not None:
         listeners.append(manager)
+    if run_dir is not None and door is not None:
+        listeners.append(ChargeNote(run_dir, election, identity.id, journal))
     if hooks:
         names = {"HEIRFLOW_ELECTION": election, "HEIRFLOW_MEMBER": identity.id}
         listeners.append(Hooks(hooks, names, children, journal))
