@@ -11,6 +11,7 @@ from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
 from heirflow.guard.processes import close_to_others
+from heirflow.member.charge import ChargeNote
 from heirflow.member.door import LocalDoor
 from heirflow.member.guard_link import GuardLink
 from heirflow.member.health import Lookout
@@ -76,6 +77,8 @@ def run_member(
     listeners: list[Listener] = []
     if (manager := ServiceManager.of(os.environ)) is not None:
         listeners.append(manager)
+    if run_dir is not None and door is not None:
+        listeners.append(ChargeNote(run_dir, election, identity.id, journal))
     if hooks:
         names = {"HEIRFLOW_ELECTION": election, "HEIRFLOW_MEMBER": identity.id}
         listeners.append(Hooks(hooks, names, children, journal))
