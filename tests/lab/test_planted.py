@@ -20,7 +20,7 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
     "overlap": (
         [
             (
-                "election/rules.py",
+                "election/answers.py",
                 "trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s",
                 "trusted_until = ask.asked_at + 2 * swap.record.ttl_s - timings.margin_s",
             )
@@ -46,7 +46,7 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
                 "return LINUX and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0",
                 "return True",
             ),
-            ("guard/guard.py", 'if sys.argv[2] == "cgroup" and processes.LINUX:', "if False:"),
+            ("guard/guard.py", 'if "cgroup" in may and processes.LINUX:', "if False:"),
         ],
         ["--world", "mariadb", "--only", "kill command", "--faults", "2"],
     ),
@@ -66,8 +66,8 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
         [
             (
                 "election/line.py",
-                "vacant_since = state.watch_since + ttl_s",
-                "vacant_since = state.watch_since + 3 * ttl_s",
+                "vacant_since = seat.watch_since + ttl_s",
+                "vacant_since = seat.watch_since + 3 * ttl_s",
             )
         ],
         ["--world", "mariadb", "--only", "kill host", "--faults", "3"],
