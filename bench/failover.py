@@ -29,7 +29,8 @@ FAULTS: dict[str, tuple[str, Callable[[Member], None]]] = {
     "member": ("member killed with -9", lambda member: member.kill("member")),
     "guard": ("guard killed with -9", lambda member: member.kill("guard")),
     "stop": ("clean stop (SIGTERM)", lambda member: member.signal("member", signal.SIGTERM)),
-    "both": ("member and guard killed with -9", lambda member: member.kill("member", "guard", "backstop")),
+    "two": ("member and guard killed with -9", lambda member: member.kill("member", "guard")),
+    "all": ("every process killed with -9", lambda member: member.kill("member", "guard", "backstop")),
 }
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder, store_url(options.store, Path(folder)) as url:
         for fault in options.fault or FAULTS:
-            runs = min(options.runs, 5) if fault == "both" and not options.fault else options.runs
+            runs = min(options.runs, 5) if fault == "all" and not options.fault else options.runs
             home = Path(folder, fault)
             home.mkdir()
             timelines: list[dict[str, float]] = []
