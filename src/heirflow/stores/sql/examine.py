@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from heirflow.stores.base import Finding
+from heirflow.stores.base import Finding, StoreMisfit
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.rights import ask, rights
@@ -85,10 +85,10 @@ def _history(conn: sa.engine.Connection, flavour: Flavour, here: Tables) -> Find
     try:
         with conn.begin_nested():
             lacking = version_of(conn, here) is not None and not has_history(conn, here)
-    except (sa.exc.DBAPIError, sa.exc.NoSuchTableError) as error:
+    except (sa.exc.DBAPIError, sa.exc.NoSuchTableError, StoreMisfit) as error:
         if getattr(error, "connection_invalidated", False):
             raise
-        lacking = False  # this role may not look; `rights` says what it lacks
+        lacking = False  # this role may not look, or the version is odd: the finding about the tables says so
     if lacking:
         sentence = (
             "the tables have no place for the history of the database, so a failover that forgets writes is seen only by members "
