@@ -162,7 +162,7 @@ FAULTS = (
           "contract/test_the_tables.py::test_every_instant_is_by_the_databases_clock[sqlite]", r"'checked in': 3[56]\d\d\."),
     # ---- fencing ----
     Fault("whoever takes charge ends no session", "stores/sql/postgres.py",
-          "return self._fence.end(conn, election, leader, term, wait_s, start)", "return ()",
+          "return self._fence.end(conn, election, str(record.leader), record.term, wait_s, swap.start)", "return ()",
           f"{FENCING}they_are_gone_before_the_swap_is_told_as_won", "'8' == '0'"),
     Fault("whoever takes charge does not wait for the end of sessions", "stores/sql/fence.py",
           "wait_s) if wait_s else 0", "wait_s) if False else 0",

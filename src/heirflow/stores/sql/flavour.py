@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from heirflow.election.record import Exchange, Reading, Told
+from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.stores.base import Finding
 from heirflow.stores.sql.connecting import Arguments, Place
 from heirflow.stores.sql.schema import Tables
@@ -73,17 +73,7 @@ class Flavour(Protocol):
     def unlock(self, conn: sa.engine.Connection) -> None:
         """After the commit: undo `try_lock` where the end of the transaction has not."""
 
-    def fence(
-        self,
-        conn: sa.engine.Connection,
-        here: Tables,
-        election: str,
-        leader: str,
-        term: int,
-        *,
-        taking: bool,
-        start: int | None,
-    ) -> tuple[Told, ...]:
+    def fence(self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap) -> tuple[Told, ...]:
         """Within the transaction of a swap that won: end what members that led before, or earlier starts of this one's
         command (see `Swap.start`), could still write. What is worth telling.
         """

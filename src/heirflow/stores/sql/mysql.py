@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from heirflow.election.record import Exchange, Reading, Told
+from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.connecting import Arguments, Place, is_address
 from heirflow.stores.sql.schema import Tables
@@ -124,17 +124,7 @@ class Mysql:
     def unlock(self, conn: sa.engine.Connection) -> None:
         conn.execute(sa.select(sa.func.release_lock("heirflow tables")))
 
-    def fence(
-        self,
-        conn: sa.engine.Connection,
-        here: Tables,
-        election: str,
-        leader: str,
-        term: int,
-        *,
-        taking: bool,
-        start: int | None,
-    ) -> tuple[Told, ...]:
+    def fence(self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap) -> tuple[Told, ...]:
         return ()
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:

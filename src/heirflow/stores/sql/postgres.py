@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from heirflow.election.record import Exchange, Reading, Told
+from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.stores.base import Finding
 from heirflow.stores.sql.connecting import Arguments, Place, is_address
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
@@ -217,23 +217,14 @@ class Postgres:
     def unlock(self, conn: sa.engine.Connection) -> None:
         pass  # ends with the transaction
 
-    def fence(
-        self,
-        conn: sa.engine.Connection,
-        here: Tables,
-        election: str,
-        leader: str,
-        term: int,
-        *,
-        taking: bool,
-        start: int | None,
-    ) -> tuple[Told, ...]:
+    def fence(self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap) -> tuple[Told, ...]:
+        record, taking = swap.record, swap.takes_over is not None
         if not self.direct:
             return (Told(POOLED, failed=True),) if taking else ()
         if self._fence is None:
             self._fence = SessionFence(here)
         wait_s = FENCE_WAIT * self._call_limit_s if taking else None
-        return self._fence.end(conn, election, leader, term, wait_s, start)
+        return self._fence.end(conn, election, str(record.leader), record.term, wait_s, swap.start)
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
         return fence_of(conn, here, direct=self.direct)

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from heirflow.election.record import Exchange, Reading, Told
+from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.errors import ConfigError
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.connecting import Arguments, Place
@@ -140,17 +140,7 @@ class Sqlite:
     def unlock(self, conn: sa.engine.Connection) -> None:
         pass
 
-    def fence(
-        self,
-        conn: sa.engine.Connection,
-        here: Tables,
-        election: str,
-        leader: str,
-        term: int,
-        *,
-        taking: bool,
-        start: int | None,
-    ) -> tuple[Told, ...]:
+    def fence(self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap) -> tuple[Told, ...]:
         return ()
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:

@@ -353,10 +353,10 @@ class SqlStore:
 
     def _beside(self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None) -> tuple[Told, ...]:
         """What a leader does beside a swap that won: earlier leaders' sessions end, what the last one left is adopted."""
-        leader, term, left = swap.record.leader, swap.record.term, swap.takes_over
+        leader, left = swap.record.leader, swap.takes_over
         if leader is None or (left is None and (who is None or who.id != leader)):
             return ()  # a release, or somebody's order
-        told = self._flavour.fence(conn, self._here, election, leader, term, taking=left is not None, start=swap.start)
+        told = self._flavour.fence(conn, self._here, election, swap)
         if left is not None and self._hook is not None:
             adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
             told += (adopted,) if adopted else ()
