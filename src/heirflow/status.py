@@ -7,6 +7,7 @@ Everything here is for people, and rests on the store's clock only. The rules ne
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -43,6 +44,8 @@ class Row:
     """Of a leader: whether its command runs. None: it does not say, or it does not lead."""
     because: str = ""
     """Why nothing runs there, or what a person should know of what does; of another member, why it is not ready."""
+    kill_is_sure: bool = True
+    """False: its command may become another user (``--allow-sudo``), and the member could then not kill it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Snapshot:
             paused=record.paused,
             switchover_to=record.switchover_to,
             succession=succession,
-            promise=_promise(record, heir, stood_s, leading, followed=record.version > 0),
+            promise=_promise(record, heir, stood_s, leading, followed=record.version > 0) + not_promised(succession),
             at=reading.db_now,
             odd=reading.odd,
             runs=leading.runs if leading is not None else None,
@@ -159,19 +162,23 @@ def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, limi
         note=member.note,
         runs=runs if rank == 1 else None,
         because=because,
+        kill_is_sure=_said(member.note).get("kill_is_sure") is not False,
     )
 
 
 def said_of_work(note: str) -> tuple[bool | None, str]:
     """What a member's note says of the work: whether it runs, and why not. Anything else may stand there."""
+    said = _said(note)
+    runs, because = said.get("runs"), said.get("because")
+    return runs if isinstance(runs, bool) else None, because if isinstance(because, str) else ""
+
+
+def _said(note: str) -> dict[str, Any]:
     try:
         said = json.loads(note) if note.startswith("{") else None
     except (ValueError, RecursionError):
         said = None
-    if not isinstance(said, dict):
-        return None, ""
-    runs, because = said.get("runs"), said.get("because")
-    return runs if isinstance(runs, bool) else None, because if isinstance(because, str) else ""
+    return said if isinstance(said, dict) else {}
 
 
 def _age(now: float, since: float | None) -> float | None:
@@ -192,6 +199,14 @@ def _promise(record: Record, heir: str | None, stood_s: float | None, leading: R
             following = _next(record, heir, stood_s, followed=followed)
         return f"{record.leader} leads, runs nothing, because {leading.because}; {following}"
     return f"{_next(record, heir, stood_s, followed=followed)}; {record.leader}: {leading.because}"
+
+
+def not_promised(rows: Iterable[Row]) -> str:
+    """What is not promised of those in the line, to be put behind a sentence; mostly nothing."""
+    unsure = [row.member for row in rows if row.rank is not None and not row.kill_is_sure]
+    if not unsure:
+        return ""
+    return f"; never two is not promised: {', '.join(unsure)} may be unable to kill the command (--allow-sudo)"
 
 
 def _next(record: Record, heir: str | None, stood_s: float | None, *, followed: bool) -> str:

@@ -86,6 +86,13 @@ class Alone:
     def says(self, words: str, limit_s: float = 20.0, times: int = 1) -> None:
         wait_until(lambda: self.log.read_text().count(words) >= times, f"{words!r}: {self.log.read_text()}", limit_s)
 
+    def asked(self, *words: str) -> str:
+        """What another command says, once the member has checked in again."""
+        time.sleep(1.0)
+        own = {**os.environ, "PYTHONPATH": str(SOURCE), "HEIRFLOW_DB_URL": f"sqlite:///{self.folder / 'line.db'}"}
+        argv = [sys.executable, "-m", "heirflow", *words]
+        return subprocess.run(argv, env=own, capture_output=True, text=True, check=False, cwd=self.place).stdout
+
     def history(self, what: str) -> list[str]:
         """The sentences of the events of this kind."""
         with contextlib.closing(sqlite3.connect(self.folder / "line.db", timeout=5.0)) as connection:
@@ -244,3 +251,7 @@ def test_an_ordinary_user_is_told_what_makes_a_kill_sure(alone: Alone, flags: tu
     command = alone.start(*flags, enter=MAY_NOT_WRITE)
     alone.says(words)
     assert of_status(command, "NoNewPrivs") == ("0" if flags else "1")
+    assert alone.facts()["kill_is_sure"] is not bool(flags)
+    for words in (("status", "alone"), ("doctor",)):
+        told = alone.asked(*words)
+        assert ("never two is not promised" in told) == bool(flags), told

@@ -21,10 +21,12 @@ from heirflow.cli.common import (
     write_json,
 )
 from heirflow.config.resolve import Config
+from heirflow.election.record import Exchange
 from heirflow.errors import HeirflowError
 from heirflow.member.door import mode_of
 from heirflow.ownership import OTHERS_WRITE
-from heirflow.stores import Finding, kind_of
+from heirflow.status import Snapshot, not_promised
+from heirflow.stores import Finding, Store, kind_of
 from heirflow.terminal import tables
 from heirflow.text import masked
 
@@ -105,12 +107,23 @@ def _store(config: Config) -> list[Finding]:
     try:
         store = store_for_people(config, "doctor")
         try:
-            found = list(store.examine())
+            found = [*store.examine(), *_kills(store)]
         finally:
             store.close()
     except HeirflowError as error:
         return [Finding("store", "problem", f"{error} ({place(config)})")]
     return found + [more for finding in found if (more := reach(config, finding.facts.get("latency_s", 0.0)))]
+
+
+def _kills(store: Store) -> list[Finding]:
+    """A warning for each election in which a command may be beyond the reach of its member."""
+    with suppress(HeirflowError):  # no tables yet, or none that can be read: other findings say so
+        store.open(create=False)
+        lines = {name: Snapshot.of(name, store.exchange(name, Exchange())).succession for name in store.elections()}
+        return [
+            Finding("kills", "warning", f"{name}{said}") for name, rows in lines.items() if (said := not_promised(rows))
+        ]
+    return []
 
 
 def reach(config: Config, latency_s: float) -> Finding | None:

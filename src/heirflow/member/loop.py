@@ -253,7 +253,8 @@ class Member:
     def _facts(self) -> dict[str, Any]:
         guard = getattr(self._keeper, "pid", None)
         pids = {"command": self._command_pid, "standby": self._standby.pid, "guard": guard}
-        return describe(self._election, self._state, pids, boottime(), self._timings)
+        facts = describe(self._election, self._state, pids, boottime(), self._timings)
+        return {**facts, "kill_is_sure": self._kill_by is not KillBy.NOTHING}
 
     def _look_at_guard(self) -> Iterator[StateEvent]:
         now = boottime()
@@ -353,7 +354,8 @@ class Member:
     def _do(self, act: Act) -> None:
         match act:
             case Send(ask):
-                request = numbered(noted(ask.exchange), self._starts + self._state.idle)
+                said = noted(ask.exchange, kill_is_sure=self._kill_by is not KillBy.NOTHING)
+                request = numbered(said, self._starts + self._state.idle)
                 failed = self._store_thread.submit(ask.serial, request)
                 if failed is not None:
                     self._happen(_event_of(failed))

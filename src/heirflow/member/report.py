@@ -58,12 +58,17 @@ def describe(
     }
 
 
-def noted(exchange: Exchange) -> Exchange:
-    """The same exchange, where the member's note says for people what the check-in says of its work."""
+def noted(exchange: Exchange, *, kill_is_sure: bool = True) -> Exchange:
+    """The same exchange, where the member's note says for people what the check-in says of its work, and what is not promised.
+
+    `kill_is_sure`: whether the command can be killed, whoever it becomes.
+    """
     who = exchange.check_in
-    if who is None or (who.runs is None and not who.because):
+    if who is None or (who.runs is None and not who.because and kill_is_sure):
         return exchange
     ours: dict[str, Any] = {} if who.runs is None else {"runs": who.runs}
+    if not kill_is_sure:
+        ours["kill_is_sure"] = False
     if who.because:
         ours["because"] = who.because[:BECAUSE_LIMIT]
     note = json.dumps({**_object(who.note), **ours}, ensure_ascii=False)
