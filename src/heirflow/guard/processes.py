@@ -222,6 +222,17 @@ def strike(root: int, spare: Collection[int] = (), *, group: int = 0, thorough: 
     return list(stopped)
 
 
+def cgroup_folder(pid: int | str = "self") -> str:
+    """The directory of the cgroup v2 in which this process lives. Raises OSError where that cannot be seen from here."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        inside = next((line.rstrip("\n")[3:] for line in file if line.startswith("0::")), None)
+    with open("/proc/self/mountinfo") as file:
+        for words in map(str.split, file):
+            if inside and words[words.index("-") + 1] == "cgroup2" and (inside + "/").startswith(words[3]):
+                return os.path.join(words[4], os.path.relpath(inside, words[3]))
+    raise OSError(errno.ENOENT, "no cgroup v2 here")
+
+
 class Cgroup:
     """A cgroup v2 of the command's own, where we may make one: its kill is one write and hits all at once."""
 
@@ -238,18 +249,12 @@ class Cgroup:
     @staticmethod
     def _own() -> str:
         """The directory of our own cgroup, and stale empty ones of ours in it removed. Raises OSError without one."""
-        with open("/proc/self/cgroup") as file:
-            inside = next((line.rstrip("\n")[3:] for line in file if line.startswith("0::")), None)
-        with open("/proc/self/mountinfo") as file:
-            for words in map(str.split, file):
-                if inside and words[words.index("-") + 1] == "cgroup2" and (inside + "/").startswith(words[3]):
-                    own = os.path.join(words[4], os.path.relpath(inside, words[3]))
-                    for entry in os.listdir(own):
-                        owner = entry.rpartition("-")[2]
-                        if entry.startswith("heirflow-") and not os.path.exists(f"/proc/{owner}"):
-                            Cgroup.remove(os.path.join(own, entry))
-                    return own
-        raise OSError(errno.ENOENT, "no cgroup v2 here")
+        own = cgroup_folder()  # by this name also where /proc shows another namespace
+        for entry in os.listdir(own):
+            owner = entry.rpartition("-")[2]
+            if entry.startswith("heirflow-") and not os.path.exists(f"/proc/{owner}"):
+                Cgroup.remove(os.path.join(own, entry))
+        return own
 
     @staticmethod
     def remove(path: str) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from heirflow.guard.processes import lives, stat_of
+from heirflow.guard.processes import cgroup_folder, lives, stat_of
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -32,17 +32,10 @@ class Cgroup:
 def cgroup_of(pid: int) -> Cgroup | None:
     """Where this process lives; None where there is no cgroup v2, or where that cannot be seen from here."""
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        inside = next((line[3:] for line in lines if line.startswith("0::")), None)
-        if inside is None:
-            return None
-        for words in map(str.split, Path("/proc/self/mountinfo").read_text().splitlines()):
-            if words[words.index("-") + 1] == "cgroup2" and (inside + "/").startswith(words[3]):
-                folder = Path(words[4], os.path.relpath(inside, words[3]))
-                return Cgroup(str(folder), folder.stat().st_ino, boot())
+        folder = Path(cgroup_folder(pid))
+        return Cgroup(str(folder), folder.stat().st_ino, boot())
     except (OSError, ValueError):
-        pass
-    return None
+        return None
 
 
 def boot() -> str:

@@ -153,7 +153,7 @@ def stuck(event: Stuck) -> str:
     pids = ", ".join(map(str, event.refused or event.pids))
     if event.refused:
         return (
-            f"the command is not gone: process {pids} belongs to another user now, and this member may not kill it; the lead is "
-            "held until it has ended; run heirflow as root or with CAP_KILL, or without --allow-sudo"
+            f"the command is not gone: this member may not kill what belongs to another user now (process {pids}); nothing is "
+            "released before that has ended; run heirflow as root or with CAP_KILL, or without --allow-sudo"
         )
     return f"the command is not gone: process {pids} was killed and is still there, perhaps it waits in the kernel"
