@@ -11,6 +11,7 @@ COMMAND, LEFT, WILL, GATE = (
 CONTRACT = "contract/test_store_contract.py::test_the_contract"
 EXPECTED = f"{CONTRACT}[only_the_expected_version_is_replaced-"
 FENCING = "contract/test_fencing.py::test_"
+ONE = "contract/test_one_statement.py::test_"
 RELEASES = "contract/test_wills.py::test_a_will_releases_exactly_this_members_term[sqlite]"
 SLOW_DEATH = f"{WILL}it_waits_while_one_process_takes_long_to_die[walk-member]"
 IDLE = "process/test_leads_without_work.py::test_"
@@ -136,6 +137,12 @@ FAULTS = (
     Fault("a swap does not count its rows", "stores/sql/store.py",
           "if changed != 1:", "if changed < 0:",
           f"{EXPECTED}sqlite]", "a swap that expected None won over version 1"),
+    Fault("a renewal that lost is told as won on PostgreSQL", "stores/sql/postgres.py",
+          "if rows[0].e_version is None:", "if False:",
+          f"{ONE}a_swap_lost_while_it_waited_shows_who_won[{POSTGRES[0]}]", "assert True is False"),
+    Fault("who was forgotten meanwhile is still in the line", "stores/sql/one_statement.py",
+          ', m.id != bindparam("p_id")', "",
+          f"{ONE}who_was_forgotten_while_a_check_in_waited_is_not_shown[{POSTGRES[0]}]", r"\['a', 'b'\] == \['a'\]"),
     Fault("the first record replaces another on SQLite", "stores/sql/sqlite.py",
           "sqlite.insert(table).on_conflict_do_nothing()", 'sqlite.insert(table).prefix_with("OR REPLACE")',
           f"{EXPECTED}sqlite]", "a swap that expected None won over version 1"),
@@ -161,8 +168,11 @@ FAULTS = (
           'values(checked_in_at=bindparam("p_host", callable_=lambda: __import__("time").time()), **said)',
           "contract/test_the_tables.py::test_every_instant_is_by_the_databases_clock[sqlite]", r"'checked in': 3[56]\d\d\."),
     # ---- fencing ----
+    Fault("a renewal ends sessions though somebody else leads by now", "stores/sql/store.py",
+          "if conn.execute(self._sql.hold, held).first() is None:", "if not held:",
+          f"{ONE}who_took_charge_after_a_renewal_keeps_its_sessions", "the leader's own command lost its session"),
     Fault("whoever takes charge ends no session", "stores/sql/postgres.py",
-          "return self._fence.end(conn, election, str(record.leader), record.term, wait_s, swap.start)", "return ()",
+          "return self._session_fence(here).end(conn, election, str(record.leader), record.term, wait_s, swap.start)", "return ()",
           f"{FENCING}they_are_gone_before_the_swap_is_told_as_won", "'8' == '0'"),
     Fault("whoever takes charge does not wait for the end of sessions", "stores/sql/fence.py",
           "wait_s) if wait_s else 0", "wait_s) if False else 0",

@@ -10,17 +10,23 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.stores.base import Finding
+from heirflow.stores.sql.bound import Bound
 from heirflow.stores.sql.connecting import Arguments, Place, is_address
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
-from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
+from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SEEN, SessionFence, fence_of
+from heirflow.stores.sql.flavour import AtOnce
+from heirflow.stores.sql.one_statement import OneStatement, kind_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
+
+if TYPE_CHECKING:
+    from heirflow.stores.sql.statements import Statements
 
 PLACED = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT"}
 CHANNEL = "heirflow"
@@ -30,12 +36,19 @@ FENCE_WAIT = 0.2
 """Share of the limit of a call that whoever takes charge waits for the sessions that it ends."""
 NO_RIGHT = "42501"
 READ_ONLY = "25006"
+NOT_SO = "42"
+"""Codes that begin so: a right, a function or a table is wanting."""
+FORGOTTEN = {"26000", "42P05"}
+"""A prepared statement is not there, or another one is there under its name: the session is not ours alone after all."""
+PREPARE_NONE = 2**31
+"""psycopg prepares by itself what was executed so often; we say what."""
 
 
 class Postgres:
     """The `Flavour` of PostgreSQL, with psycopg (3) or psycopg2."""
 
     title = "PostgreSQL"
+    terse = True
     news_poll_s: float | None = None
     roles = True
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
@@ -87,6 +100,8 @@ class Postgres:
         self._warnings: Any = []
         """What the server warned of since it was cleared."""
         self._fence: SessionFence | None = None
+        self._one: OneStatement | None = None
+        self._prepares = True
         self.direct = False
         """Whether the session is ours alone."""
         self.standby = False
@@ -145,6 +160,8 @@ class Postgres:
             "client_min_messages": "warning",  # `commit` must hear of them
             "lock_timeout": str(max(1, limit // 2)),
             "statement_timeout": str(max(1, limit * 4 // 5)),
+            # Where no BEGIN says it: with a stricter level a lost swap would be an error.
+            "default_transaction_isolation": "read committed",
             "idle_in_transaction_session_timeout": str(limit),
         }
         if row[3] >= 170000:
@@ -156,6 +173,7 @@ class Postgres:
             if self._listens:
                 conn.exec_driver_sql(f"LISTEN {CHANNEL}")
             if self._new_psycopg:
+                driver.prepare_threshold = PREPARE_NONE if self._prepares else None  # type: ignore[union-attr]
                 # What comes in during an exchange. psycopg's own handler would decode what anybody has sent, and fail.
                 driver.pgconn.notify_handler = lambda told: self._take(told.relname, told.extra, told.be_pid)  # type: ignore[union-attr]
         conn.commit()
@@ -164,6 +182,9 @@ class Postgres:
             driver.add_notice_handler(self._warnings.append)  # type: ignore[union-attr]
         else:
             self._warnings = driver.notices  # type: ignore[union-attr]
+            if self.direct:
+                # The session has it by now. psycopg2 would set and reset it around each statement of its own transaction.
+                driver.isolation_level = None  # type: ignore[union-attr]
 
     def _history(self, conn: sa.engine.Connection) -> str | None:
         """The cluster's identifier and the timeline that it writes *now*: a promotion begins a new one.
@@ -193,6 +214,40 @@ class Postgres:
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
         if not self.direct:
             self._set(conn, self._settings, local=True)
+            return
+        # `at_once` leaves the connection without transactions, which spares an heir the change to and fro.
+        driver: Any = conn.connection.dbapi_connection
+        if driver.autocommit:
+            driver.autocommit = False
+
+    def at_once(
+        self, conn: sa.engine.Connection, here: Tables, sql: Statements, election: str, request: Exchange, bound: Bound
+    ) -> AtOnce | None:
+        kind = kind_of(request)
+        if kind is None or not self.direct:
+            return None
+        if self._one is None or self._one.sql is not sql:
+            self._one = OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
+        swap = request.swap
+        fence = None if swap is None else self._session_fence(here)
+        look = swap is not None and fence is not None and fence.looks(election, swap)
+        driver: Any = conn.connection.dbapi_connection
+        self._warnings.clear()
+        if not driver.autocommit:
+            driver.autocommit = True
+        try:
+            rows = self._one.ask(driver, kind, bound, prepare=self._prepares, look=look)
+        except Exception as error:
+            code = _code(error)
+            if code in FORGOTTEN:
+                self._prepares = False
+            elif fence is not None and look and code.startswith(NOT_SO):
+                fence.failed(error)
+            raise
+        if rows[0].e_version is None:
+            return None
+        calls = swap is not None and fence is not None and fence.calls(swap, rows[0].seen or ())
+        return AtOnce(rows, None if swap is None else True, confirmed=not self._warnings, fence=calls)
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.
@@ -221,12 +276,16 @@ class Postgres:
         record, taking = swap.record, swap.takes_over is not None
         if not self.direct:
             return (Told(POOLED, failed=True),) if taking else ()
+        wait_s = FENCE_WAIT * self._call_limit_s if taking else None
+        return self._session_fence(here).end(conn, election, str(record.leader), record.term, wait_s, swap.start)
+
+    def _session_fence(self, here: Tables) -> SessionFence:
         if self._fence is None:
             self._fence = SessionFence(here)
-        wait_s = FENCE_WAIT * self._call_limit_s if taking else None
-        return self._fence.end(conn, election, str(record.leader), record.term, wait_s, swap.start)
+        return self._fence
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        self.begin(conn, writes=False)
         return fence_of(conn, here, direct=self.direct)
 
     def insert_if_absent(self, table: sa.Table) -> Any:
@@ -278,8 +337,7 @@ class Postgres:
         self._asked.add(election.encode())
 
     def refuses(self, error: BaseException) -> bool:
-        code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-        return code in {NO_RIGHT, READ_ONLY}
+        return _code(error) in {NO_RIGHT, READ_ONLY}
 
     def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
         from heirflow.stores.sql.rights import may_create_postgres
@@ -319,6 +377,11 @@ def _place(arguments: Arguments, host: str, address: str, port: str) -> Place:
 def _setting(name: str, value: str) -> Any:
     """A setting for one transaction, as an expression. Names and values are ours: words and digits."""
     return sa.func.set_config(sa.literal_column(f"'{name}'"), sa.literal_column(f"'{value}'"), sa.true())
+
+
+def _code(error: BaseException) -> str:
+    """The server's own code for an error; empty when it did not come from the server."""
+    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
 
 
 def backend_pid(driver: Any) -> int:

@@ -84,29 +84,35 @@ class Statements:
 
         # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
         one = sa.select(sa.literal_column("1").label("one")).subquery("one")
-        source = one.outerjoin(election, e.name == bindparam("p_election")).outerjoin(
+        self._now, self._here_now = now, here_now
+        self.record = (*RECORD, "history") if kept else RECORD
+        """The columns of a record."""
+        self.source = one.outerjoin(election, e.name == bindparam("p_election")).outerjoin(
             member, m.election == bindparam("p_election")
         )
-        self.read = (
-            sa.select(
-                now.label("db_now"),
-                here_now.label("history"),
-                *(e[name].label(f"e_{name}") for name in RECORD),
-                (e.history if kept else sa.null()).label("e_history"),
-                *(m[name].label(f"m_{name}") for name in MEMBER),
-            )
-            .select_from(source)
-            .order_by(m.seniority)
-        )
+        """Where an answer comes from."""
+        self.read = self.answer(e, m).select_from(self.source).order_by(m.seniority)
 
         released = sa.and_(
             e.name == bindparam("p_name"), e.leader == bindparam("p_leader"), e.term == bindparam("p_term")
         )
+        self.hold = sa.select(e.version).where(released, e.version == bindparam("p_version")).with_for_update()
         guard = flavour.will_guard()
         self.release = (
             election.update()
             .where(released if guard is None else sa.and_(released, guard))
             .values(leader=None, version=e.version + 1, because=bindparam("p_because"), since=now, written_at=now)
+        )
+
+    def answer(self, record: Any, line: Any, *more: Any) -> Any:
+        """The columns of an answer, from wherever the columns of the record and of the members' rows come."""
+        return sa.select(
+            self._now.label("db_now"),
+            self._here_now.label("history"),
+            *(record[name].label(f"e_{name}") for name in RECORD),
+            (record.history if "history" in self.record else sa.null()).label("e_history"),
+            *(line[name].label(f"m_{name}") for name in MEMBER),
+            *more,
         )
 
 

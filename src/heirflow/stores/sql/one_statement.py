@@ -1,0 +1,133 @@
+"""PostgreSQL: a check-in, a renewal or a look as one statement, which is its own transaction: no BEGIN and no COMMIT around it.
+
+SQLAlchemy builds the text once; each use costs the driver's cursor only, and the server a plan that it has kept (`prepare`),
+where the session is ours alone. The statements that change rows are those of `Statements`, so the swap is the same swap.
+
+A statement sees its own changes only in what they return, and everything else as it was when the statement began, however
+long it then waited for a row. So nothing is read from a row that the statement may have changed:
+
+- The member's own row is the one that its check-in returns. If somebody has deleted it meanwhile, it is not there.
+- The record of a renewal that won is what the swap returns. Nobody can have written it since: the row is locked until the end.
+- After a renewal that lost, the statement's view of the record is old, so it shows none. Whoever asked asks again in steps.
+
+The other rows may be as old as the wait. They order who tries, and only the swap decides who wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import namedtuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+from sqlalchemy.dialects.postgresql import psycopg
+
+from heirflow.election.record import Exchange
+from heirflow.stores.sql.bound import Bound
+from heirflow.stores.sql.schema import Tables
+from heirflow.stores.sql.statements import MEMBER, RECORD, Statements
+
+BOUND = re.compile(r"%\((\w+)\)s")
+Rows = Sequence[Any]
+
+Row = namedtuple(  # type: ignore[misc]  # noqa: PYI024
+    "Row",
+    ("db_now", "history", *(f"e_{name}" for name in (*RECORD, "history")), *(f"m_{name}" for name in MEMBER), "seen"),
+)
+"""As `Statements.read` answers, and the names of sessions that a leader looks for."""
+
+
+class Kind(Enum):
+    """The exchanges that are one statement."""
+
+    LOOK = "look"
+    CHECK_IN = "check in"
+    RENEWAL = "renewal"
+
+
+def kind_of(request: Exchange) -> Kind | None:
+    """Which of them this is; None: it writes more, or sends news, and is a transaction of several statements."""
+    who, swap = request.check_in, request.swap
+    if request.join or request.leave or request.forget or request.notes:
+        return None
+    if swap is None:
+        return Kind.LOOK if who is None else Kind.CHECK_IN
+    if who is None or swap.record.leader != who.id or swap.expected is None:
+        return None
+    return None if swap.news or swap.event is not None or swap.takes_over is not None else Kind.RENEWAL
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One statement as the driver takes it, and the two that do the same where the driver itself prepares nothing (psycopg2)."""
+
+    sql: str
+    prepare: str
+    execute: str
+
+    @classmethod
+    def of(cls, name: str, sql: str) -> Text:
+        places = {key: number for number, key in enumerate(dict.fromkeys(BOUND.findall(sql)), 1)}
+        numbered = BOUND.sub(lambda found: f"${places[found[1]]}", sql).replace("%%", "%")
+        given = f"({', '.join(f'%({key})s' for key in places)})" if places else ""
+        return cls(sql, f"PREPARE heirflow_{name} AS {numbered}", f"EXECUTE heirflow_{name}{given}")
+
+
+class OneStatement:
+    """The texts for one kind of connection, and how they are asked."""
+
+    def __init__(self, here: Tables, sql: Statements, dialect: Any, seen: Any) -> None:
+        """`seen`: an expression for the names of sessions that a leader looks for; asked beside a renewal."""
+        self.sql = sql
+        e, m = here.election.c, here.member.c
+        self._cursor: Any = None
+        self._prepared: set[Text] = set()
+        self._driver_prepares = dialect.driver == "psycopg"
+        # It says the type of each parameter, which a statement that is prepared must know.
+        typed: Any = psycopg.dialect()  # type: ignore[no-untyped-call]
+
+        def text(name: str, statement: Any) -> Text:
+            return Text.of(name, str(statement.compile(dialect=typed)))
+
+        def answer(record: Any, line: Any, source: Any, more: Any = sa.null()) -> Any:  # noqa: B008
+            return sql.answer(record, line, more.label("seen")).select_from(source).order_by(line.seniority)
+
+        touched = sql.touch.returning(*(m[name] for name in MEMBER)).cte("touched")
+        others = sa.select(*(m[name] for name in MEMBER)).where(
+            m.election == bindparam("p_election"), m.id != bindparam("p_id")
+        )
+        line = sa.union_all(sa.select(*(touched.c[name] for name in MEMBER)), others).subquery("line")
+        swapped = sql.swap_led.returning(*(e[name] for name in sql.record)).cte("swapped")
+        one = sa.select(sa.literal_column("1").label("one")).subquery("one")
+        stands = one.outerjoin(here.election, e.name == bindparam("p_election")).outerjoin(line, sa.true())
+        won = one.outerjoin(swapped, sa.true()).outerjoin(line, sa.true())
+        self._check_in = text("check_in", answer(e, line.c, stands))
+        self._renewal = text("renewal", answer(swapped.c, line.c, won))
+        self._renewal_with_look = text("renewal_with_look", answer(swapped.c, line.c, won, seen))
+        self._look = text("look", answer(e, m, sql.source))
+
+    def ask(self, driver: Any, kind: Kind, values: Bound, *, prepare: bool, look: bool) -> Rows:
+        """The rows; without a record where a renewal has lost. The driver's connection must be one that commits by itself."""
+        renewal = self._renewal_with_look if look else self._renewal
+        text = {Kind.LOOK: self._look, Kind.CHECK_IN: self._check_in, Kind.RENEWAL: renewal}[kind]
+        return self._rows(driver, text, values, prepare)
+
+    def _rows(self, driver: Any, text: Text, values: Bound, prepare: bool) -> Rows:
+        if self._cursor is None or self._cursor.connection is not driver:
+            self._cursor = driver.cursor()
+            self._prepared.clear()
+        cursor = self._cursor
+        if not prepare:
+            cursor.execute(text.sql, values)
+        elif self._driver_prepares:
+            cursor.execute(text.sql, values, prepare=True)
+        else:
+            if text not in self._prepared:
+                cursor.execute(text.prepare)
+                self._prepared.add(text)
+            cursor.execute(text.execute, values)
+        return [Row._make(row) for row in cursor.fetchall()]
