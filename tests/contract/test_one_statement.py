@@ -262,3 +262,25 @@ def test_odd_values_are_read_as_defensively(driver: str, new_database: NewDataba
             conn.execute(sa.text("UPDATE heirflow_election SET ttl_s = 'NaN' WHERE name = :e"), {"e": election})
         reading = store.exchange(election, Exchange(who("a")))
         assert any("ttl" in told for told in reading.odd)
+
+
+WARNS = """CREATE FUNCTION warns() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE WARNING 'database "x" must be vacuumed within 39999999 transactions'; RETURN new; END $$;
+CREATE TRIGGER warns BEFORE UPDATE ON heirflow_member FOR EACH ROW EXECUTE FUNCTION warns()"""
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_a_server_that_warns_of_something_else_costs_one_exchange(
+    driver: str, new_database: NewDatabase, postgres: Server
+) -> None:
+    """Near the end of its transaction numbers a server warns at every write. Only a warning of COMMIT says "not confirmed"."""
+    url = new_database(driver)
+    with a_line(url) as (store, _, election):
+        postgres.sql(WARNS, database=url.rpartition("/")[2])
+        failed = 0
+        for _ in range(5):
+            try:
+                assert ids(store.exchange(election, Exchange(who("b")))) == ["a", "b"]
+            except StoreUnavailable:
+                failed += 1
+        assert failed == 1

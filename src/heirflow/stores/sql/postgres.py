@@ -101,7 +101,7 @@ class Postgres:
         """What the server warned of since it was cleared."""
         self._fence: SessionFence | None = None
         self._one: OneStatement | None = None
-        self._prepares = True
+        self._prepares = self._terse = True
         self.direct = False
         """Whether the session is ours alone."""
         self.standby = False
@@ -224,7 +224,7 @@ class Postgres:
         self, conn: sa.engine.Connection, here: Tables, sql: Statements, election: str, request: Exchange, bound: Bound
     ) -> AtOnce | None:
         kind = kind_of(request)
-        if kind is None or not self.direct:
+        if kind is None or not self.direct or not self._terse:
             return None
         if self._one is None or self._one.sql is not sql:
             self._one = OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
@@ -244,10 +244,14 @@ class Postgres:
             elif fence is not None and look and code.startswith(NOT_SO):
                 fence.failed(error)
             raise
+        if self._warnings:
+            # It may have been of something else, and then comes again at every write. In steps, COMMIT has warnings of its own.
+            self._terse = False
+            return AtOnce(rows, swapped=None, confirmed=False, fence=False)
         if rows[0].e_version is None:
             return None
         calls = swap is not None and fence is not None and fence.calls(swap, rows[0].seen or ())
-        return AtOnce(rows, None if swap is None else True, confirmed=not self._warnings, fence=calls)
+        return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls)
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.
