@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from heirflow.election.record import Exchange, Swap
+from heirflow.election.record import Event, Exchange, Swap, What
 from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.store_tools import ids, join, new_election, row, take, who
 from lab.servers.servers import Server
@@ -100,6 +100,70 @@ def test_check_in_renewal_and_look_are_one_message_each(
             told()
             store.exchange(election, request)
             assert len(said := told()) == 1, f"{name}: {said}"
+
+
+def release(leader: str, version: int, term: int = 1) -> Exchange:
+    """As a leader sends it when its command has ended."""
+    swap = take(None, term, version + 1, expected=version)
+    return Exchange(
+        who(leader), swap=dataclasses.replace(swap, event=Event(What.RELEASED, term, leader, "its reason", 0.5))
+    )
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_a_release_is_one_message_and_taking_charge_four_then_news(
+    driver: str, new_database: NewDatabase, postgres: Server
+) -> None:
+    url = new_database(driver)
+    told = messages(postgres, url)
+    with a_line(url) as (store, _, election):
+        version = 1
+        for turn in (1, 2):  # psycopg2 must say once what it will ask
+            told()
+            assert store.exchange(election, release("a", version, turn)).swapped
+            released = told()
+            swap = take("a", turn + 1, version + 2, expected=version + 1, takes_over="")
+            assert store.exchange(election, Exchange(who("a"), swap=swap)).swapped
+            taken = told()
+            version += 2
+        assert released[1:] == ["SELECT"], "the news"
+        assert (taken[0], taken[2:]) == ("BEGIN", ["INSERT", "COMMIT", "SELECT"])
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_the_history_tells_of_a_release_that_won_and_of_no_other(driver: str, new_database: NewDatabase) -> None:
+    with a_line(new_database(driver)) as (store, _, election):
+        before = store.events(election, 9)
+        assert store.exchange(election, release("a", 7)).swapped is False
+        assert store.events(election, 9) == before
+        reading = store.exchange(election, release("a", 1))
+        assert reading.swapped
+        assert reading.record is not None
+        assert (reading.record.leader, reading.record.version) == (None, 2)
+        event = store.events(election, 1)[0]
+        assert (event.what, event.term, event.member, event.because, event.took_s) == (
+            What.RELEASED, 1, "a", "its reason", 0.5,
+        )  # fmt: skip
+        assert abs(event.at - reading.db_now) < 5
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_what_fails_after_charge_was_taken_takes_it_back(
+    driver: str, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions are ended and work is adopted before the commit: half of it is nothing."""
+    with a_line(new_database(driver)) as (store, other, election):
+        swap = take("b", 2, 2, expected=1, takes_over="")
+        store.exchange(election, Exchange(who("b")))  # whose connection commits by itself
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "_write", lambda conn, *_: conn.execute(sa.text("SELECT 1/0")))
+            with pytest.raises(StoreUnavailable):
+                store.exchange(election, Exchange(who("b"), swap=swap))
+        record = other.exchange(election, Exchange()).record
+        assert record is not None
+        assert (record.leader, record.version) == ("a", 1)
+        assert store.exchange(election, Exchange(who("b"), swap=swap)).swapped
+        assert store.events(election, 1)[0].what is What.TOOK_CHARGE
 
 
 @pytest.mark.parametrize("driver", POSTGRES)

@@ -58,3 +58,8 @@ def told_of(election: str, event: Event, text: Text) -> Bound:
         "p_because": text(event.because),
         "p_took_s": event.took_s,
     }
+
+
+def noted_of(event: Event, text: Text) -> Bound:
+    """The same beside a swap, which binds some of these names itself."""
+    return {"n_" + name.removeprefix("p_"): value for name, value in told_of("", event, text).items()}

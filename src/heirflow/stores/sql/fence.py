@@ -95,16 +95,17 @@ class SessionFence:
         self._untold: tuple[Told, ...] = ()
 
     def looks(self, election: str, swap: Swap) -> bool:
-        """Whether this renewal is to ask for `SEEN`."""
+        """Whether this leader's swap is to ask for `SEEN`."""
         self._begin((election, str(swap.record.leader), swap.record.term))
         return time.monotonic() >= self._rests_until
 
     def calls(self, swap: Swap, seen: Sequence[str]) -> bool:
-        """Whether `end` has something to do, or to tell, after a renewal that saw these sessions."""
-        return bool(self._untold or any(self._sorted(seen, str(swap.record.leader), swap.start, taking=False)))
+        """Whether `end` has something to do, or to tell, after a swap that saw these sessions."""
+        taking = swap.takes_over is not None
+        return bool(self._untold or any(self._sorted(seen, str(swap.record.leader), swap.start, taking=taking)))
 
     def failed(self, error: BaseException) -> None:
-        """A renewal was lost because it looked: the next ones do without."""
+        """A look failed: the next swaps do without."""
         self._untold = self._rest(error)
 
     def _begin(self, reign: tuple[str, str, int]) -> None:

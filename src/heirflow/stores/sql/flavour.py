@@ -28,7 +28,9 @@ class AtOnce:
     confirmed: bool
     """As `Flavour.commit` answers."""
     fence: bool
-    """Whether `Flavour.fence` has something to do after this renewal."""
+    """Whether `Flavour.fence` has something to do after this swap."""
+    open: bool
+    """Whether its transaction still stands open: what belongs to it follows, and then the commit."""
 
 
 class Flavour(Protocol):
@@ -81,7 +83,7 @@ class Flavour(Protocol):
     def at_once(
         self, conn: sa.engine.Connection, here: Tables, sql: Statements, election: str, request: Exchange, bound: Bound
     ) -> AtOnce | None:
-        """Carry the exchange out as one statement that is its own transaction.
+        """Carry the exchange out as one statement, which mostly is its own transaction.
 
         None: not here, not this exchange, or it has shown no record, be it that a swap was lost. Then it must be carried out in
         steps, which does no harm where it was carried out already: to check in twice is to check in, and what was lost is lost.

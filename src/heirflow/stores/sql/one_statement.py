@@ -1,4 +1,4 @@
-"""PostgreSQL: a check-in, a renewal or a look as one statement, which is its own transaction: no BEGIN and no COMMIT around it.
+"""PostgreSQL: a check-in, renewal, release or look as one statement, which is its own transaction: no BEGIN, no COMMIT around it.
 
 SQLAlchemy builds the text once; each use costs the driver's cursor only, and the server a plan that it has kept (`prepare`),
 where the session is ours alone. The statements that change rows are those of `Statements`, so the swap is the same swap.
@@ -7,8 +7,8 @@ A statement sees its own changes only in what they return, and everything else a
 long it then waited for a row. So nothing is read from a row that the statement may have changed:
 
 - The member's own row is the one that its check-in returns. If somebody has deleted it meanwhile, it is not there.
-- The record of a renewal that won is what the swap returns. Nobody can have written it since: the row is locked until the end.
-- After a renewal that lost, the statement's view of the record is old, so it shows none. Whoever asked asks again in steps.
+- The record of a swap that won is what it returns. Nobody can have written it since: the row is locked until the end.
+- After a swap that lost, the statement's view of the record is old, so it shows none. Whoever asked asks again in steps.
 
 The other rows may be as old as the wait. They order who tries, and only the swap decides who wins.
 """
@@ -31,6 +31,8 @@ from heirflow.stores.sql.bound import Bound
 from heirflow.stores.sql.schema import Tables
 from heirflow.stores.sql.statements import MEMBER, RECORD, Statements
 
+TOLD = ("term", "member", "what", "because", "took_s")
+"""What an event tells; its values are bound under ``n_`` and these names, as a swap binds some of them too."""
 BOUND = re.compile(r"%\((\w+)\)s")
 Rows = Sequence[Any]
 
@@ -47,18 +49,25 @@ class Kind(Enum):
     LOOK = "look"
     CHECK_IN = "check in"
     RENEWAL = "renewal"
+    RELEASE = "release"
+    TAKING = "taking charge"
+    """Its first statement: others may follow in its transaction, as sessions are ended and work is adopted before the commit."""
 
 
 def kind_of(request: Exchange) -> Kind | None:
-    """Which of them this is; None: it writes more, or sends news, and is a transaction of several statements."""
+    """Which of them this is; None: it writes more, and is a transaction of several statements."""
     who, swap = request.check_in, request.swap
     if request.join or request.leave or request.forget or request.notes:
         return None
     if swap is None:
         return Kind.LOOK if who is None else Kind.CHECK_IN
-    if who is None or swap.record.leader != who.id or swap.expected is None:
+    if who is None or swap.expected is None:
         return None
-    return None if swap.news or swap.event is not None or swap.takes_over is not None else Kind.RENEWAL
+    if swap.record.leader == who.id:
+        if swap.takes_over is not None:
+            return Kind.TAKING
+        return None if swap.news or swap.event is not None else Kind.RENEWAL
+    return Kind.RELEASE if swap.record.leader is None and swap.event is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +114,28 @@ class OneStatement:
         one = sa.select(sa.literal_column("1").label("one")).subquery("one")
         stands = one.outerjoin(here.election, e.name == bindparam("p_election")).outerjoin(line, sa.true())
         won = one.outerjoin(swapped, sa.true()).outerjoin(line, sa.true())
+        vacated = sql.swap_vacant.returning(*(e[name] for name in sql.record)).cte("vacated")
+        v = here.event.c
+        noted = here.event.insert().from_select(
+            [v.election, v.at, *(v[name] for name in TOLD)],
+            sa.select(
+                bindparam("p_election", type_=sa.String()),
+                sql.now,
+                *(bindparam(f"n_{name}", type_=v[name].type) for name in TOLD),
+            ).select_from(vacated),
+        )
+        released = answer(vacated.c, line.c, one.outerjoin(vacated, sa.true()).outerjoin(line, sa.true()))
         self._check_in = text("check_in", answer(e, line.c, stands))
-        self._renewal = text("renewal", answer(swapped.c, line.c, won))
-        self._renewal_with_look = text("renewal_with_look", answer(swapped.c, line.c, won, seen))
+        self._swap = text("swap", answer(swapped.c, line.c, won))
+        self._swap_and_look = text("swap_and_look", answer(swapped.c, line.c, won, seen))
+        self._release = text("release", released.add_cte(noted.cte("noted")))
         self._look = text("look", answer(e, m, sql.source))
 
     def ask(self, driver: Any, kind: Kind, values: Bound, *, prepare: bool, look: bool) -> Rows:
-        """The rows; without a record where a renewal has lost. The driver's connection must be one that commits by itself."""
-        renewal = self._renewal_with_look if look else self._renewal
-        text = {Kind.LOOK: self._look, Kind.CHECK_IN: self._check_in, Kind.RENEWAL: renewal}[kind]
-        return self._rows(driver, text, values, prepare)
+        """The rows; without a record where a swap has lost. `look`: a leader looks for sessions, too."""
+        swap = self._swap_and_look if look else self._swap
+        texts = {Kind.LOOK: self._look, Kind.CHECK_IN: self._check_in, Kind.RELEASE: self._release}
+        return self._rows(driver, texts.get(kind, swap), values, prepare)
 
     def _rows(self, driver: Any, text: Text, values: Bound, prepare: bool) -> Rows:
         if self._cursor is None or self._cursor.connection is not driver:

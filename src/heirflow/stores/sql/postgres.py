@@ -22,7 +22,7 @@ from heirflow.stores.sql.connecting import Arguments, Place, is_address
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
 from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SEEN, SessionFence, fence_of
 from heirflow.stores.sql.flavour import AtOnce
-from heirflow.stores.sql.one_statement import OneStatement, kind_of
+from heirflow.stores.sql.one_statement import Kind, OneStatement, kind_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
 
 if TYPE_CHECKING:
@@ -229,12 +229,12 @@ class Postgres:
         if self._one is None or self._one.sql is not sql:
             self._one = OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
         swap = request.swap
-        fence = None if swap is None else self._session_fence(here)
+        fence = None if swap is None or swap.record.leader is None else self._session_fence(here)
         look = swap is not None and fence is not None and fence.looks(election, swap)
         driver: Any = conn.connection.dbapi_connection
         self._warnings.clear()
-        if not driver.autocommit:
-            driver.autocommit = True
+        if driver.autocommit is (kind is Kind.TAKING):
+            driver.autocommit = kind is not Kind.TAKING
         try:
             rows = self._one.ask(driver, kind, bound, prepare=self._prepares, look=look)
         except Exception as error:
@@ -243,20 +243,26 @@ class Postgres:
                 self._prepares = False
             elif fence is not None and look and code.startswith(NOT_SO):
                 fence.failed(error)
-            raise
-        if self._warnings:
+            else:
+                raise
+            driver.rollback()
+            return None
+        if self._warnings and kind is not Kind.TAKING:
             # It may have been of something else, and then comes again at every write. In steps, COMMIT has warnings of its own.
             self._terse = False
-            return AtOnce(rows, swapped=None, confirmed=False, fence=False)
+            return AtOnce(rows, swapped=None, confirmed=False, fence=False, open=False)
         if rows[0].e_version is None:
+            driver.rollback()
             return None
         calls = swap is not None and fence is not None and fence.calls(swap, rows[0].seen or ())
-        return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls)
+        return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls, open=kind is Kind.TAKING)
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.
         self._warnings.clear()
         conn.commit()
+        driver: Any = conn.connection.dbapi_connection
+        driver.commit()  # SQLAlchemy knows nothing of what `at_once` has begun
         return not self._warnings
 
     def patient(self, conn: sa.engine.Connection) -> None:

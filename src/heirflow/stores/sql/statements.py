@@ -84,7 +84,7 @@ class Statements:
 
         # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
         one = sa.select(sa.literal_column("1").label("one")).subquery("one")
-        self._now, self._here_now = now, here_now
+        self.now, self._here_now = now, here_now
         self.record = (*RECORD, "history") if kept else RECORD
         """The columns of a record."""
         self.source = one.outerjoin(election, e.name == bindparam("p_election")).outerjoin(
@@ -107,7 +107,7 @@ class Statements:
     def answer(self, record: Any, line: Any, *more: Any) -> Any:
         """The columns of an answer, from wherever the columns of the record and of the members' rows come."""
         return sa.select(
-            self._now.label("db_now"),
+            self.now.label("db_now"),
             self._here_now.label("history"),
             *(record[name].label(f"e_{name}") for name in RECORD),
             (record.history if "history" in self.record else sa.null()).label("e_history"),

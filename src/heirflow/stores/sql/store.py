@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, Told, What
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
-from heirflow.stores.sql.bound import Bound, said_by, told_of, wanted_by
+from heirflow.stores.sql.bound import Bound, noted_of, said_by, told_of, wanted_by
 from heirflow.stores.sql.fitting import fit, fit_history
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.link import Link, Source
@@ -262,12 +262,18 @@ class SqlStore:
                 bound |= said_by(election, request.check_in, self._text)
             if request.swap is not None:
                 bound |= wanted_by(election, request.swap, self._text)
+                if request.swap.event is not None:
+                    bound |= noted_of(request.swap.event, self._text)
             done = self._flavour.at_once(conn, self._here, self._sql, election, request, bound)
             if done is None:
                 return None
-            self._confirmed(done.confirmed)
-        told: tuple[Told, ...] = ()
-        if done.fence and request.swap is not None:
+            told: tuple[Told, ...] = ()
+            confirmed = done.confirmed
+            if done.open and request.swap is not None:
+                told = self._won(conn, election, request.swap, request.check_in, look=done.fence)
+                confirmed = self._flavour.commit(conn)
+            self._confirmed(confirmed)
+        if done.fence and not done.open and request.swap is not None:
             with self._transaction(writes=True) as conn:
                 told = self._end_earlier(conn, election, request.swap)
         return done.rows, done.swapped, told, ()
@@ -327,7 +333,22 @@ class SqlStore:
         ).rowcount
         if changed != 1:
             return False, ()
-        told = self._beside(conn, election, swap, who)
+        return True, self._won(conn, election, swap, who)
+
+    def _won(
+        self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None, *, look: bool = True
+    ) -> tuple[Told, ...]:
+        """What belongs to a swap that won: earlier leaders' sessions end, what the last one left is adopted, the history tells.
+
+        `look`: whether there may be such sessions. Returns what else is worth telling.
+        """
+        leader, left = swap.record.leader, swap.takes_over
+        told: tuple[Told, ...] = ()
+        if leader is not None and (left is not None or (who is not None and who.id == leader)):  # no release, no order
+            told = self._flavour.fence(conn, self._here, election, swap) if look else ()
+            if left is not None and self._hook is not None:
+                adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
+                told += (adopted,) if adopted else ()
         event = swap.event
         if event is not None and told:
             event = replace(event, because="; ".join((event.because, *(each.sentence for each in told))))
@@ -335,17 +356,6 @@ class SqlStore:
             event = fenced(swap, told)
         if event is not None:
             self._write(conn, election, event)
-        return True, told
-
-    def _beside(self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None) -> tuple[Told, ...]:
-        """What a leader does beside a swap that won: earlier leaders' sessions end, what the last one left is adopted."""
-        leader, left = swap.record.leader, swap.takes_over
-        if leader is None or (left is None and (who is None or who.id != leader)):
-            return ()  # a release, or somebody's order
-        told = self._flavour.fence(conn, self._here, election, swap)
-        if left is not None and self._hook is not None:
-            adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
-            told += (adopted,) if adopted else ()
         return told
 
     def _tell(self, election: str) -> tuple[Told, ...]:
