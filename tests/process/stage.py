@@ -22,6 +22,8 @@ from tests.promises import broken
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"
 NASTY = HERE / "nasty" / "program.py"
+NOBODY = 65534
+"""An ordinary user."""
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit_s: float = 10.0) -> Any:

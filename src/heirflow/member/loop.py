@@ -275,6 +275,8 @@ class Member:
             match event:
                 case Started(pid):
                     self._command_pid = pid
+                    # Not before, as people wait for the start; a member that dies in between leaves no will, only its lease.
+                    self._keeper.will(self._will(self._state.term))
                     self._standby.begun()
                     self._journal.log("the command has started", pid=pid, term=self._state.term)
                     self._lookout.command(pid)
@@ -345,11 +347,11 @@ class Member:
     def _happen(self, event: StateEvent) -> None:
         before, step = self._state, decide(self._state, event, boottime(), self._timings)
         self._state = step.state
+        for act in step.acts:  # before anything is told: people wait for a start
+            self._do(act)
         tell = self._journal.warn if deserves_warning(before, event, step.state) else self._journal.log
         for sentence in step.because:
             tell(sentence, term=step.state.term)
-        for act in step.acts:
-            self._do(act)
 
     def _do(self, act: Act) -> None:
         match act:
@@ -364,8 +366,6 @@ class Member:
             case StartCommand(term, term_at, kill_at):
                 self._starts += 1
                 self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
-                # After the start, which people wait for; a member that dies in between leaves no will, only its lease.
-                self._keeper.will(self._will(term))
             case ExtendLease(term_at, kill_at):
                 self._keeper.lease(term_at=term_at, kill_at=kill_at)
             case StopCommand(grace_s):
@@ -387,7 +387,9 @@ class Member:
         }
         return command_environment(os.environ, ours)
 
-    def _will(self, term: int) -> dict[str, Any] | None:
+    def _will(self, term: int | None) -> dict[str, Any] | None:
+        if term is None:
+            return None
         because = f"{self._identity.id} was killed, and its guard proved that the command is gone"
         will = self._will_store.will(self._election, self._identity.id, term, because)
         return None if will is None else asdict(will)
