@@ -102,12 +102,11 @@ def test_check_in_renewal_and_look_are_one_message_each(
             assert len(said := told()) == 1, f"{name}: {said}"
 
 
-def release(leader: str, version: int, term: int = 1) -> Exchange:
+def release(leader: str, version: int, term: int = 1, *, join: bool = False) -> Exchange:
     """As a leader sends it when its command has ended."""
     swap = take(None, term, version + 1, expected=version)
-    return Exchange(
-        who(leader), swap=dataclasses.replace(swap, event=Event(What.RELEASED, term, leader, "its reason", 0.5))
-    )
+    event = Event(What.RELEASED, term, leader, "its reason", 0.5)
+    return Exchange(who(leader), join=join, swap=dataclasses.replace(swap, event=event))
 
 
 @pytest.mark.parametrize("driver", POSTGRES)
@@ -145,6 +144,33 @@ def test_the_history_tells_of_a_release_that_won_and_of_no_other(driver: str, ne
             What.RELEASED, 1, "a", "its reason", 0.5,
         )  # fmt: skip
         assert abs(event.at - reading.db_now) < 5
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_who_releases_and_goes_to_the_end_keeps_all_but_its_place(
+    driver: str, new_database: NewDatabase, postgres: Server
+) -> None:
+    url = new_database(driver)
+    told = messages(postgres, url)
+    with a_line(url) as (store, other, election):
+        other.drain(election, "a", True)
+        before = row(store.exchange(election, Exchange(who("a"))), "a")
+        time.sleep(0.02)
+        told()
+        reading = store.exchange(election, release("a", 1, join=True))
+        assert len([word for word in told() if word != "PREPARE"]) == 2, "the release and its news"
+        after = row(reading, "a")
+        assert reading.swapped
+        assert ids(reading) == ["b", "a"]
+        assert (after.drained, after.joined_at, after.host) == (True, before.joined_at, before.host)
+        assert after.stamp > before.stamp
+        with other._transaction(writes=True) as conn:
+            conn.execute(sa.text("DELETE FROM heirflow_member WHERE election = :e AND id = 'b'"), {"e": election})
+        assert store.exchange(election, Exchange(who("b"), swap=take("b", 2, 3, expected=2, takes_over=""))).swapped
+        reading = store.exchange(election, release("b", 3, 2, join=True))
+        assert reading.swapped
+        assert ids(reading) == ["a", "b"], "also where its row was gone"
+        assert not row(reading, "b").drained
 
 
 @pytest.mark.parametrize("driver", POSTGRES)

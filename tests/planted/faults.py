@@ -167,11 +167,11 @@ FAULTS = (
           "'half done' == 'a took charge'"),
     # ---- the line in the database ----
     Fault("a check-in does not move its stamp", "stores/sql/statements.py",
-          "self.touch = member.update().where(mine).values(checked_in_at=now, ", "self.touch = member.update().where(mine).values(",
+          "self.touch = member.update().where(mine).values(**said)", "self.touch = member.update().where(mine).values(**told_by_it)",
           f"{CONTRACT}[a_check_in_moves_the_stamp_and_not_the_place-sqlite]", r"assert after\.stamp > before\.stamp"),
     Fault("a check-in is stamped by the host's clock", "stores/sql/statements.py",
-          "values(checked_in_at=now, **said)",
-          'values(checked_in_at=bindparam("p_host", callable_=lambda: __import__("time").time()), **said)',
+          "{\"checked_in_at\": now, ",
+          '{"checked_in_at": bindparam("p_host", callable_=lambda: __import__("time").time()), ',
           "contract/test_the_tables.py::test_every_instant_is_by_the_databases_clock[sqlite]", r"'checked in': 3[56]\d\d\."),
     # ---- fencing ----
     Fault("a renewal ends sessions though somebody else leads by now", "stores/sql/store.py",

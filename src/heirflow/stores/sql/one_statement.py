@@ -24,6 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import psycopg
 
 from heirflow.election.record import Exchange
@@ -50,6 +51,8 @@ class Kind(Enum):
     CHECK_IN = "check in"
     RENEWAL = "renewal"
     RELEASE = "release"
+    RELEASE_AND_JOIN = "release and join"
+    """As a member does whose command ended by itself: the next in line leads, and it stands at the end."""
     TAKING = "taking charge"
     """Its first statement: others may follow in its transaction, as sessions are ended and work is adopted before the commit."""
 
@@ -57,17 +60,19 @@ class Kind(Enum):
 def kind_of(request: Exchange) -> Kind | None:
     """Which of them this is; None: it writes more, and is a transaction of several statements."""
     who, swap = request.check_in, request.swap
-    if request.join or request.leave or request.forget or request.notes:
+    if request.leave or request.forget or request.notes:
         return None
     if swap is None:
-        return Kind.LOOK if who is None else Kind.CHECK_IN
+        return None if request.join else Kind.LOOK if who is None else Kind.CHECK_IN
     if who is None or swap.expected is None:
         return None
-    if swap.record.leader == who.id:
+    if swap.record.leader is None and swap.event is not None:
+        return Kind.RELEASE_AND_JOIN if request.join else Kind.RELEASE
+    if swap.record.leader == who.id and not request.join:
         if swap.takes_over is not None:
             return Kind.TAKING
         return None if swap.news or swap.event is not None else Kind.RENEWAL
-    return Kind.RELEASE if swap.record.leader is None and swap.event is not None else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +110,23 @@ class OneStatement:
         def answer(record: Any, line: Any, source: Any, more: Any = sa.null()) -> Any:  # noqa: B008
             return sql.answer(record, line, more.label("seen")).select_from(source).order_by(line.seniority)
 
-        touched = sql.touch.returning(*(m[name] for name in MEMBER)).cte("touched")
-        others = sa.select(*(m[name] for name in MEMBER)).where(
-            m.election == bindparam("p_election"), m.id != bindparam("p_id")
+        # A new place is the number that an insertion gets. The row that is there keeps what it has: drained, and since when.
+        new = postgresql.insert(here.member).values(
+            election=bindparam("p_election"), id=bindparam("p_id"), drained=sa.false(), joined_at=sql.now, **sql.said
         )
-        line = sa.union_all(sa.select(*(touched.c[name] for name in MEMBER)), others).subquery("line")
+        joined = new.on_conflict_do_update(
+            index_elements=[m.election, m.id],
+            set_={"seniority": new.excluded.seniority, **sql.said},
+        )
+
+        def line_after(change: Any) -> Any:
+            touched = change.returning(*(m[name] for name in MEMBER)).cte("touched")
+            others = sa.select(*(m[name] for name in MEMBER)).where(
+                m.election == bindparam("p_election"), m.id != bindparam("p_id")
+            )
+            return sa.union_all(sa.select(*(touched.c[name] for name in MEMBER)), others).subquery("line")
+
+        line = line_after(sql.touch)
         swapped = sql.swap_led.returning(*(e[name] for name in sql.record)).cte("swapped")
         one = sa.select(sa.literal_column("1").label("one")).subquery("one")
         stands = one.outerjoin(here.election, e.name == bindparam("p_election")).outerjoin(line, sa.true())
@@ -124,18 +141,25 @@ class OneStatement:
                 *(bindparam(f"n_{name}", type_=v[name].type) for name in TOLD),
             ).select_from(vacated),
         )
-        released = answer(vacated.c, line.c, one.outerjoin(vacated, sa.true()).outerjoin(line, sa.true()))
-        self._check_in = text("check_in", answer(e, line.c, stands))
+
+        def release(line: Any) -> Any:
+            return answer(vacated.c, line.c, one.outerjoin(vacated, sa.true()).outerjoin(line, sa.true())).add_cte(
+                noted.cte("noted")
+            )
+
+        self._texts = {
+            Kind.LOOK: text("look", answer(e, m, sql.source)),
+            Kind.CHECK_IN: text("check_in", answer(e, line.c, stands)),
+            Kind.RELEASE: text("release", release(line)),
+            Kind.RELEASE_AND_JOIN: text("release_and_join", release(line_after(joined))),
+        }
         self._swap = text("swap", answer(swapped.c, line.c, won))
         self._swap_and_look = text("swap_and_look", answer(swapped.c, line.c, won, seen))
-        self._release = text("release", released.add_cte(noted.cte("noted")))
-        self._look = text("look", answer(e, m, sql.source))
 
     def ask(self, driver: Any, kind: Kind, values: Bound, *, prepare: bool, look: bool) -> Rows:
         """The rows; without a record where a swap has lost. `look`: a leader looks for sessions, too."""
         swap = self._swap_and_look if look else self._swap
-        texts = {Kind.LOOK: self._look, Kind.CHECK_IN: self._check_in, Kind.RELEASE: self._release}
-        return self._rows(driver, texts.get(kind, swap), values, prepare)
+        return self._rows(driver, self._texts.get(kind, swap), values, prepare)
 
     def _rows(self, driver: Any, text: Text, values: Bound, prepare: bool) -> Rows:
         if self._cursor is None or self._cursor.connection is not driver:

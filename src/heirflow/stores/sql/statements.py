@@ -25,8 +25,10 @@ class Statements:
         now = flavour.now
         mine = sa.and_(m.election == bindparam("p_election"), m.id == bindparam("p_id"))
 
-        said: dict[str, Any] = {name: bindparam(name) for name in ("host", "pid", "ready", "label", "note")}
-        self.touch = member.update().where(mine).values(checked_in_at=now, **said)
+        told_by_it: dict[str, Any] = {name: bindparam(name) for name in ("host", "pid", "ready", "label", "note")}
+        self.said = said = {"checked_in_at": now, **told_by_it}
+        """What a check-in writes in the member's row."""
+        self.touch = member.update().where(mine).values(**said)
         self.kept = sa.select(m.drained, m.joined_at).where(mine).with_for_update()
         self.delete = member.delete().where(mine)
         joined_at = sa.func.coalesce(bindparam("p_joined_at", type_=sa.Float(53)), now)
@@ -38,7 +40,6 @@ class Statements:
                 id=bindparam("p_id"),
                 drained=bindparam("drained"),
                 joined_at=joined_at,
-                checked_in_at=now,
                 **said,
             )
         )
