@@ -197,11 +197,12 @@ def test_they_are_prepared_where_the_session_is_ours_alone(
     driver: str, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = sa.text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%heirflow_member%'")
+    kinds = 6
     with a_line(new_database(driver)) as (store, _, election):
         for _ in range(3):
             store.exchange(election, Exchange(who("b")))
         with store._transaction(writes=False) as conn:
-            assert conn.execute(count).scalar() == 1
+            assert conn.execute(count).scalar() == kinds, "also those that people will wait for"
     monkeypatch.setattr("heirflow.stores.sql.postgres.backend_pid", lambda driver: -1)
     with a_line(new_database(driver)) as (store, _, election):
         for version in range(1, 9):
@@ -209,6 +210,21 @@ def test_they_are_prepared_where_the_session_is_ours_alone(
             store.exchange(election, Exchange(who("b")))
         with store._transaction(writes=False) as conn:
             assert conn.execute(count).scalar() == 0, "behind a pooler they would land in somebody else's session"
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_to_prepare_changes_nothing(driver: str, new_database: NewDatabase) -> None:
+    with a_line(new_database(driver)) as (store, other, election):
+
+        def tables() -> list[Any]:
+            with other._transaction(writes=False) as conn:
+                asked = ("heirflow_election", "heirflow_member ORDER BY id", "heirflow_event ORDER BY id")
+                return [conn.execute(sa.text(f"SELECT * FROM {each}")).all() for each in asked]
+
+        before = tables()
+        store.exchange(election, Exchange())
+        store._flavour._carrier._one.warm(store._link.driver)
+        assert tables() == before
 
 
 @pytest.mark.parametrize("driver", POSTGRES)

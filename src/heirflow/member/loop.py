@@ -388,10 +388,8 @@ class Member:
         return command_environment(os.environ, ours)
 
     def _will(self, term: int | None) -> dict[str, Any] | None:
-        if term is None:
-            return None
         because = f"{self._identity.id} was killed, and its guard proved that the command is gone"
-        will = self._will_store.will(self._election, self._identity.id, term, because)
+        will = None if term is None else self._will_store.will(self._election, self._identity.id, term, because)
         return None if will is None else asdict(will)
 
 

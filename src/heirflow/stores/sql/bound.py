@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from heirflow.election.record import CheckIn, Event, Swap
+from heirflow.election.record import CheckIn, Event, Record, Swap, What
 
 Bound = dict[str, Any]
 Text = Callable[[str], str]
@@ -63,3 +63,12 @@ def told_of(election: str, event: Event, text: Text) -> Bound:
 def noted_of(event: Event, text: Text) -> Bound:
     """The same beside a swap, which binds some of these names itself."""
     return {"n_" + name.removeprefix("p_"): value for name, value in told_of("", event, text).items()}
+
+
+_NONE = Swap(0, Record(1, 1, None, 1.0))
+NOBODY: Bound = {
+    **said_by("", CheckIn("", "", 0, ready=False), str),
+    **wanted_by("", _NONE, str),
+    **noted_of(Event(What.RELEASED, 0, "", ""), str),
+}
+"""For a statement that is to change nothing: no election and no member has an empty name."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections import namedtuple
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -28,12 +29,18 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import psycopg
 
 from heirflow.election.record import Exchange
-from heirflow.stores.sql.bound import Bound
+from heirflow.stores.sql.bound import NOBODY, Bound
+from heirflow.stores.sql.fence import SEEN, SessionFence
+from heirflow.stores.sql.flavour import AtOnce
 from heirflow.stores.sql.schema import Tables
 from heirflow.stores.sql.statements import MEMBER, RECORD, Statements
 
 TOLD = ("term", "member", "what", "because", "took_s")
 """What an event tells; its values are bound under ``n_`` and these names, as a swap binds some of them too."""
+NOT_SO = "42"
+"""Codes that begin so: a right, a function or a table is wanting."""
+FORGOTTEN = {"26000", "42P05"}
+"""A prepared statement is not there, or another one is there under its name: the session is not ours alone after all."""
 BOUND = re.compile(r"%\((\w+)\)s")
 Rows = Sequence[Any]
 
@@ -91,7 +98,7 @@ class Text:
         return cls(sql, f"PREPARE heirflow_{name} AS {numbered}", f"EXECUTE heirflow_{name}{given}")
 
 
-class OneStatement:
+class _OneStatement:
     """The texts for one kind of connection, and how they are asked."""
 
     def __init__(self, here: Tables, sql: Statements, dialect: Any, seen: Any) -> None:
@@ -111,12 +118,13 @@ class OneStatement:
             return sql.answer(record, line, more.label("seen")).select_from(source).order_by(line.seniority)
 
         # A new place is the number that an insertion gets. The row that is there keeps what it has: drained, and since when.
-        new = postgresql.insert(here.member).values(
-            election=bindparam("p_election"), id=bindparam("p_id"), drained=sa.false(), joined_at=sql.now, **sql.said
+        mine = bindparam("p_id", type_=sa.String())
+        new = {"election": e.name, "id": mine, "drained": sa.false(), "joined_at": sql.now, **sql.said}
+        insertion = postgresql.insert(here.member).from_select(
+            list(new), sa.select(*new.values()).where(e.name == bindparam("p_election"))
         )
-        joined = new.on_conflict_do_update(
-            index_elements=[m.election, m.id],
-            set_={"seniority": new.excluded.seniority, **sql.said},
+        joined = insertion.on_conflict_do_update(
+            index_elements=[m.election, m.id], set_={"seniority": insertion.excluded.seniority, **sql.said}
         )
 
         def line_after(change: Any) -> Any:
@@ -150,16 +158,22 @@ class OneStatement:
         self._texts = {
             Kind.LOOK: text("look", answer(e, m, sql.source)),
             Kind.CHECK_IN: text("check_in", answer(e, line.c, stands)),
+            Kind.RENEWAL: text("swap", answer(swapped.c, line.c, won)),
             Kind.RELEASE: text("release", release(line)),
             Kind.RELEASE_AND_JOIN: text("release_and_join", release(line_after(joined))),
+            Kind.TAKING: text("swap_and_look", answer(swapped.c, line.c, won, seen)),
         }
-        self._swap = text("swap", answer(swapped.c, line.c, won))
-        self._swap_and_look = text("swap_and_look", answer(swapped.c, line.c, won, seen))
 
     def ask(self, driver: Any, kind: Kind, values: Bound, *, prepare: bool, look: bool) -> Rows:
         """The rows; without a record where a swap has lost. `look`: a leader looks for sessions, too."""
-        swap = self._swap_and_look if look else self._swap
-        return self._rows(driver, self._texts.get(kind, swap), values, prepare)
+        if kind in (Kind.RENEWAL, Kind.TAKING):
+            kind = Kind.TAKING if look else Kind.RENEWAL
+        return self._rows(driver, self._texts[kind], values, prepare)
+
+    def warm(self, driver: Any) -> None:
+        """Prepare all, once in a session, by asking for nobody, so that nothing changes."""
+        for text in self._texts.values():
+            self._rows(driver, text, NOBODY, prepare=True)
 
     def _rows(self, driver: Any, text: Text, values: Bound, prepare: bool) -> Rows:
         if self._cursor is None or self._cursor.connection is not driver:
@@ -176,3 +190,71 @@ class OneStatement:
                 self._prepared.add(text)
             cursor.execute(text.execute, values)
         return [Row._make(row) for row in cursor.fetchall()]
+
+
+class Carrier:
+    """Carries exchanges out as one statement each, on one store's connections, where the session is ours alone."""
+
+    def __init__(self) -> None:
+        self._one: _OneStatement | None = None
+        self.prepares = True
+        self._terse = True
+
+    def _texts(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> _OneStatement:
+        if self._one is None or self._one.sql is not sql:
+            self._one = _OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
+        return self._one
+
+    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
+        """Build and prepare the statements before anybody waits for them."""
+        if self.prepares and self._terse:
+            driver: Any = conn.connection.dbapi_connection
+            driver.autocommit = True
+            with suppress(Exception):  # whoever asks in earnest learns why
+                self._texts(conn, here, sql).warm(driver)
+
+    def carry_out(
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        sql: Statements,
+        election: str,
+        request: Exchange,
+        bound: Bound,
+        warnings: Any,
+        fence: SessionFence | None,
+    ) -> AtOnce | None:
+        """See `Flavour.at_once`. `warnings`: what the server warns of is added there. `fence`: of a leader."""
+        kind, swap = kind_of(request), request.swap
+        if kind is None or not self._terse:
+            return None
+        look = fence is not None and swap is not None and fence.looks(election, swap)
+        driver: Any = conn.connection.dbapi_connection
+        warnings.clear()
+        if driver.autocommit is (kind is Kind.TAKING):
+            driver.autocommit = kind is not Kind.TAKING
+        try:
+            rows = self._texts(conn, here, sql).ask(driver, kind, bound, prepare=self.prepares, look=look)
+        except Exception as error:
+            if (code := code_of(error)) in FORGOTTEN:
+                self.prepares = False
+            elif fence is not None and look and code.startswith(NOT_SO):
+                fence.failed(error)
+            else:
+                raise
+            driver.rollback()
+            return None
+        if warnings and kind is not Kind.TAKING:
+            # It may have been of something else, and then comes again at every write. In steps, COMMIT has warnings of its own.
+            self._terse = False
+            return AtOnce(rows, swapped=None, confirmed=False, fence=False, open=False)
+        if rows[0].e_version is None:
+            driver.rollback()
+            return None
+        calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen or ())
+        return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls, open=kind is Kind.TAKING)
+
+
+def code_of(error: BaseException) -> str:
+    """The server's own code for an error; empty when it did not come from the server."""
+    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")

@@ -20,9 +20,9 @@ from heirflow.stores.base import Finding
 from heirflow.stores.sql.bound import Bound
 from heirflow.stores.sql.connecting import Arguments, Place, is_address
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
-from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SEEN, SessionFence, fence_of
+from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
 from heirflow.stores.sql.flavour import AtOnce
-from heirflow.stores.sql.one_statement import Kind, OneStatement, kind_of
+from heirflow.stores.sql.one_statement import Carrier, code_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
 
 if TYPE_CHECKING:
@@ -36,10 +36,6 @@ FENCE_WAIT = 0.2
 """Share of the limit of a call that whoever takes charge waits for the sessions that it ends."""
 NO_RIGHT = "42501"
 READ_ONLY = "25006"
-NOT_SO = "42"
-"""Codes that begin so: a right, a function or a table is wanting."""
-FORGOTTEN = {"26000", "42P05"}
-"""A prepared statement is not there, or another one is there under its name: the session is not ours alone after all."""
 PREPARE_NONE = 2**31
 """psycopg prepares by itself what was executed so often; we say what."""
 
@@ -100,8 +96,7 @@ class Postgres:
         self._warnings: Any = []
         """What the server warned of since it was cleared."""
         self._fence: SessionFence | None = None
-        self._one: OneStatement | None = None
-        self._prepares = self._terse = True
+        self._carrier = Carrier()
         self.direct = False
         """Whether the session is ours alone."""
         self.standby = False
@@ -173,7 +168,7 @@ class Postgres:
             if self._listens:
                 conn.exec_driver_sql(f"LISTEN {CHANNEL}")
             if self._new_psycopg:
-                driver.prepare_threshold = PREPARE_NONE if self._prepares else None  # type: ignore[union-attr]
+                driver.prepare_threshold = PREPARE_NONE if self._carrier.prepares else None  # type: ignore[union-attr]
                 # What comes in during an exchange. psycopg's own handler would decode what anybody has sent, and fail.
                 driver.pgconn.notify_handler = lambda told: self._take(told.relname, told.extra, told.be_pid)  # type: ignore[union-attr]
         conn.commit()
@@ -223,39 +218,15 @@ class Postgres:
     def at_once(
         self, conn: sa.engine.Connection, here: Tables, sql: Statements, election: str, request: Exchange, bound: Bound
     ) -> AtOnce | None:
-        kind = kind_of(request)
-        if kind is None or not self.direct or not self._terse:
+        if not self.direct:
             return None
-        if self._one is None or self._one.sql is not sql:
-            self._one = OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
         swap = request.swap
         fence = None if swap is None or swap.record.leader is None else self._session_fence(here)
-        look = swap is not None and fence is not None and fence.looks(election, swap)
-        driver: Any = conn.connection.dbapi_connection
-        self._warnings.clear()
-        if driver.autocommit is (kind is Kind.TAKING):
-            driver.autocommit = kind is not Kind.TAKING
-        try:
-            rows = self._one.ask(driver, kind, bound, prepare=self._prepares, look=look)
-        except Exception as error:
-            code = _code(error)
-            if code in FORGOTTEN:
-                self._prepares = False
-            elif fence is not None and look and code.startswith(NOT_SO):
-                fence.failed(error)
-            else:
-                raise
-            driver.rollback()
-            return None
-        if self._warnings and kind is not Kind.TAKING:
-            # It may have been of something else, and then comes again at every write. In steps, COMMIT has warnings of its own.
-            self._terse = False
-            return AtOnce(rows, swapped=None, confirmed=False, fence=False, open=False)
-        if rows[0].e_version is None:
-            driver.rollback()
-            return None
-        calls = swap is not None and fence is not None and fence.calls(swap, rows[0].seen or ())
-        return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls, open=kind is Kind.TAKING)
+        return self._carrier.carry_out(conn, here, sql, election, request, bound, self._warnings, fence)
+
+    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
+        if self.direct:
+            self._carrier.warm(conn, here, sql)
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.
@@ -347,7 +318,7 @@ class Postgres:
         self._asked.add(election.encode())
 
     def refuses(self, error: BaseException) -> bool:
-        return _code(error) in {NO_RIGHT, READ_ONLY}
+        return code_of(error) in {NO_RIGHT, READ_ONLY}
 
     def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
         from heirflow.stores.sql.rights import may_create_postgres
@@ -387,11 +358,6 @@ def _place(arguments: Arguments, host: str, address: str, port: str) -> Place:
 def _setting(name: str, value: str) -> Any:
     """A setting for one transaction, as an expression. Names and values are ours: words and digits."""
     return sa.func.set_config(sa.literal_column(f"'{name}'"), sa.literal_column(f"'{value}'"), sa.true())
-
-
-def _code(error: BaseException) -> str:
-    """The server's own code for an error; empty when it did not come from the server."""
-    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
 
 
 def backend_pid(driver: Any) -> int:

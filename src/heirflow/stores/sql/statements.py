@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +26,9 @@ class Statements:
         now = flavour.now
         mine = sa.and_(m.election == bindparam("p_election"), m.id == bindparam("p_id"))
 
-        told_by_it: dict[str, Any] = {name: bindparam(name) for name in ("host", "pid", "ready", "label", "note")}
+        told_by_it: dict[str, Any] = {
+            name: bindparam(name, type_=m[name].type) for name in ("host", "pid", "ready", "label", "note")
+        }
         self.said = said = {"checked_in_at": now, **told_by_it}
         """What a check-in writes in the member's row."""
         self.touch = member.update().where(mine).values(**said)
@@ -175,7 +178,12 @@ def event_of(row: Any) -> Event:
 
 def plain(dialect: sa.engine.Dialect, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:
     """A statement and its values as the bare driver takes them."""
-    compiled = statement.compile(dialect=dialect)
+    compiled = _compiled(dialect, statement)
     params = compiled.construct_params(values)
     order = compiled.positiontup
     return str(compiled), [params[name] for name in order] if compiled.positional and order else params
+
+
+@lru_cache(maxsize=64)
+def _compiled(dialect: sa.engine.Dialect, statement: Any) -> Any:
+    return statement.compile(dialect=dialect)
