@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from heirflow.election.record import Exchange, Reading, Told, What
 from heirflow.stores import Store, StoreUnavailable, open_store
+from heirflow.stores.sql import fence
 from heirflow.stores.sql.one_statement import Kind, Text
 from heirflow.testing.store_tools import new_election, take, who
 from lab.servers.servers import Server
@@ -278,6 +279,23 @@ def test_a_renewal_looks_within_its_one_statement(url: str, theirs: Sessions, po
         asked = [line for line in log.split(" LOG:  ") if line.startswith(("statement: ", "execute "))]
         assert len(asked) == 1, asked
         assert asked[0].count("pg_stat_get_activity") == 1
+
+
+def test_a_server_with_many_sessions_is_looked_at_less_often(
+    url: str, postgres: Server, theirs: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look's price grows with their number, and so does the number of leaders that look."""
+    election = new_election()
+    for _ in range(4):
+        theirs.open("somebody")
+    monkeypatch.setattr(fence, "SESSIONS_A_RENEWAL", 4)
+    postgres.sql(f"ALTER DATABASE \"{url.rpartition('/')[2]}\" SET log_statement = 'all'")
+    with leading(url, election, "a-1") as (_, lead):
+        place = postgres.log.stat().st_size
+        for _ in range(12):
+            lead("a-1", renew=True)
+        looks = postgres.log.read_bytes()[place:].decode().count("pg_stat_get_activity")
+        assert 2 <= looks <= 6, "about every third"
 
 
 def test_a_look_that_fails_costs_no_renewal(url: str, postgres: Server) -> None:

@@ -251,7 +251,7 @@ class Carrier:
         if rows[0].e_version is None:
             driver.rollback()
             return None
-        calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen or ())
+        calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen)
         return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls, open=kind is Kind.TAKING)
 
 
