@@ -154,7 +154,9 @@ def test_one_death_is_one_event_though_the_command_left_a_note() -> None:
     b = leader()
     b.at(1.0, Readiness(ready=True, note="job 17"))
     b.answer(1.1)
-    b.at(3.0, Readiness(ready=False, note="job 17"))  # its standby died with the guard: told, and asked, before its end is
+    b.at(
+        3.0, Readiness(ready=False, note="job 17")
+    )  # its standby died with the guard: told, and asked, before its end is
     assert restarts(b.asked) == []
     ended = CommandGone(None, "the command was killed: its guard was killed")
     b.at(3.0, GuardDown("its guard was killed", ended))
