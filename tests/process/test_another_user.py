@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from heirflow.guard.why import KillBy
+from tests import cgroups
 from tests.process.stage import Stage, boottime, wait_until
 
 NOBODY = 65534
@@ -36,20 +37,12 @@ def becomes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
-    """A cgroup that belongs to an ordinary user, as a service manager delegates one."""
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    root = next((Path(words[4]) for words in mounts if words[words.index("-") + 1] == "cgroup2"), None)
-    if root is None:
-        pytest.skip("no cgroup v2 here")
-    own = root / f"heirflow-test-{os.getpid()}"
-    own.mkdir()
-    for path in (own, own / "cgroup.procs", own / "cgroup.subtree_control"):
-        os.chown(path, NOBODY, NOBODY)
-    yield own
-    for path in [*own.iterdir(), own]:
-        if path.is_dir():
-            wait_until(lambda path=path: "populated 0" in (path / "cgroup.events").read_text(), "an empty cgroup")
-            path.rmdir()
+    """A cgroup that belongs to an ordinary user, as a service manager delegates one. Nobody may be left in it."""
+    with cgroups.made() as own:
+        for path in (own, own / "cgroup.procs", own / "cgroup.subtree_control"):
+            os.chown(path, NOBODY, NOBODY)
+        yield own
+        cgroups.wait_until_empty(own)
 
 
 def run(stage: Stage, program: Path, *, enter: list[str] = ORDINARY, **options: object) -> Path:
@@ -87,6 +80,19 @@ def test_in_a_cgroup_of_our_own_it_may_become_root_and_dies_in_time(
     kill_at = stage.wait_for("start")["kill_at"]
     wait_for_silence(stage)
     assert stage.ticks()[-1][0] < kill_at + 0.2
+
+
+@pytest.mark.parametrize("dead", [("guard", "backstop"), ("backstop", "guard")], ids="+".join)
+def test_in_a_cgroup_it_dies_at_its_members_hand_when_guard_and_backstop_are_dead(
+    stage: Stage, becomes_root: Path, cgroup: Path, dead: tuple[str, str]
+) -> None:
+    into = ["sh", "-c", f'echo $$ >{cgroup}/cgroup.procs && exec "$@"', "sh", *ORDINARY]
+    user = run(stage, becomes_root, enter=into, renew_s=0.2)
+    assert user.read_text() == "0"
+    at = stage.send(signal.SIGKILL, *dead)
+    stage.wait_for("Lost")
+    wait_for_silence(stage)
+    assert stage.ticks()[-1][0] < at + 1.5
 
 
 def test_what_cannot_be_killed_is_told_and_never_taken_for_gone(stage: Stage, becomes_root: Path) -> None:

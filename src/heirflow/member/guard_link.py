@@ -138,7 +138,7 @@ class GuardLink:
         self._socket = ours
         self.backstop_pid, self.pid = self._process.pid, 0
         self._inbox = self._outbox = b""
-        self._broken, self._sweep = None, Sweep(self.spare, self._collect)
+        self._broken, self._sweep = None, Sweep(self.spare, self._collect, self.backstop_pid)
         self.running = self.waiting = False
         self._polled_at = self.clock()
         self._answers.begin(self._polled_at)

@@ -20,8 +20,9 @@ SPARING = threading.Lock()
 class Sweep:
     """The children of this process, but for those in `spare`: they are not the guard's (hooks, checks, other guards)."""
 
-    def __init__(self, spare: Collection[int], reap: Callable[[int], None]) -> None:
-        """`reap`: collects one child if it is dead."""
+    def __init__(self, spare: Collection[int], reap: Callable[[int], None], backstop: int = 0) -> None:
+        """`reap`: collects one child if it is dead. `backstop`: whose guard may have put the command into a cgroup."""
+        self._backstop = backstop
         self._spare, self._reap = spare, reap
         self._clean = 0
         """Looks in a row that found nothing."""
@@ -43,6 +44,7 @@ class Sweep:
         with SPARING:
             if strike:
                 processes.strike(me, self._spare)
+                processes.Cgroup.kill_made_by(self._backstop)  # in it, the command may have become another user's
                 self._collect()
             self.left = self._children() or processes.descendants(me, self._spare, thorough=True)
         self._clean = 0 if self.left else self._clean + 1
