@@ -35,6 +35,8 @@ class Host:
     """How many faults keep the store's answers from it."""
     slow: int = 0
     lossy: int = 0
+    hanging_starts: int = 0
+    """How many faults keep guards from beginning what they are told to start."""
 
     def local(self, true_s: float) -> float:
         """What this host's clock shows at a true time."""

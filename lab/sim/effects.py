@@ -26,6 +26,8 @@ def begin(world: World, fault: Fault) -> Callable[[], None] | None:
             return _while(host, "slow")
         case "lossy link":
             return _while(host, "lossy")
+        case "a start hangs":
+            return _while(host, "hanging_starts")
         case "store down" | "store restarted":
             return _while(world.store, "down")
         case "store read-only":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -34,10 +34,12 @@ LASTING = (
     "member frozen", "guard frozen", "host frozen", "sluggish", "not ready", "drained", "news lost", "stubborn commands",
     "paused a while", "command frozen", "crash loop", "orders at changes", "fails over",
 )  # fmt: skip
+ADDED = ("a start hangs",)
+"""Lasting too. They have luck of their own, so that older seeds keep their stories."""
 RARE = ("backup restored",)
 NAMED = ("news from anybody",)
 """Played only where they are named: they make a world slow and say nothing about most rules."""
-KINDS = INSTANTS + LASTING + RARE
+KINDS = INSTANTS + LASTING + ADDED + RARE
 
 
 def plan(rng: Random, act_s: float, ttl_s: float, hosts: int, only: Collection[str] = ()) -> tuple[Fault, ...]:
@@ -45,8 +47,18 @@ def plan(rng: Random, act_s: float, ttl_s: float, hosts: int, only: Collection[s
     share = rng.choice((0.15, 0.3, 0.6))
     kinds = [kind for kind in INSTANTS + LASTING if rng.random() < share]
     kinds += [kind for kind in RARE if rng.random() < share / 4]
-    kinds = list(only) or kinds
-    faults = []
+    own = Random(act_s)
+    added = [] if only else [kind for kind in ADDED if own.random() < share]
+    faults = [*_times(rng, list(only) or kinds, act_s, ttl_s, hosts), *_times(own, added, act_s, ttl_s, hosts)]
+    return tuple(
+        Fault(number, kind, at, until, host, luck)
+        for number, (at, until, kind, host, luck) in enumerate(sorted(faults))
+    )
+
+
+def _times(
+    rng: Random, kinds: Collection[str], act_s: float, ttl_s: float, hosts: int
+) -> Iterator[tuple[float, float, str, int, float]]:
     for kind in kinds:
         for _ in range(1 + int(rng.random() * rng.choice((1, 3, 5)))):
             at = rng.uniform(0.1 * ttl_s, act_s)
@@ -55,8 +67,4 @@ def plan(rng: Random, act_s: float, ttl_s: float, hosts: int, only: Collection[s
             )
             if kind == "store restarted":
                 lasts = 0.2 * ttl_s * rng.random()
-            faults.append((at, min(at + lasts, act_s), kind, rng.randrange(hosts), rng.random()))
-    faults.sort()
-    return tuple(
-        Fault(number, kind, at, until, host, luck) for number, (at, until, kind, host, luck) in enumerate(faults)
-    )
+            yield at, min(at + lasts, act_s), kind, rng.randrange(hosts), rng.random()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from heirflow.election import asking, line
 from heirflow.election.steps import Readiness
+from heirflow.member.answers import OBEY_LIMIT_S
 from lab.sim.process import MemberProcess
 from lab.sim.world import World
 
@@ -56,7 +57,7 @@ def _soon_s(world: World) -> float:
 
 
 def _bound_s(world: World) -> float:
-    """The same, and what is still under way: a stop, a back-off, a guard that is started."""
+    """The same, and what is still under way: a stop, a back-off, a guard that is started, a start that hangs."""
     stopping = max(timings.stop_timeout_s for timings in world.timings) + 2 * _longest_check_in_s(world)
     record = world.store.record
     under_way = any(member.state.stop or member.state.leaving for member in world.members.values())
@@ -64,7 +65,15 @@ def _bound_s(world: World) -> float:
     back_off = max(
         (member.timings.check_in_s * 2 + 1 for member in world.members.values() if member.state.failures), default=0.0
     )
-    return _soon_s(world) + (back_off + (stopping if under_way or ordered else 0.0)) / _slowest(world)
+    hanging = max(
+        (
+            member.timings.start_limit_s + member.timings.stop_timeout_s + OBEY_LIMIT_S + member.timings.check_in_s
+            for member in world.members.values()
+            if member.guard is not None and member.guard.hangs
+        ),
+        default=0.0,
+    )
+    return _soon_s(world) + (back_off + hanging + (stopping if under_way or ordered else 0.0)) / _slowest(world)
 
 
 def _slowest(world: World) -> float:

@@ -168,6 +168,7 @@ FORGETS = ("fails over",) * 4 + (
     "asked to stop",
     "joins",
 )
+HANGS = ("a start hangs",) * 4 + ("command exits",) * 3
 FORGOTTEN: tuple[Promise, ...] = ("who may be forgotten has its whole lease", "never two")
 GONE_TOO_SOON: tuple[Promise, ...] = (
     "release only when gone", "take only when the own command is gone", "never two", "never an orphan",
@@ -323,6 +324,10 @@ MUTANTS = (
     # ---- always one, soon ----
     Mutant("nobody sees that a guard is there", "always one, soon", (
         Patch(rules, "_learn", "guard_up=True", "guard_up=False"),)),
+    Mutant("a start that hangs is waited for without end", "always one, soon", (
+        Patch(rules, "_end_of_start", "now < state.command.since + limit_s", "True"),), only=HANGS),
+    Mutant("a guard that does not do as told is left alone", "always one, soon", (
+        Patch(process, "MemberProcess.guard_owes_an_end", "guard.hangs", "False"),), only=HANGS),
     Mutant("a back-off never ends", NOBODY_STANDS, (
         Patch(endings, "gone", "+ back_off_s(failures, state.policy.restart_limit_s)", "+ (line.FOREVER if failures else 0.0)"),),
         only=("command exits", "command exits", "crash loop")),

@@ -32,6 +32,7 @@ from heirflow.election.steps import (
     Unhealthy,
 )
 from heirflow.election.timings import Timings
+from heirflow.member.answers import OBEY_LIMIT_S
 from lab.sim.clock import Host, Process
 from lab.sim.seen import SeenGuard
 from lab.sim.supervision import CommandProcess, Guard
@@ -53,6 +54,7 @@ class MemberProcess(Process):
         "kill_at",
         "prompt_from",
         "sluggish",
+        "starts",
         "state",
         "stop_asked",
         "timings",
@@ -73,6 +75,7 @@ class MemberProcess(Process):
         self.guard: Guard | None = None
         self.commanded = False
         """Whether a start was ordered whose end was not yet reported."""
+        self.starts = 0
         self.kill_at = float("inf")
         """The deadline that it last told its guard."""
         self.hold = False
@@ -225,6 +228,7 @@ class MemberProcess(Process):
                     pass  # its answer may still come; the rules drop it
                 case StartCommand():
                     self.commanded = True
+                    self.starts += 1
                     self.kill_at = act.kill_at
                     self._tell_guard(act)
                 case Exit():
@@ -236,8 +240,12 @@ class MemberProcess(Process):
                 case ExtendLease():
                     self.kill_at = act.kill_at
                     self._tell_guard(act)
-                case StopCommand() | KillCommand():
+                case StopCommand(grace_s):
                     self._tell_guard(act)
+                    self._await_end(grace_s)
+                case KillCommand():
+                    self._tell_guard(act)
+                    self._await_end(0.0)
 
     def _tell_guard(self, act: Act) -> None:
         guard, agenda = self.guard, self.world.agenda
@@ -282,6 +290,15 @@ class MemberProcess(Process):
             self.kill_guard("the guard did not keep the deadline")
         elif strike_at != float("inf"):
             self.world.agenda.at(self.host.true(strike_at) + 1e-6, self, self.watch_deadline, guard)
+
+    def _await_end(self, grace_s: float) -> None:
+        limit_s = (grace_s + OBEY_LIMIT_S) / self.host.rate
+        self.world.agenda.after(limit_s, self, self.guard_owes_an_end, self.guard, self.starts)
+
+    def guard_owes_an_end(self, guard: Guard | None, start: int) -> None:
+        """A guard that answers, and has not given up what it was told to, is killed."""
+        if guard is not None and self.guard is guard and guard.hangs and self.starts == start:
+            self.kill_guard("the guard did not do as told")
 
     def kill_guard(self, because: str) -> None:
         """Kill the guard; its command dies with it (parent-death signal), and we reap what is left."""

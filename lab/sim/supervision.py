@@ -87,7 +87,18 @@ class CommandProcess(Process):
 class Guard(Process):
     """Owns the command and its deadline; knows no store and no rule."""
 
-    __slots__ = ("command", "ending", "kill_at", "member", "orphaned", "stop_kill_at", "term_at", "will_term")
+    __slots__ = (
+        "command",
+        "deaf",
+        "ending",
+        "hangs",
+        "kill_at",
+        "member",
+        "orphaned",
+        "stop_kill_at",
+        "term_at",
+        "will_term",
+    )
 
     def __init__(self, member: Guarded, host: Host) -> None:
         super().__init__(host)
@@ -95,6 +106,10 @@ class Guard(Process):
         self.command: CommandProcess | None = None
         self.term_at = self.kill_at = self.stop_kill_at = FOREVER
         self.ending = False
+        self.hangs = False
+        """It took a start, and nothing has begun."""
+        self.deaf = False
+        """And it does not give that up when it is told to."""
         self.orphaned = False
         """Its member is gone: end of file on their socket."""
         self.will_term: int | None = None
@@ -110,12 +125,13 @@ class Guard(Process):
                 if not self.ending:
                     self.term_at, self.kill_at = act.term_at, act.kill_at
                     self.look()
-            case StopCommand() if command is not None:
+            case StopCommand() if command is not None or self.hangs:
                 self.stop_kill_at = now + act.grace_s
-                command.terminate()
+                if command is not None:
+                    command.terminate()
                 self._look_again()
-            case KillCommand() if command is not None:
-                command.kill("the command was killed")
+            case KillCommand():
+                self._kill("the command was killed")
             case _:
                 pass
 
@@ -126,8 +142,13 @@ class Guard(Process):
         if now >= act.term_at:
             self._tell(CommandGone(None, "the lease was over before the command could start"))
             return
-        manners = world.manners(self.member.timings)
         self.will_term = act.term
+        if self.host.hanging_starts and not world.calm:
+            world.say(self.member.id, "its guard takes the start, and nothing begins")
+            self.hangs, self.deaf = True, world.rng.random() < 0.5
+            self._look_again()
+            return
+        manners = world.manners(self.member.timings)
         self.command = command = CommandProcess(self, act.term, manners)
         world.judge.command_started(command)
         if manners.exits_after_s < FOREVER:
@@ -139,19 +160,28 @@ class Guard(Process):
     def look(self) -> None:
         """Look at the clock: the first thing a guard does whenever it wakes."""
         command = self.command
-        if command is None or not command.alive or command.dying:
+        if not self.hangs and (command is None or not command.alive or command.dying):
             return
         now = self.host.local(self.member.world.agenda.now)
         if now >= self.kill_at:
-            command.kill("the lease is over: the command was killed")
+            self._kill("the lease is over: the command was killed")
         elif now >= self.stop_kill_at:
-            command.kill("the command did not end in time and was killed")
+            self._kill("the command did not end in time and was killed")
         else:
             if now >= self.term_at and not self.ending:
                 self.ending = True
                 self._tell(CommandEnding("the lease is nearly over: the command was told to end"))
-                command.terminate()
+                if command is not None:
+                    command.terminate()
             self._look_again()
+
+    def _kill(self, because: str) -> None:
+        """Kill what runs. What has not begun is gone at once, unless this guard does not do as told: then its member ends it."""
+        if self.command is not None:
+            self.command.kill(because)
+        elif self.hangs and not self.deaf:
+            self.hangs = False
+            self._tell(CommandGone(None, because))
 
     def _look_again(self) -> None:
         world = self.member.world

@@ -19,6 +19,8 @@ from heirflow.guard.processes import lives
 from heirflow.member.cgroups import Cgroup, cgroup_of
 from heirflow.member.charge import Charge, noted
 from heirflow.stores import Store
+from tests import cgroups
+from tests.cgroups import kill_all
 from tests.cli.conftest import until
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
@@ -26,22 +28,8 @@ SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 
 @pytest.fixture
 def cgroup(started: None) -> Iterator[Path]:
-    """A cgroup made by hand, as a service manager makes one for a unit."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make a cgroup")  # in CI a skip is a failure
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    root = next((Path(words[4]) for words in mounts if words[words.index("-") + 1] == "cgroup2"), None)
-    if root is None:
-        pytest.skip("no cgroup v2 here")
-    own = root / f"heirflow-release-{os.getpid()}"
-    own.mkdir()
-    yield own
-    (own / "cgroup.kill").write_text("1")
-    until(lambda: "populated 0" in (own / "cgroup.events").read_text(), "an empty cgroup")
-    for path in sorted(own.rglob("*"), reverse=True):
-        if path.is_dir():
-            path.rmdir()
-    own.rmdir()
+    with cgroups.made() as own:
+        yield own
 
 
 @pytest.fixture(autouse=True)
@@ -90,11 +78,6 @@ def leading(cgroup: Path) -> Charge:
     within(cgroup, *run())
     until(lambda: noted(run_dir()), "a note")
     return noted(run_dir())[0][1]
-
-
-def kill_all(cgroup: Path) -> None:
-    (cgroup / "cgroup.kill").write_text("1")
-    until(lambda: "populated 0" in (cgroup / "cgroup.events").read_text(), "an empty cgroup")
 
 
 def record(store: Store) -> tuple[str | None, int]:

@@ -47,7 +47,7 @@ FAULTS = (
           "self.stop_signal, signal.SIGCONT)  # a", "self.stop_signal)  # a",
           f"{COMMAND}an_orderly_stop_wakes_a_stopped_command", "'stop timeout'"),
     Fault("a command may write in its guard's name", "guard/guard.py",
-          "    processes.close_to_others()\n", "",
+          "    processes.close_to_others()\n", "    pass\n",
           "process/test_closed_to_its_command.py::test_a_command_reaches_nothing_of_its_guard_backstop_and_member",
           r"\['descriptors'"),
     # ---- who stands beside it ----

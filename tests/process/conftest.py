@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.stage import NOBODY, Stage, wait_until
+from tests import cgroups
+from tests.process.stage import NOBODY, Stage
 
 
 @pytest.fixture
@@ -24,16 +25,8 @@ def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
     """A cgroup that belongs to an ordinary user, as a service manager delegates one."""
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    root = next((Path(words[4]) for words in mounts if words[words.index("-") + 1] == "cgroup2"), None)
-    if root is None:
-        pytest.skip("no cgroup v2 here")
-    own = root / f"heirflow-test-{os.getpid()}"
-    own.mkdir()
-    for path in (own, own / "cgroup.procs", own / "cgroup.subtree_control"):
-        os.chown(path, NOBODY, NOBODY)
-    yield own
-    wait_until(lambda: "populated 0" in (own / "cgroup.events").read_text(), "an empty cgroup")
-    for path in sorted((path for path in own.rglob("*") if path.is_dir()), reverse=True):
-        path.rmdir()
-    own.rmdir()
+    with cgroups.made() as own:
+        for path in (own, own / "cgroup.procs", own / "cgroup.subtree_control"):
+            os.chown(path, NOBODY, NOBODY)
+        yield own
+        cgroups.wait_until_empty(own)

@@ -54,9 +54,10 @@ class Stage:
         stderr: Any = None,
         environ: Any = None,
         enter: Sequence[str] = (),
+        source: Path = SOURCE,
         **options: Any,
     ) -> None:
-        """`enter`: words before the driver's own, which exec the rest."""
+        """`enter`: words before the driver's own, which exec the rest. `source`: where the product lies."""
         options = {
             "argv": argv,
             "events": str(self.events_file),
@@ -66,7 +67,7 @@ class Stage:
         }
         self.driver = subprocess.Popen(
             [*enter, sys.executable, str(HERE / "driver.py"), json.dumps(options)],
-            env={**(environ or os.environ), "PYTHONPATH": str(SOURCE)},
+            env={**(environ or os.environ), "PYTHONPATH": str(source)},
             stdout=stdout,
             stderr=stderr,
         )

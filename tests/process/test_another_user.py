@@ -69,6 +69,19 @@ def test_in_a_cgroup_of_our_own_it_may_become_root_and_dies_in_time(
     assert stage.ticks()[-1][0] < kill_at + 0.2
 
 
+@pytest.mark.parametrize("dead", [("guard", "backstop"), ("backstop", "guard")], ids="+".join)
+def test_in_a_cgroup_it_dies_at_its_members_hand_when_guard_and_backstop_are_dead(
+    stage: Stage, becomes_root: Path, cgroup: Path, dead: tuple[str, str]
+) -> None:
+    into = ["sh", "-c", f'echo $$ >{cgroup}/cgroup.procs && exec "$@"', "sh", *ORDINARY]
+    user = run(stage, becomes_root, enter=into, renew_s=0.2)
+    assert user.read_text() == "0"
+    at = stage.send(signal.SIGKILL, *dead)
+    stage.wait_for("Lost")
+    wait_for_silence(stage)
+    assert stage.ticks()[-1][0] < at + 1.5
+
+
 def test_what_cannot_be_killed_is_told_and_never_taken_for_gone(stage: Stage, becomes_root: Path) -> None:
     user = run(stage, becomes_root, cgroup=False, gain_privileges=True)
     assert user.read_text() == "0"

@@ -24,7 +24,7 @@ from heirflow.member import shell
 from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import Gone, GuardEvent, Lost, Started
 from heirflow.member.guard_link import GuardLink
-from heirflow.programs.plain import check_runnable
+from heirflow.programs.runnable import check_runnable
 from tests.process.stage import Stage, wait_until
 
 SECRET = {

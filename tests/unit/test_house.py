@@ -38,6 +38,7 @@ ARROWS: dict[str, set[str]] = {
         "ownership",
         "election",
         "stores",
+        "guard.processes",  # to close a member to its user before the rest is loaded
         "member",
         "programs",
         "status",

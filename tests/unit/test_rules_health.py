@@ -15,10 +15,11 @@ import pytest
 
 from heirflow.election.record import What
 from heirflow.election.rules import decide, wake_at
-from heirflow.election.state import Leaving, Policy, Purpose, Stopping
+from heirflow.election.state import Ask, Leaving, Policy, Purpose, Stopping
 from heirflow.election.steps import (
     CommandGone,
     CommandStarted,
+    GuardDown,
     Readiness,
     StartCommand,
     StopAsked,
@@ -140,6 +141,37 @@ def test_what_the_command_left_is_taken_over_when_it_is_started_again_here() -> 
     b.at(5.2, Readiness(ready=True, note="job 18"))
     answered(b, 5.3)
     assert b.record.note == "job 18"
+
+
+def restarts(asked: Ask) -> list[str]:
+    swap = asked.exchange.swap
+    events = [*asked.exchange.notes, *([swap.event] if swap is not None and swap.event is not None else [])]
+    return [event.because for event in events if event.what is What.RESTARTED]
+
+
+def test_one_death_is_one_event_though_the_command_left_a_note() -> None:
+    """One of its guard's: the start in place, and what is taken over for it, were two."""
+    b = leader()
+    b.at(1.0, Readiness(ready=True, note="job 17"))
+    b.answer(1.1)
+    b.at(
+        3.0, Readiness(ready=False, note="job 17")
+    )  # its standby died with the guard: told, and asked, before its end is
+    assert restarts(b.asked) == []
+    ended = CommandGone(None, "the command was killed: its guard was killed")
+    b.at(3.0, GuardDown("its guard was killed", ended))
+    b.answer(3.1)
+    b.at(5.1)
+    (told,) = restarts(b.asked)
+    assert told.startswith("the command was killed: its guard was killed; no heir is ready: it is started again here")
+    assert told.endswith("; what the previous command left is taken over")
+    b.fail(5.2)
+    b.at(7.3)
+    assert restarts(b.asked) == [told], "it is not lost with an exchange that fails"
+    b.answer(7.4)
+    assert b.state.unwritten == ()
+    b.at(9.5)
+    assert restarts(b.asked) == []
 
 
 def test_a_release_carries_the_note_and_the_next_lead_begins_without_one() -> None:

@@ -95,6 +95,10 @@ def main(args: Sequence[str] | None = None) -> int:
     """Answer one command line and return the exit code. What a person can act on is one sentence on standard error."""
     descriptors.fill()
     given = sys.argv[1:] if args is None else list(args)
+    if given[:1] == ["run"]:
+        from heirflow.guard.processes import close_to_others
+
+        close_to_others()
     return answer(group, given or ["--help"], "heirflow")
 
 

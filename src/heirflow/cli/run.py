@@ -33,8 +33,8 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     heirflow run --name poller --ttl 5s -- python poller.py --fast
     heirflow run --name beat --db-url-file /etc/heirflow/db-url -- celery -A app beat
     """
-    from heirflow.programs.plain import check_runnable
     from heirflow.programs.program import recognise
+    from heirflow.programs.runnable import check_runnable
 
     program = recognise(command, os.environ)
     config = settled(flags, fallback_name=program.election, elsewhere=False)

@@ -29,6 +29,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     mine = next((row for row in reading.members if row.id == state.me), None)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
     again_at_once = 0 < lost_swaps < 3
+    written = (*ask.exchange.notes, *(ask.within if reading.swapped else ()))
     learned = replace(
         state,
         seat=replace(
@@ -54,7 +55,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         news=False,
         failed_calls=0,
         lost_swaps=lost_swaps,
-        unwritten=tuple(event for event in state.unwritten if event not in ask.exchange.notes),
+        unwritten=tuple(event for event in state.unwritten if event not in written),
     )
     if state.news:
         learned = news.heeded(learned, now)

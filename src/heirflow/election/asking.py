@@ -23,6 +23,8 @@ class Wish:
     swap: Swap | None = None
     urgent: bool = False
     """Whether it should not wait for the next check-in."""
+    within: tuple[Event, ...] = ()
+    """Those of `State.unwritten` that the swap's own event tells."""
 
 
 def holds(state: State) -> bool:
@@ -85,9 +87,9 @@ def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
         swap=chosen.swap,
         leave=leave,
         forget=_forgettable(state, now) if leading else (),
-        notes=state.unwritten,
+        notes=tuple(event for event in state.unwritten if event not in chosen.within),
     )
-    return Ask(state.serial + 1, now, chosen.purpose, exchange)
+    return Ask(state.serial + 1, now, chosen.purpose, exchange, chosen.within)
 
 
 def patience_s(state: State, timings: Timings) -> float:
@@ -144,9 +146,11 @@ def _renew(state: State, timings: Timings) -> Wish:
     renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=said, history=here)
     if said and state.idle:
         # It is started again here: it then takes over what it left behind itself.
-        because = "what the previous command left is taken over"
+        within = tuple(event for event in state.unwritten if event.what is What.RESTARTED)[-1:]  # one start, one event
+        because = "; ".join((*(event.because for event in within), "what the previous command left is taken over"))
         event = Event(What.RESTARTED, record.term, state.me, because)
-        return Wish(Purpose.RENEW, replace(_over(state, replace(renewed, note=""), event), takes_over=said))
+        swap = replace(_over(state, replace(renewed, note=""), event), takes_over=said)
+        return Wish(Purpose.RENEW, swap, within=within)
     if record.switchover_to is None or state.stop is not None:
         return Wish(Purpose.RENEW, _over(state, renewed))
     # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.

@@ -152,7 +152,9 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
             if state.idle:
                 return Step(down, because=(event.because,))
             # `ended` is not there where it was started when the guard was dead already, and nobody knew.
-            return endings.gone(down, event.ended or CommandGone(None, event.because), now, timings)
+            step = endings.gone(down, event.ended or CommandGone(None, event.because), now, timings)
+            hidden = state.stop is not None and state.stop.then is Then.REPLACE  # that one speaks of its own reason
+            return replace(step, because=(event.because, *step.because)) if hidden else step
         case Readiness():
             changed = (event.ready, event.note) != (state.standby_ready, state.note)
             ask_at = now if changed and state.failed_calls == 0 else state.ask_at

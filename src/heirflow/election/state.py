@@ -154,6 +154,8 @@ class Ask:
     """Read on our own clock *before* the question was sent."""
     purpose: Purpose
     exchange: Exchange
+    within: tuple[Event, ...] = ()
+    """Those of `State.unwritten` that its swap's own event tells."""
 
 
 # ---- the whole --------------------------------------------------------------------------------------------------------

@@ -55,7 +55,10 @@ def beside(name: str) -> ModuleType:
     return module
 
 
-clock, processes, proof, backstop = beside("../clock"), beside("processes"), beside("proof"), beside("backstop")
+processes = beside("processes")
+if __name__ == "__main__":
+    processes.close_to_others()
+clock, proof, backstop = beside("../clock"), beside("proof"), beside("backstop")
 will_sender, gatekeeper, deadlines = beside("will_sender"), beside("gatekeeper"), beside("deadlines")
 launch, channel, why = beside("launch"), beside("channel"), beside("why")
 Why, KillBy, boottime, FOREVER = why.Why, why.KillBy, clock.boottime, deadlines.FOREVER
@@ -358,7 +361,6 @@ def main() -> NoReturn:
     Arguments: the socket; ``cgroup`` if it may make one, and ``gain`` if the command may gain privileges; the number of the
     signal that asks the command to end; a name for people.
     """
-    processes.close_to_others()
     os.set_inheritable(socket := int(sys.argv[1]), False)
     may, stop_signal = set(sys.argv[2].split(",")), int(sys.argv[3])
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}

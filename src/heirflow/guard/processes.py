@@ -293,6 +293,15 @@ class Cgroup:
             raise OSError(number, os.strerror(number))
         return pid
 
+    @staticmethod
+    def kill_made_by(pid: int) -> None:
+        """Kill all in the one that the guard of this backstop has made, if there is one."""
+        with (
+            contextlib.suppress(OSError),
+            open(os.path.join(cgroup_folder(), f"heirflow-{pid}", "cgroup.kill"), "w") as file,
+        ):
+            file.write("1")
+
     def kill(self) -> None:
         """Kill all in it at once, whatever they fork meanwhile."""
         with contextlib.suppress(OSError):  # removed under us: the walk does the work

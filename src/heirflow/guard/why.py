@@ -48,6 +48,8 @@ class Why(str, Enum):
     """It did not end in time when it was told to."""
     GUARD_MUTE = "guard mute"
     """It was started and never said a word."""
+    GUARD_DEAF = "guard deaf"
+    """It answered, and did not end the command when it was told to; the detail is for how long it did not, in seconds."""
     # The callable of `heirflow.Election`, which has no guard.
     RETURNED = "returned"
     RAISED = "raised"

@@ -25,12 +25,13 @@ HOW = {
     Why.GUARD_FROZEN: "was killed: its guard was frozen for {detail} s",
     Why.GUARD_STAYS: "was killed: its guard did not end in time",
     Why.GUARD_MUTE: "was killed: its guard was started and never answered",
+    Why.GUARD_DEAF: "was killed: its guard answered and did not do as told for {detail} s",
     Why.RETURNED: "returned",
     Why.RAISED: "raised an exception",
 }
 """After "the command" or "the standby"; `Why.ENDED` is told by the exit code."""
 
-OURS_DIED = {Why.BACKSTOP_GONE, Why.GUARD_GONE, Why.GUARD_FROZEN, Why.GUARD_STAYS, Why.GUARD_MUTE}
+OURS_DIED = {Why.BACKSTOP_GONE, Why.GUARD_GONE, Why.GUARD_FROZEN, Why.GUARD_STAYS, Why.GUARD_MUTE, Why.GUARD_DEAF}
 """The command was killed because one of HeirFlow's own processes had ended or hung: its exit code then says nothing about it."""
 
 
@@ -145,6 +146,7 @@ def lost(event: Lost) -> str:
         Why.GUARD_FROZEN: f"its guard was frozen for {event.detail} s",
         Why.GUARD_STAYS: "its guard did not end in time",
         Why.GUARD_MUTE: "its guard was started and never answered",
+        Why.GUARD_DEAF: f"its guard answered and did not do as told for {event.detail} s",
     }[event.why]
 
 

@@ -5,7 +5,8 @@ What can go wrong with the guard, and what becomes of the command:
 * the guard or its backstop is killed: the other one kills the tree; after `GRACE_S` the member does it as well;
 * both are killed: the member, a subreaper too, inherits what is left and kills it at once (`sweep`);
 * the guard is frozen: it does not answer pings; after `guard_limit_s` the member kills everything, guard included;
-* the guard is frozen just as the lease runs out: at ``kill_at`` the member strikes too.
+* the guard is frozen just as the lease runs out: at ``kill_at`` the member strikes too;
+* the guard answers, and does not end the command when told to: after `OBEY_LIMIT_S` it is killed, and its backstop does it.
 
 In each case one `Lost` comes out of `poll`, which also tells how the command ended, and not before nothing is left below this
 process except `spare`. What a guard says of its command while it is being torn down is not passed on before: another command
@@ -22,7 +23,6 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from heirflow.clock import boottime
@@ -30,7 +30,7 @@ from heirflow.errors import HeirflowError
 from heirflow.guard import processes
 from heirflow.guard.why import KillBy, Why
 from heirflow.member import own_programs
-from heirflow.member.answers import Answers
+from heirflow.member.answers import EVERY_S, OBEY_LIMIT_S, Answers, EndDue
 from heirflow.member.guard_events import (
     OURS_DIED,
     AtGate,
@@ -52,6 +52,8 @@ CLOSE_LIMIT_S = 5.0
 GATE_LIMIT_S = 300.0
 """From a standby's start to its gate: imports on a busy host take a minute, hung ones for ever."""
 SOON_S = 0.005
+PATIENT_AFTER_S = 3.0
+"""What was struck and is still there after so long is looked at less often: it may stay for hours."""
 
 
 class GuardLink:
@@ -108,7 +110,7 @@ class GuardLink:
         self._broken_at = 0.0
         self._kill_at = float("inf")
         self._struck_late = False
-        self._answers = Answers(guard_limit_s)
+        self._answers, self._end = Answers(guard_limit_s), EndDue()
         self._strike_after_s = self._answers.every_s / 4 if strike_after_s is None else strike_after_s
         self._polled_at = 0.0
         self._sweep = Sweep((), self._collect)
@@ -119,14 +121,9 @@ class GuardLink:
         ours, theirs = socket.socketpair()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # until it ignores them itself
         try:
+            words = [*own_programs.words("guard/guard.py"), str(theirs.fileno()), ",".join(self.may)]
             self._process = subprocess.Popen(
-                [
-                    *own_programs.words("guard/guard.py"),
-                    str(theirs.fileno()),
-                    ",".join(self.may),
-                    str(int(self.stop_signal)),
-                    self.name,
-                ],
+                [*words, str(int(self.stop_signal)), self.name],
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 env=own_programs.environment(),
@@ -141,7 +138,7 @@ class GuardLink:
         self._socket = ours
         self.backstop_pid, self.pid = self._process.pid, 0
         self._inbox = self._outbox = b""
-        self._broken, self._sweep = None, Sweep(self.spare, self._collect)
+        self._broken, self._sweep = None, Sweep(self.spare, self._collect, self.backstop_pid)
         self.running = self.waiting = False
         self._polled_at = self.clock()
         self._answers.begin(self._polled_at)
@@ -157,7 +154,8 @@ class GuardLink:
         self._serial += 1
         self.waiting, self._standby_env = True, dict(env)
         self._stand_by, self._overdue = self.clock() + self.gate_limit_s, None
-        self._send("standby", **self._program(argv, env))
+        self._end.settle()
+        self._send("standby", n=self._serial, **own_programs.described(argv, env, self.cwd))
 
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
         """Run the command now, or open the gate of the standby.
@@ -169,22 +167,16 @@ class GuardLink:
         self.running, self._struck_late = True, False
         self._kill_at = kill_at
         self._answers.silent_s = 0.0
+        self._end.settle()
         if self.waiting:
             self.waiting = False
             new = {name: value for name, value in env.items() if self._standby_env.get(name) != value}
             self._send("open", env=new, term_at=term_at, kill_at=kill_at, n=self._serial)
         else:
             self._serial += 1
-            self._send("start", **self._program(self.argv, env), term_at=term_at, kill_at=kill_at)
+            program = own_programs.described(self.argv, env, self.cwd)
+            self._send("start", n=self._serial, **program, term_at=term_at, kill_at=kill_at)
         self._ping(self.clock())
-
-    def _program(self, argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
-        return {
-            "argv": [own_programs.plain(word) for word in argv],
-            "env": {own_programs.plain(key): own_programs.plain(value) for key, value in env.items()},
-            "cwd": own_programs.plain(str(Path(self.cwd).absolute())),
-            "n": self._serial,
-        }
 
     def lease(self, *, term_at: float, kill_at: float) -> None:
         """Extend the deadline; an earlier one than before is ignored."""
@@ -194,10 +186,12 @@ class GuardLink:
     def stop(self, *, grace_s: float, again_s: float | None = None) -> None:
         """TERM now, once more after `again_s`, SIGKILL of the tree after `grace_s`."""
         self._send("stop", grace_s=grace_s, again_s=again_s)
+        self._end.owe(self.clock() + grace_s)
 
     def kill(self) -> None:
         """SIGKILL the whole tree now."""
         self._send("kill")
+        self._end.owe(self.clock())
 
     def signal(self, number: int) -> None:
         """Forward a signal to the command's main process."""
@@ -236,10 +230,11 @@ class GuardLink:
         if self._process is None:
             return float("inf")
         if self._broken:
-            return self._polled_at + SOON_S
+            return self._polled_at + (SOON_S if self._polled_at < self._broken_at + PATIENT_AFTER_S else EVERY_S)
         moments = [self._stand_by if self.waiting else float("inf")]
         if self._outbox:
             moments.append(self._polled_at + SOON_S)
+        moments.append(self._end.wake_at())
         if self.running:
             moments.append(self._answers.wake_at())
             if not self._struck_late:
@@ -311,6 +306,7 @@ class GuardLink:
         elif what == "ending":
             events.append(Ending())
         elif what == "stuck":
+            self._end.withstands()
             events.append(Stuck(tuple(message["pids"]), tuple(message["refused"])))
         elif what == "waits" and self.waiting:
             self._stand_by = float("inf")
@@ -354,8 +350,13 @@ class GuardLink:
         self._send("ping", n=self._answers.ask(now))
 
     def _look_at_guard(self, now: float) -> None:
-        """Is it frozen? Then everything is killed from here."""
-        if not self.running:
+        """Is it frozen? Then everything is killed from here. Is it deaf? Then its backstop does that, which knows the cgroup."""
+        if not self.running and not self.waiting:
+            self._end.settle()
+        elif self._end.overdue(now):
+            self._break(Lost(Why.GUARD_DEAF, f"{OBEY_LIMIT_S:g}"), now, strike=not self.pid)
+            processes.send([self.pid] if self.pid else (), signal.SIGKILL)
+        if not self.running or self._broken is not None:
             return
         if self._answers.frozen(now, said_hello=bool(self.pid)):
             self._break(Lost(Why.GUARD_FROZEN, f"{self._answers.silent_s:.1f}"), now, strike=True)
@@ -385,6 +386,9 @@ class GuardLink:
         # With both dead there is no surviving half: what they ran would go on, and be nobody's if we died meanwhile.
         strike = now >= self._broken_at + GRACE_S or (self._socket is None and self.backstop_pid == 0)
         if not self._sweep.finish(strike=strike):
+            if strike and self._sweep.withstands(now):
+                left = self._sweep.left
+                events.append(Stuck(tuple(left), tuple(pid for pid in left if processes.refuses(pid))))
             return
         self._hang_up()
         self._process = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,12 @@ def for_drivers() -> dict[str, Any]:
 def plain(text: str) -> str:
     """Any bytes as text that JSON carries unchanged: one character per byte."""
     return os.fsencode(text).decode("latin-1")
+
+
+def described(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> dict[str, Any]:
+    """A command as the guard is told of it."""
+    return {
+        "argv": [plain(word) for word in argv],
+        "env": {plain(key): plain(value) for key, value in env.items()},
+        "cwd": plain(str(Path(cwd).absolute())),
+    }

@@ -10,7 +10,6 @@ from pathlib import Path
 from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.errors import HeirflowError
-from heirflow.guard.processes import close_to_others
 from heirflow.member.charge import ChargeNote
 from heirflow.member.door import LocalDoor
 from heirflow.member.guard_link import GuardLink
@@ -53,7 +52,6 @@ def run_member(
     `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
     command to end in order.
     """
-    close_to_others()
     children = set() if children is None else children
     door = None
     if run_dir is not None:

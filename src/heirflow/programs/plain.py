@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heirflow.config.resolve import Config, Source
-from heirflow.errors import CommandNotFound, CommandNotRunnable, ConfigError
+from heirflow.errors import ConfigError
 from heirflow.member.asker import Check
 from heirflow.member.health import CommandCheck, Lookout, Patience
 from heirflow.member.url_check import UrlCheck
@@ -111,72 +109,3 @@ def _refuse_both(config: Config, one: str, other: str) -> None:
     nearer = its.source is Source.FLAG or its.source is Source.ENVIRONMENT < origin.source
     if config[one] and config[other] and (nearer or one != "no-health"):
         raise ConfigError(f"--{one} ({origin}) and --{other} ({its}) contradict each other; give one of them")
-
-
-def check_runnable(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> str:
-    """The path of the program that `argv` would run in `cwd` with `env`.
-
-    Raises `CommandNotFound` or `CommandNotRunnable` with a plain sentence. Asked before taking the lead: a member whose
-    command cannot run must not hold up those behind it.
-    """
-    if not argv or not argv[0]:
-        raise CommandNotFound("no command was given")
-    try:
-        os.stat(f"{cwd}/.")  # noqa: PTH116  Path leaves the dot out, which asks whether it may be entered
-    except PermissionError:
-        raise CommandNotRunnable(
-            f"the working directory {cwd} may not be entered by this user; change to another one"
-        ) from None
-    except OSError:
-        raise CommandNotRunnable(f"the working directory {cwd} does not exist") from None
-    name = argv[0]
-    if "/" in name:
-        path = Path(cwd, name)
-    else:
-        found = _search(name, cwd, env.get("PATH", os.defpath))
-        if found is None:
-            raise CommandNotFound(f"{name} was not found in PATH")
-        path = found
-    if not os.path.exists(path):  # noqa: PTH110  unlike Path's, it takes what may not be looked at for absent
-        raise CommandNotFound(f"{name} does not exist")
-    if path.is_dir():
-        raise CommandNotRunnable(f"{name} is a directory, not a program")
-    if not os.access(path, os.X_OK):
-        raise CommandNotRunnable(f"{name} is not executable: chmod +x {path}")
-    _check_interpreter(name, path, cwd)
-    return str(path)
-
-
-def _search(name: str, cwd: str, search_path: str) -> Path | None:
-    """As exec does it: the first executable one; otherwise the first of that name, to say why it cannot run."""
-    places = [Path(cwd, place or ".") / name for place in search_path.split(os.pathsep)]
-    named = [place for place in places if os.path.isfile(place)]  # noqa: PTH113
-    return next((place for place in named if os.access(place, os.X_OK)), named[0] if named else None)
-
-
-def _check_interpreter(name: str, path: Path, cwd: str) -> None:
-    try:
-        with path.open("rb") as file:
-            first = file.readline(256)
-    except OSError:  # executable and not readable is fine for a binary
-        return
-    if not first:
-        raise CommandNotRunnable(f"{name} is empty")
-    if first[:2] != b"#!":
-        if b"\0" not in first and first.endswith(b"\n") and first.isascii():
-            raise CommandNotRunnable(f"{name} is a text whose first line names no interpreter; a script begins with #!")
-        return
-    words = os.fsdecode(first[2:]).split()
-    if first.endswith(b"\r\n") and (len(words) == 1 or (len(words) == 2 and Path(words[0]).name == "env")):
-        raise CommandNotFound(
-            f"{name} has the line ends of Windows, so its interpreter is not found; write it with those of Unix"
-        )
-    if not words:
-        raise CommandNotRunnable(f"{name} begins with #! but names no interpreter")
-    interpreter = Path(cwd, words[0])
-    if not os.path.isfile(interpreter):  # noqa: PTH113
-        raise CommandNotFound(f"{name} asks for the interpreter {words[0]}, which does not exist")
-    if not os.access(interpreter, os.X_OK):
-        raise CommandNotRunnable(f"{name} asks for the interpreter {words[0]}, which is not executable")
-    if interpreter.name == "env" and len(words) == 2 and "=" not in words[1] and shutil.which(words[1]) is None:
-        raise CommandNotFound(f"{name} asks for the interpreter {words[1]}, which was not found in PATH")
