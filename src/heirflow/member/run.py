@@ -20,7 +20,7 @@ from heirflow.member.listeners import Hooks, Listener, ServiceManager
 from heirflow.member.loop import Identity, Member
 from heirflow.member.shell import end_all
 from heirflow.member.signals import handle_signals
-from heirflow.stores.base import Register
+from heirflow.stores.base import Address, Register
 
 
 def run_member(
@@ -43,6 +43,7 @@ def run_member(
     hooks: Mapping[str, str] | None = None,
     allow_sudo: bool = False,
     stop_signal: int = signal.SIGTERM,
+    address: Address | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
@@ -51,7 +52,7 @@ def run_member(
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
     not the guard's, as `lookout` may start them. `hooks`: see `listeners.Hooks`; its programs stand in `children` too.
     `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
-    command to end in order.
+    command to end in order. `address`: the URL of the stores, where it can change.
     """
     close_to_others()
     children = set() if children is None else children
@@ -99,6 +100,7 @@ def run_member(
         door=door,
         lookout=lookout,
         listeners=listeners,
+        address=address,
     )
     handle_signals(member)
     try:

@@ -27,6 +27,10 @@ short when it takes long: the swap wins all the same."""
 class Address(Protocol):
     """The URL of a database that can change while it is in use, such as the password in it. Used by several threads."""
 
+    @property
+    def known(self) -> str:
+        """The URL that was learnt last. Asks nobody."""
+
     def now(self) -> str:
         """The URL for a new connection."""
 
