@@ -61,6 +61,10 @@ class Will:
     """The DB-API driver to import."""
     connect_args: list[Any]
     connect_kwargs: dict[str, Any]
+    hosts: list[dict[str, str]]
+    """What the driver is told beside for each host, where there are several, as they are tried at the same time. Addresses of
+    a host's name are looked up and told as ``hostaddr``. Empty: there is only one.
+    """
     statements: list[tuple[str, Any]]
     """SQL and its bound parameters. When the first one changes no row, nothing is done."""
     news: list[tuple[str, Any]]

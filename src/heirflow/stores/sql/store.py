@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, Told, What
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
+from heirflow.stores.sql.connecting import hosts_apart
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.statements import Statements, event_of, member_of, plain, record_of
@@ -160,14 +161,13 @@ class SqlStore:
         self._link.look_up()
         args, kwargs = self._link.engine.dialect.create_connect_args(self._link.url)
         kwargs.pop("context", None)  # SQLAlchemy's type adapters for psycopg; the bare driver has its own
+        kwargs |= self._link.options.get("connect_args", {})
+        kwargs |= self._flavour.will_options(self._link.engine.dialect)
         will = Will(
             module=self._link.dbapi.__name__.partition(".")[0],
             connect_args=list(args),
-            connect_kwargs={
-                **kwargs,
-                **self._link.options.get("connect_args", {}),
-                **self._flavour.will_options(self._link.engine.dialect),
-            },
+            connect_kwargs=kwargs,
+            hosts=hosts_apart(self._flavour.places(kwargs)),
             statements=[plain(self._link.engine.dialect, statement, values) for statement, values in steps],
             news=self._news(election),
         )
