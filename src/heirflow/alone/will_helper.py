@@ -98,6 +98,17 @@ def connections(driver: Any, payload: dict[str, Any]) -> Iterator[Any]:
         raise failed
 
 
+def naming(bound: Any, payload: dict[str, Any]) -> Any:
+    """The bound values, with whoever has the proof named in the sentence that explains the release."""
+    because, prover = (
+        payload.get("because", ""),
+        payload.get("prover", "its guard"),
+    )  # a member of before an upgrade says neither
+    if isinstance(bound, dict):
+        return dict(zip(bound, naming([*bound.values()], payload), strict=True))
+    return [because.replace("{prover}", prover) if value == because else value for value in bound or ()]
+
+
 def carry_out(connection: Any, statements: list[tuple[str, Any]]) -> bool:
     """Run them in one transaction; False when the first one changed nothing, and then nothing is changed."""
     cursor = connection.cursor()
@@ -135,6 +146,7 @@ def main() -> int:
     driver = __import__(payload["module"])
     for part in payload["module"].split(".")[1:]:
         driver = getattr(driver, part)
+    statements = [(sql, naming(bound, payload)) for sql, bound in payload["statements"]]
     told = False
     while True:
         with contextlib.suppress(driver.Error, OSError):
@@ -143,7 +155,7 @@ def main() -> int:
                     return 0
                 told = True
                 try:
-                    released = carry_out(connection, payload["statements"])
+                    released = carry_out(connection, statements)
                 except driver.Error:
                     continue
                 with contextlib.suppress(OSError):  # nobody hears it any more

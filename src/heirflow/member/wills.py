@@ -23,7 +23,7 @@ class Wills:
     def write(self, term: int) -> dict[str, Any] | None:
         """What a helper must do to release this term, with the URL as it is now."""
         self._term, self._known = term, self._now()
-        because = f"{self._member} was killed, and its guard proved that the command is gone"
+        because = f"{self._member} was killed, and {{prover}} proved that the command is gone"
         will = self._store.will(self._election, self._member, term, because)
         return None if will is None else asdict(will)
 

@@ -67,6 +67,8 @@ class Will:
     """
     statements: list[tuple[str, Any]]
     """SQL and its bound parameters. When the first one changes no row, nothing is done."""
+    because: str
+    """The sentence among the parameters; for ``{prover}`` in it, the helper says who has proved that the command is gone."""
     news: list[tuple[str, Any]]
     """What wakes the heirs: each in a transaction of its own after the release, which must not fail with it."""
 

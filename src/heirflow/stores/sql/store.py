@@ -169,6 +169,7 @@ class SqlStore:
             connect_kwargs=kwargs,
             hosts=hosts_apart(self._flavour.places(kwargs)),
             statements=[plain(self._link.engine.dialect, statement, values) for statement, values in steps],
+            because=because,
             news=self._news(election),
         )
         try:
