@@ -100,13 +100,11 @@ def connections(driver: Any, payload: dict[str, Any]) -> Iterator[Any]:
 
 def naming(bound: Any, payload: dict[str, Any]) -> Any:
     """The bound values, with whoever has the proof named in the sentence that explains the release."""
-    because, prover = (
-        payload.get("because", ""),
-        payload.get("prover", "its guard"),
-    )  # a member of before an upgrade says neither
+    because = payload.get("because", "")  # a guard or a member of before an upgrade says nothing of either
+    told = {because: because.replace("{prover}", payload.get("prover", "its guard"))}
     if isinstance(bound, dict):
-        return dict(zip(bound, naming([*bound.values()], payload), strict=True))
-    return [because.replace("{prover}", prover) if value == because else value for value in bound or ()]
+        return {word: told.get(value, value) for word, value in bound.items()}
+    return [told.get(value, value) for value in bound or ()]
 
 
 def carry_out(connection: Any, statements: list[tuple[str, Any]]) -> bool:
