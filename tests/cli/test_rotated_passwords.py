@@ -22,11 +22,17 @@ from tests.contract.test_secrets import role
 TIMES = ("--ttl", "60s", "--check-in", "400ms")
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 AIRFLOW = """
+said = open({file!r}).read()
 AIRFLOW_HOME = ""
 class conf:
     @staticmethod
     def get(section, key, fallback=None):
-        return open({url!r}).read() if key == "sql_alchemy_conn" else fallback
+        if key == "sql_alchemy_connect_args":
+            return "apart" if {apart} else fallback
+        return {url} if key == "sql_alchemy_conn" else fallback
+    @staticmethod
+    def getimport(section, key):
+        return {{"password": said.rpartition("@")[0].rpartition(":")[2]}}
 """
 
 
@@ -89,19 +95,33 @@ def test_from_a_file(
     released_by_will(watched, election, start, words, lambda: file.write_text(change("new")))
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["in the URL", "apart"])
 @pytest.mark.parametrize("driver", [POSTGRES[0]])
 def test_from_a_program_that_is_asked(
-    driver: str, server: Server, watched: Store, start: Callable, home: Path, monkeypatch: pytest.MonkeyPatch
+    driver: str,
+    apart: bool,
+    server: Server,
+    watched: Store,
+    start: Callable,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Airflow, which may take it from a command of its own or a store of secrets. Here a package of a few lines."""
+    """Airflow, which may take the URL from a command or a store of secrets, or the password from sql_alchemy_connect_args.
+
+    Here it is a package of a few lines.
+    """
     monkeypatch.delenv("HEIRFLOW_DB_URL")
     url, change = role(driver, server)
     file, election = home / "url", f"rotated-{driver}-{time.time_ns() % 10**6}"
     file.write_text(url)
+    head, _, place = url.rpartition("@")
+    without = f"{head.rpartition(':')[0]}@{place}"
     package, script = home / "lib" / "airflow", home / "bin" / "airflow"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("__version__ = '9.9'")
-    (package / "configuration.py").write_text(AIRFLOW.format(url=str(file)))
+    (package / "configuration.py").write_text(
+        AIRFLOW.format(file=str(file), url=repr(without) if apart else "said", apart=apart)
+    )
     script.parent.mkdir()
     script.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
     script.chmod(0o755)

@@ -112,7 +112,7 @@ FAULTS = (
           f"contract/test_news.py::test_a_full_queue_stops_no_will[{POSTGRES[0]}]", "nothing to release"),
     Fault("a will keeps the password of its first day", "member/loop.py",
           "if (stale := self._wills.stale_term) is not None:", "if (stale := None) is not None:",
-          f"cli/test_rotated_passwords.py::test_from_a_program_that_is_asked[{POSTGRES[0]}]", "the heir's lead"),
+          f"cli/test_rotated_passwords.py::test_from_a_program_that_is_asked[{POSTGRES[0]}-in the URL]", "the heir's lead"),
     Fault("a will waits for a dead host", "alone/will_helper.py",
           'payload.get("hosts") or []', "[]",
           f"contract/test_several_hosts.py::test_a_will_does_not_wait_for_a_dead_host[{POSTGRES[0]}-dead]", r"< 1\.5"),
