@@ -320,3 +320,9 @@ def test_a_killed_member_alone_leaves_its_guard_to_release(cgroup: Path, store: 
     until(lambda: record(store)[0] is None, "the will")
     until(lambda: not lives(charge.pid), "its end")
     assert release(cgroup)[:2] == (0, f"unit: {charge.member} does not lead in term 1 any more; nothing to release\n")
+
+
+def test_a_member_that_cannot_note_its_lead_says_so(start: Callable, home: Path) -> None:
+    member = start("--name", "unit", "--run-dir", str(home / ("x" * 120)), "--", *SLEEP)
+    until(lambda: "too long for a socket" in member.told, "the warning")
+    assert "neither probes nor `heirflow release` will find this member" in member.told

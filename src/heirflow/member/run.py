@@ -61,7 +61,7 @@ def run_member(
         try:
             door = LocalDoor(run_dir, election, member=identity.id)
         except HeirflowError as error:
-            journal.warn(f"{error}; probes will not find this member")
+            journal.warn(f"{error}; neither probes nor `heirflow release` will find this member")
 
     def guard() -> GuardLink:
         made = GuardLink(
