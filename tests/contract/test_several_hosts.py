@@ -163,3 +163,14 @@ def test_a_will_gives_up_where_no_host_answers(driver: str, postgres: Server) ->
         words, input=json.dumps(order).encode() + b"\ngo\n", capture_output=True, timeout=30, check=False
     )
     assert (done.stdout, done.returncode) == (b"gave up\n", 1)
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_a_will_finds_the_addresses_of_a_name(driver: str, postgres: Server) -> None:
+    """Whichever comes first: of ``localhost`` often one only answers."""
+    url = postgres.url(driver).replace("127.0.0.1", "localhost")
+    with closing(open_store(url, call_limit_s=5)) as store:
+        will = store.will("e", "a", 1, "killed")
+    assert will is not None
+    assert will.hosts == [{"host": "localhost", "hostaddr": "", "port": str(postgres.port)}]
+    assert carried_out(url)[0] == "released"
