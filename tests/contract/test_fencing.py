@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from heirflow.election.record import Exchange, Reading, Told, What
 from heirflow.stores import Store, StoreUnavailable, open_store
-from heirflow.stores.sql import fence
+from heirflow.stores.sql.one_statement import Kind, Text
 from heirflow.testing.store_tools import new_election, take, who
 from lab.servers.servers import Server
 from tests.contract.drivers import MYSQL, POSTGRES
@@ -266,31 +266,27 @@ def test_a_view_of_sessions_that_cannot_be_read_costs_no_leadership(url: str, po
         )
 
 
-def test_a_renewal_asks_one_question_more_and_no_transaction_more(url: str, theirs: Sessions, postgres: Server) -> None:
-    election, database = new_election(), url.rpartition("/")[2]
+def test_a_renewal_looks_within_its_one_statement(url: str, theirs: Sessions, postgres: Server) -> None:
+    election = new_election()
     theirs.open("heirflow/x-7")  # of another election
-    with leading(url, election, "a-1", "b-2") as (store, lead):
+    postgres.sql(f"ALTER DATABASE \"{url.rpartition('/')[2]}\" SET log_statement = 'all'")
+    with leading(url, election, "a-1", "b-2") as (_, lead):
         lead("b-2", renew=True)
-        asked: list[str] = []
-        sa.event.listen(
-            store._link.engine, "before_cursor_execute", lambda *args: asked.append(args[2])  # type: ignore[attr-defined]
-        )  # fmt: skip
-        count = f"SELECT xact_commit FROM pg_stat_database WHERE datname = '{database}'"
-        assert postgres.sql(count)
+        place = postgres.log.stat().st_size
         lead("b-2", renew=True)
-        assert sum("pg_stat_get_activity" in statement for statement in asked) == 1
-        assert len(asked) == 4, asked  # check in, swap, look, read
+        log = postgres.log.read_bytes()[place:].decode()
+        asked = [line for line in log.split(" LOG:  ") if line.startswith(("statement: ", "execute "))]
+        assert len(asked) == 1, asked
+        assert asked[0].count("pg_stat_get_activity") == 1
 
 
-def test_a_look_that_fails_costs_one_renewal_at_most(url: str, postgres: Server) -> None:
+def test_a_look_that_fails_costs_no_renewal(url: str, postgres: Server) -> None:
     election, database = new_election(), url.rpartition("/")[2]
     shut = "REVOKE EXECUTE ON FUNCTION pg_stat_get_activity(integer) FROM PUBLIC"
     with leading(url, election, "a-1") as (store, lead):
         lead("a-1", renew=True)
         postgres.sql(shut, database=database)
         swap = dataclasses.replace(take("a-1", 1, 3, expected=2, news=False), event=None)
-        with pytest.raises(StoreUnavailable):
-            store.exchange(election, Exchange(who("a-1"), swap=swap))
         reading = store.exchange(election, Exchange(who("a-1"), swap=swap))
         assert reading.swapped and len(reading.told) == 1 and "could not be seen" in reading.told[0].sentence
         assert store.events(election, 1)[0].what is What.FENCED
@@ -305,8 +301,8 @@ def test_a_connection_that_breaks_during_the_look_is_no_reason_to_do_without(
         lead("b-2", renew=True)
         swap = dataclasses.replace(take("b-2", 2, 4, expected=3, news=False), event=None)
         with monkeypatch.context() as patched:
-            breaks = sa.text("SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) WHERE :own <> ''")
-            patched.setattr(fence, "_SEEN", breaks)
+            breaks = "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())"
+            patched.setitem(store._flavour._carrier._one._texts, Kind.TAKING, Text.of("breaks", breaks))
             with pytest.raises(StoreUnavailable):
                 store.exchange(election, Exchange(who("b-2"), swap=swap))
         back = theirs.open("heirflow/a-1")

@@ -32,8 +32,8 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
         [
             (
                 "stores/sql/fence.py",
-                "        if self._reign != (election, leader, term):",
-                "        return ()\n        if self._reign != (election, leader, term):",
+                "        self._begin((election, leader, term))\n        untold",
+                "        return ()\n        untold",
             )
         ],
         ["--world", "postgres", "--only", "cut from", "--faults", "6"],

@@ -24,6 +24,8 @@ SOURCE = HERE.parents[1] / "src"
 NASTY = HERE / "nasty" / "program.py"
 BECAUSE = "me was killed, and {prover} proved it"
 """As in a member's will."""
+NOBODY = 65534
+"""An ordinary user."""
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit_s: float = 10.0) -> Any:

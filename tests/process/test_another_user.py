@@ -7,15 +7,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from heirflow.guard.why import KillBy
-from tests.process.stage import Stage, boottime, wait_until
+from tests.process.stage import NOBODY, Stage, boottime, wait_until
 
-NOBODY = 65534
 SOURCE = Path(__file__).with_name("nasty") / "becomes_root.c"
 # An ordinary user without the right to kill; it may read all files, because the interpreter may lie in root's own folder.
 READS = "+dac_read_search,+dac_override"
@@ -32,24 +30,6 @@ def becomes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["cc", "-o", str(program), str(SOURCE)], check=True)
     program.chmod(0o4755)
     return program
-
-
-@pytest.fixture
-def cgroup() -> Iterator[Path]:
-    """A cgroup that belongs to an ordinary user, as a service manager delegates one."""
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    root = next((Path(words[4]) for words in mounts if words[words.index("-") + 1] == "cgroup2"), None)
-    if root is None:
-        pytest.skip("no cgroup v2 here")
-    own = root / f"heirflow-test-{os.getpid()}"
-    own.mkdir()
-    for path in (own, own / "cgroup.procs", own / "cgroup.subtree_control"):
-        os.chown(path, NOBODY, NOBODY)
-    yield own
-    for path in [*own.iterdir(), own]:
-        if path.is_dir():
-            wait_until(lambda path=path: "populated 0" in (path / "cgroup.events").read_text(), "an empty cgroup")
-            path.rmdir()
 
 
 def run(stage: Stage, program: Path, *, enter: list[str] = ORDINARY, **options: object) -> Path:

@@ -101,7 +101,7 @@ class Guard:
             if fd >= 0:
                 self.poll.register(fd, select.POLLIN)
         self.poll.register(request, 0)  # only its error: the backstop's end
-        self.launch = launch.Launch(processes, self.poll)
+        self.launch = launch.Launch(processes, self.poll, cgroup)
         self.gate, told = gatekeeper.Gatekeeper(self.poll), self.send_backstop
         self.will = will_sender.WillSender(processes, clock, self.poll, told, helper_stdin, helper_stdout, backstop_pid)
 
@@ -237,7 +237,7 @@ class Guard:
     def run_command(self, argv: list[str], env: dict[str, str], cwd: str, keep: tuple[int, ...]) -> None:
         me = os.getpid()
         try:
-            pid, report = self.launch.fork()
+            pid, report, inside = self.launch.fork()
         except OSError as error:  # no process, memory or descriptor to be had just now
             self.gate.close()
             self.set_deadline(None, FOREVER)
@@ -250,7 +250,7 @@ class Guard:
                 env,
                 cwd,
                 report,
-                self.cgroup,
+                None if inside else self.cgroup,
                 keep,
                 in_cgroup=self.kill_by is KillBy.CGROUP,
                 no_new_privileges=self.kill_by is KillBy.NO_NEW_PRIVILEGES,
@@ -333,6 +333,8 @@ class Guard:
             self.tree.why = None
             self.send_backstop("deadline", None)
             self.gate.close()
+            if status == -signal.SIGKILL:
+                self.launch.try_birth()  # whoever moved this guard may have changed that
         if self.leaving and not self.tree.running:
             self.leave()
         if self.channel.closed and not self.tree.running and self.will.carry_out():

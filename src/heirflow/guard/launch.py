@@ -1,5 +1,10 @@
 """From the fork of a command until it is known whether it could be executed.
 
+Where it can be, a command is born in its cgroup. A process that ends at once shows beforehand whether whoever is born there
+lives: with the kernels that kill such a child it would look as if somebody had killed the command. Otherwise it is forked, and
+writes itself there. Either way it is below the one cgroup that guard and backstop kill and ask, so the proof is the same.
+A child that waits in the cgroup for its command to come would be as quick, but every proof would have to tell it from a command.
+
 A pipe that is closed by a successful exec tells it: end of file means that the program runs, anything else is the error.
 
 A file that the guard loads from beside itself; it imports nothing of ours.
@@ -10,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 from typing import Any
 
 NOT_FOUND, NOT_RUNNABLE = 127, 126
@@ -19,32 +25,59 @@ NOT_FOUND, NOT_RUNNABLE = 127, 126
 class Launch:
     """Of one command after another."""
 
-    def __init__(self, processes: Any, poll: Any) -> None:
-        self.processes, self.poll = processes, poll
+    def __init__(self, processes: Any, poll: Any, cgroup: Any) -> None:
+        self.processes, self.poll, self.cgroup = processes, poll, cgroup
+        self.born_there = False
+        """Whether commands are born in the cgroup."""
         self.fd = -1
         """To be watched while it is not known whether the command runs."""
         self.failed: int | None = None
         """The exit code of a command that could not be executed."""
+        self.try_birth()
 
-    def fork(self) -> tuple[int, int]:
-        """The child's pid, which is 0 in the child, and the end of the pipe that is the child's.
+    def try_birth(self) -> None:
+        """Find out whether whoever is born in the cgroup lives. Called while there is no child."""
+        try:
+            pid = self.cgroup.fork() if self.cgroup else -1
+        except OSError:
+            pid = -1
+        if pid == 0:
+            os._exit(0)
+        self.born_there = pid > 0 and os.waitpid(pid, 0)[1] == 0
+
+    def fork(self) -> tuple[int, int, bool]:
+        """The child's pid, which is 0 in the child, the end of the pipe that is the child's, and whether it is in the cgroup.
+
+        Signals sent to it wait until it has made them its own: the guard ignores them, and so would its child until then, and an
+        order to end that came at once would be lost.
 
         Raises `OSError` when no process or descriptor is to be had just now.
         """
         self.failed = None
         ours, theirs = os.pipe()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        pid, born_there = -1, self.born_there
         try:
-            pid: int = self.processes.fork()
+            if born_there:
+                try:
+                    pid = self.cgroup.fork()
+                except OSError:
+                    born_there = False
+            if not born_there:
+                pid = os.fork()
         except OSError:
             os.close(ours)
             os.close(theirs)
             raise
+        finally:
+            if pid:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if pid:
             os.close(theirs)
             os.set_blocking(ours, False)
             self.poll.register(ours, select.POLLIN)
             self.fd = ours
-        return pid, theirs
+        return pid, theirs, born_there
 
     def hear(self) -> str | None:
         """None while nothing (more) is to be known, nothing when it runs, otherwise why it could not be executed."""

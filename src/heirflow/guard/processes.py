@@ -22,8 +22,11 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS =
 PF_EXITING = 0x4
 """In the flags of /proc/PID/stat."""
 CAP_KILL = 5
+SYS_CLONE3, CLONE_INTO_CGROUP = ctypes.c_long(435), 0x200000000
 TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 libc = ctypes.CDLL(None, use_errno=True)
+c_with_gil = ctypes.PyDLL(None, use_errno=True)
+c_with_gil.syscall.restype = ctypes.c_long
 
 
 def become_subreaper() -> bool:
@@ -258,9 +261,37 @@ class Cgroup:
 
     @staticmethod
     def remove(path: str) -> None:
-        """Remove it if it is empty."""
+        """Remove it, and those below it, as far as nobody is in there."""
         with contextlib.suppress(OSError):
+            for entry in os.scandir(path):
+                if entry.is_dir(follow_symlinks=False):
+                    Cgroup.remove(entry.path)
             os.rmdir(path)
+
+    def fork(self) -> int:
+        """As `os.fork`, with the child born in a cgroup below this one that is made anew for it.
+
+        To write a process into a cgroup waits for all processors of the machine, 10 ms. A new one each time, because some kernels
+        kill whoever is born in a cgroup that was killed more often than the parent's own. Raises `OSError` where there is no
+        such call (old kernels, many sandboxes), or where no cgroup or process is to be had.
+        """
+        inside = os.path.join(self.path, "command")
+        self.remove(inside)
+        os.mkdir(inside)
+        folder = os.open(inside, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            words = (ctypes.c_uint64 * 11)()  # struct clone_args
+            words[0], words[4], words[10] = CLONE_INTO_CGROUP, signal.SIGCHLD, folder
+            ctypes.pythonapi.PyOS_BeforeFork()
+            pid: int = c_with_gil.syscall(SYS_CLONE3, words, ctypes.c_size_t(ctypes.sizeof(words)))
+            number = ctypes.get_errno()
+            (ctypes.pythonapi.PyOS_AfterFork_Parent if pid else ctypes.pythonapi.PyOS_AfterFork_Child)()
+        finally:
+            os.close(folder)
+        if pid < 0:
+            self.remove(inside)
+            raise OSError(number, os.strerror(number))
+        return pid
 
     def kill(self) -> None:
         """Kill all in it at once, whatever they fork meanwhile."""
@@ -304,18 +335,6 @@ def run_helper(argv: list[str], stdin: int, stdout: int) -> int:
     return pid
 
 
-def fork() -> int:
-    """As `os.fork`, for a child that becomes a command: signals sent to it before wait until it has made them its own.
-
-    The guard ignores them, and so would its child until then: an order to end that came at once would be lost.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return pid
-
-
 def become_command(
     guard: int,
     argv: list[str],
@@ -330,8 +349,8 @@ def become_command(
 ) -> NoReturn:
     """In the new child: the command's own session, default signals, a death tied to the guard's, and exec.
 
-    `in_cgroup`: the cgroup is what makes its end sure, so it does not start outside of it. `no_new_privileges`: neither it nor
-    anything that it starts can become another user's.
+    `cgroup`: one that it is not in yet. `in_cgroup`: that is what makes its end sure, so it does not start outside.
+    `no_new_privileges`: neither it nor anything that it starts can become another user's.
     """
     try:
         if LINUX:

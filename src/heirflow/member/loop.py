@@ -277,6 +277,8 @@ class Member:
             match event:
                 case Started(pid):
                     self._command_pid = pid
+                    # Not before, as people wait for the start; a member that dies in between leaves no will, only its lease.
+                    self._keeper.will(self._wills.write(self._state.term))
                     self._standby.begun()
                     self._journal.log("the command has started", pid=pid, term=self._state.term)
                     self._lookout.command(pid)
@@ -347,11 +349,11 @@ class Member:
     def _happen(self, event: StateEvent) -> None:
         before, step = self._state, decide(self._state, event, boottime(), self._timings)
         self._state = step.state
+        for act in step.acts:  # before anything is told: people wait for a start
+            self._do(act)
         tell = self._journal.warn if deserves_warning(before, event, step.state) else self._journal.log
         for sentence in step.because:
             tell(sentence, term=step.state.term)
-        for act in step.acts:
-            self._do(act)
 
     def _do(self, act: Act) -> None:
         match act:
@@ -366,8 +368,6 @@ class Member:
             case StartCommand(term, term_at, kill_at):
                 self._starts += 1
                 self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
-                # After the start, which people wait for; a member that dies in between leaves no will, only its lease.
-                self._keeper.will(self._wills.write(term))
             case ExtendLease(term_at, kill_at):
                 self._keeper.lease(term_at=term_at, kill_at=kill_at)
                 if (stale := self._wills.stale_term) is not None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
+from heirflow.election.record import CheckIn, Event, Exchange, Reading, Record, Swap, What
 from heirflow.errors import ConfigError
 from heirflow.stores.base import Store, StoreUnavailable
 from heirflow.testing.store_tools import (
@@ -111,6 +111,31 @@ def of_many_swaps_at_once_exactly_one_wins(factory: Factory) -> None:
             record = stores[0].exchange(election, Exchange()).record
             assert record is not None
             assert record.leader == wins[0]
+
+
+def who_loses_a_renewal_sees_who_won(factory: Factory) -> None:
+    """Also where both asked at once: what a store shows beside a lost swap is newer than what it refused."""
+    election, rounds = new_election(), 10
+    with members(factory) as [a, b]:
+        a.exchange(election, Exchange(who("a"), join=True, swap=take("a", 1, 1, expected=None)))
+        b.exchange(election, Exchange(who("b"), join=True))
+        for number in range(1, rounds + 1):
+            seen: dict[str, Reading] = {}
+            barrier = threading.Barrier(2)
+
+            def renew(store: Store, id: str, number: int = number) -> None:  # noqa: A002
+                swap = replace(take(id, number + 1, number + 1, expected=number, news=False), event=None)
+                barrier.wait()  # noqa: B023
+                seen[id] = store.exchange(election, Exchange(who(id), swap=swap))  # noqa: B023
+
+            threads = [threading.Thread(target=renew, args=pair) for pair in ((a, "a"), (b, "b"))]
+            for act in (threading.Thread.start, threading.Thread.join):
+                for thread in threads:
+                    act(thread)
+            [winner] = [id for id, reading in seen.items() if reading.swapped]  # noqa: A001
+            for reading in seen.values():
+                assert reading.record is not None
+                assert (reading.record.version, reading.record.leader) == (number + 1, winner)
 
 
 def joining_is_a_place_at_the_end_of_the_line(factory: Factory) -> None:
@@ -354,6 +379,7 @@ CHECKS: tuple[Check, ...] = (
     only_the_expected_version_is_replaced,
     a_lost_swap_breaks_nothing_else_in_its_exchange,
     of_many_swaps_at_once_exactly_one_wins,
+    who_loses_a_renewal_sees_who_won,
     joining_is_a_place_at_the_end_of_the_line,
     a_place_is_never_handed_out_twice,
     a_check_in_says_what_the_member_says,

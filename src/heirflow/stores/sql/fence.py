@@ -10,8 +10,9 @@ The leader's own member may have led an earlier term too. What that left behind 
 it runs: a statement of a dead command can lie in its host's kernel as long as the network is cut, and arrive when the same
 member leads again. At renewals its own sessions are left alone: they are its command's.
 
-A leader looks with every swap that it wins: at taking charge it also waits a little until they are gone, as their locks
-would stall its command. Between looks the login trigger (`fence_login`) keeps them out, where it is installed.
+A leader looks with every swap that it wins; a renewal's look is part of its one statement. At taking charge it also waits a
+little until they are gone, as their locks would stall its command. Between looks the login trigger (`fence_login`) keeps
+them out, where it is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.election.record import Told, What
+from heirflow.election.record import Swap, Told, What
 from heirflow.errors import first_line
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
@@ -39,11 +40,11 @@ TELL_AGAIN_S = 60.0
 """A member whose sessions come back again and again is told of no more often than this."""
 POOLED = "lease only: the connection goes through a pooler, where sessions cannot be told apart"
 
-_SEEN = sa.text(
-    "SELECT DISTINCT a.application_name FROM pg_catalog.pg_stat_get_activity(NULL) a "
-    "JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = pg_catalog.current_database() "
-    "WHERE a.application_name LIKE 'heirflow/%' AND a.application_name <> :own"
-)
+SEEN = """ARRAY(SELECT a.application_name FROM pg_catalog.pg_stat_get_activity(NULL) a
+ WHERE a.application_name LIKE 'heirflow/%' AND a.datid =
+ (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))"""
+"""The names of all such sessions, as an expression. Half of what a renewal costs more than a check-in."""
+_SEEN = sa.text(f"SELECT {SEEN}")
 # Whoever may not end a session must not ask for it: the error would take back the swap. So the server's own rule is asked first.
 _END = sa.text(
     "SELECT a.pid, a.application_name, a.usename, CASE WHEN (NOT r.rolsuper OR me.rolsuper) "
@@ -93,6 +94,24 @@ class SessionFence:
         """A look that failed may fail again: a renewal must not be lost to it twice in a row."""
         self._untold: tuple[Told, ...] = ()
 
+    def looks(self, election: str, swap: Swap) -> bool:
+        """Whether this leader's swap is to ask for `SEEN`."""
+        self._begin((election, str(swap.record.leader), swap.record.term))
+        return time.monotonic() >= self._rests_until
+
+    def calls(self, swap: Swap, seen: Sequence[str]) -> bool:
+        """Whether `end` has something to do, or to tell, after a swap that saw these sessions."""
+        taking = swap.takes_over is not None
+        return bool(self._untold or any(self._sorted(seen, str(swap.record.leader), swap.start, taking=taking)))
+
+    def failed(self, error: BaseException) -> None:
+        """A look failed: the next swaps do without."""
+        self._untold = self._rest(error)
+
+    def _begin(self, reign: tuple[str, str, int]) -> None:
+        if self._reign != reign:
+            self._reign, self._strangers, self._rests_until = reign, set(), 0.0
+
     def end(
         self,
         conn: sa.engine.Connection,
@@ -107,8 +126,7 @@ class SessionFence:
         `wait_s`: when taking charge, how long to wait until they are gone; nothing that fails then spoils the taking. None: at
         a renewal, which asks one small question when there is nobody to end.
         """
-        if self._reign != (election, leader, term):
-            self._reign, self._strangers, self._rests_until = (election, leader, term), set(), 0.0
+        self._begin((election, leader, term))
         untold, self._untold = self._untold, ()
         if time.monotonic() < self._rests_until:
             return untold
@@ -132,7 +150,7 @@ class SessionFence:
         savepoint.commit()
         return told
 
-    def _rest(self, error: sa.exc.DBAPIError) -> tuple[Told, ...]:
+    def _rest(self, error: BaseException) -> tuple[Told, ...]:
         self._rests_until = time.monotonic() + REST_S
         sentence = (
             f"lease only for {REST_S:g} s: the sessions of earlier leaders could not be seen: {first_line(error)}"
@@ -148,19 +166,8 @@ class SessionFence:
         wait_s: float | None,
         start: int | None,
     ) -> tuple[Told, ...]:
-        own = session_name(leader, start) if wait_s is None else ""
-        names = [name for (name,) in conn.execute(_SEEN, {"own": own}).all() if name not in self._strangers]
-        if not names:
-            return ()
-        over, others = set[str](), dict[str, str]()
-        for name in names:
-            member, number = whose(name)
-            if member != leader:
-                others[name] = member
-            elif number is not None and start is not None and number < start:
-                over.add(name)  # its command is gone: the next one starts only after that is proved
-            elif wait_s is not None:
-                others[name] = member
+        seen = conn.execute(_SEEN).scalar_one()
+        over, others = self._sorted(seen, leader, start, taking=wait_s is not None)
         if others:
             asked = {"p_election": election, "p_term": term, "p_ids": sorted({*others.values()})}
             led = {member for (member,) in conn.execute(self._led, asked).all()}
@@ -173,6 +180,24 @@ class SessionFence:
             rows = conn.execute(_END, {"names": sorted(over)}).all()
         left = self._wait(conn, [row.pid for row in rows if row.ended], wait_s) if wait_s else 0
         return self._sentences(rows, left, wait_s, leader)
+
+    def _sorted(
+        self, seen: Sequence[str], leader: str, start: int | None, *, taking: bool
+    ) -> tuple[set[str], dict[str, str]]:
+        """The sessions that are over in any case, and those to ask the history about, with their members."""
+        over, others = set[str](), dict[str, str]()
+        own = "" if taking else session_name(leader, start)
+        for name in seen:
+            if name == own or name in self._strangers:
+                continue
+            member, number = whose(name)
+            if member != leader:
+                others[name] = member
+            elif number is not None and start is not None and number < start:
+                over.add(name)  # its command is gone: the next one starts only after that is proved
+            elif taking:
+                others[name] = member
+        return over, others
 
     def _wait(self, conn: sa.engine.Connection, pids: Sequence[int], wait_s: float) -> int:
         """How many are still there when all are gone or the time is up. The server's own wait looks ten times a second only."""

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
 from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.stores.base import Finding
+from heirflow.stores.sql.bound import Bound
 from heirflow.stores.sql.connecting import Arguments, Place
 from heirflow.stores.sql.schema import Tables
+
+if TYPE_CHECKING:
+    from heirflow.stores.sql.statements import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """What came of an exchange that was one statement."""
+
+    rows: Sequence[Any]
+    """As `Statements.read` answers."""
+    swapped: bool | None
+    confirmed: bool
+    """As `Flavour.commit` answers."""
+    fence: bool
+    """Whether `Flavour.fence` has something to do after this swap."""
+    open: bool
+    """Whether its transaction still stands open: what belongs to it follows, and then the commit."""
 
 
 class Flavour(Protocol):
@@ -25,6 +45,8 @@ class Flavour(Protocol):
     """Whether there are roles here that may do some things and not others."""
     now: sa.sql.elements.ColumnElement[float]
     """The database's clock in SQL: seconds since 1970, going on within a transaction."""
+    terse: bool
+    """Whether `at_once` may do something here."""
     notify: sa.sql.expression.Executable | None
     """Wakes those who wait for news of the bound ``election``: sent after the commit, in a transaction of its own that may fail."""
 
@@ -57,6 +79,18 @@ class Flavour(Protocol):
 
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
         """First thing in every transaction."""
+
+    def at_once(
+        self, conn: sa.engine.Connection, here: Tables, sql: Statements, election: str, request: Exchange, bound: Bound
+    ) -> AtOnce | None:
+        """Carry the exchange out as one statement, which mostly is its own transaction.
+
+        None: not here, not this exchange, or it has shown no record, be it that a swap was lost. Then it must be carried out in
+        steps, which does no harm where it was carried out already: to check in twice is to check in, and what was lost is lost.
+        """
+
+    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
+        """Once before somebody joins the line, outside of a transaction: get ready what will have to be quick."""
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         """Commit; False: the server did, and cannot say that a failover of the database would not forget it."""

@@ -72,6 +72,7 @@ class Link:
         """When a call that hangs is severed from here; None: somebody else does."""
         self._flavour = flavour
         self._socket: socket.socket | None = None
+        self._watch: select.poll | None = None
         self._lock = threading.Lock()  # between `sever` and whoever replaces the connection; never held while waiting
         self._severed = False
         self._connecting: Connecting | None = None
@@ -124,6 +125,9 @@ class Link:
             self._connecting, self.driver = None, driver
             # A descriptor of our own, so that `sever` can never hit a number that the driver has closed.
             self._socket = None if number is None else socket.socket(fileno=os.dup(number))
+        if self._socket is not None:
+            self._watch = select.poll()
+            self._watch.register(self._socket, HUNG_UP)
         return driver
 
     def look_up(self) -> None:
@@ -160,11 +164,7 @@ class Link:
         """Whether the connection is of no use any more, as far as that can be seen without asking."""
         if self.conn is not None and self._flavour.stale():
             return True
-        if self._socket is None:
-            return False
-        watch = select.poll()
-        watch.register(self._socket, HUNG_UP)
-        return bool(watch.poll(0))
+        return self._watch is not None and bool(self._watch.poll(0))
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -234,7 +234,7 @@ class Link:
         """Forget the connection without waiting for the server, which might hang; politely: with the driver's word of farewell."""
         with self._lock:
             conn, link, driver = self.conn, self._socket, self.driver
-            self.conn = self.driver = self._socket = self._connecting = None
+            self.conn = self.driver = self._socket = self._watch = self._connecting = None
         if conn is not None and politely:
             with suppress(Exception):
                 conn.close()

@@ -35,6 +35,7 @@ class Mysql:
     title = "MySQL"
     encoding = "utf8mb4"
     news_poll_s: float | None = None
+    terse = False
     roles = True
     # UNIX_TIMESTAMP() would go through the session's time zone, and back by an hour every autumn.
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
@@ -105,6 +106,12 @@ class Mysql:
 
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
         pass  # the driver begins with the first statement
+
+    def at_once(self, *_: object) -> None:
+        return None  # no statement changes rows and reads others here
+
+    def warm(self, *_: object) -> None:
+        pass
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         conn.commit()

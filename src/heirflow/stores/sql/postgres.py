@@ -10,18 +10,24 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.stores.base import Finding
+from heirflow.stores.sql.bound import Bound
 from heirflow.stores.sql.connecting import HOST_WORDS, Arguments, Place, is_address
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
 from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
+from heirflow.stores.sql.flavour import AtOnce
+from heirflow.stores.sql.one_statement import Carrier, code_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
 from heirflow.stores.sql.service import hosts_of
+
+if TYPE_CHECKING:
+    from heirflow.stores.sql.statements import Statements
 
 CHANNEL = "heirflow"
 TABLES_LOCK = int.from_bytes(b"HeirFlow", "big")
@@ -30,12 +36,15 @@ FENCE_WAIT = 0.2
 """Share of the limit of a call that whoever takes charge waits for the sessions that it ends."""
 NO_RIGHT = "42501"
 READ_ONLY = "25006"
+PREPARE_NONE = 2**31
+"""psycopg prepares by itself what was executed so often; we say what."""
 
 
 class Postgres:
     """The `Flavour` of PostgreSQL, with psycopg (3) or psycopg2."""
 
     title = "PostgreSQL"
+    terse = True
     news_poll_s: float | None = None
     roles = True
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
@@ -87,6 +96,7 @@ class Postgres:
         self._warnings: Any = []
         """What the server warned of since it was cleared."""
         self._fence: SessionFence | None = None
+        self._carrier = Carrier()
         self.direct = False
         """Whether the session is ours alone."""
         self.standby = False
@@ -145,6 +155,8 @@ class Postgres:
             "client_min_messages": "warning",  # `commit` must hear of them
             "lock_timeout": str(max(1, limit // 2)),
             "statement_timeout": str(max(1, limit * 4 // 5)),
+            # Where no BEGIN says it: with a stricter level a lost swap would be an error.
+            "default_transaction_isolation": "read committed",
             "idle_in_transaction_session_timeout": str(limit),
         }
         if row[3] >= 170000:
@@ -156,6 +168,7 @@ class Postgres:
             if self._listens:
                 conn.exec_driver_sql(f"LISTEN {CHANNEL}")
             if self._new_psycopg:
+                driver.prepare_threshold = PREPARE_NONE if self._carrier.prepares else None  # type: ignore[union-attr]
                 # What comes in during an exchange. psycopg's own handler would decode what anybody has sent, and fail.
                 driver.pgconn.notify_handler = lambda told: self._take(told.relname, told.extra, told.be_pid)  # type: ignore[union-attr]
         conn.commit()
@@ -164,6 +177,9 @@ class Postgres:
             driver.add_notice_handler(self._warnings.append)  # type: ignore[union-attr]
         else:
             self._warnings = driver.notices  # type: ignore[union-attr]
+            if self.direct:
+                # The session has it by now. psycopg2 would set and reset it around each statement of its own transaction.
+                driver.isolation_level = None  # type: ignore[union-attr]
 
     def _history(self, conn: sa.engine.Connection) -> str | None:
         """The cluster's identifier and the timeline that it writes *now*: a promotion begins a new one.
@@ -193,11 +209,31 @@ class Postgres:
     def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
         if not self.direct:
             self._set(conn, self._settings, local=True)
+            return
+        # `at_once` leaves the connection without transactions, which spares an heir the change to and fro.
+        driver: Any = conn.connection.dbapi_connection
+        if driver.autocommit:
+            driver.autocommit = False
+
+    def at_once(
+        self, conn: sa.engine.Connection, here: Tables, sql: Statements, election: str, request: Exchange, bound: Bound
+    ) -> AtOnce | None:
+        if not self.direct:
+            return None
+        swap = request.swap
+        fence = None if swap is None or swap.record.leader is None else self._session_fence(here)
+        return self._carrier.carry_out(conn, here, sql, election, request, bound, self._warnings, fence)
+
+    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
+        if self.direct:
+            self._carrier.warm(conn, here, sql)
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.
         self._warnings.clear()
         conn.commit()
+        driver: Any = conn.connection.dbapi_connection
+        driver.commit()  # SQLAlchemy knows nothing of what `at_once` has begun
         return not self._warnings
 
     def patient(self, conn: sa.engine.Connection) -> None:
@@ -221,12 +257,16 @@ class Postgres:
         record, taking = swap.record, swap.takes_over is not None
         if not self.direct:
             return (Told(POOLED, failed=True),) if taking else ()
+        wait_s = FENCE_WAIT * self._call_limit_s if taking else None
+        return self._session_fence(here).end(conn, election, str(record.leader), record.term, wait_s, swap.start)
+
+    def _session_fence(self, here: Tables) -> SessionFence:
         if self._fence is None:
             self._fence = SessionFence(here)
-        wait_s = FENCE_WAIT * self._call_limit_s if taking else None
-        return self._fence.end(conn, election, str(record.leader), record.term, wait_s, swap.start)
+        return self._fence
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:
+        self.begin(conn, writes=False)
         return fence_of(conn, here, direct=self.direct)
 
     def insert_if_absent(self, table: sa.Table) -> Any:
@@ -278,8 +318,7 @@ class Postgres:
         self._asked.add(election.encode())
 
     def refuses(self, error: BaseException) -> bool:
-        code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-        return code in {NO_RIGHT, READ_ONLY}
+        return code_of(error) in {NO_RIGHT, READ_ONLY}
 
     def may_create(self, conn: sa.engine.Connection, here: Tables) -> bool | None:
         from heirflow.stores.sql.rights import may_create_postgres

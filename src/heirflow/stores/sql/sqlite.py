@@ -35,6 +35,7 @@ class Sqlite:
     title = "SQLite"
     encoding = "UTF-8"
     news_poll_s: float | None = 0.1
+    terse = False
     roles = False
     now: sa.sql.elements.ColumnElement[float] = sa.literal_column(
         "((julianday('now') - 2440587.5) * 86400.0)", sa.Float(53)
@@ -123,6 +124,12 @@ class Sqlite:
         driver.execute("PRAGMA busy_timeout = 0")
         self._patiently(lambda: driver.execute("BEGIN IMMEDIATE"))
         driver.execute(f"PRAGMA busy_timeout = {int(1000 * self._busy_s)}")
+
+    def at_once(self, *_: object) -> None:
+        return None  # the write lock is taken first, by a BEGIN of ours
+
+    def warm(self, *_: object) -> None:
+        pass
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         conn.commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,8 +26,12 @@ class Statements:
         now = flavour.now
         mine = sa.and_(m.election == bindparam("p_election"), m.id == bindparam("p_id"))
 
-        said: dict[str, Any] = {name: bindparam(name) for name in ("host", "pid", "ready", "label", "note")}
-        self.touch = member.update().where(mine).values(checked_in_at=now, **said)
+        told_by_it: dict[str, Any] = {
+            name: bindparam(name, type_=m[name].type) for name in ("host", "pid", "ready", "label", "note")
+        }
+        self.said = said = {"checked_in_at": now, **told_by_it}
+        """What a check-in writes in the member's row."""
+        self.touch = member.update().where(mine).values(**said)
         self.kept = sa.select(m.drained, m.joined_at).where(mine).with_for_update()
         self.delete = member.delete().where(mine)
         joined_at = sa.func.coalesce(bindparam("p_joined_at", type_=sa.Float(53)), now)
@@ -38,7 +43,6 @@ class Statements:
                 id=bindparam("p_id"),
                 drained=bindparam("drained"),
                 joined_at=joined_at,
-                checked_in_at=now,
                 **said,
             )
         )
@@ -84,29 +88,35 @@ class Statements:
 
         # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
         one = sa.select(sa.literal_column("1").label("one")).subquery("one")
-        source = one.outerjoin(election, e.name == bindparam("p_election")).outerjoin(
+        self.now, self._here_now = now, here_now
+        self.record = (*RECORD, "history") if kept else RECORD
+        """The columns of a record."""
+        self.source = one.outerjoin(election, e.name == bindparam("p_election")).outerjoin(
             member, m.election == bindparam("p_election")
         )
-        self.read = (
-            sa.select(
-                now.label("db_now"),
-                here_now.label("history"),
-                *(e[name].label(f"e_{name}") for name in RECORD),
-                (e.history if kept else sa.null()).label("e_history"),
-                *(m[name].label(f"m_{name}") for name in MEMBER),
-            )
-            .select_from(source)
-            .order_by(m.seniority)
-        )
+        """Where an answer comes from."""
+        self.read = self.answer(e, m).select_from(self.source).order_by(m.seniority)
 
         released = sa.and_(
             e.name == bindparam("p_name"), e.leader == bindparam("p_leader"), e.term == bindparam("p_term")
         )
+        self.hold = sa.select(e.version).where(released, e.version == bindparam("p_version")).with_for_update()
         guard = flavour.will_guard()
         self.release = (
             election.update()
             .where(released if guard is None else sa.and_(released, guard))
             .values(leader=None, version=e.version + 1, because=bindparam("p_because"), since=now, written_at=now)
+        )
+
+    def answer(self, record: Any, line: Any, *more: Any) -> Any:
+        """The columns of an answer, from wherever the columns of the record and of the members' rows come."""
+        return sa.select(
+            self.now.label("db_now"),
+            self._here_now.label("history"),
+            *(record[name].label(f"e_{name}") for name in RECORD),
+            (record.history if "history" in self.record else sa.null()).label("e_history"),
+            *(line[name].label(f"m_{name}") for name in MEMBER),
+            *more,
         )
 
 
@@ -168,7 +178,12 @@ def event_of(row: Any) -> Event:
 
 def plain(dialect: sa.engine.Dialect, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:
     """A statement and its values as the bare driver takes them."""
-    compiled = statement.compile(dialect=dialect)
+    compiled = _compiled(dialect, statement)
     params = compiled.construct_params(values)
     order = compiled.positiontup
     return str(compiled), [params[name] for name in order] if compiled.positional and order else params
+
+
+@lru_cache(maxsize=64)
+def _compiled(dialect: sa.engine.Dialect, statement: Any) -> Any:
+    return statement.compile(dialect=dialect)

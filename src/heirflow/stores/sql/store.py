@@ -1,5 +1,7 @@
 """The store that all SQL databases share: one connection, one transaction per exchange, nothing left open in between.
 
+On PostgreSQL the exchanges that come every few seconds are one statement each (`one_statement`).
+
 Losing a swap is told by the number of rows that an UPDATE or INSERT changed. Whatever else goes wrong ends the connection:
 a transaction that we know nothing about is then rolled back by the server, or was committed, and the next read tells.
 A connection that the server has closed while it was idle is replaced before anything is asked on it, because that is the
@@ -9,7 +11,7 @@ one case in which nothing can have happened.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -19,14 +21,19 @@ import sqlalchemy as sa
 from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, Told, What
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
+from heirflow.stores.sql.bound import Bound, noted_of, said_by, told_of, wanted_by
 from heirflow.stores.sql.connecting import hosts_apart
+from heirflow.stores.sql.fitting import fit, fit_history
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.link import Link, Source
+from heirflow.stores.sql.one_statement import kind_of
 from heirflow.stores.sql.statements import Statements, event_of, member_of, plain, record_of
 from heirflow.stores.sql.taking import carry_out, hook_of
 from heirflow.stores.sql.values import Values, checked_name, cleaned, text_or_none
 
 T = TypeVar("T")
+Answer = tuple[Sequence[Any], bool | None, tuple[Told, ...], tuple[str, ...]]
+"""Rows of `Statements.read`, whether the swap won, what else is worth telling, and why rows may be hidden."""
 
 
 class SqlStore:
@@ -67,20 +74,7 @@ class SqlStore:
             checked_name(request.check_in.id, "the member")
         elif request.join or request.leave:
             raise ValueError("who joins or leaves must say who it is: give a check_in")
-        with self._transaction(writes=request != Exchange()) as conn:
-            self._check_letters(election, "the election")
-            if request.check_in is not None:
-                self._check_letters(request.check_in.id, "the member")
-            if (who := request.check_in) is not None:
-                self._check_in(conn, election, who, request)
-            swapped, told = (None, ()) if request.swap is None else self._swap(conn, election, request.swap, who)
-            gone = (who.id,) if request.leave and who is not None else ()
-            for member in (*gone, *request.forget):
-                conn.execute(self._sql.delete, {"p_election": election, "p_id": member})
-            for event in request.notes:
-                self._write(conn, election, event)
-            rows = conn.execute(self._sql.read, {"p_election": election}).all()
-            hidden = self._hidden(conn) if rows[0].e_version is None else ()
+        rows, swapped, told, hidden = self._at_once(election, request) or self._in_steps(election, request)
         if swapped and request.swap is not None and request.swap.news:
             told += self._tell(election)
         values, first = Values(), rows[0]
@@ -236,55 +230,12 @@ class SqlStore:
                 )
             conn = self._link.connect()
         if not self._fits:
-            self._fit(conn)
-            self._history_kept = self._fit_history(conn)
+            fit(conn, self._here, self._flavour, self.where, create=self._create)
+            self._history_kept = fit_history(conn, self._here, self._flavour, create=self._create)
             self._fits = True
         if (self._sql.history, self._sql.history_kept) != (self._flavour.history, self._history_kept):
             self._sql = Statements(self._here, self._flavour, kept=self._history_kept)
         return conn
-
-    def _fit(self, conn: sa.engine.Connection) -> None:
-        self._flavour.begin(conn, writes=False)
-        ready = schemas.check(schemas.version_of(conn, self._here), create=self._create)
-        conn.rollback()
-        if ready:
-            return
-        try:
-            self._flavour.begin(conn, writes=True)
-            self._flavour.patient(conn)
-            schemas.make(conn, self._here, self._flavour.try_lock)
-            conn.commit()
-            self._flavour.unlock(conn)  # which must not come first: the next one would not see what we have made
-            conn.commit()
-        except sa.exc.DBAPIError as error:
-            if not self._flavour.refuses(error.orig or error):
-                raise
-            raise StoreMisfit(
-                f"HeirFlow's tables are not in {self.where} and this role may not make them; run `heirflow init` "
-                "as a role that may"
-            ) from error.orig
-
-    def _fit_history(self, conn: sa.engine.Connection) -> bool:
-        """Whether records can name their history; where tables are older, the column is added if this role may."""
-        self._flavour.begin(conn, writes=False)
-        kept = schemas.has_history(conn, self._here)
-        conn.rollback()
-        if kept or not self._create:
-            return kept
-        try:
-            self._flavour.begin(conn, writes=True)
-            schemas.add_history(conn, self._here, self._flavour.try_lock)
-            conn.commit()
-            self._flavour.unlock(conn)
-            conn.commit()
-        except sa.exc.DBAPIError as error:
-            if error.connection_invalidated:
-                raise
-            conn.rollback()  # members went on without it before, and do so now
-        self._flavour.begin(conn, writes=False)
-        kept = schemas.has_history(conn, self._here)
-        conn.rollback()
-        return kept
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[sa.engine.Connection]:
@@ -292,75 +243,123 @@ class SqlStore:
             conn = self._connected()
             self._flavour.begin(conn, writes=writes)
             yield conn
-            if not self._flavour.commit(conn):
-                raise StoreUnavailable(f"{self.where} has it, but its synchronous standby did not confirm")
+            self._confirmed(self._flavour.commit(conn))
+
+    def _confirmed(self, confirmed: bool) -> None:
+        if not confirmed:
+            raise StoreUnavailable(f"{self.where} has it, but its synchronous standby did not confirm")
 
     # The parts of an exchange
 
+    def _at_once(self, election: str, request: Exchange) -> Answer | None:
+        """The exchange as one statement, where the database can and it is one of those that come every few seconds."""
+        if not self._flavour.terse or kind_of(request) is None:
+            return None
+        with self._link.asking():
+            conn = self._connected()
+            self._check_letters(election, request.check_in)
+            bound: Bound = {"p_election": election}
+            if request.check_in is not None:
+                bound |= said_by(election, request.check_in, self._text)
+            if request.swap is not None:
+                bound |= wanted_by(election, request.swap, self._text)
+                if request.swap.event is not None:
+                    bound |= noted_of(request.swap.event, self._text)
+            done = self._flavour.at_once(conn, self._here, self._sql, election, request, bound)
+            if done is None:
+                return None
+            told: tuple[Told, ...] = ()
+            confirmed = done.confirmed
+            if done.open and request.swap is not None:
+                told = self._won(conn, election, request.swap, request.check_in, look=done.fence)
+                confirmed = self._flavour.commit(conn)
+            self._confirmed(confirmed)
+        if done.fence and not done.open and request.swap is not None:
+            with self._transaction(writes=True) as conn:
+                told = self._end_earlier(conn, election, request.swap)
+        return done.rows, done.swapped, told, ()
+
+    def _end_earlier(self, conn: sa.engine.Connection, election: str, swap: Swap) -> tuple[Told, ...]:
+        """After a renewal: end earlier leaders' sessions, while nobody else can take charge.
+
+        Whoever has taken charge since may be one of those that led before, and its sessions are its command's.
+        """
+        record = swap.record
+        held = {"p_name": election, "p_version": record.version, "p_term": record.term, "p_leader": record.leader}
+        if conn.execute(self._sql.hold, held).first() is None:
+            return ()
+        told = self._flavour.fence(conn, self._here, election, swap)
+        if told:
+            self._write(conn, election, fenced(swap, told))
+        return told
+
+    def _in_steps(self, election: str, request: Exchange) -> Answer:
+        """The exchange as one transaction of several statements."""
+        who = request.check_in
+        swapped: bool | None = None
+        told: tuple[Told, ...] = ()
+        if request.join and request.swap is None:
+            with self._link.asking():
+                self._flavour.warm(self._connected(), self._here, self._sql)
+        with self._transaction(writes=request != Exchange()) as conn:
+            self._check_letters(election, who)
+            if who is not None:
+                self._check_in(conn, election, who, request)
+            if request.swap is not None:
+                swapped, told = self._swap(conn, election, request.swap, who)
+            gone = (who.id,) if request.leave and who is not None else ()
+            for member in (*gone, *request.forget):
+                conn.execute(self._sql.delete, {"p_election": election, "p_id": member})
+            for event in request.notes:
+                self._write(conn, election, event)
+            rows = conn.execute(self._sql.read, {"p_election": election}).all()
+            return rows, swapped, told, self._hidden(conn) if rows[0].e_version is None else ()
+
     def _check_in(self, conn: sa.engine.Connection, election: str, who: CheckIn, request: Exchange) -> None:
-        key = {"p_election": election, "p_id": who.id}
-        said = {
-            "host": self._text(who.host),
-            "pid": who.pid,
-            "ready": who.ready,
-            "label": self._text(who.label),
-            "note": self._text(who.note),
-        }
+        key, said = {"p_election": election, "p_id": who.id}, said_by(election, who, self._text)
         if not request.join:
             if not request.leave:
-                conn.execute(self._sql.touch, {**key, **said})
+                conn.execute(self._sql.touch, said)
             return
         old = conn.execute(self._sql.kept, key).first()
         if old is not None:
             conn.execute(self._sql.delete, key)
         kept = {"drained": False, "p_joined_at": None} if old is None else {"drained": old[0], "p_joined_at": old[1]}
-        conn.execute(self._sql.join, {**key, **said, **kept})
+        conn.execute(self._sql.join, {**said, **kept})
 
     def _swap(
         self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None
     ) -> tuple[bool, tuple[Told, ...]]:
         """Whether it won, and what else is worth telling."""
-        wanted = swap.record
-        values: dict[str, Any] = {
-            "p_name": election,
-            "p_version": wanted.version,
-            "p_term": wanted.term,
-            "p_leader": wanted.leader,
-            "p_ttl_s": wanted.ttl_s,
-            "p_because": self._text(wanted.because),
-            "p_paused": wanted.paused,
-            "p_note": self._text(wanted.note),
-            "p_switchover_to": wanted.switchover_to,
-            "p_history": wanted.history,
-            "p_under": swap.under,
-        }
-        if swap.expected is None:
-            changed = conn.execute(self._sql.first, values).rowcount
-        else:
-            expected = {"p_expected": swap.expected, "p_expected_term": swap.expected_term}
-            statement = self._sql.swap_vacant if wanted.leader is None else self._sql.swap_led
-            changed = conn.execute(statement, {**values, **expected}).rowcount
+        statement = self._sql.swap_vacant if swap.record.leader is None else self._sql.swap_led
+        changed = conn.execute(
+            self._sql.first if swap.expected is None else statement, wanted_by(election, swap, self._text)
+        ).rowcount
         if changed != 1:
             return False, ()
-        told = self._beside(conn, election, swap, who)
-        event, sentences = swap.event, [each.sentence for each in told]
+        return True, self._won(conn, election, swap, who)
+
+    def _won(
+        self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None, *, look: bool = True
+    ) -> tuple[Told, ...]:
+        """What belongs to a swap that won: earlier leaders' sessions end, what the last one left is adopted, the history tells.
+
+        `look`: whether there may be such sessions. Returns what else is worth telling.
+        """
+        leader, left = swap.record.leader, swap.takes_over
+        told: tuple[Told, ...] = ()
+        if leader is not None and (left is not None or (who is not None and who.id == leader)):  # no release, no order
+            told = self._flavour.fence(conn, self._here, election, swap) if look else ()
+            if left is not None and self._hook is not None:
+                adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
+                told += (adopted,) if adopted else ()
+        event = swap.event
         if event is not None and told:
-            event = replace(event, because="; ".join((event.because, *sentences)))
+            event = replace(event, because="; ".join((event.because, *(each.sentence for each in told))))
         elif told:
-            event = Event(What.FENCED, wanted.term, wanted.leader or "", "; ".join(sentences))
+            event = fenced(swap, told)
         if event is not None:
             self._write(conn, election, event)
-        return True, told
-
-    def _beside(self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None) -> tuple[Told, ...]:
-        """What a leader does beside a swap that won: earlier leaders' sessions end, what the last one left is adopted."""
-        leader, left = swap.record.leader, swap.takes_over
-        if leader is None or (left is None and (who is None or who.id != leader)):
-            return ()  # a release, or somebody's order
-        told = self._flavour.fence(conn, self._here, election, swap)
-        if left is not None and self._hook is not None:
-            adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
-            told += (adopted,) if adopted else ()
         return told
 
     def _tell(self, election: str) -> tuple[Told, ...]:
@@ -382,19 +381,17 @@ class SqlStore:
         """Free text as this database takes it."""
         return self._flavour.storable(cleaned(text))
 
-    def _check_letters(self, name: str, what: str) -> None:
+    def _check_letters(self, election: str, who: CheckIn | None) -> None:
         """Refuse a name that would become another one here. Raises `StoreMisfit`."""
-        if not name.isascii() and self._flavour.storable(name) != name:
-            lacks = f"has letters that this database ({self._flavour.encoding}) cannot hold"
-            raise StoreMisfit(f"the name of {what} {lacks}: {name!r}")
+        for what, name in (("the election", election), ("the member", "" if who is None else who.id)):
+            if not name.isascii() and self._flavour.storable(name) != name:
+                lacks = f"has letters that this database ({self._flavour.encoding}) cannot hold"
+                raise StoreMisfit(f"the name of {what} {lacks}: {name!r}")
 
     def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
-        values: Mapping[str, Any] = {
-            "p_election": election,
-            "p_term": event.term,
-            "p_member": event.member,
-            "p_what": event.word,
-            "p_because": self._text(event.because),
-            "p_took_s": event.took_s,
-        }
-        conn.execute(self._sql.note, values)
+        conn.execute(self._sql.note, told_of(election, event, self._text))
+
+
+def fenced(swap: Swap, told: Iterable[Told]) -> Event:
+    """The event of sessions that a renewal has ended."""
+    return Event(What.FENCED, swap.record.term, swap.record.leader or "", "; ".join(each.sentence for each in told))

@@ -1,0 +1,74 @@
+"""What the statements of an exchange bind, by the names of their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from heirflow.election.record import CheckIn, Event, Record, Swap, What
+
+Bound = dict[str, Any]
+Text = Callable[[str], str]
+"""Free text as this database takes it."""
+
+
+def said_by(election: str, who: CheckIn, text: Text) -> Bound:
+    """What a check-in writes."""
+    return {
+        "p_election": election,
+        "p_id": who.id,
+        "host": text(who.host),
+        "pid": who.pid,
+        "ready": who.ready,
+        "label": text(who.label),
+        "note": text(who.note),
+    }
+
+
+def wanted_by(election: str, swap: Swap, text: Text) -> Bound:
+    """What a swap writes, and what it asks of the record where there must be one."""
+    wanted = swap.record
+    bound = {
+        "p_name": election,
+        "p_version": wanted.version,
+        "p_term": wanted.term,
+        "p_leader": wanted.leader,
+        "p_ttl_s": wanted.ttl_s,
+        "p_because": text(wanted.because),
+        "p_paused": wanted.paused,
+        "p_note": text(wanted.note),
+        "p_switchover_to": wanted.switchover_to,
+        "p_history": wanted.history,
+        "p_under": swap.under,
+    }
+    return (
+        bound
+        if swap.expected is None
+        else {**bound, "p_expected": swap.expected, "p_expected_term": swap.expected_term}
+    )
+
+
+def told_of(election: str, event: Event, text: Text) -> Bound:
+    """What an event writes."""
+    return {
+        "p_election": election,
+        "p_term": event.term,
+        "p_member": event.member,
+        "p_what": event.word,
+        "p_because": text(event.because),
+        "p_took_s": event.took_s,
+    }
+
+
+def noted_of(event: Event, text: Text) -> Bound:
+    """The same beside a swap, which binds some of these names itself."""
+    return {"n_" + name.removeprefix("p_"): value for name, value in told_of("", event, text).items()}
+
+
+_NONE = Swap(0, Record(1, 1, None, 1.0))
+NOBODY: Bound = {
+    **said_by("", CheckIn("", "", 0, ready=False), str),
+    **wanted_by("", _NONE, str),
+    **noted_of(Event(What.RELEASED, 0, "", ""), str),
+}
+"""For a statement that is to change nothing: no election and no member has an empty name."""

@@ -1,0 +1,56 @@
+"""Whether the tables are there and fit: on the first connection, before anything is asked of them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from heirflow.stores.base import StoreMisfit
+from heirflow.stores.sql import schema as schemas
+from heirflow.stores.sql.flavour import Flavour
+
+
+def fit(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, where: str, *, create: bool) -> None:
+    """Look, and make them where there are none and `create` allows it. Raises `StoreMisfit` where they cannot be had."""
+    flavour.begin(conn, writes=False)
+    ready = schemas.check(schemas.version_of(conn, here), create=create)
+    conn.rollback()
+    if ready:
+        return
+    try:
+        flavour.begin(conn, writes=True)
+        flavour.patient(conn)
+        schemas.make(conn, here, flavour.try_lock)
+        conn.commit()
+        flavour.unlock(conn)  # which must not come first: the next one would not see what we have made
+        conn.commit()
+    except sa.exc.DBAPIError as error:
+        if not flavour.refuses(error.orig or error):
+            raise
+        raise StoreMisfit(
+            f"HeirFlow's tables are not in {where} and this role may not make them; run `heirflow init` as a role that may"
+        ) from error.orig
+
+
+def fit_history(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, *, create: bool) -> bool:
+    """Whether records can name their history; where tables are older, the column is added if this role may."""
+    kept = _has_history(conn, here, flavour)
+    if kept or not create:
+        return kept
+    try:
+        flavour.begin(conn, writes=True)
+        schemas.add_history(conn, here, flavour.try_lock)
+        conn.commit()
+        flavour.unlock(conn)
+        conn.commit()
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        conn.rollback()  # members went on without it before, and do so now
+    return _has_history(conn, here, flavour)
+
+
+def _has_history(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour) -> bool:
+    flavour.begin(conn, writes=False)
+    kept = schemas.has_history(conn, here)
+    conn.rollback()
+    return kept

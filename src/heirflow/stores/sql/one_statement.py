@@ -1,0 +1,260 @@
+"""PostgreSQL: a check-in, renewal, release or look as one statement, which is its own transaction: no BEGIN, no COMMIT around it.
+
+SQLAlchemy builds the text once; each use costs the driver's cursor only, and the server a plan that it has kept (`prepare`),
+where the session is ours alone. The statements that change rows are those of `Statements`, so the swap is the same swap.
+
+A statement sees its own changes only in what they return, and everything else as it was when the statement began, however
+long it then waited for a row. So nothing is read from a row that the statement may have changed:
+
+- The member's own row is the one that its check-in returns. If somebody has deleted it meanwhile, it is not there.
+- The record of a swap that won is what it returns. Nobody can have written it since: the row is locked until the end.
+- After a swap that lost, the statement's view of the record is old, so it shows none. Whoever asked asks again in steps.
+
+The other rows may be as old as the wait. They order who tries, and only the swap decides who wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import namedtuple
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import psycopg
+
+from heirflow.election.record import Exchange
+from heirflow.stores.sql.bound import NOBODY, Bound
+from heirflow.stores.sql.fence import SEEN, SessionFence
+from heirflow.stores.sql.flavour import AtOnce
+from heirflow.stores.sql.schema import Tables
+from heirflow.stores.sql.statements import MEMBER, RECORD, Statements
+
+TOLD = ("term", "member", "what", "because", "took_s")
+"""What an event tells; its values are bound under ``n_`` and these names, as a swap binds some of them too."""
+NOT_SO = "42"
+"""Codes that begin so: a right, a function or a table is wanting."""
+FORGOTTEN = {"26000", "42P05"}
+"""A prepared statement is not there, or another one is there under its name: the session is not ours alone after all."""
+BOUND = re.compile(r"%\((\w+)\)s")
+Rows = Sequence[Any]
+
+Row = namedtuple(  # type: ignore[misc]  # noqa: PYI024
+    "Row",
+    ("db_now", "history", *(f"e_{name}" for name in (*RECORD, "history")), *(f"m_{name}" for name in MEMBER), "seen"),
+)
+"""As `Statements.read` answers, and the names of sessions that a leader looks for."""
+
+
+class Kind(Enum):
+    """The exchanges that are one statement."""
+
+    LOOK = "look"
+    CHECK_IN = "check in"
+    RENEWAL = "renewal"
+    RELEASE = "release"
+    RELEASE_AND_JOIN = "release and join"
+    """As a member does whose command ended by itself: the next in line leads, and it stands at the end."""
+    TAKING = "taking charge"
+    """Its first statement: others may follow in its transaction, as sessions are ended and work is adopted before the commit."""
+
+
+def kind_of(request: Exchange) -> Kind | None:
+    """Which of them this is; None: it writes more, and is a transaction of several statements."""
+    who, swap = request.check_in, request.swap
+    if request.leave or request.forget or request.notes:
+        return None
+    if swap is None:
+        return None if request.join else Kind.LOOK if who is None else Kind.CHECK_IN
+    if who is None or swap.expected is None:
+        return None
+    if swap.record.leader is None and swap.event is not None:
+        return Kind.RELEASE_AND_JOIN if request.join else Kind.RELEASE
+    if swap.record.leader == who.id and not request.join:
+        if swap.takes_over is not None:
+            return Kind.TAKING
+        return None if swap.news or swap.event is not None else Kind.RENEWAL
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One statement as the driver takes it, and the two that do the same where the driver itself prepares nothing (psycopg2)."""
+
+    sql: str
+    prepare: str
+    execute: str
+
+    @classmethod
+    def of(cls, name: str, sql: str) -> Text:
+        places = {key: number for number, key in enumerate(dict.fromkeys(BOUND.findall(sql)), 1)}
+        numbered = BOUND.sub(lambda found: f"${places[found[1]]}", sql).replace("%%", "%")
+        given = f"({', '.join(f'%({key})s' for key in places)})" if places else ""
+        return cls(sql, f"PREPARE heirflow_{name} AS {numbered}", f"EXECUTE heirflow_{name}{given}")
+
+
+class _OneStatement:
+    """The texts for one kind of connection, and how they are asked."""
+
+    def __init__(self, here: Tables, sql: Statements, dialect: Any, seen: Any) -> None:
+        """`seen`: an expression for the names of sessions that a leader looks for; asked beside a renewal."""
+        self.sql = sql
+        e, m = here.election.c, here.member.c
+        self._cursor: Any = None
+        self._prepared: set[Text] = set()
+        self._driver_prepares = dialect.driver == "psycopg"
+        # It says the type of each parameter, which a statement that is prepared must know.
+        typed: Any = psycopg.dialect()  # type: ignore[no-untyped-call]
+
+        def text(name: str, statement: Any) -> Text:
+            return Text.of(name, str(statement.compile(dialect=typed)))
+
+        def answer(record: Any, line: Any, source: Any, more: Any = sa.null()) -> Any:  # noqa: B008
+            return sql.answer(record, line, more.label("seen")).select_from(source).order_by(line.seniority)
+
+        # A new place is the number that an insertion gets. The row that is there keeps what it has: drained, and since when.
+        mine = bindparam("p_id", type_=sa.String())
+        new = {"election": e.name, "id": mine, "drained": sa.false(), "joined_at": sql.now, **sql.said}
+        insertion = postgresql.insert(here.member).from_select(
+            list(new), sa.select(*new.values()).where(e.name == bindparam("p_election"))
+        )
+        joined = insertion.on_conflict_do_update(
+            index_elements=[m.election, m.id], set_={"seniority": insertion.excluded.seniority, **sql.said}
+        )
+
+        def line_after(change: Any) -> Any:
+            touched = change.returning(*(m[name] for name in MEMBER)).cte("touched")
+            others = sa.select(*(m[name] for name in MEMBER)).where(
+                m.election == bindparam("p_election"), m.id != bindparam("p_id")
+            )
+            return sa.union_all(sa.select(*(touched.c[name] for name in MEMBER)), others).subquery("line")
+
+        line = line_after(sql.touch)
+        swapped = sql.swap_led.returning(*(e[name] for name in sql.record)).cte("swapped")
+        one = sa.select(sa.literal_column("1").label("one")).subquery("one")
+        stands = one.outerjoin(here.election, e.name == bindparam("p_election")).outerjoin(line, sa.true())
+        won = one.outerjoin(swapped, sa.true()).outerjoin(line, sa.true())
+        vacated = sql.swap_vacant.returning(*(e[name] for name in sql.record)).cte("vacated")
+        v = here.event.c
+        noted = here.event.insert().from_select(
+            [v.election, v.at, *(v[name] for name in TOLD)],
+            sa.select(
+                bindparam("p_election", type_=sa.String()),
+                sql.now,
+                *(bindparam(f"n_{name}", type_=v[name].type) for name in TOLD),
+            ).select_from(vacated),
+        )
+
+        def release(line: Any) -> Any:
+            return answer(vacated.c, line.c, one.outerjoin(vacated, sa.true()).outerjoin(line, sa.true())).add_cte(
+                noted.cte("noted")
+            )
+
+        self._texts = {
+            Kind.LOOK: text("look", answer(e, m, sql.source)),
+            Kind.CHECK_IN: text("check_in", answer(e, line.c, stands)),
+            Kind.RENEWAL: text("swap", answer(swapped.c, line.c, won)),
+            Kind.RELEASE: text("release", release(line)),
+            Kind.RELEASE_AND_JOIN: text("release_and_join", release(line_after(joined))),
+            Kind.TAKING: text("swap_and_look", answer(swapped.c, line.c, won, seen)),
+        }
+
+    def ask(self, driver: Any, kind: Kind, values: Bound, *, prepare: bool, look: bool) -> Rows:
+        """The rows; without a record where a swap has lost. `look`: a leader looks for sessions, too."""
+        if kind in (Kind.RENEWAL, Kind.TAKING):
+            kind = Kind.TAKING if look else Kind.RENEWAL
+        return self._rows(driver, self._texts[kind], values, prepare)
+
+    def warm(self, driver: Any) -> None:
+        """Prepare all, once in a session, by asking for nobody, so that nothing changes."""
+        for text in self._texts.values():
+            self._rows(driver, text, NOBODY, prepare=True)
+
+    def _rows(self, driver: Any, text: Text, values: Bound, prepare: bool) -> Rows:
+        if self._cursor is None or self._cursor.connection is not driver:
+            self._cursor = driver.cursor()
+            self._prepared.clear()
+        cursor = self._cursor
+        if not prepare:
+            cursor.execute(text.sql, values)
+        elif self._driver_prepares:
+            cursor.execute(text.sql, values, prepare=True)
+        else:
+            if text not in self._prepared:
+                cursor.execute(text.prepare)
+                self._prepared.add(text)
+            cursor.execute(text.execute, values)
+        return [Row._make(row) for row in cursor.fetchall()]
+
+
+class Carrier:
+    """Carries exchanges out as one statement each, on one store's connections, where the session is ours alone."""
+
+    def __init__(self) -> None:
+        self._one: _OneStatement | None = None
+        self.prepares = True
+        self._terse = True
+
+    def _texts(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> _OneStatement:
+        if self._one is None or self._one.sql is not sql:
+            self._one = _OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
+        return self._one
+
+    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
+        """Build and prepare the statements before anybody waits for them."""
+        if self.prepares and self._terse:
+            driver: Any = conn.connection.dbapi_connection
+            driver.autocommit = True
+            with suppress(Exception):  # whoever asks in earnest learns why
+                self._texts(conn, here, sql).warm(driver)
+
+    def carry_out(
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        sql: Statements,
+        election: str,
+        request: Exchange,
+        bound: Bound,
+        warnings: Any,
+        fence: SessionFence | None,
+    ) -> AtOnce | None:
+        """See `Flavour.at_once`. `warnings`: what the server warns of is added there. `fence`: of a leader."""
+        kind, swap = kind_of(request), request.swap
+        if kind is None or not self._terse:
+            return None
+        look = fence is not None and swap is not None and fence.looks(election, swap)
+        driver: Any = conn.connection.dbapi_connection
+        warnings.clear()
+        if driver.autocommit is (kind is Kind.TAKING):
+            driver.autocommit = kind is not Kind.TAKING
+        try:
+            rows = self._texts(conn, here, sql).ask(driver, kind, bound, prepare=self.prepares, look=look)
+        except Exception as error:
+            if (code := code_of(error)) in FORGOTTEN:
+                self.prepares = False
+            elif fence is not None and look and code.startswith(NOT_SO):
+                fence.failed(error)
+            else:
+                raise
+            driver.rollback()
+            return None
+        if warnings and kind is not Kind.TAKING:
+            # It may have been of something else, and then comes again at every write. In steps, COMMIT has warnings of its own.
+            self._terse = False
+            return AtOnce(rows, swapped=None, confirmed=False, fence=False, open=False)
+        if rows[0].e_version is None:
+            driver.rollback()
+            return None
+        calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen or ())
+        return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls, open=kind is Kind.TAKING)
+
+
+def code_of(error: BaseException) -> str:
+    """The server's own code for an error; empty when it did not come from the server."""
+    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
