@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from heirflow import descriptors
 from heirflow.clock import boottime
 from heirflow.config.resolve import default_url
 from heirflow.election.state import NEVER, Policy
@@ -106,6 +107,7 @@ class Election:
             thread.join()
 
     def _member(self, work: Callable[[Lead], object], once: bool) -> Member:
+        descriptors.fill()  # what the callable starts inherits these three
         identity = Identity.new(self._host, self._label)
         application_name = f"member/{identity.id}"
         call_limit_s = self._timings.call_limit_s

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from heirflow.election.record import Exchange, What
 from heirflow.guard.processes import lives
 from heirflow.member.cgroups import Cgroup, cgroup_of
 from heirflow.member.charge import Charge, noted
-from heirflow.stores import Store
+from heirflow.stores import Store, open_store
 from tests import cgroups
 from tests.cgroups import kill_all
 from tests.cli.conftest import until
+from tests.contract.drivers import MYSQL, POSTGRES
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 
@@ -103,6 +105,51 @@ def test_a_killed_group_is_released(cgroup: Path, store: Store) -> None:
     )
     assert noted(run_dir()) == []
     assert release(cgroup)[0] == 0, "nothing noted is nothing to release"
+
+
+@pytest.mark.parametrize("driver", ["sqlite", POSTGRES[0], MYSQL[0]])
+def test_the_heir_takes_charge_at_once_and_never_beside_what_is_left(
+    cgroup: Path,
+    driver: str,
+    new_database: Callable[[str], str],
+    start: Callable,
+    home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Member, guard and backstop are killed, and a process of the command is not: then the whole cgroup is."""
+    monkeypatch.setenv("HEIRFLOW_DB_URL", url := new_database(driver))
+    monkeypatch.setenv(
+        "HEIRFLOW_RUN_DIR", str(tmp_path_factory.mktemp("run"))
+    )  # a short path, which a socket's must be
+    ticks, began = home / "ticks", home / "began"
+    tick = f"while :; do date +%s.%N >>{ticks}; sleep 0.01; done"
+    words = run("sh", "-c", f"setsid env -i PATH=$PATH sh -c '{tick}' & exec sleep 600")
+    within(cgroup, *words)
+    until(lambda: noted(run_dir()) and ticks.exists(), "a command that is noted and at work")
+    charge = noted(run_dir())[0][1]
+    start("--name", "unit", "--ttl", "60s", "--check-in", "400ms", "--run-dir", str(home / "heirs"), "--",
+          "sh", "-c", f"date +%s.%N >{began}; exec sleep 600")  # fmt: skip
+    with closing(open_store(url, call_limit_s=5)) as store:
+        store.open(create=False)
+        until(lambda: len(store.exchange("unit", Exchange()).members) == 2, "an heir")
+        ours = [int(pid) for pid in (cgroup / "cgroup.procs").read_text().split()]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in ours:
+                os.kill(pid, number)
+        until(lambda: not any(map(lives, ours)), "the end of member, guard and backstop")
+        code, _, err = release(cgroup)
+        assert (code, record(store)) == (1, (charge.member, 1)), f"released while a process of the command lives: {err}"
+        kill_all(cgroup)
+        assert not began.exists()
+        assert release(cgroup)[0] == 0
+        until(began.exists, "the heir's command")
+        until(lambda: store.events("unit", 1)[0].what is What.TOOK_CHARGE, "the heir's lead")
+        released, took = store.events("unit", 2)
+    assert (released.what, released.member, released.term, took.term) == (What.RELEASED, charge.member, 1, 2)
+    assert took.at - released.at < 1.0
+    last = float(ticks.read_text().split()[-1])
+    assert last < float(began.read_text()), "two at the same time"
 
 
 def test_a_service_managers_own_cgroup_below_it_will_do(cgroup: Path, store: Store) -> None:
@@ -256,3 +303,9 @@ def test_a_killed_member_alone_leaves_its_guard_to_release(cgroup: Path, store: 
     until(lambda: record(store)[0] is None, "the will")
     until(lambda: not lives(charge.pid), "its end")
     assert release(cgroup)[:2] == (0, f"unit: {charge.member} does not lead in term 1 any more; nothing to release\n")
+
+
+def test_a_member_that_cannot_note_its_lead_says_so(start: Callable, home: Path) -> None:
+    member = start("--name", "unit", "--run-dir", str(home / ("x" * 120)), "--", *SLEEP)
+    until(lambda: "too long for a socket" in member.told, "the warning")
+    assert "neither probes nor `heirflow release` will find this member" in member.told

@@ -22,7 +22,7 @@ from tests.contract.drivers import SERVERS
 LIMIT_S = 1.5
 
 
-def role(driver: str, server: Server) -> tuple[str, Callable[[str], str]]:
+def role(driver: str, server: Server, *, end_sessions: bool = True) -> tuple[str, Callable[[str], str]]:
     """The URL of a role of its own, and how its password changes: its sessions end, and the new URL is returned."""
     name = f"changing_{driver}"
     mysql = "mysql" in driver
@@ -31,11 +31,12 @@ def role(driver: str, server: Server) -> tuple[str, Callable[[str], str]]:
         if mysql:
             server.sql(f"ALTER USER {name}@'127.0.0.1' IDENTIFIED BY '{password}'")
             ids = server.sql(f"SELECT id FROM information_schema.processlist WHERE user = '{name}'").split()
-            for each in ids:
+            for each in ids if end_sessions else ():
                 server.sql(f"KILL {each}")
         else:
             server.sql(f"ALTER ROLE {name} PASSWORD '{password}'")
-            server.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'")
+            if end_sessions:
+                server.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'")
         return server.url(driver, user=name, password=password)
 
     if mysql:

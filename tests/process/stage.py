@@ -22,6 +22,8 @@ from tests.promises import broken
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"
 NASTY = HERE / "nasty" / "program.py"
+BECAUSE = "me was killed, and {prover} proved it"
+"""As in a member's will."""
 NOBODY = 65534
 """An ordinary user."""
 
@@ -150,7 +152,8 @@ class Stage:
             "module": "sqlite3",
             "connect_args": [str(self.database)],
             "connect_kwargs": {"timeout": 0.2},
-            "statements": [[release, ["me", 7]], ["INSERT INTO event VALUES (:what)", {"what": "released"}]],
+            "statements": [[release, ["me", 7]], ["INSERT INTO event VALUES (:what)", {"what": BECAUSE}]],
+            "because": BECAUSE,
         }
 
     def record(self) -> tuple[str | None, float | None]:
@@ -162,6 +165,13 @@ class Stage:
         connection.close()
         assert events == (leader is None)
         return leader, None if at is None else at - time.time() + boottime()
+
+    def because(self) -> str:
+        """What the release says of itself."""
+        connection = sqlite3.connect(self.database)
+        [(said,)] = connection.execute("SELECT what FROM event").fetchall()
+        connection.close()
+        return str(said)
 
     # the end
 

@@ -21,7 +21,13 @@ WILL = [sys.executable, "-I", "-S", "-E", str(Path(processes.__file__).parents[1
 
 
 def helper(stage: Stage, *lines: bytes, give_up_s: float = 5.0) -> subprocess.Popen[bytes]:
-    payload = {**stage.make_record(), "sys_path": sys.path, "give_up_at": boottime() + give_up_s, "clock": CLOCK}
+    payload = {
+        **stage.make_record(),
+        "prover": "its guard",
+        "sys_path": sys.path,
+        "give_up_at": boottime() + give_up_s,
+        "clock": CLOCK,
+    }
     process = subprocess.Popen(WILL, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin
     process.stdin.write(json.dumps(payload).encode() + b"\n" + b"".join(lines))
@@ -173,6 +179,7 @@ def test_the_backstop_of_a_guard_killed_before_its_proof_has_its_own_and_carries
     assert leader is None
     assert released_at is not None
     assert stage.ticks()[-1][0] < released_at < at + 3.0
+    assert stage.because() == "me was killed, and its backstop proved it"
 
 
 def test_the_backstop_leaves_the_record_to_a_member_that_lives(stage: Stage) -> None:
@@ -212,3 +219,4 @@ def test_from_the_members_death_to_the_release(stage: Stage) -> None:
     print(f"member killed -> released on SQLite: {(released_at - at) * 1000:.0f} ms")
     assert released_at - at < 1.0
     stage.wait_for_nobody()
+    assert stage.because() == "me was killed, and its guard proved it"

@@ -1,15 +1,24 @@
-"""What people install: the wheel holds the product and nothing of the laboratory, and needs no checkout beside it."""
+"""What people install: the wheel holds the product and nothing of the laboratory, and needs no checkout beside it; its lock."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
@@ -94,3 +103,38 @@ def test_nothing_in_src_imports_the_laboratory_or_the_tests() -> None:
                 if name.split(".")[0] in {"lab", "tests"}
             ]
     assert not found, "\n".join(found)
+
+
+def locked(name: str) -> dict[str, set[str]]:
+    """Each package of a lock file, and its versions (one for each range of Pythons)."""
+    text = (ROOT / "locks" / name).read_text("utf-8")
+    found: dict[str, set[str]] = {}
+    for block in re.split(r"\n(?=\S)", text):
+        package, version, rest = re.fullmatch(r"([a-z0-9-]+)==(\S+)(.*)", block, re.DOTALL).groups()
+        assert "--hash=sha256:" in rest, f"{package} has no hash"
+        found.setdefault(package, set()).add(version)
+    return found
+
+
+def test_the_lock_for_its_users_holds_what_it_needs_as_it_was_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    lists = [
+        project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"].values(),
+        project["build-system"]["requires"],
+    ]
+    runtime, tested = locked("runtime.txt"), locked("dev.txt")
+    for requirement in map(Requirement, chain(*lists)):
+        versions = runtime.get(canonicalize_name(requirement.name), set())
+        assert versions and all(map(requirement.specifier.contains, versions)), (
+            f"{requirement} is not locked; run make lock"
+        )
+    assert {name: tested.get(name) for name in runtime} == runtime
+
+
+def test_the_readme_installs_only_what_has_a_hash() -> None:
+    commands = re.findall(r"^pip install .*?(?=  |$)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert commands == [
+        "pip install --require-hashes -r locks/runtime.txt",
+        "pip install --no-deps --no-build-isolation .",
+    ]

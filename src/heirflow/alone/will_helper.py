@@ -5,12 +5,14 @@ to do, as JSON, and later the word ``go``. Between the two it imports the bare d
 wait for the command's end is not lost; end of file instead of ``go`` means that nobody proved anything, and it ends without
 a change. Nothing secret is on its command line or in its environment.
 
+Several hosts, and all addresses of their names, are tried at the same time, as a dead one says nothing for seconds. A server that
+only repeats another refuses the statements, and the next connection is taken.
+
 All statements run in one transaction; when the first changes no row, the record has moved on and nothing is done. Only when
 they are committed and told are the heirs woken, and that may fail: it makes things faster, and decides nothing. A
 database that does not answer is asked again until ``give_up_at``, a moment of the clock whose number the order names.
 """
 
-# ruff: noqa: PERF203 -- trying again is what its loop is for
 from __future__ import annotations
 
 import ctypes
@@ -23,6 +25,7 @@ if __name__ == "__main__" and sys.platform == "linux":
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 RETRY_S = 0.2
@@ -46,14 +49,68 @@ class Lines:
         return line
 
 
-def connect(driver: Any, payload: dict[str, Any]) -> Any:
+def connect(driver: Any, payload: dict[str, Any], **host: str) -> Any:
     """A connection whose statements wait for `commit`, whatever the member's own connection was set to."""
-    connection = driver.connect(*payload["connect_args"], **payload["connect_kwargs"])
+    named = {**payload["connect_kwargs"], **host}
+    named = {word: value for word, value in named.items() if word not in host or value}
+    connection = driver.connect(*payload["connect_args"], **named)
     if payload["module"] == "sqlite3":
         connection.isolation_level = "IMMEDIATE"
     elif getattr(connection, "autocommit", False) is True:
         connection.autocommit = False
     return connection
+
+
+def connections(driver: Any, payload: dict[str, Any]) -> Iterator[Any]:
+    """A connection to each host that has one, as they come. Raises what the last one said that had none."""
+    hosts: list[dict[str, str]] = payload.get("hosts") or []
+    if not hosts:
+        yield connect(driver, payload)
+        return
+    import queue
+    import socket
+    import threading
+
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def attempt(host: dict[str, str]) -> None:
+        name = host["host"]
+        try:
+            if host["hostaddr"] or not name or name[0] in "/@":
+                told.put(connect(driver, payload, **host))
+            else:
+                found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+                told.put(
+                    [{**host, "hostaddr": address} for address in dict.fromkeys(str(each[4][0]) for each in found)]
+                )
+        except Exception as error:
+            told.put(error)
+
+    waiting, failed = list(hosts), None
+    under_way = 0
+    while waiting or under_way:
+        while waiting:
+            threading.Thread(target=attempt, args=(waiting.pop(0),), daemon=True).start()
+            under_way += 1
+        answer = told.get()
+        under_way -= 1
+        if isinstance(answer, list):
+            waiting += answer
+        elif isinstance(answer, Exception):
+            failed = answer
+        else:
+            yield answer
+    if failed is not None:
+        raise failed
+
+
+def naming(bound: Any, payload: dict[str, Any]) -> Any:
+    """The bound values, with whoever has the proof named in the sentence that explains the release."""
+    because = payload.get("because", "")  # a guard or a member of before an upgrade says nothing of either
+    told = {because: because.replace("{prover}", payload.get("prover", "its guard"))}
+    if isinstance(bound, dict):
+        return {word: told.get(value, value) for word, value in bound.items()}
+    return [told.get(value, value) for value in bound or ()]
 
 
 def carry_out(connection: Any, statements: list[tuple[str, Any]]) -> bool:
@@ -93,26 +150,27 @@ def main() -> int:
     driver = __import__(payload["module"])
     for part in payload["module"].split(".")[1:]:
         driver = getattr(driver, part)
-    connection, told = None, False
+    statements = [(sql, naming(bound, payload)) for sql, bound in payload["statements"]]
+    told = False
     while True:
-        try:
-            if connection is None:
-                connection = connect(driver, payload)
-            if not told and lines.next() != b"go":
+        with contextlib.suppress(driver.Error, OSError):
+            for connection in connections(driver, payload):
+                if not told and lines.next() != b"go":
+                    return 0
+                told = True
+                try:
+                    released = carry_out(connection, statements)
+                except driver.Error:
+                    continue
+                with contextlib.suppress(OSError):  # nobody hears it any more
+                    os.write(1, b"released\n" if released else b"nothing to release\n")
+                if released:
+                    tell(connection, payload.get("news") or [])
                 return 0
-            told = True
-            released = carry_out(connection, payload["statements"])
-            with contextlib.suppress(OSError):  # nobody hears it any more
-                os.write(1, b"released\n" if released else b"nothing to release\n")
-            if released:
-                tell(connection, payload.get("news") or [])
-            return 0
-        except driver.Error:
-            if time.clock_gettime(payload["clock"]) + RETRY_S > payload["give_up_at"]:
-                os.write(1, b"gave up\n")
-                return 1
-            connection = None
-            time.sleep(RETRY_S)
+        if time.clock_gettime(payload["clock"]) + RETRY_S > payload["give_up_at"]:
+            os.write(1, b"gave up\n")
+            return 1
+        time.sleep(RETRY_S)
 
 
 if __name__ == "__main__":

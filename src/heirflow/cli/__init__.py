@@ -14,8 +14,7 @@ from contextlib import suppress
 
 import click
 
-from heirflow import __version__
-from heirflow.cli import descriptors
+from heirflow import __version__, descriptors
 from heirflow.errors import HeirflowError
 from heirflow.text import masked, printable
 

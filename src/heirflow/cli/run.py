@@ -88,4 +88,5 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         standby_argv=handling.standby_argv,
         lookout=handling.lookout,
         children=handling.children,
+        address=handling.config.address,
     )

@@ -28,6 +28,11 @@ class Address:
         self._asking = threading.Lock()
         self._rest_s, self._next_at = FIRST_REST_S, 0.0
 
+    @property
+    def known(self) -> str:
+        """The URL that was learnt last."""
+        return self._url
+
     def now(self) -> str:
         """The URL for a new connection."""
         if self._read is not None:

@@ -103,7 +103,7 @@ class Backstop:
         """Member and guard are dead, and nothing of the command is left: release in their place."""
         give_up_at = self.clock.boottime() + self.will_sender.WILL_LIMIT_S
         stdin, writer = os.pipe()
-        text = self.will_sender.order(self.clock, self.payload, give_up_at) + b"go\n"
+        text = self.will_sender.order(self.clock, self.payload, give_up_at, "its backstop") + b"go\n"
         with contextlib.suppress(OSError):
             helper = self.processes.run_helper(self.argv, stdin, null)
             os.close(stdin)

@@ -15,9 +15,10 @@ from typing import Any
 WILL_LIMIT_S = 3.0
 
 
-def order(clock: Any, payload: dict[str, Any] | None, give_up_at: float) -> bytes:
-    """What the helper reads first: what to do, and until when."""
-    return json.dumps({**(payload or {}), "give_up_at": give_up_at, "clock": clock.CLOCK}).encode() + b"\n"
+def order(clock: Any, payload: dict[str, Any] | None, give_up_at: float, prover: str = "its guard") -> bytes:
+    """What the helper reads first: what to do, until when, and who has the proof."""
+    more = {"give_up_at": give_up_at, "clock": clock.CLOCK, "prover": prover}
+    return json.dumps({**(payload or {}), **more}).encode() + b"\n"
 
 
 class WillSender:

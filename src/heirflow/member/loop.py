@@ -12,7 +12,7 @@ import os
 import selectors
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from heirflow.clock import boottime
@@ -69,7 +69,8 @@ from heirflow.member.listeners import Listener
 from heirflow.member.report import describe, deserves_warning, noted
 from heirflow.member.standby import Standby
 from heirflow.member.store_thread import Outcome, StoreThread
-from heirflow.stores.base import Register
+from heirflow.member.wills import Wills
+from heirflow.stores.base import Address, Register
 
 RESPAWN_AFTER_S = 1.0
 """Pause before a new guard, when the one before did not last longer than this."""
@@ -111,8 +112,9 @@ class Member:
         door: LocalDoor | None = None,
         lookout: Lookout | None = None,
         listeners: Sequence[Listener] = (),
+        address: Address | None = None,
     ) -> None:
-        """`standby_argv`: the program that waits at a gate until it is needed (a warm standby); None: started cold."""
+        """`standby_argv`: what waits at a gate until needed; None: started cold. `address`: the stores' URL, if it can change."""
         self._election = election
         self._identity = identity
         self._keeper_factory = keeper_factory
@@ -124,6 +126,7 @@ class Member:
         self._door = door
         self._lookout = lookout or Lookout()
         self._listeners = listeners
+        self._address = address
         self._exit_code: int | None = None
         self._command_pid: int | None = None
         self._starts = 0
@@ -164,10 +167,9 @@ class Member:
 
     def run(self) -> int:
         """Stay in the line until told to leave. The exit order can be read off the nesting: the command first, the store last."""
-        store_thread = StoreThread(self._store_factory, self._election)
-        will_store = self._store_factory()
+        store_thread = StoreThread(self._store_factory, self._election, self._address)
+        self._wills = Wills(self._store_factory(), self._election, self._identity.id, self._address)
         try:
-            self._will_store = will_store
             self._store_thread = store_thread
             self._keeper = self._keeper_factory()
             self._keeper.spawn()
@@ -276,7 +278,7 @@ class Member:
                 case Started(pid):
                     self._command_pid = pid
                     # Not before, as people wait for the start; a member that dies in between leaves no will, only its lease.
-                    self._keeper.will(self._will(self._state.term))
+                    self._keeper.will(self._wills.write(self._state.term))
                     self._standby.begun()
                     self._journal.log("the command has started", pid=pid, term=self._state.term)
                     self._lookout.command(pid)
@@ -368,6 +370,8 @@ class Member:
                 self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
             case ExtendLease(term_at, kill_at):
                 self._keeper.lease(term_at=term_at, kill_at=kill_at)
+                if (stale := self._wills.stale_term) is not None:
+                    self._keeper.will(self._wills.write(stale))
             case StopCommand(grace_s):
                 self._keeper.stop(grace_s=grace_s, again_s=self._again_s)
             case KillCommand():
@@ -386,11 +390,6 @@ class Member:
             "PGAPPNAME": session_name(self._identity.id, None if term is None else self._starts),
         }
         return command_environment(os.environ, ours)
-
-    def _will(self, term: int | None) -> dict[str, Any] | None:
-        because = f"{self._identity.id} was killed, and its guard proved that the command is gone"
-        will = None if term is None else self._will_store.will(self._election, self._identity.id, term, because)
-        return None if will is None else asdict(will)
 
 
 def _event_of(outcome: Outcome) -> StateEvent:

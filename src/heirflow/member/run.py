@@ -19,7 +19,7 @@ from heirflow.member.listeners import Hooks, Listener, ServiceManager
 from heirflow.member.loop import Identity, Member
 from heirflow.member.shell import end_all
 from heirflow.member.signals import handle_signals
-from heirflow.stores.base import Register
+from heirflow.stores.base import Address, Register
 
 
 def run_member(
@@ -42,6 +42,7 @@ def run_member(
     hooks: Mapping[str, str] | None = None,
     allow_sudo: bool = False,
     stop_signal: int = signal.SIGTERM,
+    address: Address | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
@@ -50,7 +51,7 @@ def run_member(
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
     not the guard's, as `lookout` may start them. `hooks`: see `listeners.Hooks`; its programs stand in `children` too.
     `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
-    command to end in order.
+    command to end in order. `address`: the URL of the stores, where it can change.
     """
     children = set() if children is None else children
     door = None
@@ -58,7 +59,7 @@ def run_member(
         try:
             door = LocalDoor(run_dir, election, member=identity.id)
         except HeirflowError as error:
-            journal.warn(f"{error}; probes will not find this member")
+            journal.warn(f"{error}; neither probes nor `heirflow release` will find this member")
 
     def guard() -> GuardLink:
         made = GuardLink(
@@ -97,6 +98,7 @@ def run_member(
         door=door,
         lookout=lookout,
         listeners=listeners,
+        address=address,
     )
     handle_signals(member)
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from heirflow.election.record import Exchange, Reading
 from heirflow.errors import HeirflowError
-from heirflow.stores.base import Register, StoreMisfit
+from heirflow.stores.base import Address, Register, StoreMisfit
 
 STUCK_LIMIT = 4
 """Hung calls that may be left behind; with more, new calls fail at once until one of them ends."""
@@ -35,10 +35,11 @@ class Outcome:
 class StoreThread:
     """Runs exchanges one at a time. `fileno` becomes readable when `take` has something."""
 
-    def __init__(self, store_factory: Callable[[], Register], election: str) -> None:
+    def __init__(self, store_factory: Callable[[], Register], election: str, address: Address | None = None) -> None:
+        """`address`: it is asked after each call, so that who only looks at what is known of it learns of a change."""
         self._store_factory = store_factory
-        self._election = election
-        self._inner = _Thread(store_factory(), election)
+        self._election, self._address = election, address
+        self._inner = _Thread(store_factory(), election, address)
         self._left_behind: list[_Thread] = []
 
     def fileno(self) -> int:
@@ -71,7 +72,7 @@ class StoreThread:
         self._left_behind = [thread for thread in self._left_behind if thread.alive]
         if len(self._left_behind) < STUCK_LIMIT or not self._inner.alive:
             try:
-                fresh = _Thread(self._store_factory(), self._election)
+                fresh = _Thread(self._store_factory(), self._election, self._address)
             except (OSError, RuntimeError):  # no thread or descriptor to be had just now: tried again at the next call
                 return
             self._inner.let_go()
@@ -87,9 +88,9 @@ class StoreThread:
 class _Thread:
     """The thread itself, its store and its two pipes. It owns all of them and closes them when it ends."""
 
-    def __init__(self, store: Register, election: str) -> None:
+    def __init__(self, store: Register, election: str, address: Address | None) -> None:
         self._store = store
-        self._election = election
+        self._election, self._address = election, address
         self._job: tuple[int, Exchange] | None = None
         self._outcomes: deque[Outcome] = deque()
         self._news = False
@@ -172,7 +173,10 @@ class _Thread:
 
     def _call(self, serial: int, exchange: Exchange) -> Outcome:
         try:
-            return Outcome(serial, reading=self._store.exchange(self._election, exchange))
+            reading = self._store.exchange(self._election, exchange)
+            if self._address is not None:
+                self._address.now()
+            return Outcome(serial, reading=reading)
         except StoreMisfit as error:
             return Outcome(serial, error=str(error), fatal_code=error.exit_code)
         except HeirflowError as error:

@@ -27,6 +27,10 @@ short when it takes long: the swap wins all the same."""
 class Address(Protocol):
     """The URL of a database that can change while it is in use, such as the password in it. Used by several threads."""
 
+    @property
+    def known(self) -> str:
+        """The URL that was learnt last. Asks nobody."""
+
     def now(self) -> str:
         """The URL for a new connection."""
 
@@ -57,8 +61,14 @@ class Will:
     """The DB-API driver to import."""
     connect_args: list[Any]
     connect_kwargs: dict[str, Any]
+    hosts: list[dict[str, str]]
+    """What the driver is told beside for each host, where there are several, as they are tried at the same time. Addresses of
+    a host's name are looked up and told as ``hostaddr``. Empty: there is only one.
+    """
     statements: list[tuple[str, Any]]
     """SQL and its bound parameters. When the first one changes no row, nothing is done."""
+    because: str
+    """The sentence among the parameters; for ``{prover}`` in it, the helper says who has proved that the command is gone."""
     news: list[tuple[str, Any]]
     """What wakes the heirs: each in a transaction of its own after the release, which must not fail with it."""
 

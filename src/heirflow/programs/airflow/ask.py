@@ -133,4 +133,21 @@ def _read(out: str, err: str, code: int, python: str) -> Answer:
     if not url:
         return Answer(problem="Airflow's configuration names no database")
     arguments = answer.get("connect_args") or {}
+    url = _with_password(url, arguments)
     return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), answer["files"])
+
+
+def _with_password(url: str, arguments: dict[str, Any]) -> str:
+    """The URL with a password that Airflow keeps among its arguments: what can change is learnt anew from the URL."""
+    password = arguments.get("password") or arguments.get("passwd")
+    if not isinstance(password, str):
+        return url
+    import sqlalchemy as sa
+
+    try:
+        whole = sa.engine.make_url(url).set(password=password)
+    except (sa.exc.ArgumentError, ValueError):  # told by who uses it
+        return url
+    for name in ("password", "passwd"):
+        arguments.pop(name, None)
+    return str(whole.render_as_string(hide_password=False))

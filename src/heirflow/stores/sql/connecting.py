@@ -29,6 +29,9 @@ STUCK_LIMIT = 12
 FIRST_SHARE = 0.5
 """Of the limit: when all places have been tried, where each is silent. The rest is for those that are slow."""
 
+HOST_WORDS = ("host", "hostaddr", "port")
+"""How libpq is told where to connect."""
+
 Arguments = dict[str, Any]
 
 
@@ -42,6 +45,13 @@ class Place:
     name: str = ""
     at: Callable[[Sequence[str]], Sequence[Place]] | None = None
     """The places that the addresses of `name` are."""
+
+
+def hosts_apart(places: Sequence[Place]) -> list[dict[str, str]]:
+    """Several hosts of libpq's, or one with a name, as a helper of few words tries them; empty where there is one address."""
+    if len(places) < 2 and not any(place.name for place in places):
+        return []
+    return [{word: place.arguments[word] for word in HOST_WORDS} for place in places if "hostaddr" in place.arguments]
 
 
 class NotConnected(OSError):

@@ -18,17 +18,17 @@ from sqlalchemy.dialects import postgresql
 from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.stores.base import Finding
 from heirflow.stores.sql.bound import Bound
-from heirflow.stores.sql.connecting import Arguments, Place, is_address
+from heirflow.stores.sql.connecting import HOST_WORDS, Arguments, Place, is_address
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
 from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
 from heirflow.stores.sql.flavour import AtOnce
 from heirflow.stores.sql.one_statement import Carrier, code_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
+from heirflow.stores.sql.service import hosts_of
 
 if TYPE_CHECKING:
     from heirflow.stores.sql.statements import Statements
 
-PLACED = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT"}
 CHANNEL = "heirflow"
 TABLES_LOCK = int.from_bytes(b"HeirFlow", "big")
 """Advisory lock for making the tables. Airflow's own are 1 and 2."""
@@ -118,10 +118,10 @@ class Postgres:
         return True
 
     def places(self, arguments: Arguments) -> Sequence[Place]:
-        if "service" in arguments or "PGSERVICE" in os.environ:
-            return (Place(arguments, "the service"),)  # libpq reads its file, and tries its hosts in turn
-        given = {key: arguments.get(key) or os.environ.get(variable) or "" for key, variable in PLACED.items()}
-        hosts, addresses, ports = (str(given[key]).split(",") for key in PLACED)
+        if (service := hosts_of(arguments)) is None:
+            return (Place(arguments, "the service"),)  # libpq alone finds it, and tries its hosts in turn
+        told = (arguments.get(word) or service.get(word) or os.environ.get(f"PG{word.upper()}") for word in HOST_WORDS)
+        hosts, addresses, ports = (str(each or "").split(",") for each in told)
         found = []
         for index in range(max(len(hosts), len(addresses))):
             host, address, port = (each[min(index, len(each) - 1)] for each in (hosts, addresses, ports))

@@ -22,6 +22,7 @@ from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, To
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.bound import Bound, noted_of, said_by, told_of, wanted_by
+from heirflow.stores.sql.connecting import hosts_apart
 from heirflow.stores.sql.fitting import fit, fit_history
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.link import Link, Source
@@ -154,15 +155,15 @@ class SqlStore:
         self._link.look_up()
         args, kwargs = self._link.engine.dialect.create_connect_args(self._link.url)
         kwargs.pop("context", None)  # SQLAlchemy's type adapters for psycopg; the bare driver has its own
+        kwargs |= self._link.options.get("connect_args", {})
+        kwargs |= self._flavour.will_options(self._link.engine.dialect)
         will = Will(
             module=self._link.dbapi.__name__.partition(".")[0],
             connect_args=list(args),
-            connect_kwargs={
-                **kwargs,
-                **self._link.options.get("connect_args", {}),
-                **self._flavour.will_options(self._link.engine.dialect),
-            },
+            connect_kwargs=kwargs,
+            hosts=hosts_apart(self._flavour.places(kwargs)),
             statements=[plain(self._link.engine.dialect, statement, values) for statement, values in steps],
+            because=because,
             news=self._news(election),
         )
         try:

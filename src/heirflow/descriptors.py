@@ -2,7 +2,8 @@
 
 A descriptor that is opened gets the lowest free number. So in a process without standard output, a pipe or a database
 connection of ours would be number 1: the command would inherit it, and whatever writes to "standard output" would write
-into it. Called before anything else, `fill` puts /dev/null into each empty place. Guard, backstop and command inherit it.
+into it. Called before anything else, `fill` puts /dev/null into each empty place. Guard, backstop and command inherit it, and
+what an embedded callable starts.
 """
 
 from __future__ import annotations
