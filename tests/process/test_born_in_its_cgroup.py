@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from heirflow.guard.launch import BIRTH_S
 from heirflow.guard.processes import cgroup_folder
 from heirflow.guard.why import Why
 from tests.process.stage import Stage, wait_until
@@ -38,6 +40,7 @@ def test_it_is_born_there_and_no_cgroup_is_left(stage: Stage, cgroup: Path, kill
 def test_the_next_one_is_born_there_too_though_the_last_was_killed_there(stage: Stage, cgroup: Path) -> None:
     stage.run(*stage.command("daemon"), enter=enter(cgroup), ttl_s=30, after_gone="again")
     stage.wait_for_ticks()
+    time.sleep(BIRTH_S)
     stage.send(signal.SIGKILL, "command")
     wait_until(lambda: len(stage.events("Started")) == 2, "the second command")
     assert home_of_the_command(stage, cgroup).endswith("/command")

@@ -240,7 +240,7 @@ class Guard:
     def run_command(self, argv: list[str], env: dict[str, str], cwd: str, keep: tuple[int, ...]) -> None:
         me = os.getpid()
         try:
-            pid, report, inside = self.launch.fork()
+            pid, report, inside = self.launch.fork(boottime())
         except OSError as error:  # no process, memory or descriptor to be had just now
             self.gate.close()
             self.set_deadline(None, FOREVER)
@@ -336,8 +336,7 @@ class Guard:
             self.tree.why = None
             self.send_backstop("deadline", None)
             self.gate.close()
-            if status == -signal.SIGKILL:
-                self.launch.try_birth()  # whoever moved this guard may have changed that
+            self.launch.ended(status, self.tree.struck_at)
         if self.leaving and not self.tree.running:
             self.leave()
         if self.channel.closed and not self.tree.running and self.will.carry_out():

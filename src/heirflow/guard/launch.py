@@ -21,6 +21,9 @@ from typing import Any
 NOT_FOUND, NOT_RUNNABLE = 127, 126
 """Exit codes of commands that never ran, as shells have them."""
 
+BIRTH_S = 0.5
+"""A command that was killed so soon was perhaps killed for where it was born: the next ones are moved."""
+
 
 class Launch:
     """Of one command after another."""
@@ -33,10 +36,11 @@ class Launch:
         """To be watched while it is not known whether the command runs."""
         self.failed: int | None = None
         """The exit code of a command that could not be executed."""
-        self.try_birth()
+        self._forked_at = 0.0
+        self._try_birth()
 
-    def try_birth(self) -> None:
-        """Find out whether whoever is born in the cgroup lives. Called while there is no child."""
+    def _try_birth(self) -> None:
+        """Find out whether whoever is born in the cgroup lives: once, while nobody waits for this guard."""
         try:
             pid = self.cgroup.fork() if self.cgroup else -1
         except OSError:
@@ -45,7 +49,12 @@ class Launch:
             os._exit(0)
         self.born_there = pid > 0 and os.waitpid(pid, 0)[1] == 0
 
-    def fork(self) -> tuple[int, int, bool]:
+    def ended(self, status: int | None, now: float) -> None:
+        """A command is gone. Whoever moved this guard to another cgroup may have made it one whose newborn are killed."""
+        if status == -signal.SIGKILL and now < self._forked_at + BIRTH_S:
+            self.born_there = False
+
+    def fork(self, now: float) -> tuple[int, int, bool]:
         """The child's pid, which is 0 in the child, the end of the pipe that is the child's, and whether it is in the cgroup.
 
         Signals sent to it wait until it has made them its own: the guard ignores them, and so would its child until then, and an
@@ -53,7 +62,7 @@ class Launch:
 
         Raises `OSError` when no process or descriptor is to be had just now.
         """
-        self.failed = None
+        self.failed, self._forked_at = None, now
         ours, theirs = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pid, born_there = -1, self.born_there
