@@ -83,12 +83,19 @@ def _kind(kind: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     backs = [back.after_s for verdict in verdicts for back in verdict.backs if back.mark.kind == kind]
     return {
         "count": sum(verdict.faults[kind] for verdict in verdicts),
+        "overlaps": sum(_overlaps_after(kind, verdict) for verdict in verdicts),
         "gaps": len(lasted),
         "gap_median_s": round(spread(lasted)[0], 3),
         "gap_max_s": round(spread(lasted)[1], 3),
         "back_max_s": round(spread(backs)[1], 3),
         "late": sum(after_s > BACK_LIMIT_S for after_s in backs),
     }
+
+
+def _overlaps_after(kind: str, verdict: Verdict) -> int:
+    """How many overlaps came after a fault of this kind."""
+    kinds = {mark.number: mark.kind for mark in verdict.marks}
+    return sum(red.promise == "overlap" and kinds.get(red.number) == kind for red in verdict.red)
 
 
 def replay(world: str, seed: int, number: int) -> str:
@@ -144,10 +151,10 @@ def _rows(world: str, its: dict[str, Any]) -> str:
 
 
 def _table(kinds: dict[str, Any]) -> list[str]:
-    rows = [("fault", "strikes", "gaps", "median", "max", "back at latest", "late")]
+    rows = [("fault", "strikes", "overlaps", "gaps", "median", "max", "back at latest", "late")]
     rows += [
         (
-            kind, str(its["count"]), str(its["gaps"]), f"{its['gap_median_s']:.2f} s" if its["gaps"] else "",
+            kind, str(its["count"]), str(its["overlaps"]), str(its["gaps"]), f"{its['gap_median_s']:.2f} s" if its["gaps"] else "",
             f"{its['gap_max_s']:.2f} s" if its["gaps"] else "", f"{its['back_max_s']:.2f} s", str(its["late"]),
         )
         for kind, its in kinds.items()
