@@ -128,9 +128,8 @@ def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
         return given.minutes is not None and time.monotonic() - began >= 60 * given.minutes
 
     def red(kind: str, broken: Red) -> None:
-        _say(
-            f"RED in {kind}: {broken.promise}: {broken.sentence}\n    replay: {report.replay(kind, given.seed, broken.number)}"
-        )
+        again = report.replay(kind, given.seed, broken.number, given.only)
+        _say(f"RED in {kind}: {broken.promise}: {broken.sentence}\n    replay: {again}")
 
     runners = [
         Runner(world, number, folder, faults, over, ending, on_red=red, machine=machine)
@@ -175,7 +174,12 @@ def _verdicts(runners: Sequence[Runner]) -> list[Verdict]:
 def _facts(given: argparse.Namespace, runners: Sequence[Runner], machine: Machine) -> dict[str, object]:
     troubles = [trouble for runner in runners for trouble in runner.troubles]
     return report.summary(
-        _verdicts(runners), troubles, seed=given.seed, stalls=machine.standstills_s, stolen_s=machine.stolen_s
+        _verdicts(runners),
+        troubles,
+        seed=given.seed,
+        only=given.only,
+        stalls=machine.standstills_s,
+        stolen_s=machine.stolen_s,
     )
 
 

@@ -16,6 +16,7 @@ def summary(
     troubles: Sequence[str],
     *,
     seed: int,
+    only: str | None = None,
     stalls: Sequence[float] = (),
     stolen_s: float = 0.0,
 ) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def summary(
         "kinds": {kind: _kind(kind, verdicts) for kind, _ in faults.most_common()},
         "skipped": dict(skipped),
         "red": [
-            {"promise": red.promise, "sentence": red.sentence, "replay": replay(verdict.world, seed, red.number)}
+            {"promise": red.promise, "sentence": red.sentence, "replay": replay(verdict.world, seed, red.number, only)}
             for verdict in verdicts
             for red in verdict.red
         ],
@@ -98,11 +99,12 @@ def _overlaps_after(kind: str, verdict: Verdict) -> int:
     return sum(red.promise == "overlap" and kinds.get(red.number) == kind for red in verdict.red)
 
 
-def replay(world: str, seed: int, number: int) -> str:
+def replay(world: str, seed: int, number: int, only: str | None = None) -> str:
     """What to type to play this fault again, with those before it that may have had a part."""
     first = max(1, number - 2)
     which = f"--world {world} --seed {seed} --first {first} --faults {number - first + 1}"
-    return f"python -m lab.campaign {which} --again 10"
+    kinds = f" --only '{only}'" if only else ""
+    return f"python -m lab.campaign {which}{kinds} --again 10"
 
 
 def text(facts: dict[str, Any]) -> str:
