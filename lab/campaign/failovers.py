@@ -76,6 +76,7 @@ def _forgetful(leader_is: str, *, given_up: bool = False) -> Strike:
                 _silence(stage, [leader], True)
             elif leader_is == "unreached":
                 ground.severed |= {(leader, base.standby_host), (base.standby_host, leader)}
+                ground.apply()
             base.take_over()
             _silence(stage, [heir, newcomer], False)
             yield
