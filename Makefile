@@ -81,7 +81,7 @@ faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7
 faults-process: $(READY) system ## Kill and freeze every process of a member, 20 times each (about 30 minutes)
 	@$(BIN)/python -m pytest tests/process/test_nobody_is_left.py tests/faults/test_processes.py --repeat 20 $(ARGS)
 
-faults-forgetful: $(READY) system ## Fail the database over to a standby that forgot who leads, 50 times each way (about 25 minutes); ARGS='--world postgres'
+faults-forgetful: $(READY) system ## Fail the database over to a standby that forgot who leads, 50 times each way (about half an hour); ARGS='--world postgres'
 	@$(BIN)/python -m lab.campaign --only forgetful --times 50 $(ARGS)
 
 faults-fence: $(READY) ## Freeze a whole host past its lease and thaw it, 100 times with the fence; ARGS='--way "lease only"'
