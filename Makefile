@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format unit test sim proof airflow demo cluster lock faults faults-process faults-fence bench clean
+.PHONY: help setup system check format unit test sim proof airflow demo cluster lock faults faults-process faults-forgetful faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -80,6 +80,9 @@ faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7
 
 faults-process: $(READY) system ## Kill and freeze every process of a member, 20 times each (about 30 minutes)
 	@$(BIN)/python -m pytest tests/process/test_nobody_is_left.py tests/faults/test_processes.py --repeat 20 $(ARGS)
+
+faults-forgetful: $(READY) system ## Fail the database over to a standby that forgot who leads, 50 times each way (about half an hour); ARGS='--world postgres'
+	@$(BIN)/python -m lab.campaign --only forgetful --times 50 $(ARGS)
 
 faults-fence: $(READY) ## Freeze a whole host past its lease and thaw it, 100 times with the fence; ARGS='--way "lease only"'
 	@$(BIN)/python bench/fence.py --only thaw --tries 100 $(if $(ARGS),$(ARGS),--way fenced)

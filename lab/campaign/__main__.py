@@ -39,7 +39,7 @@ ANYWAY = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print what came out, and return 1 when a promise was broken."""
     given = _arguments(arguments)
-    if given.minutes is None and given.faults is None:
+    if given.minutes is None and given.faults is None and given.times is None:
         given.minutes = 1.0
     worlds = given.world or ["postgres", "mariadb"]
     chosen = [world for world in worlds if kinds_of(world, given.only)]
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     plans = {world: _chosen(given, world) for world in chosen}
     if given.plan:
-        return _show(plans, all_of_them=given.faults is not None)
+        return _show(plans, all_of_them=given.faults is not None or given.times is not None)
     missing = ground.missing()
     if "mariadb" in plans and (absent := mariadb_missing()) is not None:
         if len(plans) == 1 or given.world:
@@ -96,6 +96,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", metavar="KIND", help="only kinds of fault whose name begins so, as 'kill' or 'cut both'"
     )
+    parser.add_argument("--times", type=int, metavar="N", help="play each kind so many times, and end")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON, and progress to standard error")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the timeline into this SVG file")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write the summary (JSON) here, anew every minute")
@@ -108,7 +109,7 @@ def _chosen(given: argparse.Namespace, world: str) -> Iterator[Fault]:
     """The part of the plan that was asked for. A fault beside another comes with it."""
 
     def part() -> Iterator[Fault]:
-        for fault in plan(given.seed, world, only=given.only):
+        for fault in plan(given.seed, world, only=given.only, times=given.times):
             last = fault.beside.number if fault.beside else fault.number
             if given.faults is not None and fault.number >= given.first + given.faults:
                 return
@@ -127,9 +128,8 @@ def _run(given: argparse.Namespace, plans: dict[str, Iterator[Fault]]) -> int:
         return given.minutes is not None and time.monotonic() - began >= 60 * given.minutes
 
     def red(kind: str, broken: Red) -> None:
-        _say(
-            f"RED in {kind}: {broken.promise}: {broken.sentence}\n    replay: {report.replay(kind, given.seed, broken.number)}"
-        )
+        again = report.replay(kind, given.seed, broken.number, given.only)
+        _say(f"RED in {kind}: {broken.promise}: {broken.sentence}\n    replay: {again}")
 
     runners = [
         Runner(world, number, folder, faults, over, ending, on_red=red, machine=machine)
@@ -174,7 +174,12 @@ def _verdicts(runners: Sequence[Runner]) -> list[Verdict]:
 def _facts(given: argparse.Namespace, runners: Sequence[Runner], machine: Machine) -> dict[str, object]:
     troubles = [trouble for runner in runners for trouble in runner.troubles]
     return report.summary(
-        _verdicts(runners), troubles, seed=given.seed, stalls=machine.standstills_s, stolen_s=machine.stolen_s
+        _verdicts(runners),
+        troubles,
+        seed=given.seed,
+        only=given.only,
+        stalls=machine.standstills_s,
+        stolen_s=machine.stolen_s,
     )
 
 

@@ -1,4 +1,4 @@
-"""The database of one world, on hosts of its own: a PostgreSQL with a synchronous standby, or one MariaDB.
+"""The database of one world, on hosts of its own: a PostgreSQL with a synchronous standby, or a MariaDB with a replica.
 
 Members know one address only, which moves with the primary. The PostgreSQL has HeirFlow's login trigger installed.
 """
@@ -18,17 +18,18 @@ from heirflow.stores.sql.schema import tables
 from lab.campaign import command
 from lab.campaign.clocks import Clocks
 from lab.campaign.ground import Ground
+from lab.servers.replicas import caught_up, follow, follow_mariadb, postgres_replica, replicating
 from lab.servers.server import Place, Server, ServerTrouble
-from lab.servers.servers import follow, mariadb_server, postgres_replica, postgres_server
+from lab.servers.servers import mariadb_server, postgres_server
 
 PORTS = {"postgres": 5432, "mariadb": 3306}
 DRIVERS = {"postgres": "psycopg", "mariadb": "pymysql"}
 
 
 class Database:
-    """The server that answers at the floating address, and for PostgreSQL the one that would follow it."""
+    """The server that answers at the floating address, and the one that would follow it."""
 
-    def __init__(self, kind: str, ground: Ground, server: Server, standby: Server | None) -> None:
+    def __init__(self, kind: str, ground: Ground, server: Server, standby: Server) -> None:
         self.kind, self.ground = kind, ground
         self.server, self.standby = server, standby
         self.host, self.standby_host = "db1", "db2"
@@ -71,7 +72,9 @@ class Database:
             self.synchronous(True)
 
     def synchronous(self, on: bool) -> None:
-        """Whether a commit waits for the standby. Waits until it is so."""
+        """Whether a commit waits for the standby. Waits until it is so. MariaDB's never does."""
+        if self.kind != "postgres":
+            return
         names = "*" if on else ""
         if on:
             self._await("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1")
@@ -85,9 +88,18 @@ class Database:
 
         A primary calls a standby synchronous that was cut off, until it notices; a commit of its own tells whether it is there.
         """
-        if self.standby is not None and self.standby.pid is not None:
+        if self.kind == "postgres" and self.standby.pid is not None:
             self._await("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
             self.server.sql("SELECT pg_logical_emit_message(true, 'lab', '')", database="postgres")
+
+    def in_step(self) -> None:
+        """Wait until the standby has all that the primary has confirmed."""
+        if self.kind == "postgres":
+            self.whole()
+        elif not caught_up(
+            self.standby, self.server
+        ):  # a fault before this one has cost it a part of the primary's log
+            self.rebuild()
 
     def _await(self, question: str, answer: str) -> None:
         until = time.monotonic() + 30
@@ -102,7 +114,6 @@ class Database:
         `lag_s`: None for a synchronous standby. Otherwise the standby is asynchronous and has been out of reach for so long: what
         the primary confirmed in that time is forgotten.
         """
-        assert self.standby is not None
         if lag_s is None:
             self._await("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
         else:
@@ -114,23 +125,25 @@ class Database:
     def part(self, severed: bool) -> None:
         """Cut primary and standby from each other, or join them again."""
         pairs = {(self.host, self.standby_host), (self.standby_host, self.host)}
-        self.ground.severed = pairs if severed else set()
+        self.ground.severed = self.ground.severed | pairs if severed else self.ground.severed - pairs
         self.ground.apply()
 
     def take_over(self) -> None:
         """Kill the primary; the standby is promoted and takes the address."""
-        assert self.standby is not None
         self.server.crash()
-        self.standby.sql("SELECT pg_promote(true, 20)", database="postgres")
+        if self.kind == "postgres":
+            self.standby.sql("SELECT pg_promote(true, 20)", database="postgres")
+        else:
+            self.standby.sql("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0")
         self.ground.carry_floating(self.standby_host, away_from=self.host)
         self.part(False)
         self.server, self.standby = self.standby, self.server
         self.host, self.standby_host = self.standby_host, self.host
 
     def rebuild(self) -> None:
-        """After `fail_over`: what was the primary becomes a synchronous standby."""
-        assert self.standby is not None
-        follow(self.standby, self.server, self.ground.address(self.host))
+        """After `fail_over`: what was the primary becomes a copy that follows the new one; on PostgreSQL a synchronous standby."""
+        following = follow if self.kind == "postgres" else follow_mariadb
+        following(self.standby, self.server, self.ground.address(self.host))
         self.synchronous(True)
 
     def clock_offset_s(self) -> float:
@@ -160,10 +173,16 @@ def database(kind: str, ground: Ground, clocks: Clocks) -> Iterator[Database]:
     """The real servers of one world, ready for members."""
     places = {host: Place(ground.space(host), PORTS[kind], ground.network) for host in ("db1", "db2")}
     if kind == "mariadb":
-        with mariadb_server(place=places["db1"], env=clocks.env("db1")) as server:
+        with (
+            mariadb_server(settings=replicating(1), place=places["db1"], env=clocks.env("db1")) as server,
+            mariadb_server(
+                settings=replicating(2), place=places["db2"], env=clocks.env("db2"), password=server.password
+            ) as standby,
+        ):
             ground.carry_floating("db1")
-            made = Database(kind, ground, server, None)
+            made = Database(kind, ground, server, standby)
             made.prepare()
+            made.rebuild()
             yield made
         return
     settings = {

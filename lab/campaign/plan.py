@@ -35,8 +35,6 @@ class Kind:
 
 WHOLE_HOST = {"stop host", "freeze host"}
 """Kinds that stop a whole host and let it go."""
-FORGETS = {"promote asynchronous", "promote forgetful"}
-"""Kinds that make the database forget what it had confirmed."""
 BOTH = (LONG_S, SHORT_S)
 DATABASE = ("database",)
 KINDS = (
@@ -78,8 +76,11 @@ KINDS = (
     Kind("promote synchronous", 3, "database", at=DATABASE, worlds=("postgres",), beside=False),
     Kind("promote cut off", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
     Kind("cut standby", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
-    Kind("promote asynchronous", 2, "database", ((0.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
-    Kind("promote forgetful", 2, "database", ((1.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
+    Kind("promote asynchronous", 2, "database", ((0.5, 2.5),), DATABASE, beside=False),
+    Kind("forgetful asynchronous", 1, "database", ((1.5, 2.5),), DATABASE, beside=False),
+    Kind("forgetful cut off", 1, "database", ((1.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
+    Kind("forgetful unreached", 1, "database", ((1.5, 2.5),), DATABASE, beside=False),
+    Kind("forgetful reached", 1, "database", ((1.5, 2.5),), DATABASE, beside=False),
     # Wall clocks.
     Kind("clock of host", 4, "nothing", ((0.5, 1.5),)),
     Kind("clock of database", 4, "nothing", ((0.5, 1.5),), DATABASE),
@@ -88,6 +89,8 @@ KINDS = (
     Kind("switchover", 6, "nothing", at=("leader",)),
     Kind("pause", 3, "command", ((0.5, 2.5),), ("leader",)),
 )  # fmt: skip
+FORGETS = {kind.name for kind in KINDS if kind.name.startswith("forgetful")} | {"promote asynchronous"}
+"""Kinds that make the database forget what it had confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +118,20 @@ def kinds_of(world: str, only: str | None) -> list[Kind]:
     return [kind for kind in KINDS if world in kind.worlds and (only is None or kind.name.startswith(only))]
 
 
-def plan(seed: int, world: str, *, only: str | None = None) -> Iterator[Fault]:
+def plan(seed: int, world: str, *, only: str | None = None, times: int | None = None) -> Iterator[Fault]:
     """The faults of one world, without end. Numbers count the faults, also those beside others, from 1.
 
-    Every kind that this world knows comes once before the weights decide. `only`: kinds whose name begins so.
+    Every kind that this world knows comes once before the weights decide. `only`: kinds whose name begins so. `times`: each kind
+    so many times, and then no more.
     """
     dice = random.Random(f"{seed} {world}")
     kinds = kinds_of(world, only)
     if not kinds:
         raise ValueError(f"no kind of fault begins with {only!r} in {world}")
-    first = dice.sample(kinds, len(kinds))
+    first = [kind for _ in range(times or 1) for kind in dice.sample(kinds, len(kinds))]
     besides = [kind for kind in kinds if kind.beside]
     number = 0
-    while True:
+    while first or times is None:
         number += 1
         kind = first.pop() if first else dice.choices(kinds, [kind.weight for kind in kinds])[0]
         fault = _draw(dice, number, kind)

@@ -16,6 +16,7 @@ def summary(
     troubles: Sequence[str],
     *,
     seed: int,
+    only: str | None = None,
     stalls: Sequence[float] = (),
     stolen_s: float = 0.0,
 ) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def summary(
         "kinds": {kind: _kind(kind, verdicts) for kind, _ in faults.most_common()},
         "skipped": dict(skipped),
         "red": [
-            {"promise": red.promise, "sentence": red.sentence, "replay": replay(verdict.world, seed, red.number)}
+            {"promise": red.promise, "sentence": red.sentence, "replay": replay(verdict.world, seed, red.number, only)}
             for verdict in verdicts
             for red in verdict.red
         ],
@@ -83,6 +84,7 @@ def _kind(kind: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     backs = [back.after_s for verdict in verdicts for back in verdict.backs if back.mark.kind == kind]
     return {
         "count": sum(verdict.faults[kind] for verdict in verdicts),
+        "overlaps": sum(_overlaps_after(kind, verdict) for verdict in verdicts),
         "gaps": len(lasted),
         "gap_median_s": round(spread(lasted)[0], 3),
         "gap_max_s": round(spread(lasted)[1], 3),
@@ -91,11 +93,18 @@ def _kind(kind: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def replay(world: str, seed: int, number: int) -> str:
+def _overlaps_after(kind: str, verdict: Verdict) -> int:
+    """How many overlaps came after a fault of this kind."""
+    kinds = {mark.number: mark.kind for mark in verdict.marks}
+    return sum(red.promise == "overlap" and kinds.get(red.number) == kind for red in verdict.red)
+
+
+def replay(world: str, seed: int, number: int, only: str | None = None) -> str:
     """What to type to play this fault again, with those before it that may have had a part."""
     first = max(1, number - 2)
     which = f"--world {world} --seed {seed} --first {first} --faults {number - first + 1}"
-    return f"python -m lab.campaign {which} --again 10"
+    kinds = f" --only '{only}'" if only else ""
+    return f"python -m lab.campaign {which}{kinds} --again 10"
 
 
 def text(facts: dict[str, Any]) -> str:
@@ -144,10 +153,10 @@ def _rows(world: str, its: dict[str, Any]) -> str:
 
 
 def _table(kinds: dict[str, Any]) -> list[str]:
-    rows = [("fault", "strikes", "gaps", "median", "max", "back at latest", "late")]
+    rows = [("fault", "strikes", "overlaps", "gaps", "median", "max", "back at latest", "late")]
     rows += [
         (
-            kind, str(its["count"]), str(its["gaps"]), f"{its['gap_median_s']:.2f} s" if its["gaps"] else "",
+            kind, str(its["count"]), str(its["overlaps"]), str(its["gaps"]), f"{its['gap_median_s']:.2f} s" if its["gaps"] else "",
             f"{its['gap_max_s']:.2f} s" if its["gaps"] else "", f"{its['back_max_s']:.2f} s", str(its["late"]),
         )
         for kind, its in kinds.items()

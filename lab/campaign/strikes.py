@@ -11,45 +11,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
 
-from heirflow.errors import HeirflowError
 from heirflow.guard.processes import lives
-from lab.campaign.clocks import Clocks
-from lab.campaign.databases import Database
-from lab.campaign.ground import Ground, kill_all, signal_all
+from lab.campaign.failovers import FAILOVERS
+from lab.campaign.ground import kill_all, signal_all
 from lab.campaign.plan import Fault
-from lab.rig.rig import Member
+from lab.campaign.stage import NotNow, Stage, Strike
 from lab.servers import outages
 
 ORDER_LIMIT_S = 20.0
-
-
-class NotNow(HeirflowError):
-    """This fault cannot be carried out here or now; the sentence says why. It does not count."""
-
-
-class Stage(Protocol):
-    """What a strike needs of its world."""
-
-    ground: Ground
-    clocks: Clocks
-    database: Database
-    election: str
-
-    def member(self, host: str) -> Member:
-        """The member of a host; raises `NotNow` when there is none."""
-
-    def wait(self, seconds: float) -> bool:
-        """Wait; True when the run is ending."""
-
-    def tell(self, sentence: str) -> None:
-        """Write into the record of the run."""
-
-
-Strike = Callable[[Stage, Fault, str], AbstractContextManager[None]]
 
 
 def strike(stage: Stage, fault: Fault, host: str) -> AbstractContextManager[None]:
@@ -231,68 +203,6 @@ def _very_slow(stage: Stage, fault: Fault, _host: str) -> Iterator[None]:
         server.thaw()
 
 
-def _promoted(*, synchronous: bool) -> Strike:
-    @contextlib.contextmanager
-    def promoted(stage: Stage, fault: Fault, _host: str) -> Iterator[None]:
-        stage.database.fail_over(lag_s=None if synchronous else fault.hold_s, wait=stage.wait)
-        yield
-
-    return promoted
-
-
-@contextlib.contextmanager
-def _promoted_forgetful(stage: Stage, fault: Fault, _host: str) -> Iterator[None]:
-    """The standby hears nothing of a change of leader that was confirmed, and takes over while the new leader is cut off."""
-    cut: list[str] = []
-
-    def while_out_of_reach(seconds: float) -> None:
-        for host in stage.ground.cables:
-            if _leads(stage, host):
-                with contextlib.suppress(NotNow), _killed(stage, host, ["command"]):
-                    break
-        stage.wait(seconds)
-        cut.extend(host for host in stage.ground.cables if _leads(stage, host))
-        stage.tell(f"cut off: {', '.join(cut) or 'nobody'}")
-        _sever(stage, cut, True)
-
-    try:
-        stage.database.fail_over(lag_s=fault.hold_s, wait=while_out_of_reach)
-        yield
-    finally:
-        _sever(stage, cut, False)
-
-
-def _leads(stage: Stage, host: str) -> bool:
-    with contextlib.suppress(NotNow):
-        fact = stage.member(host).ask(0.3)
-        return fact is not None and bool(fact["leader"])
-    return False
-
-
-def _sever(stage: Stage, hosts: list[str], on: bool) -> None:
-    for host in hosts:
-        stage.ground.cables[host].drop_from = stage.ground.cables[host].drop_to = on
-    stage.ground.apply()
-
-
-@contextlib.contextmanager
-def _cut_standby(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
-    """Nobody's commit is confirmed: the primary waits for a standby that does not hear it."""
-    stage.database.part(True)
-    try:
-        yield
-    finally:
-        stage.database.part(False)
-
-
-@contextlib.contextmanager
-def _promoted_cut_off(stage: Stage, _fault: Fault, _host: str) -> Iterator[None]:
-    """As the one before, and then the standby takes over: what the primary wrote meanwhile is forgotten, and was not confirmed."""
-    stage.database.part(True)
-    yield
-    stage.database.take_over()
-
-
 # ---- clocks, and people ---------------------------------------------------------------------------------------------
 
 
@@ -369,11 +279,7 @@ _OTHERS: dict[str, Strike] = {
     "disk full": _outage(outages.disk_full),
     "record locked": _outage(outages.record_locked),
     "sessions ended": _sessions_ended,
-    "cut standby": _cut_standby,
-    "promote cut off": _promoted_cut_off,
-    "promote synchronous": _promoted(synchronous=True),
-    "promote asynchronous": _promoted(synchronous=False),
-    "promote forgetful": _promoted_forgetful,
+    **FAILOVERS,
     "clock of host": _jump,
     "clock of database": _jump,
     "stop in order": _stop_in_order,

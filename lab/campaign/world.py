@@ -28,7 +28,8 @@ from lab.campaign.databases import Database, database
 from lab.campaign.ground import Ground, GroundTrouble, processes_in
 from lab.campaign.ledger import Ledger
 from lab.campaign.plan import TTL_S, WHOLE_HOST, Fault
-from lab.campaign.strikes import NotNow, strike
+from lab.campaign.stage import NotNow
+from lab.campaign.strikes import strike
 from lab.rig import ticker, written
 from lab.rig.rig import Member, Rig, RigError, now_s
 
@@ -74,7 +75,7 @@ class World:
         folder.chmod(0o755)
         self.ticks = folder / "ticks"
         self.ticks.mkdir()
-        self.ground = Ground(kind, number, (*HOSTS, "db1", "db2") if kind == "postgres" else (*HOSTS, "db1"))
+        self.ground = Ground(kind, number, (*HOSTS, "db1", "db2"))
         self.clocks = Clocks(folder / "clocks")
         self.ledger = Ledger(self.ticks)
         self.marks: list[Mark] = []
@@ -137,6 +138,9 @@ class World:
             raise NotNow(f"{host} has no member now")
         return member
 
+    def start(self, host: str) -> Member:
+        return self.rig.add(host, enter=self.ground.enter(host), env=self.clocks.env(host))
+
     def wait(self, seconds: float) -> bool:
         return self._ending.wait(seconds)
 
@@ -171,8 +175,7 @@ class World:
                 elif fault.kind.name != "promote asynchronous":
                     self.wait(fault.hold_s)
         finally:
-            standby = self.database.standby
-            if fault.kind.name.startswith("promote") and standby is not None and standby.pid is None:
+            if self.database.standby.pid is None:  # it was the primary
                 self.database.rebuild()
 
     @contextlib.contextmanager
@@ -234,9 +237,7 @@ class World:
         for host in HOSTS:
             member = self.rig.members.get(host)
             if member is None or member.process.poll() is not None:
-                with contextlib.suppress(KeyError):
-                    del self.rig.members[host]
-                self.rig.add(host, enter=self.ground.enter(host), env=self.clocks.env(host))
+                self.start(host)
 
     def _stand(self, fault: Fault | None) -> None:
         """Start who is missing, and wait until the line stands: a leader whose command writes, and an heir. Looks for orphans."""

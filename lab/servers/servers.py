@@ -100,44 +100,6 @@ def debian_postgres() -> Path | None:
     return min((program.parent for program in found), key=lambda place: int(place.parent.name), default=None)
 
 
-@contextmanager
-def postgres_replica(
-    primary: Server,
-    address: str,
-    *,
-    settings: Mapping[str, str],
-    place: Place | None = None,
-    env: Mapping[str, str] | None = None,
-) -> Iterator[Server]:
-    """A hot standby that follows the server at this address. Call `follow` when it shall follow another one."""
-    with private_folder("heirflow-postgres-") as (folder, user):
-        programs = _postgres_programs(folder, user)
-        server = _postgres(folder, user, programs, primary.password, {"fsync": "off", **settings}, place, env)
-        with ExitStack() as undo:
-            undo.callback(server.stop)
-            follow(server, primary, address)
-            yield server
-
-
-def follow(standby: Server, primary: Server, address: str) -> None:
-    """Make a server, which does not run, a fresh copy of the primary that goes on following it."""
-    user, programs = standby.user, Path(standby.program).parent
-    shutil.rmtree(standby.data, ignore_errors=True)
-    standby.data.mkdir(mode=0o700)
-    own(standby.data, user)
-    _run(
-        [str(programs / "pg_basebackup"), "-h", str(primary.folder) if primary.place else "127.0.0.1",
-         "-p", str(primary.port), "-U", "postgres", "-D", str(standby.data), "-X", "stream", "-c", "fast", "--no-sync"],
-        user, standby.folder, {"PGPASSWORD": primary.password},
-    )  # fmt: skip
-    told = f"host={address} port={primary.port} user=postgres password={primary.password} application_name=standby"
-    with (standby.data / "postgresql.auto.conf").open("w") as lines:
-        lines.write(f"primary_conninfo = '{told} connect_timeout=2'\n")
-    (standby.data / "standby.signal").touch()
-    own(standby.data / "standby.signal", user)
-    standby.start()
-
-
 def _postgres(
     folder: Path,
     user: str | None,
@@ -204,12 +166,13 @@ def mariadb_server(
     settings: Mapping[str, str] | None = None,
     place: Place | None = None,
     env: Mapping[str, str] | None = None,
+    password: str | None = None,
 ) -> Iterator[Server]:
-    """The MariaDB that is installed on this system. `settings`: as in my.cnf."""
+    """The MariaDB that is installed on this system. `settings`: as in my.cnf. `password`: of its role, else a new one."""
     if (missing := mariadb_missing()) is not None:
         raise ServerTrouble(missing)
     with private_folder("heirflow-mariadb-") as (folder, user):
-        password, port = secrets.token_urlsafe(12), place.port if place else free_port()
+        password, port = password or secrets.token_urlsafe(12), place.port if place else free_port()
         link = folder / "socket"
         _run(
             [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db",

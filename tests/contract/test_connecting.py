@@ -18,7 +18,8 @@ import pytest
 from heirflow.election.record import Exchange
 from heirflow.stores import StoreUnavailable, open_store
 from heirflow.testing.store_tools import ids, new_election, who
-from lab.servers.servers import Server, postgres_replica, postgres_server
+from lab.servers.replicas import postgres_replica
+from lab.servers.servers import Server, postgres_server
 from tests.contract.drivers import POSTGRES, SERVERS
 
 DatabaseUrl = Callable[[str], str]

@@ -20,8 +20,9 @@ from heirflow.election.timings import Timings
 from heirflow.stores import open_store
 from heirflow.stores.base import Store
 from heirflow.testing.store_tools import charge, join, new_election, take, who
+from lab.servers.replicas import postgres_replica
 from lab.servers.server import Server
-from lab.servers.servers import debian_postgres, postgres_replica, postgres_server
+from lab.servers.servers import debian_postgres, postgres_server
 from tests.contract.drivers import ALL
 
 NewDatabase = Callable[[str], str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from heirflow.election.record import Exchange
 from heirflow.stores import open_store
 from heirflow.testing import store_contract
 from heirflow.testing.store_tools import join, new_election, take, who
+from lab.rig import written
+from lab.rig.rig import Rig, now_s
 from lab.servers.mysql import mysql_missing, mysql_server
 from lab.servers.servers import NAME, Server
 from tests.contract import test_odd_rows, test_the_tables, test_trouble, test_upgrades, test_wills
@@ -20,6 +23,8 @@ from tests.contract.conftest import GIVEN
 
 Test = Callable[..., None]
 DRIVER = "pymysql"
+PATIENT_S = 10.0
+"""A lease that is far longer than anything that a busy machine adds to a will."""
 
 
 @pytest.fixture(scope="module")
@@ -114,16 +119,45 @@ def test_its_sessions_read_what_is_committed(url: str) -> None:
     store.close()
 
 
-def test_a_member_that_freezes_within_a_transaction_keeps_the_record_for_a_few_check_ins(url: str) -> None:
+def test_a_member_that_freezes_within_a_transaction_keeps_the_record_for_two_limits_of_a_call(url: str) -> None:
     """MariaDB ends a transaction that stands idle after one; MySQL can only end the whole session (`Mysql._idle_limit`)."""
-    election = new_election()
-    with test_trouble.opened(url, 1) as frozen, test_trouble.opened(url) as heir:
+    election, limit_s = new_election(), 2.0
+    with test_trouble.opened(url, limit_s) as frozen, test_trouble.opened(url) as heir:
         frozen.exchange(election, Exchange(swap=take("a", 1, 1, expected=None)))
         conn = frozen._connected()
         conn.execute(sa.text("UPDATE heirflow_election SET because = 'held' WHERE name = :e"), {"e": election})
         start = time.monotonic()
-        reading = test_trouble.eventually(heir, election, Exchange(swap=take("b", 2, 2, expected=1)))
+        reading = test_trouble.eventually(heir, election, Exchange(swap=take("b", 2, 2, expected=1)), within_s=20)
         assert reading.swapped
-        assert time.monotonic() - start < 7
+        assert time.monotonic() - start < 3 * limit_s
         with pytest.raises(sa.exc.DBAPIError):
             conn.execute(sa.text("SELECT 1"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("parts", "ttl_s", "least_s", "most_s"),
+    [
+        # All of it, at once: there is nobody left who could tell, and the heir waits until the lease has run out.
+        (("member", "guard", "backstop"), 3.0, 2.0, 15.0),
+        # Whoever is left proves the end of the command, and carries out the will.
+        (("member",), PATIENT_S, 0.0, 0.6 * PATIENT_S),
+        (("member", "guard"), PATIENT_S, 0.0, 0.6 * PATIENT_S),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_heir_of_a_leader_that_was_killed(
+    parts: tuple[str, ...], ttl_s: float, least_s: float, most_s: float, url: str, tmp_path: Path
+) -> None:
+    with Rig(url, tmp_path, ttl_s=ttl_s, election=f"k{time.time_ns() % 10**9}") as rig:  # its socket must fit
+        for host in "ab":
+            rig.add(host)
+        leader = rig.wait_for_line(2, limit_s=40)
+        [first] = written.starts_in(rig.ticks)
+        leader.kill(*parts)
+        killed_s = now_s()
+        second = rig.wait_for_start(killed_s, 30, other_than=first.member)
+        assert least_s < second.from_s - killed_s < most_s
+        [first, _] = sorted(written.starts_in(rig.ticks), key=lambda start: start.term)
+        assert first.to_s < second.from_s, "two at once"

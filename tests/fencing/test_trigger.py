@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from heirflow.stores import open_store
 from heirflow.testing.store_tools import new_election
-from lab.servers.servers import Server, postgres_replica, postgres_server
+from lab.servers.replicas import postgres_replica
+from lab.servers.servers import Server, postgres_server
 from tests.contract.drivers import POSTGRES
 from tests.contract.test_fencing import plant_spy, spied
 from tests.fencing.test_cli import heirflow, lead, login, superuser

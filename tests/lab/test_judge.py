@@ -90,7 +90,7 @@ def test_only_the_start_that_stood_still_may_wake_beside_its_successor() -> None
 
 
 @pytest.mark.parametrize(
-    "kind", ["promote asynchronous", "promote forgetful", "promote cut off", "promote synchronous"]
+    "kind", ["promote asynchronous", "forgetful reached", "promote cut off", "promote synchronous"]
 )
 def test_no_fail_over_excuses_an_overlap_not_even_one_that_forgets(kind: str) -> None:
     marks = [mark(10, "begin", kind, database=False), mark(11.9, "struck", kind), mark(12, "end", kind)]

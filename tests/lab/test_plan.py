@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 
 import pytest
 
 from lab.campaign.__main__ import main
-from lab.campaign.plan import KINDS, plan
+from lab.campaign.plan import FORGETS, KINDS, plan
 from lab.campaign.strikes import _OTHERS
 
 
@@ -30,6 +31,12 @@ def test_beside_a_fault_another_part_is_struck() -> None:
 def test_every_kind_can_be_carried_out() -> None:
     parts = {"kill", "stop"}
     assert all(kind.name in _OTHERS or kind.name.split(" ")[0] in parts for kind in KINDS)
+
+
+@pytest.mark.parametrize(("world", "ways"), [("postgres", 4), ("mariadb", 3)])
+def test_each_kind_so_many_times_and_then_no_more(world: str, ways: int) -> None:
+    kinds = Counter(fault.kind.name for fault in plan(7, world, only="forgetful", times=3))
+    assert len(kinds) == ways and set(kinds.values()) == {3} and set(kinds) <= FORGETS
 
 
 def test_only_and_a_kind_that_does_not_exist() -> None:

@@ -27,6 +27,17 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
         ],
         ["--world", "mariadb", "--only", "cut both", "--faults", "6"],
     ),
+    # Members that take a vacant record at once, though the database has failed over and may have forgotten who leads.
+    "overlap, after a fail-over that forgets": (
+        [
+            (
+                "election/answers.py",
+                "    record, last, here = reading.record, before.record, reading.history or before.seat.history\n    if",
+                "    return False\n    record, last, here = reading.record, before.record, None\n    if",
+            )
+        ],
+        ["--world", "mariadb", "--only", "forgetful asynchronous", "--times", "3"],
+    ),
     # A leader that ends no sessions: what a dead command had sent arrives when the network heals.
     "deposed write": (
         [
@@ -77,7 +88,7 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("promise", PLANTED, ids=lambda promise: promise.replace(" ", "_"))
+@pytest.mark.parametrize("promise", PLANTED, ids=lambda promise: promise.replace(",", "").replace(" ", "_"))
 def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     if missing := ground.missing():
         pytest.skip("; ".join(missing))  # in CI a skip is a failure
@@ -92,7 +103,7 @@ def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     )  # fmt: skip
     facts = json.loads(done.stdout)
     assert done.returncode == 1
-    assert promise in {red["promise"] for red in facts["red"]}, facts
+    assert promise.partition(",")[0] in {red["promise"] for red in facts["red"]}, facts
     assert "replay:" in done.stderr
     kept = next(line for line in done.stderr.splitlines() if line.startswith("Journals")).rpartition(" ")[2]
     shutil.rmtree(kept)

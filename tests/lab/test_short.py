@@ -74,6 +74,18 @@ def test_a_short_campaign_breaks_no_promise(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+def test_a_fail_over_that_forgets_makes_no_two_leaders() -> None:
+    """Once each way; `make faults-forgetful` does each 50 times."""
+    words = [*LAB, "--only", "forgetful", "--times", "1", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    facts = json.loads(done.stdout)
+    assert facts["overlaps"] == 0, broken(facts["red"])
+    assert done.returncode == 0, f"{facts['red']} {facts['troubles']}\n{done.stderr}"
+    assert facts["worlds"]["postgres"]["faults"] >= 3, facts["skipped"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_nothing_is_left_after_ctrl_c_nor_by_the_next_after_kill_9() -> None:
     process, mark = begun("--world", "mariadb", "--minutes", "5")
     try:

@@ -1,7 +1,7 @@
 """MySQL and MariaDB. These databases push no notifications: members look at every check-in.
 
 A frozen member must not keep the record's row. MariaDB ends a transaction that stands idle; MySQL can only end a session
-that does, so there an idle session ends after a few check-ins, and the store connects again without anybody noticing.
+that does, so there an idle session ends after two limits of a call, and the store connects again without anybody noticing.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ class Mysql:
         if getattr(dialect, "is_mariadb", False):
             seconds = max(1, math.ceil(self._limit_s))
             return f"idle_transaction_timeout = {seconds}, idle_write_transaction_timeout = {seconds}"
-        # Some check-ins, as a check-in is longer than the limit of a call.
-        return f"wait_timeout = {max(2, math.ceil(4 * self._limit_s))}"
+        # A check-in is longer than the limit of a call, and shorter than two.
+        return f"wait_timeout = {max(2, math.ceil(2 * self._limit_s))}"
 
     def hides(self, conn: sa.engine.Connection, here: Tables) -> None:
         return None
