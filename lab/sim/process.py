@@ -15,6 +15,7 @@ from heirflow.election.steps import (
     Abandon,
     Act,
     Answered,
+    CommandEnding,
     CommandGone,
     Exit,
     ExtendLease,
@@ -274,6 +275,8 @@ class MemberProcess(Process):
             return
         if isinstance(event, CommandGone):
             self.commanded = False
+        elif isinstance(event, CommandEnding):
+            self._await_end(max(0.0, self.kill_at - self.host.local(self.world.agenda.now)))
         self.happen(event)
 
     def guard_stopped_answering(self, guard: Guard) -> None:

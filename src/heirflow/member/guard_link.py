@@ -304,6 +304,7 @@ class GuardLink:
         elif what == "started":
             events.append(Started(message["pid"]))
         elif what == "ending":
+            self._end.owe(self._kill_at)
             events.append(Ending())
         elif what == "stuck":
             self._end.withstands()
