@@ -623,3 +623,20 @@ def test_members_of_an_older_version_and_of_this_one_are_ended_alike(url: str, t
         sessions = [theirs.open(name) for name in ("heirflow/a-1", "heirflow/a-1/7", "heirflow/b-2/12")]
         lead("c-3")
         assert not any(alive(conn) for conn in sessions)
+
+
+@pytest.mark.parametrize("driver", POSTGRES)
+def test_a_leader_that_the_history_has_forgotten_is_ended_by_its_place_in_the_line(
+    driver: str, new_database: NewDatabase, theirs: Sessions
+) -> None:
+    """A fail-over forgot that it took charge. A session with the number of a start is a command's, and it does not lead."""
+    url, election, another = new_database(driver), new_election(), new_election()
+    with leading(url, election, "b-2") as (store, lead):
+        for where, member in ((election, "a-1"), (election, "c-3"), (another, "x-7")):
+            store.exchange(where, Exchange(who(member), join=True))
+        its, prepared, elsewhere = (theirs.open(f"heirflow/{name}", url) for name in ("a-1/1", "c-3", "x-7/1"))
+        told = lead("b-2").told
+        assert [each.sentence for each in told] == ["ended 1 session of a-1, which led before"]
+        assert not alive(its)
+        assert alive(prepared), "a standby has no number"
+        assert alive(elsewhere)

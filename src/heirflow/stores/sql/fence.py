@@ -1,19 +1,19 @@
 """Ending, on PostgreSQL, the sessions of members that led before: a command killed too late can do harm only through these.
 
 A command's sessions are named ``heirflow/<member id>/<number of the start>`` (its environment has PGAPPNAME); older members
-leave the number out. Only such a session is ever ended, and
-only when the history says that this very member led an *earlier* term of this very election. The names that are looked for
-are bound values and compared as a whole. Only in this very database: a copy of it on the same server has the same history, and
-what was deposed there may lead here.
+leave the number out. Only such a session is ever ended, and only when the history says that this very member led an *earlier*
+term of this very election, or when it stands in this line and the session has the number of a start: that is a command's, and
+who holds the record is somebody else. The history alone would not do, as a fail-over of the database can forget that somebody
+took charge. The names that are looked for are bound values and compared as a whole. Only in this very database: a copy of it on
+the same server has the same history, and what was deposed there may lead here.
 
 The leader's own member may have led an earlier term too. What that left behind is ended at taking charge, when no command of
 it runs: a statement of a dead command can lie in its host's kernel as long as the network is cut, and arrive when the same
 member leads again. At renewals its own sessions are left alone: they are its command's.
 
 A leader looks with every swap that it wins, on servers with many sessions with every so many; a renewal's look is part of its
-one statement. At taking charge it also waits a
-little until they are gone, as their locks would stall its command. Between looks the login trigger (`fence_login`) keeps
-them out, where it is installed.
+one statement. At taking charge it also waits a little until they are gone, as their locks would stall its command. Between
+looks the login trigger (`fence_login`) keeps them out, where it is installed.
 """
 
 from __future__ import annotations
@@ -85,13 +85,17 @@ class SessionFence:
     """What one leader knows about other members' sessions. Used for one store's connection."""
 
     def __init__(self, here: Tables) -> None:
-        v = here.event.c
-        self._led = sa.select(v.member).distinct().where(
+        v, m = here.event.c, here.member.c
+        by_history = sa.select(v.member).where(
             v.election == sa.bindparam("p_election"),
             v.what == What.TOOK_CHARGE.value,
             v.term < sa.bindparam("p_term"),
             v.member.in_(sa.bindparam("p_ids", expanding=True)),
-        )  # fmt: skip
+        )
+        by_place = sa.select(m.id).where(
+            m.election == sa.bindparam("p_election"), m.id.in_(sa.bindparam("p_numbered", expanding=True))
+        )
+        self._led = sa.union(by_history, by_place)
         self._reign: tuple[str, str, int] | None = None
         self._strangers: set[str] = set()
         """Members that led no earlier term than ours; they never will, as terms only grow."""
@@ -184,7 +188,13 @@ class SessionFence:
         _, *seen = conn.execute(_SEEN).scalar_one()
         over, others = self._sorted(seen, leader, start, taking=wait_s is not None)
         if others:
-            asked = {"p_election": election, "p_term": term, "p_ids": sorted({*others.values()})}
+            numbered = sorted({each for name, each in others.items() if each != leader and whose(name)[1] is not None})
+            asked = {
+                "p_election": election,
+                "p_term": term,
+                "p_ids": sorted({*others.values()}),
+                "p_numbered": numbered,
+            }
             led = {member for (member,) in conn.execute(self._led, asked).all()}
             self._strangers.update(name for name, member in others.items() if member not in led | {leader})
             over.update(name for name, member in others.items() if member in led)
