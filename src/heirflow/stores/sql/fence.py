@@ -18,6 +18,7 @@ looks the login trigger (`fence_login`) keeps them out, where it is installed.
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections.abc import Sequence
@@ -118,8 +119,7 @@ class SessionFence:
 
     def calls(self, swap: Swap, answer: Sequence[str] | None) -> bool:
         """Whether `end` has something to do, or to tell, after a swap. `answer`: to `SEEN`, where it was asked."""
-        count, *seen = answer or (self._sessions,)
-        self._sessions = int(count)
+        seen = () if answer is None else self._read(answer)
         taking = swap.takes_over is not None
         return bool(self._untold or any(self._sorted(seen, str(swap.record.leader), swap.start, taking=taking)))
 
@@ -185,7 +185,7 @@ class SessionFence:
         wait_s: float | None,
         start: int | None,
     ) -> tuple[Told, ...]:
-        _, *seen = conn.execute(_SEEN).scalar_one()
+        seen = self._read(conn.execute(_SEEN).scalar_one())
         over, others = self._sorted(seen, leader, start, taking=wait_s is not None)
         if others:
             numbered = sorted({each for name, each in others.items() if each != leader and whose(name)[1] is not None})
@@ -205,6 +205,13 @@ class SessionFence:
             rows = conn.execute(_END, {"names": sorted(over)}).all()
         left = self._wait(conn, [row.pid for row in rows if row.ended], wait_s) if wait_s else 0
         return self._sentences(rows, left, wait_s, leader)
+
+    def _read(self, answer: Sequence[str]) -> Sequence[str]:
+        """The names in an answer to `SEEN`. Leaders that took charge together do not look together ever after."""
+        before, self._sessions = self._sessions, int(answer[0])
+        if not before:
+            self._spared = random.randrange(1 + self._sessions // SESSIONS_A_RENEWAL)  # noqa: S311
+        return answer[1:]
 
     def _sorted(
         self, seen: Sequence[str], leader: str, start: int | None, *, taking: bool
