@@ -56,7 +56,7 @@ class Member(threading.Thread):
         self.number, self.election, self.id = number, f"line-{number // 3}", f"member-{number}"
         self.store: Store = open_store(url, call_limit_s=CALL_LIMIT_S)
         self.version = 0
-        self.due = self.until = 0.0
+        self.over = threading.Event()
         self.rows: list[tuple[float, float, float]] = []
         """When it was due, how late it began, how long it took."""
         self.failed = 0
@@ -75,35 +75,36 @@ class Member(threading.Thread):
         return Exchange(who(self.id), swap=dataclasses.replace(swap, event=None))
 
     def run(self) -> None:
-        while self.due < self.until:
-            time.sleep(max(0.0, self.due - time.monotonic()))
+        due = time.monotonic() + EVERY_S
+        while not self.over.wait(max(0.0, due - time.monotonic())):
             began = time.monotonic()
             try:
                 swapped = self.store.exchange(self.election, self.next()).swapped
                 self.version += bool(swapped)
                 self.failed += swapped is False
-                self.rows.append((self.due, began - self.due, time.monotonic() - began))
+                self.rows.append((due, began - due, time.monotonic() - began))
             except StoreUnavailable:
                 self.failed += 1
-            self.due += EVERY_S
+            due += EVERY_S
         self.store.close()
 
 
 def members(url: str, numbers: range, pipe: Connection) -> None:
-    """A process of members: stand in line, say so, wait for the start, and tell what came of it."""
+    """A process of members: each stands in line and checks in from then on, until the other end says that it is over."""
     threading.stack_size(512 * 1024)
+    line: list[Member] = []
     try:
-        line = [Member(url, number) for number in numbers]
-        for member in line:
-            member.stand_in_line()
+        for number in numbers:
+            line.append(Member(url, number))
+            line[-1].stand_in_line()
+            line[-1].start()
             pipe.send(1)
     except (StoreUnavailable, OSError, RuntimeError) as error:  # to be told where people see it
         pipe.send(f"{type(error).__name__}: {error}")
         return
-    starts_at, until, all_of_them = pipe.recv()
+    pipe.recv()
     for member in line:
-        member.due, member.until = starts_at + EVERY_S * member.number / all_of_them, until
-        member.start()
+        member.over.set()
     for member in line:
         member.join()
     pipe.send(([row for member in line for row in member.rows], sum(member.failed for member in line)))
@@ -166,10 +167,8 @@ def measure(server: Server | None, url: str, count: int, seconds: float, say: Ca
                 stand += 1
                 if stand % 100 == 0:
                     say(f"{count} members: {stand} stand in line")
-        starts_at = time.monotonic() + 1.0
-        begin, until = starts_at + WARM_UP_S, starts_at + WARM_UP_S + seconds
-        for pipe, _ in pipes:
-            pipe.send((starts_at, until + 2 * EVERY_S, count))
+        begin = time.monotonic() + WARM_UP_S
+        until = begin + seconds
         ours_too = [process.pid for process in processes if process.pid]
         main = None if server is None else server.pid
         theirs_too = [] if main is None else [main, *children_of(main)]
@@ -181,6 +180,8 @@ def measure(server: Server | None, url: str, count: int, seconds: float, say: Ca
         after, lasted = (ran_s(ours_too), ran_s(theirs_too)), time.monotonic() - at
         wal_after = wal_bytes(server)
         memory = pss_mb(theirs_too), pss_mb(ours_too)
+        for pipe, _ in pipes:
+            pipe.send("over")
         rows: list[tuple[float, float, float]] = []
         failed = 0
         for pipe, _ in pipes:
