@@ -20,7 +20,8 @@ from heirflow.election.record import Exchange
 from heirflow.member import own_programs
 from heirflow.stores import StoreUnavailable, open_store
 from heirflow.testing.store_tools import ids, join, new_election, take, who
-from lab.servers.servers import NAME, Server, postgres_replica, postgres_server
+from lab.servers.replicas import postgres_replica
+from lab.servers.servers import NAME, Server, postgres_server
 from tests.contract.drivers import POSTGRES
 from tests.contract.test_connecting import LIMIT_S, dead, mute, several
 
