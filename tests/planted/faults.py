@@ -65,7 +65,7 @@ FAULTS = (
           "if now >= self._kill_at + self._strike_after_s and not self._struck_late:", "if False:",
           f"{COMMAND}a_frozen_guards_command_is_struck_when_the_timings_say", "not within 5 s: the command's end"),
     Fault("a member that lost its guard says gone without a proof", "member/sweep.py",
-          "self._clean = 0 if left else self._clean + 1", "self._clean += 1",
+          "self._clean = 0 if self.left else self._clean + 1", "self._clean += 1",
           f"{WILL}a_member_whose_guard_is_lost_says_gone_when_nobody_is_left", "not proved, and told"),
     Fault("a gate that cannot be read opens", "alone/gate.py",
           'raise SystemExit(f"heirflow: the gate cannot be read, so it stays shut: {error}") from error', "return {}",
