@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("orders", "Stop all changes of leadership until `resume`."),
     "resume": ("orders", "End a `pause`."),
     "drain": ("orders", "Keep one member from leading, or undo that."),
+    "forget": ("forget", "Take an election that nobody needs any more out of the store."),
     "release": ("release", "Release for a member that the service manager killed with its whole group."),
     "probe": ("probe", "Ask the member on this host: is it live, ready, able to lead, leader?"),
     "doctor": ("doctor", "Look for anything that could break the promises of an election."),
