@@ -69,6 +69,7 @@ def run_member(
             strike_after_s=timings.strike_after_s,
             gain_privileges=allow_sudo,
             stop_signal=stop_signal,
+            name=election,
         )
         made.spare, made.collects = children, True
         return made
