@@ -23,6 +23,7 @@ BROKEN_PIPE = 141
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Join an election, and run a command while leading."),
+    "once": ("once", "Run a command on one host per due time, from each host's own cron or timer."),
     "status": ("status", "Show who leads, who is heir, and how fast the heir would take charge."),
     "history": ("history", "Show every change of leadership, with its cause and duration."),
     "switchover": ("orders", "Let another member take charge."),
@@ -95,7 +96,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Answer one command line and return the exit code. What a person can act on is one sentence on standard error."""
     descriptors.fill()
     given = sys.argv[1:] if args is None else list(args)
-    if given[:1] == ["run"]:
+    if given[:1] in (["run"], ["once"]):
         from heirflow.guard.processes import close_to_others
 
         close_to_others()
