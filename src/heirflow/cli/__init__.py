@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Look for anything that could break the promises of an election."),
     "fence": ("fence", "Keep members that led before out of a PostgreSQL database."),
     "init": ("doctor", "Create HeirFlow's tables, for members that may not do it themselves."),
+    "preload": ("preload", "Find the Python modules that a warm standby of a program should import ahead."),
     "config": ("settings", "Show every setting and where it comes from."),
     "demo": ("demo", "See it at work: three members, a plain program, and the leader dies."),
 }
