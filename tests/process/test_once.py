@@ -15,6 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
+from heirflow.guard.why import Why
+from heirflow.member.guard_events import Gone
+from heirflow.member.once import Once
+from heirflow.stores import open_store
 from lab.servers.servers import postgres_server
 from tests.process.stage import wait_until
 
@@ -280,3 +285,42 @@ def test_the_database_is_away(tmp_path: Path) -> None:
             assert night.runs() == 1
         finally:
             night.end()
+
+
+def test_a_swap_for_what_is_done_is_not_sent(tmp_path: Path) -> None:
+    """The member may ask for it all the same: it learns of the stop and of the reading in any order."""
+    store = open_store(f"sqlite:///{tmp_path}/line.db", call_limit_s=5)
+    store.open()
+
+    def call(name: str) -> Once:
+        made = Once(name, 3600.0)
+        made.exchange(store, "nightly", Exchange(check_in=CheckIn(name, "h", 1, ready=True), join=True))
+        return made
+
+    def swap(expected: int | None, term: int, leader: str | None) -> Exchange:
+        record = Record((expected or 0) + 1, term, leader, 3.0)
+        event = Event(What.TOOK_CHARGE if leader else What.RELEASED, term, leader or "", "because")
+        takes_over = "" if leader else None
+        return Exchange(
+            swap=Swap(expected, record, event, takes_over=takes_over, expected_term=1 if expected else None)
+        )
+
+    a, b = call("a-1"), call("b-1")
+    taken = a.exchange(store, "nightly", swap(None, 1, "a-1"))
+    assert taken.swapped and taken.record == Record(1, 1, "a-1", 3.0), "the rules see nothing of the due time"
+    b.exchange(store, "nightly", Exchange())
+    a.saw([Gone(0, Why.ENDED)])
+    assert a.exchange(store, "nightly", swap(1, 1, None)).swapped
+    stopped: list[str] = []
+    b.stop = stopped.append
+    assert not b.served
+    b.exchange(store, "nightly", Exchange())
+    assert b.served and stopped[0].startswith("a-1 has run what was due ")
+    late = call("c-1")
+    unread = Once("d-1", 3600.0)
+    for each in (b, late, unread):
+        reading = each.exchange(store, "nightly", swap(2, 2, each.member))
+        assert reading.swapped is False and reading.record is not None
+        assert (reading.record.version, reading.record.leader) == (2, None)
+    assert [event.what for event in store.events("nightly", 10)] == [What.TOOK_CHARGE, What.RELEASED]
+    store.close()
