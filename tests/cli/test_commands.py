@@ -173,7 +173,6 @@ class TestOrders:
     @pytest.mark.parametrize(
         ("target", "sentence"),
         [
-            ("anna-01", "anna-01 is the leader already"),
             ("zoe", "there is no member 'zoe'; members: anna-01, bert-01, bert-02"),
             ("bert", "'bert' may mean bert-01 or bert-02; give the whole id"),
             ("bert-02", "bert-02 cannot take charge: it is drained"),
@@ -186,6 +185,16 @@ class TestOrders:
         store.drain("beat", "bert-02", True)
         answer = heirflow("switchover", "--to", target)
         assert (answer.code, answer.err) == (1, f"heirflow: {sentence}\n")
+
+    @pytest.mark.parametrize("target", ["anna-01", "host-anna-01"])
+    def test_to_who_leads_already_is_done(self, heirflow: Callable, line: Callable, store: Store, target: str) -> None:
+        line("beat", "anna-01", "bert-01")
+        before = store.exchange("beat", Exchange()).record
+        answer = heirflow("switchover", "--to", target)
+        assert (answer.code, answer.out) == (0, "beat: anna-01 leads already, term 1.\n")
+        result = json.loads(heirflow("switchover", "--to", target, "--json").out)
+        assert (result["from"], result["to"], result["term"]) == ("anna-01", "anna-01", 1)
+        assert store.exchange("beat", Exchange()).record == before
 
     def test_nobody_to_hand_over_to(self, heirflow: Callable, line: Callable) -> None:
         line("beat", "a")

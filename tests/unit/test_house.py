@@ -67,6 +67,7 @@ ALONE = [
             "processes",
             "will_sender",
             "why",
+            "title",
         )
     ),
     "alone/will_helper.py",

@@ -23,17 +23,20 @@ BROKEN_PIPE = 141
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Join an election, and run a command while leading."),
+    "once": ("once", "Run a command on one host per due time, from each host's own cron or timer."),
     "status": ("status", "Show who leads, who is heir, and how fast the heir would take charge."),
     "history": ("history", "Show every change of leadership, with its cause and duration."),
     "switchover": ("orders", "Let another member take charge."),
     "pause": ("orders", "Stop all changes of leadership until `resume`."),
     "resume": ("orders", "End a `pause`."),
     "drain": ("orders", "Keep one member from leading, or undo that."),
+    "forget": ("forget", "Take an election that nobody needs any more out of the store."),
     "release": ("release", "Release for a member that the service manager killed with its whole group."),
     "probe": ("probe", "Ask the member on this host: is it live, ready, able to lead, leader?"),
     "doctor": ("doctor", "Look for anything that could break the promises of an election."),
     "fence": ("fence", "Keep members that led before out of a PostgreSQL database."),
     "init": ("doctor", "Create HeirFlow's tables, for members that may not do it themselves."),
+    "preload": ("preload", "Find the Python modules that a warm standby of a program should import ahead."),
     "config": ("settings", "Show every setting and where it comes from."),
     "demo": ("demo", "See it at work: three members, a plain program, and the leader dies."),
 }
@@ -94,7 +97,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Answer one command line and return the exit code. What a person can act on is one sentence on standard error."""
     descriptors.fill()
     given = sys.argv[1:] if args is None else list(args)
-    if given[:1] == ["run"]:
+    if given[:1] in (["run"], ["once"]):
         from heirflow.guard.processes import close_to_others
 
         close_to_others()

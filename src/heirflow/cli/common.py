@@ -34,6 +34,10 @@ ANSWER_LIMIT_S = 15.0
 """Of a call of somebody's who waits for it, with connecting: beyond all the limits that the server may keep itself."""
 
 
+COMPLETION_LIMIT_S = 2.0
+"""Somebody has pressed a key and waits."""
+
+
 class NoSuchElection(HeirflowError):
     """The store does not know the election that is meant."""
 
@@ -50,8 +54,14 @@ def settings(*names: str) -> Callable[[Function], Function]:
             if option.is_switch:
                 function = click.option(*flags, option.key, is_flag=True, default=None, help=option.help)(function)
             else:
+                complete = elections_known if name == "name" else None
                 function = click.option(
-                    *flags, option.key, metavar=option.metavar, default=None, help=option.help + more
+                    *flags,
+                    option.key,
+                    metavar=option.metavar,
+                    default=None,
+                    help=option.help + more,
+                    shell_complete=complete,
                 )(function)
         return function
 
@@ -73,7 +83,25 @@ def duration_option(flag: str, key: str, *, help: str, default: str | None = Non
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-name_argument = click.argument("name", required=False, metavar="[NAME]")
+
+
+def elections_known(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of elections that begin so, for a shell that completes a word: quick, silent, and none where that cannot be had."""
+    given = {name: ctx.params.get(name.replace("-", "_")) for name in WHERE}
+    with suppress(HeirflowError):
+        config = resolve(given)
+        check_place(config)
+        store = store_of(config, call_limit_s=1.0, application_name="cli")
+        try:
+            store.limit_answers(COMPLETION_LIMIT_S)
+            store.open(create=False)
+            return [name for name in store.elections() if name.startswith(incomplete)]
+        finally:
+            store.close()
+    return []
+
+
+name_argument = click.argument("name", required=False, metavar="[NAME]", shell_complete=elections_known)
 
 
 def settled(flags: dict[str, Any], *, fallback_name: str | None = None, elsewhere: bool = True) -> Config:

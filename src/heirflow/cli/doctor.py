@@ -37,7 +37,7 @@ STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
 
 @click.command()
 @json_option
-@settings(*WHERE, "ttl", "check-in", "margin", "run-dir")
+@settings("name", *WHERE, "ttl", "check-in", "margin", "run-dir")
 def doctor(*, as_json: bool, **flags: Any) -> int:
     """Look for anything that could break the promises of an election. Exit code 1 when there is a problem.
 
@@ -107,7 +107,7 @@ def _store(config: Config) -> list[Finding]:
     try:
         store = store_for_people(config, "doctor")
         try:
-            found = [*store.examine(), *_kills(store)]
+            found = [*store.examine(), *_kills(store, config)]
         finally:
             store.close()
     except HeirflowError as error:
@@ -115,11 +115,12 @@ def _store(config: Config) -> list[Finding]:
     return found + [more for finding in found if (more := reach(config, finding.facts.get("latency_s", 0.0)))]
 
 
-def _kills(store: Store) -> list[Finding]:
+def _kills(store: Store, config: Config) -> list[Finding]:
     """A warning for each election in which a command may be beyond the reach of its member."""
     with suppress(HeirflowError):  # no tables yet, or none that can be read: other findings say so
         store.open(create=False)
-        lines = {name: Snapshot.of(name, store.exchange(name, Exchange())).succession for name in store.elections()}
+        names = [name for name in store.elections() if config["name"] in (None, name)]
+        lines = {name: Snapshot.of(name, store.exchange(name, Exchange())).succession for name in names}
         return [
             Finding("kills", "warning", f"{name}{said}") for name, rows in lines.items() if (said := not_promised(rows))
         ]
@@ -144,7 +145,7 @@ def reach(config: Config, latency_s: float) -> Finding | None:
 
 @click.command()
 @json_option
-@settings(*WHERE)
+@settings("name", *WHERE)
 def init(*, as_json: bool, **flags: Any) -> int:
     """Create HeirFlow's tables, for members that may not do it themselves.
 

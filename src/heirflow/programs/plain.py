@@ -31,6 +31,8 @@ class Plain:
     argv: tuple[str, ...]
     needs_database: str = ""
     """Why it must not use the default database; empty where it may."""
+    instead: str = ""
+    """What to do instead of standing in a line whose name nobody gave; empty where nothing is known."""
 
     @property
     def election(self) -> str:
@@ -43,7 +45,8 @@ class Plain:
         name, origin = config["name"], config.settings["name"].origin
         if origin.source is Source.COMMAND and RUNS_OTHERS.fullmatch(name):
             raise ConfigError(
-                f"an election named {name!r} would be shared by everything that {name} runs, and only one of it would run; "
+                self.instead
+                or f"an election named {name!r} would be shared by everything that {name} runs, and only one of it would run; "
                 "give --name, and name the election after what this command does"
             )
         return []

@@ -150,6 +150,9 @@ class Store(Register, Protocol):
     def drain(self, election: str, member: str, on: bool) -> bool:
         """Order one member to stand aside, or take that back; False when there is no such member."""
 
+    def forget(self, election: str, seen: Reading) -> bool:
+        """Delete the election with its line and its history; False, with nothing changed, where it is not as it was seen."""
+
     def examine(self) -> tuple[Finding, ...]:
         """What `heirflow doctor` tells about this store, without a change to it. Raises `StoreUnavailable`."""
 
