@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heirflow.election.timings import Timings, UnsafeTimings
-    from heirflow.embed import Election, Lead
+    from heirflow.embed.election import Election
+    from heirflow.embed.lead import Lead
     from heirflow.errors import ConfigError, HeirflowError
     from heirflow.member.loop import Member
     from heirflow.stores.base import StoreMisfit, StoreUnavailable
@@ -31,9 +32,9 @@ __all__ = [
 
 _HOMES = {
     "ConfigError": "errors",
-    "Election": "embed",
+    "Election": "embed.election",
     "HeirflowError": "errors",
-    "Lead": "embed",
+    "Lead": "embed.lead",
     "Member": "member.loop",
     "StoreMisfit": "stores.base",
     "StoreUnavailable": "stores.base",

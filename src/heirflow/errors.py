@@ -2,6 +2,7 @@
 
     HeirflowError                1
       ConfigError               78   bad configuration
+        timings.UnsafeTimings   78   numbers that cannot keep the promises
       CommandNotFound          127   the command does not exist
       CommandNotRunnable       126   the command exists and cannot be executed
       stores.StoreUnavailable   69   the store does not answer
