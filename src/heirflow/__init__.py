@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heirflow.election.timings import Timings, UnsafeTimings
     from heirflow.embed.election import Election
     from heirflow.embed.lead import Lead
-    from heirflow.errors import ConfigError, HeirflowError
+    from heirflow.errors import ConfigError, HeirflowError, LostLead
     from heirflow.member.loop import Member
     from heirflow.stores.base import StoreMisfit, StoreUnavailable
 
@@ -23,6 +23,7 @@ __all__ = [
     "Election",
     "HeirflowError",
     "Lead",
+    "LostLead",
     "Member",
     "StoreMisfit",
     "StoreUnavailable",
@@ -35,6 +36,7 @@ _HOMES = {
     "Election": "embed.election",
     "HeirflowError": "errors",
     "Lead": "embed.lead",
+    "LostLead": "errors",
     "Member": "member.loop",
     "StoreMisfit": "stores.base",
     "StoreUnavailable": "stores.base",
