@@ -36,6 +36,19 @@ Election("embedded", db_url=sys.argv[1], host=sys.argv[3], ttl_s=2).run(work)
 """
 )
 
+AIO = (
+    TICK
+    + """
+import asyncio
+from heirflow import aio
+async def work(lead):
+    while lead.trusted_for_s():
+        tick(lead)
+        await asyncio.sleep(0.01)
+asyncio.run(aio.Election("embedded", db_url=sys.argv[1], host=sys.argv[3], ttl_s=2).run(work))
+"""
+)
+
 
 class Line:
     """Programs of one election. `program` gets the URL, the file of ticks, and a host's name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.process import embedded
 from tests.process.embedded import line
 from tests.process.stage import wait_until
 
-PROGRAMS = {"sync": embedded.SYNC}
+PROGRAMS = {"sync": embedded.SYNC, "aio": embedded.AIO}
 TTL_S = 2
 NewDatabase = Callable[[str], str]
 
@@ -32,18 +33,20 @@ def program(request: pytest.FixtureRequest) -> str:
 def test_a_signal_is_an_orderly_stop_and_the_heir_leads_at_once(
     number: int, program: str, new_database: NewDatabase, tmp_path: Path
 ) -> None:
-    with line(program, new_database(POSTGRES[0]), tmp_path) as scene:
+    with line(program.replace("ttl_s=2", "ttl_s=12"), new_database(POSTGRES[0]), tmp_path) as scene:
         first = scene.add("ada")
         scene.wait_for_start_of(first)
         second = scene.add("ben")
         scene.wait_until_joined(2)
         asked_at = boottime()
         first.send_signal(number)
-        assert first.wait(10) == 0, scene.story()
+        # From Python 3.11 on, asyncio's own handler of Ctrl-C cancels, and raises KeyboardInterrupt when that is done.
+        code = -signal.SIGINT if "asyncio" in program and number == signal.SIGINT and sys.version_info >= (3, 11) else 0
+        assert first.wait(10) == code, scene.story()
         start = scene.wait_for_start_of(second)
-        assert start.from_s - asked_at < TTL_S / 2, "it did not wait for a lease"
+        assert start.from_s - asked_at < 6, "it did not wait for a lease"
         second.send_signal(number)
-        assert second.wait(10) == 0
+        assert second.wait(10) == code
         assert scene.leader() is None, "the last one released it too"
         scene.judge()
 

@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "programs": {"errors", "clock", "text", "member", "config", "stores"},
     "status": {"errors", "clock", "text", "election", "stores"},
     "embed": {"errors", "clock", "text", "descriptors", "config", "election", "stores", "guard.why", "member"},
+    "aio": {"errors", "embed", "member"},
     "testing": {"errors", "election.record", "stores.base"},
     "cli": {
         "errors",
