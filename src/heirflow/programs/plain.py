@@ -53,12 +53,7 @@ class Plain:
 
     def handling(self, config: Config, side_store: SideStore) -> Handling:
         """See `Program.handling`."""
-        warnings = []
-        if config.db_url_is_default:
-            warnings.append(
-                f"no database was given, so the record is in {config.settings['db-url'].shown}: members on other hosts do not see "
-                "it, and one of them would lead too. For several hosts, name a database with --db-url-file or HEIRFLOW_DB_URL"
-            )
+        warnings = [*config.not_shared]
         children: set[int] = set()
         lookout = lookout_for(config, children)
         standby_argv = None
