@@ -112,9 +112,9 @@ def test_as_text() -> None:
     text = plain([Snapshot.of("beat", reading(members=(LINE[0], row("b", 2, label="日本\x1b[2J"))))])
     assert text.splitlines() == [
         "beat   term 7   led by a",
-        "place   member  host    since       ready  last check-in  label",
-        "leader  a       host-a  5 min 00 s  yes    1.0 s ago",
-        "heir    b       host-b  1 min 00 s  yes    1.0 s ago      日本\\x1b[2J",
+        "place   member  host    since       able  last check-in  label",
+        "leader  a       host-a  5 min 00 s  yes   1.0 s ago",
+        "heir    b       host-b  1 min 00 s  yes   1.0 s ago      日本\\x1b[2J",
         "heir b takes charge within 12 s; at once on a clean end",
         "because: it is the first of its line",
     ]
@@ -203,3 +203,45 @@ def test_who_is_not_ready_says_why() -> None:
     snapshot = Snapshot.of("beat", reading(members=members))
     assert snapshot.succession[1].because == "its standby is not at its gate"
     assert "b: its standby is not at its gate" in plain([snapshot])
+
+
+def test_a_dead_line_is_not_led() -> None:
+    members = (row("a", 1, silent_s=480.0, note='{"runs": true}'),)
+    snapshot = Snapshot.of("beat", reading(members=members, renewed_s=480))
+    assert (snapshot.leader, snapshot.expired, snapshot.last_leader, snapshot.runs) == (None, True, "a", None)
+    assert (places(snapshot), snapshot.succession[0].able) == ({"a": "expired"}, False)
+    assert headline(snapshot) == "beat   term 7   nobody leads: the lease of a has ended"
+    assert snapshot.promise == "a has been silent for 8 min 00 s and nobody is ready to take charge"
+
+
+def test_a_lease_that_has_ended_has_an_heir_all_the_same() -> None:
+    snapshot = Snapshot.of("beat", reading(renewed_s=10.1))
+    assert (snapshot.leader, snapshot.heir, snapshot.expired) == (None, "b", True)
+    still = Snapshot.of("beat", reading(renewed_s=9.9))
+    assert (still.leader, still.expired, still.last_leader) == ("a", False, "a")
+
+
+def test_paused_and_nobody_leads() -> None:
+    paused = replace(RECORD, paused=True)
+    after = "paused: nobody takes charge until `heirflow resume`"
+    assert Snapshot.of("beat", reading(paused, renewed_s=14)).promise == f"a has been silent for 14 s; {after}"
+    vacant = Snapshot.of("beat", reading(replace(paused, leader=None)))
+    assert (vacant.promise, vacant.expired, vacant.last_leader) == (f"nobody leads; {after}", False, None)
+    assert headline(vacant) == "beat   term 7   nobody leads   PAUSED"
+
+
+def test_ready_and_able_are_what_a_probe_says() -> None:
+    members = (
+        row("a", 1, ready=False, note=json.dumps({"runs": True})),
+        row("b", 2),
+        row("c", 3, drained=True),
+        row("d", 4, ready=False),
+        row("e", 5, silent_s=60.0),
+    )
+    shown = Snapshot.of("beat", reading(members=members)).succession
+    found = {each.member: (each.ready, each.able) for each in shown}
+    assert found == {
+        "a": (True, True), "b": (True, True), "c": (True, False), "d": (True, False), "e": (False, False),
+    }  # fmt: skip
+    stuck = Snapshot.of("beat", reading(members=noted(runs=False, because=STUCK))).succession[0]
+    assert (stuck.ready, stuck.able) == (False, False)

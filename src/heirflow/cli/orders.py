@@ -135,7 +135,8 @@ def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str)
     The row of one that died stays for a while, and the next one on that host has the same host: who is silent is meant
     only where nobody else can be. Not so a leader: it may be frozen, and lead when it wakes.
     """
-    gone = {shown.member for shown in snapshot.succession if shown.silent and shown.rank is None}
+    silent = {shown.member for shown in snapshot.succession if shown.silent and shown.rank is None}
+    gone = silent - {snapshot.last_leader}
     for found in (
         [row for row in members if row.id == target],
         [row for row in members if row.host == target],

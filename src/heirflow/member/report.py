@@ -19,7 +19,7 @@ from heirflow.election.steps import (
     Unhealthy,
 )
 from heirflow.election.timings import Timings
-from heirflow.election.work import Work, work
+from heirflow.election.work import Work, why_not_ready, work
 
 BECAUSE_LIMIT = 500
 """Characters: a note is written again with each check-in."""
@@ -35,7 +35,8 @@ def describe(
     found = work(state, now) if leads else None
     idle = found is not None and not found.runs
     ready = state.joined and state.failed_calls == 0 and state.leaving is None and not idle
-    name, sentence = _state_and_sentence(state, place, found)
+    because = found.because if found is not None else _hindrance(state, now)
+    name, sentence = _state_and_sentence(state, place, found, because)
     return {
         "election": election,
         "member": state.me,
@@ -47,7 +48,7 @@ def describe(
         "able": ready and (leads or place is not None),
         "leader": leads and not idle,
         "runs": found is not None and found.runs,
-        "because": found.because if found is not None else "",
+        "because": because,
         "term": state.term,
         "place": place,
         "trusted_for_s": round(state.trusted_until - now, 3) if leads else None,
@@ -86,7 +87,16 @@ def _object(text: str) -> dict[str, Any]:
     return said if isinstance(said, dict) else {"note": text}
 
 
-def _state_and_sentence(state: State, place: int | None, found: Work | None) -> tuple[str, str]:
+def _hindrance(state: State, now: float) -> str:
+    """Of a member that does not lead: why it is not ready, or not able; empty where it is both."""
+    if state.leaving is not None:
+        return state.leaving.because
+    if state.failed_calls:
+        return "its last call to the database failed"
+    return "" if state.drained else why_not_ready(state, now)
+
+
+def _state_and_sentence(state: State, place: int | None, found: Work | None, because: str) -> tuple[str, str]:
     if found is not None and not found.runs:
         name = "leader" if state.leaving is None else "stopping"
         return name, f"leads term {state.term}, runs nothing, because {found.because}"
@@ -94,15 +104,17 @@ def _state_and_sentence(state: State, place: int | None, found: Work | None) -> 
         return "stopping", state.leaving.because
     if found is not None:
         return "leader", f"leads term {state.term}" + (f"; {found.because}" if found.because else "")
+    after = f"; {because}" if because else ""
     if place == 1 and state.record is not None:
-        return "heir", "next in line"
+        return "heir", f"next in line{after}"
     if place is not None:
-        return "in line", f"place {place} in the line"
+        return "in line", f"place {place} in the line{after}"
     if state.drained:
-        return "not ready", "drained: it stands aside"
+        return "not ready", f"drained: it stands aside{after}"
+    why = f": {because}" if because else ""
     if state.joined:
-        return "not ready", "joined, and cannot take charge now"
-    return "not ready", "has not joined the line yet"
+        return "not ready", f"joined, and cannot take charge now{why}"
+    return "not ready", f"has not joined the line yet{why}"
 
 
 def deserves_warning(before: State, event: StateEvent, after: State) -> bool:

@@ -10,7 +10,7 @@ from heirflow.status import HEIR, LEADER, Row, Snapshot, duration
 from heirflow.terminal import tables
 from heirflow.text import printable
 
-HEAD = ("place", "member", "host", "since", "ready", "last check-in", "label")
+HEAD = ("place", "member", "host", "since", "able", "last check-in", "label")
 STYLES = {LEADER: "bold green", HEIR: "green"}
 
 
@@ -24,14 +24,14 @@ def rows_of(snapshot: Snapshot) -> tuple[tuple[str, ...], list[list[str]]]:
 
 def cells(row: Row) -> list[str]:
     """One row of the table."""
-    ready = "drained" if row.drained else "yes" if row.ready and row.runs is not False else "no"
+    able = "drained" if row.drained else "yes" if row.able else "no"
     word = f"{duration(row.last_check_in_s)} ago" if row.last_check_in_s is not None else "–"
     return [
         row.place,
         row.member,
         row.host,
         duration(row.since_s),
-        ready,
+        able,
         f"{word} (silent)" if row.silent else word,
         row.label,
     ]
@@ -39,7 +39,9 @@ def cells(row: Row) -> list[str]:
 
 def headline(snapshot: Snapshot) -> str:
     """The election and its state in one line."""
-    led = f"led by {snapshot.leader}" if snapshot.leader else "vacant"
+    led = f"led by {snapshot.leader}" if snapshot.leader else "nobody leads"
+    if snapshot.expired:
+        led += f": the lease of {snapshot.last_leader} has ended"
     if snapshot.runs is False:
         led += ", which runs nothing"
     return f"{snapshot.election}   term {snapshot.term}   {led}{'   PAUSED' if snapshot.paused else ''}"
