@@ -108,7 +108,8 @@ class Snapshot:
             paused=record.paused,
             switchover_to=record.switchover_to,
             succession=succession,
-            promise=_promise(record, heir, stood_s if expired else None, leading, followed=record.version > 0) + not_promised(succession),
+            promise=_promise(record, heir, stood_s if expired else None, leading, followed=record.version > 0)
+            + not_promised(succession),
             at=reading.db_now,
             odd=reading.odd,
             runs=leading.runs if leading is not None else None,
