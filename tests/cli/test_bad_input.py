@@ -31,7 +31,7 @@ USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
         (["run"], USAGE, "Missing argument"),
         (["run", "--"], USAGE, "Missing argument"),
         (["run", "--ttl"], USAGE, "requires an argument"),
-        (["probe"], USAGE, "Missing argument"),
+        (["probe"], USAGE, "give one question"),
         (["probe", "alive"], USAGE, "is not one of"),
         (["probe", "live", "--timeout", "soon"], USAGE, "must be a duration"),
         (["probe", "live", "--pid", "-4"], USAGE, "--pid"),

@@ -204,6 +204,25 @@ class TestWhatIsWorthIt:
         nothing = told("--", sys.executable, "-m", "slow_none")
         assert nothing.returncode == 1 and "nothing to preload" in nothing.stderr
 
+    def test_only_what_a_standby_can_import(self, folder: Path) -> None:
+        """As celery does it: the script adds the working directory itself, which a standby does not know."""
+        (folder / "bin").mkdir()
+        script = folder / "bin" / "worker"
+        begun = folder / "begun"
+        script.write_text(
+            f"#!{sys.executable}\nimport sys, os\nopen({str(begun)!r}, 'a').write('x')\nimport beside\n"
+            "sys.path.insert(0, os.getcwd())\nimport slow_one\n"
+        )
+        script.chmod(0o755)
+        (folder / "bin" / "beside.py").write_text("import time; time.sleep(0.1)\n")
+        (folder / "slow_one.py").write_text("import time; time.sleep(0.1)\n")
+        argv = [sys.executable, "-m", "heirflow", "preload", "--json", "--", str(script)]
+        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        names = json.loads(done.stdout)["preload"].split(",")
+        assert "beside" in names and "slow_one" not in names
+        assert begun.read_text() == "x", "the program is started once: a standby that is tried out never begins"
+
 
 # ---- whole members ----
 

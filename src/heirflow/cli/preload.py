@@ -25,12 +25,14 @@ def preload(*, command: tuple[str, ...], watch_s: float, as_json: bool, **_: Any
     heirflow preload -- celery -A app beat -S django
     heirflow preload --watch 30s -- python -m dagster._daemon run
     """
-    from heirflow.programs.preload import preloaded, watched
+    from heirflow.programs.preload import comes_to_its_gate, preloaded, watched
     from heirflow.programs.runnable import check_runnable
 
     preloaded(command, "")
     check_runnable(command, os.getcwd(), os.environ)
     found = watched(command, watch_s)
+    if found and not comes_to_its_gate(command, ",".join(name for name, _ in found)):
+        found = [each for each in found if comes_to_its_gate(command, each[0])]
     names = ",".join(name for name, _ in found)
     if as_json:
         write_json({"preload": names, "modules": [{"module": name, "took_s": took_s} for name, took_s in found]})
@@ -40,6 +42,6 @@ def preload(*, command: tuple[str, ...], watch_s: float, as_json: bool, **_: Any
         click.echo(printable(f"--preload {names}"))
     if not found:
         raise HeirflowError(
-            "it imported nothing that takes its time, so there is nothing to preload; is --watch long enough?"
+            "it imported nothing slow that a standby can import, so there is nothing to preload; is --watch long enough?"
         )
     return 0

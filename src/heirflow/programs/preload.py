@@ -17,6 +17,7 @@ GATE = Path(__file__).parents[1] / "alone" / "gate.py"
 WORTH_S = 0.02
 """What takes less to import is not worth a word in a command line."""
 END_LIMIT_S = 10.0
+IMPORT_LIMIT_S = 60.0
 _TOOK = re.compile(r"import time: +\d+ \| +(\d+) \| (\S+)")
 """A module that the program itself imports: what modules import in turn is indented."""
 
@@ -65,6 +66,33 @@ def watched(argv: Sequence[str], limit_s: float) -> list[tuple[str, float]]:
         else:
             told = process.communicate()[1]
     return modules_in(told.decode("utf-8", "replace"))
+
+
+def comes_to_its_gate(argv: Sequence[str], modules: str) -> bool:
+    """Whether a standby can import these. It is told at once that nobody wants it, so the program itself never begins."""
+    reader, unwanted = os.pipe()
+    said, writer = os.pipe()
+    os.close(unwanted)
+    try:
+        env = {**os.environ, "HEIRFLOW_GATE": f"{reader},{writer}"}
+        null = subprocess.DEVNULL
+        words = preloaded(argv, modules)
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                words,
+                check=False,
+                env=env,
+                pass_fds=(reader, writer),
+                stdin=null,
+                stdout=null,
+                stderr=null,
+                timeout=IMPORT_LIMIT_S,
+            )
+    finally:
+        os.close(reader)
+        os.close(writer)
+    with os.fdopen(said, "rb") as file:
+        return file.read() == b"ready\n"
 
 
 def modules_in(told: str) -> list[tuple[str, float]]:
