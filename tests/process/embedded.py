@@ -30,7 +30,7 @@ SYNC = (
     + """
 from heirflow import Election
 def work(lead):
-    while not lead.stopping.wait(0.01) and lead.trusted_for_s():
+    while not lead.stopping.wait(0.01):
         tick(lead)
 Election("embedded", db_url=sys.argv[1], host=sys.argv[3], ttl_s=2).run(work)
 """

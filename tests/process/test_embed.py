@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from heirflow import Election, HeirflowError, Lead, StoreUnavailable, UnsafeTimings
+from heirflow.clock import boottime
 from lab.servers.servers import free_port
 from tests.contract.drivers import POSTGRES
 
@@ -292,3 +293,16 @@ def test_a_callable_whose_member_was_broken_off_does_not_outlive_its_lease(tmp_p
         assert process.stdout.readline() == b"works\n"
         assert process.stdout.readline() == b"goes on\n"
         assert process.wait(timeout=10) == 75, "the program itself would go on for 30 s, and end with 0"
+
+
+def test_stopping_sees_by_the_clock_that_the_lease_is_over():
+    """A process that was frozen past its lease: nobody has told it anything yet."""
+    lead = Lead("embedded", "a-1", 1)
+    assert not lead.stopping.wait(0)
+    lead.stopping.until = boottime() + 60
+    assert not lead.stopping.is_set()
+    assert 50 < lead.trusted_for_s() < 60
+    lead.stopping.until = boottime() - 0.001
+    assert lead.stopping.wait(0)
+    assert lead.trusted_for_s() == 0
+    assert not lead.stopping.asked

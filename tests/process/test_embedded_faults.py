@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -19,7 +20,22 @@ from tests.process import embedded
 from tests.process.embedded import line
 from tests.process.stage import wait_until
 
-PROGRAMS = {"sync": embedded.SYNC, "aio": embedded.AIO}
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+
+
+def readme() -> str:
+    """Its program, which ticks instead of printing."""
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for old, new in {
+        'print("I am the one, in term", lead.term)': "tick(lead)",
+        'db_url="postgresql://db.example/app"': "db_url=sys.argv[1], host=sys.argv[3], ttl_s=2",
+    }.items():
+        assert program.count(old) == 1
+        program = program.replace(old, new)
+    return embedded.TICK + program
+
+
+PROGRAMS = {"sync": embedded.SYNC, "aio": embedded.AIO, "readme": readme()}
 TTL_S = 2
 NewDatabase = Callable[[str], str]
 
@@ -96,7 +112,7 @@ def test_without_its_database_it_stops_in_time_and_leads_again(program: str, tmp
 def writes(scene: embedded.Line) -> bool:
     """Whether anybody has written within the last second."""
     size = scene.ticks.stat().st_size
-    time.sleep(1)
+    time.sleep(1.2)
     return scene.ticks.stat().st_size != size
 
 

@@ -69,7 +69,7 @@ class ThreadKeeper:
     def lease(self, *, term_at: float, kill_at: float) -> None:
         self._term_at, self._kill_at = term_at, kill_at
         if self._lead is not None:
-            self._lead.trusted_until = kill_at
+            self._lead.stopping.until = kill_at
 
     def stop(self, *, grace_s: float, again_s: float | None = None) -> None:
         """Ask the callable to return. Meanwhile the lease goes on; after the grace, `overrun` says what happens."""
@@ -131,7 +131,7 @@ class ThreadKeeper:
             with contextlib.suppress(OSError):
                 os.write(2, message.encode())
             os._exit(EXIT_LOST)
-        elif now >= self._term_at and not lead.stopping.is_set():
+        elif now >= self._term_at and not lead.stopping.asked:
             lead.stopping.set()
             self._told.append(Ending())
 

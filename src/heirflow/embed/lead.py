@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 from heirflow.clock import boottime
-from heirflow.election.state import NEVER
 from heirflow.errors import ConfigError, LostLead
+
+
+class Stopping:
+    """Whether the callable must return, asked as of a `threading.Event`.
+
+    It looks at the clock too: a process that was frozen past its lease sees here that it is over, before anybody could tell it.
+    """
+
+    __slots__ = ("_event", "until")
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.until = math.inf
+        """When the lease ends, on the clock that counts suspended time."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody has asked for it."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Ask for it."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether the callable must return."""
+        return self.asked or boottime() >= self.until
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for it, `timeout` seconds at most; whether the callable must return."""
+        self._event.wait(timeout)
+        return self.is_set()
 
 
 @dataclass(slots=True)
@@ -21,15 +53,14 @@ class Lead:
     """On PostgreSQL only sessions with ``application_name=f"heirflow/{lead.member}"`` are fenced: open them within the callable."""
     term: int
     """Grows with every change of leadership: give it to whatever can refuse an older one."""
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: Stopping = field(default_factory=Stopping)
     """Set when the callable must return: an orderly stop, a switchover, or a lease that is nearly over."""
-    trusted_until: float = NEVER
     schema: str | None = None
     """Where HeirFlow's tables are, if not where a connection looks."""
 
     def trusted_for_s(self) -> float:
         """How long this lead is still believed without news from the store; 0 when it is over."""
-        return max(0.0, self.trusted_until - boottime())
+        return max(0.0, self.stopping.until - boottime())
 
     def hold(self, connection: Any) -> None:
         """Make a transaction that writes commit only while this lead is the newest. Call it last, just before the commit.
