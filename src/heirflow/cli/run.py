@@ -51,7 +51,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     from heirflow.member.loop import Identity
     from heirflow.member.run import run_member
 
-    identity = Identity.new(config["host"], config["label"] or "")
+    identity = Identity.new(config["host"], config["label"] or "", command)
     journal = Journal(config["name"], identity.id, form=config["log-format"], quiet=config["quiet"])
 
     def side_store(where: Config) -> Any:
