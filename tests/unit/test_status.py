@@ -112,10 +112,10 @@ def test_as_text() -> None:
     text = plain([Snapshot.of("beat", reading(members=(LINE[0], row("b", 2, label="日本\x1b[2J"))))])
     assert text.splitlines() == [
         "beat   term 7   led by a",
+        "heir b takes charge within 12 s; at once on a clean end",
         "place   member  host    since       able  last check-in  label",
         "leader  a       host-a  5 min 00 s  yes   1.0 s ago",
         "heir    b       host-b  1 min 00 s  yes   1.0 s ago      日本\\x1b[2J",
-        "heir b takes charge within 12 s; at once on a clean end",
         "because: it is the first of its line",
     ]
     assert "label" not in plain([Snapshot.of("beat", reading())])
