@@ -107,7 +107,7 @@ def _store(config: Config) -> list[Finding]:
     try:
         store = store_for_people(config, "doctor")
         try:
-            found = [*store.examine(), *_kills(store, config)]
+            found = [*store.examine(), *_lines(store, config)]
         finally:
             store.close()
     except HeirflowError as error:
@@ -115,14 +115,19 @@ def _store(config: Config) -> list[Finding]:
     return found + [more for finding in found if (more := reach(config, finding.facts.get("latency_s", 0.0)))]
 
 
-def _kills(store: Store, config: Config) -> list[Finding]:
-    """A warning for each election in which a command may be beyond the reach of its member."""
+def _lines(store: Store, config: Config) -> list[Finding]:
+    """A warning for each election whose command may be beyond the reach of its member, and a note where members differ."""
     with suppress(HeirflowError):  # no tables yet, or none that can be read: other findings say so
         store.open(create=False)
         names = [name for name in store.elections() if config["name"] in (None, name)]
-        lines = {name: Snapshot.of(name, store.exchange(name, Exchange())).succession for name in names}
-        return [
-            Finding("kills", "warning", f"{name}{said}") for name, rows in lines.items() if (said := not_promised(rows))
+        lines = {name: Snapshot.of(name, store.exchange(name, Exchange())) for name in names}
+        kills = [
+            Finding("kills", "warning", f"{name}{said}")
+            for name, line in lines.items()
+            if (said := not_promised(line.succession))
+        ]
+        return kills + [
+            Finding("members", "note", f"{name}: {each}") for name, line in lines.items() for each in line.differences
         ]
     return []
 

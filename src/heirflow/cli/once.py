@@ -53,6 +53,6 @@ def once(*, command: tuple[str, ...], every_s: float | None, conflict: int, verb
         raise ConfigError(f"--every must be at least {LEAST_EVERY_S:g} s")
     program = Plain(command)
     config = settled({**flags, "quiet": not verbose}, fallback_name=program.election, elsewhere=False)
-    identity = identity_of(config)
+    identity = identity_of(config, command)
     call = Once(identity.id, every_s)
     return call.exit_code(joined(command, config, program, identity, once=call), conflict)

@@ -42,14 +42,14 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
 
     program = recognise(command, os.environ)
     config = settled(flags, fallback_name=program.election, elsewhere=False)
-    return joined(command, config, program, identity_of(config))
+    return joined(command, config, program, identity_of(config, command))
 
 
-def identity_of(config: Config) -> Identity:
+def identity_of(config: Config, command: tuple[str, ...]) -> Identity:
     """Who this incarnation is."""
     from heirflow.member.loop import Identity
 
-    return Identity.new(config["host"], config["label"] or "")
+    return Identity.new(config["host"], config["label"] or "", command)
 
 
 def joined(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Group, RenderableType
 
+from heirflow.cli.check import EVENTS, json_of, judged, line_of, unknown, worst
 from heirflow.cli.common import (
     WHERE,
     check_place,
@@ -41,18 +42,27 @@ FENCE_EVERY_S = 10.0
 @click.command()
 @name_argument
 @click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
+@click.option(
+    "--check", is_flag=True, help="One line for a monitor; exit code 0 well, 1 warning, 2 critical, 3 not known."
+)
 @json_option
 @settings(*WHERE)
-def status(name: str | None, *, watch: bool, as_json: bool, **flags: Any) -> int:
+def status(name: str | None, *, watch: bool, check: bool, as_json: bool, **flags: Any) -> int:
     """Show who leads, who is heir, and how fast the heir would take charge.
 
-    Without NAME: all elections in the store.
+    Without NAME: all elections in the store. With --check, the worst of them decides: 0 somebody leads and an heir is
+    ready, 1 no heir, paused or flapping, 2 nobody leads or the leader runs nothing, 3 the store does not answer.
 
     \b
     heirflow status
     heirflow status airflow-scheduler --watch
+    heirflow status --check
     heirflow status --json | jq '.elections[0].leader'
     """
+    if check:
+        if watch:
+            raise click.UsageError("--check looks once; give it without --watch")
+        return _check({"name": name, **flags}, as_json=as_json)
     config = settled({"name": name, **flags})
     if watch:
         return _watch(config, as_json=as_json)
@@ -89,14 +99,19 @@ class Look:
         """For a pipe or a file. `where`: the store that was asked."""
         if self.trouble is not None:
             return printable(self.trouble)
-        kept_out = [printable(self.fence.sentence)] if self.fence is not None else []
+        kept_out = [_short(self.fence)] if self.fence is not None else []
         return "\n".join((plain(self.snapshots) or _empty(where), *kept_out))
 
     def picture(self, where: str) -> RenderableType:
         """With colours, for a terminal."""
-        kept_out = [tables.styled(self.fence.sentence, "dim")] if self.fence is not None else []
+        kept_out = [tables.styled(_short(self.fence), "dim")] if self.fence is not None else []
         line = drawn(self.snapshots) if self.snapshots else tables.styled(_empty(where), "dim")
         return Group(line, *kept_out)
+
+
+def _short(fence: Finding) -> str:
+    """Whether members that led before are kept out, in one short line."""
+    return f"fence: {fence.facts['state'].value}; `heirflow fence status` says more"
 
 
 def _empty(where: str) -> str:
@@ -108,6 +123,23 @@ def take(store: Store, config: Config) -> list[Snapshot]:
     """The election that was named, or all."""
     names = [chosen_election(store, config)] if config["name"] else list(store.elections())
     return [Snapshot.of(name, store.exchange(name, Exchange())) for name in names]
+
+
+def _check(flags: dict[str, Any], *, as_json: bool) -> int:
+    """Whatever keeps us from looking is told like a finding: a monitor reads one line on standard output, and the code."""
+    try:
+        config = settled(flags)
+        with opened(config) as store:
+            looks = take(store, config)
+            verdicts = [judged(look, store.events(look.election, EVENTS)) for look in looks]
+            verdicts = verdicts or [unknown(f"there is {none_yet(place(config))}")]
+    except HeirflowError as error:
+        verdicts = [unknown(str(error))]
+    if as_json:
+        write_json(json_of(verdicts))
+    else:
+        click.echo(line_of(verdicts))
+    return int(worst(verdicts))
 
 
 def _watch(config: Config, *, as_json: bool) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from heirflow import __version__
 from heirflow.election import asking, line
 from heirflow.election.record import Exchange
 from heirflow.election.state import State, Then
@@ -59,15 +62,28 @@ def describe(
     }
 
 
-def noted(exchange: Exchange, *, kill_is_sure: bool = True) -> Exchange:
+def settings_of(timings: Timings, argv: Sequence[str]) -> dict[str, Any]:
+    """What a member's note says of its settings, so that others see how late it may be, and where members differ.
+
+    Arguments may be secret, so that they are only a number there: enough to see that they differ.
+    """
+    program = Path(argv[0]).name if argv else ""
+    number = hashlib.sha256("\0".join((program, *argv[1:])).encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    command = f"{program}#{number}" if argv else ""
+    return {"ttl_s": timings.ttl_s, "check_in_s": timings.check_in_s, "version": __version__, "command": command}
+
+
+def noted(exchange: Exchange, settings: Mapping[str, Any] | None = None, *, kill_is_sure: bool = True) -> Exchange:
     """The same exchange, where the member's note says for people what the check-in says of its work, and what is not promised.
 
-    `kill_is_sure`: whether the command can be killed, whoever it becomes.
+    `settings`: as `settings_of` has them. `kill_is_sure`: whether the command can be killed, whoever it becomes.
     """
     who = exchange.check_in
-    if who is None or (who.runs is None and not who.because and kill_is_sure):
+    if who is None or (who.runs is None and not who.because and kill_is_sure and not settings):
         return exchange
     ours: dict[str, Any] = {} if who.runs is None else {"runs": who.runs}
+    if settings:
+        ours["settings"] = settings
     if not kill_is_sure:
         ours["kill_is_sure"] = False
     if who.because:

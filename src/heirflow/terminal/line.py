@@ -57,10 +57,10 @@ def plain(snapshots: Sequence[Snapshot]) -> str:
     blocks = []
     for snapshot in snapshots:
         lines = [printable(headline(snapshot))]
+        lines.append(printable(snapshot.promise))
         if snapshot.succession:
             lines.append(tables.plain_table(*rows_of(snapshot)))
-        lines.append(printable(snapshot.promise))
-        lines += [printable(each) for each in why_not_ready(snapshot)]
+        lines += [printable(each) for each in (*why_not_ready(snapshot), *snapshot.differences)]
         if snapshot.because:
             lines.append(printable(f"because: {snapshot.because}"))
         lines += [printable(f"warning: {sentence}") for sentence in snapshot.odd]
@@ -75,11 +75,11 @@ def drawn(snapshots: Sequence[Snapshot]) -> RenderableType:
         if number:
             parts.append("")
         parts.append(tables.styled(headline(snapshot), "bold"))
+        parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
         if snapshot.succession:
             head, rows = rows_of(snapshot)
             parts.append(tables.rich_table(head, rows, [_style(row) for row in snapshot.succession]))
-        parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
-        parts += [tables.styled(each, "dim") for each in why_not_ready(snapshot)]
+        parts += [tables.styled(each, "dim") for each in (*why_not_ready(snapshot), *snapshot.differences)]
         if snapshot.because:
             parts.append(tables.styled(f"because: {snapshot.because}", "dim"))
         parts += [tables.styled(f"warning: {sentence}", "yellow") for sentence in snapshot.odd]

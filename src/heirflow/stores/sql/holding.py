@@ -83,7 +83,7 @@ def _spoken_by(cursor: Any) -> Any:
 
 
 def _in_transaction(link: Any) -> bool:
-    """Whether this session of a driver is within a transaction after a statement; True where the driver cannot tell."""
+    """Whether this session of a driver is within a transaction after a statement; False where that cannot be told."""
     if hasattr(link, "in_transaction"):
         return bool(link.in_transaction)
     if hasattr(link, "info") and hasattr(link.info, "transaction_status"):
@@ -91,4 +91,4 @@ def _in_transaction(link: Any) -> bool:
     if hasattr(link, "get_autocommit"):
         begun = getattr(link, "server_status", 0) & SERVER_IN_TRANSACTION
         return bool(begun) or not link.get_autocommit()
-    return True
+    return getattr(link, "autocommit", None) is False  # asyncpg, as SQLAlchemy shows it
