@@ -320,7 +320,7 @@ def test_a_connection_that_breaks_during_the_look_is_no_reason_to_do_without(
         swap = dataclasses.replace(take("b-2", 2, 4, expected=3, news=False), event=None)
         with monkeypatch.context() as patched:
             breaks = "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())"
-            patched.setitem(store._flavour._carrier._one._texts, Kind.TAKING, Text.of("breaks", breaks))
+            patched.setitem(store._flavour._carrier._one._texts, Kind.TAKING, Text.of("breaks", breaks, {}))
             with pytest.raises(StoreUnavailable):
                 store.exchange(election, Exchange(who("b-2"), swap=swap))
         back = theirs.open("heirflow/a-1")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -26,7 +26,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import psycopg
 
 from heirflow.election.record import Exchange
 from heirflow.stores.sql.bound import NOBODY, Bound
@@ -91,11 +90,13 @@ class Text:
     execute: str
 
     @classmethod
-    def of(cls, name: str, sql: str) -> Text:
+    def of(cls, name: str, sql: str, types: Mapping[str, str]) -> Text:
+        """`types`: of the parameters, where the text itself does not tell."""
         places = {key: number for number, key in enumerate(dict.fromkeys(BOUND.findall(sql)), 1)}
         numbered = BOUND.sub(lambda found: f"${places[found[1]]}", sql).replace("%%", "%")
+        told = f" ({', '.join(types.get(key, 'unknown') for key in places)})" if places else ""
         given = f"({', '.join(f'%({key})s' for key in places)})" if places else ""
-        return cls(sql, f"PREPARE heirflow_{name} AS {numbered}", f"EXECUTE heirflow_{name}{given}")
+        return cls(sql, f"PREPARE heirflow_{name}{told} AS {numbered}", f"EXECUTE heirflow_{name}{given}")
 
 
 class _OneStatement:
@@ -108,11 +109,15 @@ class _OneStatement:
         self._cursor: Any = None
         self._prepared: set[Text] = set()
         self._driver_prepares = dialect.driver == "psycopg"
-        # It says the type of each parameter, which a statement that is prepared must know.
-        typed: Any = psycopg.dialect()  # type: ignore[no-untyped-call]
 
         def text(name: str, statement: Any) -> Text:
-            return Text.of(name, str(statement.compile(dialect=typed)))
+            compiled = statement.compile(dialect=dialect)
+            kinds = {key: bound.type for key, bound in compiled.binds.items()}
+            return Text.of(
+                name,
+                str(compiled),
+                {key: kind.compile(dialect) for key, kind in kinds.items() if not isinstance(kind, sa.types.NullType)},
+            )
 
         def answer(record: Any, line: Any, source: Any, more: Any = sa.null()) -> Any:  # noqa: B008
             return sql.answer(record, line, more.label("seen")).select_from(source).order_by(line.seniority)
