@@ -11,7 +11,8 @@ from typing import Any
 import click
 from rich.console import Group, RenderableType
 
-from heirflow.cli.check import EVENTS, json_of, judged, line_of, unknown, worst
+from heirflow.cli import complain
+from heirflow.cli.check import EVENTS, Level, json_of, judged, line_of, unknown, worst
 from heirflow.cli.common import (
     WHERE,
     check_place,
@@ -135,10 +136,14 @@ def _check(flags: dict[str, Any], *, as_json: bool) -> int:
             verdicts = verdicts or [unknown(f"there is {none_yet(place(config))}")]
     except HeirflowError as error:
         verdicts = [unknown(str(error))]
-    if as_json:
-        write_json(json_of(verdicts))
-    else:
-        click.echo(line_of(verdicts))
+    try:
+        if as_json:
+            write_json(json_of(verdicts))
+        else:
+            click.echo(line_of(verdicts))
+    except OSError as error:  # whoever asked knows nothing
+        complain(f"cannot write the answer to standard output: {error.strerror}", Level.UNKNOWN)
+        return int(Level.UNKNOWN)
     return int(worst(verdicts))
 
 
