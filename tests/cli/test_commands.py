@@ -20,7 +20,7 @@ from heirflow.cli import COMMANDS
 from heirflow.cli.common import settled, write_json
 from heirflow.cli.status import _looks
 from heirflow.election.record import ANYONE, CheckIn, Exchange, Swap, What
-from heirflow.stores import Store
+from heirflow.stores import Finding, Store
 from heirflow.stores.sql.store import SqlStore
 
 
@@ -414,4 +414,31 @@ def test_watch_shows_the_fence_too_and_asks_for_it_less_often(
     looks = list(islice(_looks(store, settled({})), 5))
     assert len(asked) == 1
     for look in looks:
-        assert look.text("").startswith("beat ") and "\nlease only: " in look.text("")
+        assert look.text("").startswith("beat ") and "\nfence: lease only; " in look.text("")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("status", 1), ("status --json", 1), ("status --watch", 1), ("status --check", 3), ("doctor", 1), ("config", 1),
+        ("history beat", 1), ("--help", 1), ("--version", 1), ("probe live --json", 1),
+    ],
+)  # fmt: skip
+def test_an_output_that_is_full_is_told_by_its_name(line: Callable, command: str, code: int) -> None:
+    line("beat", "a")
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "heirflow", *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert answer.returncode == code
+    assert answer.stderr == "heirflow: cannot write the answer to standard output: No space left on device\n"
+
+
+def test_doctor_cuts_nothing_in_a_pipe(heirflow: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "long " * 100 + "end"
+    monkeypatch.setattr("heirflow.cli.doctor.examined", lambda config: [Finding("store", "note", sentence)])
+    assert sentence in heirflow("doctor").out

@@ -6,6 +6,7 @@ seconds must not pay for tables and databases.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -20,6 +21,8 @@ from heirflow.text import masked, printable
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+"""What the system says of an output that is full or gone."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Join an election, and run a command while leading."),
@@ -128,6 +131,8 @@ def answer(command: click.Command, args: Sequence[str], called: str) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
+        if error.filename is None and error.errno in NOT_WRITTEN:
+            return complain(f"cannot write the answer to standard output: {error.strerror}", 1)
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
         return complain(f"{error.strerror or error}{where}", 1)
 

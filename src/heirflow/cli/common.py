@@ -136,6 +136,28 @@ def _located(config: Config) -> Config:
     return there if there is not config and _holds(there, name) else config
 
 
+def everywhere(config: Config) -> list[Config]:
+    """Where elections may be, for who named neither a database nor an election: also in that of a program on this host.
+
+    The default file may be an old one, and must not hide the others. A program that cannot be asked is told, and left out.
+    """
+    from heirflow.programs.program import located
+
+    if config["name"] is not None or not config.db_url_is_default:
+        return [config]
+    try:
+        there = located(config, os.environ)
+    except ConfigError as error:
+        warn(str(error))
+        return [config]
+    if there is config:
+        return [config]
+    with suppress(HeirflowError), opened(there) as store:
+        if store.elections():
+            return [config, there]
+    return [config]
+
+
 def _holds(config: Config, name: str) -> bool:
     """Whether this election stands there. A store that does not answer may hold it, and its error is the one to tell."""
     from heirflow.stores import StoreUnavailable

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 from rich.console import Group, RenderableType
 
-from heirflow.cli.check import EVENTS, json_of, judged, line_of, unknown, worst
+from heirflow.cli import complain
+from heirflow.cli.check import EVENTS, Level, json_of, judged, line_of, unknown, worst
 from heirflow.cli.common import (
     WHERE,
     check_place,
     chosen_election,
+    everywhere,
     json_option,
     name_argument,
     none_yet,
@@ -66,14 +68,16 @@ def status(name: str | None, *, watch: bool, check: bool, as_json: bool, **flags
     config = settled({"name": name, **flags})
     if watch:
         return _watch(config, as_json=as_json)
-    with opened(config) as store:
-        look = Look(take(store, config), store.fence())
+    looks = []
+    for each in everywhere(config):
+        with opened(each) as store:
+            looks.append((place(each), Look(take(store, each), store.fence())))
     if as_json:
-        write_json(look.to_json())
+        write_json(together(looks))
     elif tables.on_terminal():
-        tables.show(look.picture(place(config)))
+        tables.show(*(part for where, look in looks for part in (*_title(where, looks), look.picture(where))))
     else:
-        click.echo(look.text(place(config)))
+        click.echo("\n".join("\n".join((*_title(where, looks), look.text(where))) for where, look in looks))
     return 0
 
 
@@ -125,20 +129,41 @@ def take(store: Store, config: Config) -> list[Snapshot]:
     return [Snapshot.of(name, store.exchange(name, Exchange())) for name in names]
 
 
+def together(looks: Sequence[tuple[str, Look]]) -> dict[str, Any]:
+    """Looks at several places as one, in the form of one look; each election says where it is, and how it is fenced."""
+    first = looks[0][1].to_json()
+    first["elections"] = [
+        {**election, "database": where, "fence": look.fence.facts["state"] if look.fence else None}
+        for where, look in looks
+        for election in look.to_json()["elections"]
+    ]
+    return first
+
+
+def _title(where: str, looks: Sequence[tuple[str, Look]]) -> tuple[str, ...]:
+    """What stands above each of several places."""
+    return (f"in {printable(where)}:",) if len(looks) > 1 else ()
+
+
 def _check(flags: dict[str, Any], *, as_json: bool) -> int:
     """Whatever keeps us from looking is told like a finding: a monitor reads one line on standard output, and the code."""
     try:
         config = settled(flags)
-        with opened(config) as store:
-            looks = take(store, config)
-            verdicts = [judged(look, store.events(look.election, EVENTS)) for look in looks]
-            verdicts = verdicts or [unknown(f"there is {none_yet(place(config))}")]
+        verdicts = []
+        for each in everywhere(config):
+            with opened(each) as store:
+                verdicts += [judged(look, store.events(look.election, EVENTS)) for look in take(store, each)]
+        verdicts = verdicts or [unknown(f"there is {none_yet(place(config))}")]
     except HeirflowError as error:
         verdicts = [unknown(str(error))]
-    if as_json:
-        write_json(json_of(verdicts))
-    else:
-        click.echo(line_of(verdicts))
+    try:
+        if as_json:
+            write_json(json_of(verdicts))
+        else:
+            click.echo(line_of(verdicts))
+    except OSError as error:  # whoever asked knows nothing
+        complain(f"cannot write the answer to standard output: {error.strerror}", Level.UNKNOWN)
+        return int(Level.UNKNOWN)
     return int(worst(verdicts))
 
 
