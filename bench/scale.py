@@ -34,8 +34,10 @@ from pathlib import Path
 from typing import Any
 
 from heirflow.election.record import Exchange
+from heirflow.guard.processes import descendants
 from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.store_tools import join, take, who
+from lab.rig.memory import memory_mb
 from lab.servers.server import Server
 from lab.servers.servers import mariadb_server, postgres_server
 
@@ -110,14 +112,6 @@ def members(url: str, numbers: range, pipe: Connection) -> None:
     pipe.send(([row for member in line for row in member.rows], sum(member.failed for member in line)))
 
 
-def children_of(pid: int) -> list[int]:
-    found = []
-    with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found += [int(child), *children_of(int(child))]
-    return found
-
-
 def ran_s(pids: list[int]) -> float:
     """Processor time of these processes so far."""
     total = 0
@@ -129,12 +123,11 @@ def ran_s(pids: list[int]) -> float:
 
 
 def pss_mb(pids: list[int]) -> float:
-    total = 0
+    total = 0.0
     for pid in pids:
         with contextlib.suppress(OSError):
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
+            total += memory_mb(pid, "Pss")
+    return total
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -171,7 +164,7 @@ def measure(server: Server | None, url: str, count: int, seconds: float, say: Ca
         until = begin + seconds
         ours_too = [process.pid for process in processes if process.pid]
         main = None if server is None else server.pid
-        theirs_too = [] if main is None else [main, *children_of(main)]
+        theirs_too = [] if main is None else [main, *descendants(main)]
         time.sleep(max(0.0, begin - time.monotonic()))
         say(f"{count} members: measuring for {seconds:g} s")
         wal = wal_bytes(server)
