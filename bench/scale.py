@@ -33,7 +33,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from lab.servers.servers import mariadb_server, postgres_server
 SIZES = [100, 300, 1000, 2000]
 EVERY_S = 2.0
 IN_ONE_PROCESS = 125
+JOINING_AT_ONCE = 4
 WARM_UP_S = 6.0
 CALL_LIMIT_S = 10.0
 WANTED_MEMBERS, WANTED_MS = 1000, 100.0
@@ -101,7 +103,7 @@ class Member(threading.Thread):
         self.store.close()
 
 
-def members(url: str, numbers: range, pipe: Connection) -> None:
+def members(url: str, numbers: range, pipe: Connection, joining: Semaphore) -> None:
     """A process of members: each stands in line and checks in from then on, until the other end says that it is over."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end ends us
     threading.stack_size(512 * 1024)
@@ -109,7 +111,8 @@ def members(url: str, numbers: range, pipe: Connection) -> None:
     try:
         for number in numbers:
             line.append(Member(url, number))
-            line[-1].stand_in_line()
+            with joining:
+                line[-1].stand_in_line()
             line[-1].start()
             pipe.send(1)
     except (StoreUnavailable, OSError, RuntimeError) as error:  # to be told where people see it
@@ -170,20 +173,21 @@ def measure(
     server: Server | None, store: str, url: str, count: int, seconds: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
+    joining = context.Semaphore(JOINING_AT_ONCE)
     pipes, processes = [], []
     try:
         for first in range(0, count, IN_ONE_PROCESS):
             ours, theirs = context.Pipe()
             numbers = range(first, min(count, first + IN_ONE_PROCESS))
-            process = context.Process(target=members, args=(url, numbers, theirs), daemon=True)
+            process = context.Process(target=members, args=(url, numbers, theirs, joining), daemon=True)
             process.start()
             theirs.close()
-            pipes.append((ours, len(numbers)))
+            pipes.append(ours)
             processes.append(process)
         stand = 0
-        for pipe, each in pipes:
-            for _ in range(each):
-                told = pipe.recv()
+        while stand < count:
+            for pipe in wait(pipes):
+                told = pipe.recv()  # type: ignore[union-attr]
                 if told != 1:
                     raise Trouble(told)
                 stand += 1
@@ -202,9 +206,14 @@ def measure(
         after, lasted = (ran_s(ours_too), ran_s(theirs_too)), time.monotonic() - at
         wal_after = wal_bytes(server, store)
         memory, connections = (pss_mb(theirs_too), pss_mb(ours_too)), connected(server, store)
-        for pipe, _ in pipes:
+        for pipe in pipes:
             pipe.send("over")
-        rows: list[Row] = [row for pipe, _ in pipes for row in pipe.recv()]
+        rows: list[Row] = [row for pipe in pipes for row in pipe.recv()]
+    except (EOFError, ConnectionError):
+        for process in processes:
+            process.join(timeout=0.1)
+        codes = [process.exitcode for process in processes if process.exitcode is not None]
+        raise Trouble(f"processes of members ended with {codes}") from None
     finally:
         for process in processes:
             process.kill()
@@ -321,7 +330,7 @@ def main() -> None:
                 url = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/line.db"
             try:
                 found.append(measure(server, options.store, url, count, options.seconds, say))
-            except (Trouble, EOFError, ServerTrouble) as error:
+            except (Trouble, ServerTrouble, OSError) as error:
                 say(f"{count} members could not be measured: {error}")
                 continue
         if not options.json:
