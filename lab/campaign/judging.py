@@ -157,7 +157,8 @@ def judge(
     seen = {(run.term, run.member) for run in runs}
     out.terms = len(seen)
     if took is not None:
-        for run in {(run.term, run.member): run for run in reversed(runs)}.values():
+        latest_first = sorted(runs, key=lambda one: one.from_s, reverse=True)
+        for run in {(run.term, run.member): run for run in latest_first}.values():
             if _within(forgotten, run.from_s):
                 continue
             if (run.term, run.member) not in took:

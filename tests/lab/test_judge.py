@@ -175,6 +175,14 @@ def test_two_leaders_of_one_term_are_red_without_a_fence_too() -> None:
     assert promises(KILLED, TAKEN, late=late, fenced=False) == ["two of one term"]
 
 
+def test_a_term_is_of_the_time_of_its_first_start_in_whatever_order_the_starts_were_read() -> None:
+    """Files are read in no order. A leader of a forgotten term may start its command again before it knows."""
+    forgets = [mark(10, "begin", "forgetful asynchronous"), mark(12, "struck", "forgetful asynchronous")]
+    again = [run(1, "ada", 12.5, 13), run(1, "ada", 11, 12)]
+    runs = [*again, run(2, "ben", 14, 60)]
+    assert promises(forgets, runs, took={(2, "ben-1")}) == []
+
+
 def test_a_term_without_history_and_an_orphan_are_red() -> None:
     assert promises(KILLED, TAKEN, took={(1, "ada-1"), (2, "ben-1")}) == []
     assert promises(KILLED, TAKEN, took={(1, "ada-1")}) == ["lost event"]

@@ -89,9 +89,6 @@ class Flavour(Protocol):
         steps, which does no harm where it was carried out already: to check in twice is to check in, and what was lost is lost.
         """
 
-    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
-        """Once before somebody joins the line, outside of a transaction: get ready what will have to be quick."""
-
     def commit(self, conn: sa.engine.Connection) -> bool:
         """Commit; False: the server did, and cannot say that a failover of the database would not forget it."""
 

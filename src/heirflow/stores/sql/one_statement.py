@@ -108,16 +108,10 @@ class _OneStatement:
         e, m = here.election.c, here.member.c
         self._cursor: Any = None
         self._prepared: set[Text] = set()
+        self._asked: set[Kind] = set()
+        """What was asked in this session, and so is prepared."""
+        self._dialect = dialect
         self._driver_prepares = dialect.driver == "psycopg"
-
-        def text(name: str, statement: Any) -> Text:
-            compiled = statement.compile(dialect=dialect)
-            kinds = {key: bound.type for key, bound in compiled.binds.items()}
-            return Text.of(
-                name,
-                str(compiled),
-                {key: kind.compile(dialect) for key, kind in kinds.items() if not isinstance(kind, sa.types.NullType)},
-            )
 
         def answer(record: Any, line: Any, source: Any, more: Any = sa.null()) -> Any:  # noqa: B008
             return sql.answer(record, line, more.label("seen")).select_from(source).order_by(line.seniority)
@@ -160,31 +154,47 @@ class _OneStatement:
                 noted.cte("noted")
             )
 
-        self._texts = {
-            Kind.LOOK: text("look", answer(e, m, sql.source)),
-            Kind.CHECK_IN: text("check_in", answer(e, line.c, stands)),
-            Kind.RENEWAL: text("swap", answer(swapped.c, line.c, won)),
-            Kind.RELEASE: text("release", release(line)),
-            Kind.RELEASE_AND_JOIN: text("release_and_join", release(line_after(joined))),
-            Kind.TAKING: text("swap_and_look", answer(swapped.c, line.c, won, seen)),
+        self._texts: dict[Kind, Text] = {}
+        self._statements = {
+            Kind.LOOK: ("look", answer(e, m, sql.source)),
+            Kind.CHECK_IN: ("check_in", answer(e, line.c, stands)),
+            Kind.RENEWAL: ("swap", answer(swapped.c, line.c, won)),
+            Kind.RELEASE: ("release", release(line)),
+            Kind.RELEASE_AND_JOIN: ("release_and_join", release(line_after(joined))),
+            Kind.TAKING: ("swap_and_look", answer(swapped.c, line.c, won, seen)),
         }
 
     def ask(self, driver: Any, kind: Kind, values: Bound, *, prepare: bool, look: bool) -> Rows:
         """The rows; without a record where a swap has lost. `look`: a leader looks for sessions, too."""
         if kind in (Kind.RENEWAL, Kind.TAKING):
             kind = Kind.TAKING if look else Kind.RENEWAL
-        return self._rows(driver, self._texts[kind], values, prepare)
+        return self._rows(driver, kind, values, prepare)
+
+    def _text(self, kind: Kind) -> Text:
+        if kind not in self._texts:
+            name, statement = self._statements[kind]
+            compiled = statement.compile(dialect=self._dialect)
+            kinds = {key: bound.type for key, bound in compiled.binds.items()}
+            types = {key: each for key, each in kinds.items() if not isinstance(each, sa.types.NullType)}
+            told = {key: each.compile(self._dialect) for key, each in types.items()}
+            self._texts[kind] = Text.of(name, str(compiled), told)
+        return self._texts[kind]
 
     def warm(self, driver: Any) -> None:
-        """Prepare all, once in a session, by asking for nobody, so that nothing changes."""
-        for text in self._texts.values():
-            self._rows(driver, text, NOBODY, prepare=True)
+        """Prepare one more, as long as there is one in this session, by asking for nobody, so that nothing changes."""
+        for kind in Kind:
+            if kind not in self._asked:
+                self._rows(driver, kind, NOBODY, prepare=True)
+                return
 
-    def _rows(self, driver: Any, text: Text, values: Bound, prepare: bool) -> Rows:
+    def _rows(self, driver: Any, kind: Kind, values: Bound, prepare: bool) -> Rows:
+        text = self._text(kind)
         if self._cursor is None or self._cursor.connection is not driver:
             self._cursor = driver.cursor()
             self._prepared.clear()
+            self._asked.clear()
         cursor = self._cursor
+        self._asked.add(kind)
         if not prepare:
             cursor.execute(text.sql, values)
         elif self._driver_prepares:
@@ -209,14 +219,6 @@ class Carrier:
         if self._one is None or self._one.sql is not sql:
             self._one = _OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
         return self._one
-
-    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
-        """Build and prepare the statements before anybody waits for them."""
-        if self.prepares and self._terse:
-            driver: Any = conn.connection.dbapi_connection
-            driver.autocommit = True
-            with suppress(Exception):  # whoever asks in earnest learns why
-                self._texts(conn, here, sql).warm(driver)
 
     def carry_out(
         self,
@@ -256,6 +258,9 @@ class Carrier:
         if rows[0].e_version is None:
             driver.rollback()
             return None
+        if self.prepares and kind in (Kind.CHECK_IN, Kind.RENEWAL):
+            with suppress(Exception):  # what was asked is done
+                self._texts(conn, here, sql).warm(driver)
         calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen)
         return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls, open=kind is Kind.TAKING)
 

@@ -224,10 +224,6 @@ class Postgres:
         fence = None if swap is None or swap.record.leader is None else self._session_fence(here)
         return self._carrier.carry_out(conn, here, sql, election, request, bound, self._warnings, fence)
 
-    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
-        if self.direct:
-            self._carrier.warm(conn, here, sql)
-
     def commit(self, conn: sa.engine.Connection) -> bool:
         # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.
         self._warnings.clear()

@@ -298,9 +298,6 @@ class SqlStore:
         who = request.check_in
         swapped: bool | None = None
         told: tuple[Told, ...] = ()
-        if request.join and request.swap is None:
-            with self._link.asking():
-                self._flavour.warm(self._connected(), self._here, self._sql)
         with self._transaction(writes=request != Exchange()) as conn:
             self._check_letters(election, who)
             if who is not None:
