@@ -34,6 +34,7 @@ from heirflow.election.record import Exchange
 from heirflow.election.timings import Timings
 from heirflow.stores import open_store
 from heirflow.testing.store_tools import join, take, who
+from lab.rig.memory import memory_mb
 from lab.rig.rig import Rig
 from lab.servers.server import Server
 from lab.servers.servers import mariadb_server, postgres_server
@@ -80,12 +81,6 @@ def from_log(server: Server, start: int) -> tuple[Counter[str], Counter[str]]:
     return transactions, statements
 
 
-def pss_mb(pid: int) -> float:
-    """Resident memory of a process, shared pages divided among those that share them."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
 def measure(server: Server, store: str, seconds: float, ttl_s: float) -> dict[str, Any]:
     check_ins = seconds / Timings.of(ttl_s).check_in_s
     with (
@@ -110,7 +105,9 @@ def measure(server: Server, store: str, seconds: float, ttl_s: float) -> dict[st
                 "statements_per_check_in": statements[facts["member"]] / check_ins if store == "postgres" else None,
                 "rss_mb": {part: round(mb, 1) for part, mb in sizes.items()},
                 "member_and_guard_mb": round(sizes.get("member", 0) + sizes.get("guard", 0), 1),
-                "pss_of_all_mb": round(sum(pss_mb(pid) for part, pid in member.seen.items() if part != "command"), 1),
+                "pss_of_all_mb": round(
+                    sum(memory_mb(pid, "Pss") for part, pid in member.seen.items() if part != "command"), 1
+                ),
             }
         spent = total(server, store) - before
     return {

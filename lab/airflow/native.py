@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from heirflow.demo.stage import Process, Stage
 from heirflow.demo.warden import descendants
 from heirflow.guard import processes
 from lab.airflow.site import WATCHER, Site
+from lab.rig.memory import memory_mb
 
 START_LIMIT_S = 120.0
 HELD = """
@@ -148,7 +148,5 @@ def _transactions(site: Site) -> int:
 
 def _memory(pid: int, what: str) -> float:
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(f"{what}:"):
-                return int(line.split()[1]) / 1024
+        return memory_mb(pid, what)
     return 0.0

@@ -50,10 +50,19 @@ def watched(server: Server, driver: str) -> Iterator[Store]:
         yield store
 
 
+@pytest.fixture
+def file(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the URL stands, and nowhere else."""
+    monkeypatch.delenv("HEIRFLOW_DB_URL")
+    return home / "url"
+
+
 def released_by_will(
-    store: Store, election: str, start: Callable, words: list[str], change: Callable[[], None]
+    store: Store, start: Callable, words: list[str], command: list[str], change: Callable[[], object]
 ) -> None:
     """Start two, change the password while the first leads, kill it, and wait less than its lease."""
+    election = f"rotated-{time.time_ns() % 10**6}"
+    words = [*words, "--name", election, "--", *command]
 
     def version() -> int:
         seen = store.exchange(election, Exchange()).record
@@ -78,21 +87,12 @@ def released_by_will(
 @pytest.mark.parametrize("end_sessions", [True, False], ids=["sessions end", "sessions stay"])
 @pytest.mark.parametrize("driver", [POSTGRES[0], MYSQL[0]])
 def test_from_a_file(
-    driver: str,
-    end_sessions: bool,
-    server: Server,
-    watched: Store,
-    start: Callable,
-    home: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    driver: str, end_sessions: bool, server: Server, watched: Store, start: Callable, file: Path
 ) -> None:
-    monkeypatch.delenv("HEIRFLOW_DB_URL")
     url, change = role(driver, server, end_sessions=end_sessions)
-    file, election = home / "url", f"rotated-{driver}-{time.time_ns() % 10**6}"
     file.write_text(url)
     file.chmod(0o600)
-    words = ["--db-url-file", str(file), "--name", election, "--", *SLEEP]
-    released_by_will(watched, election, start, words, lambda: file.write_text(change("new")))
+    released_by_will(watched, start, ["--db-url-file", str(file)], SLEEP, lambda: file.write_text(change("new")))
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["in the URL", "apart"])
@@ -104,15 +104,14 @@ def test_from_a_program_that_is_asked(
     watched: Store,
     start: Callable,
     home: Path,
+    file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Airflow, which may take the URL from a command or a store of secrets, or the password from sql_alchemy_connect_args.
 
     Here it is a package of a few lines.
     """
-    monkeypatch.delenv("HEIRFLOW_DB_URL")
     url, change = role(driver, server)
-    file, election = home / "url", f"rotated-{driver}-{time.time_ns() % 10**6}"
     file.write_text(url)
     head, _, place = url.rpartition("@")
     without = f"{head.rpartition(':')[0]}@{place}"
@@ -127,5 +126,5 @@ def test_from_a_program_that_is_asked(
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", ":".join(filter(None, (str(package.parent), os.environ.get("PYTHONPATH")))))
-    words = ["--cold", "--no-health", "--name", election, "--", "airflow", "scheduler"]
-    released_by_will(watched, election, start, words, lambda: file.write_text(change("new")))
+    words, command = ["--cold", "--no-health"], ["airflow", "scheduler"]
+    released_by_will(watched, start, words, command, lambda: file.write_text(change("new")))

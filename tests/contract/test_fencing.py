@@ -273,6 +273,8 @@ def test_a_renewal_looks_within_its_one_statement(url: str, theirs: Sessions, po
     postgres.sql(f"ALTER DATABASE \"{url.rpartition('/')[2]}\" SET log_statement = 'all'")
     with leading(url, election, "a-1", "b-2") as (_, lead):
         lead("b-2", renew=True)
+        for _ in range(8):  # each prepares one more
+            lead("b-2", renew=True)
         place = postgres.log.stat().st_size
         lead("b-2", renew=True)
         log = postgres.log.read_bytes()[place:].decode()

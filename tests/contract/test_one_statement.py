@@ -84,13 +84,21 @@ def messages(server: Server, url: str) -> Callable[[], list[str]]:
     return since
 
 
+@contextmanager
+def a_line_that_is_heard(url: str, server: Server) -> Iterator[tuple[Store, Store, str, Callable[[], list[str]]]]:
+    """The same, with what the server was asked since the last call."""
+    told = messages(server, url)
+    with a_line(url) as line:
+        yield (*line, told)
+
+
 @pytest.mark.parametrize("driver", POSTGRES)
 def test_check_in_renewal_and_look_are_one_message_each(
     driver: str, new_database: NewDatabase, postgres: Server
 ) -> None:
-    url = new_database(driver)
-    told = messages(postgres, url)
-    with a_line(url) as (store, _, election):
+    with a_line_that_is_heard(new_database(driver), postgres) as (store, _, election, told):
+        for _ in range(8):  # each prepares one more
+            store.exchange(election, Exchange(who("b")))
         for name, first, request in (
             ("an heir", Exchange(who("b")), Exchange(who("b"))),
             ("a leader", renewal("a", 1), renewal("a", 2)),
@@ -113,9 +121,7 @@ def release(leader: str, version: int, term: int = 1, *, join: bool = False) -> 
 def test_a_release_is_one_message_and_taking_charge_four_then_news(
     driver: str, new_database: NewDatabase, postgres: Server
 ) -> None:
-    url = new_database(driver)
-    told = messages(postgres, url)
-    with a_line(url) as (store, _, election):
+    with a_line_that_is_heard(new_database(driver), postgres) as (store, _, election, told):
         version = 1
         for turn in (1, 2):  # psycopg2 must say once what it will ask
             told()
@@ -150,9 +156,7 @@ def test_the_history_tells_of_a_release_that_won_and_of_no_other(driver: str, ne
 def test_who_releases_and_goes_to_the_end_keeps_all_but_its_place(
     driver: str, new_database: NewDatabase, postgres: Server
 ) -> None:
-    url = new_database(driver)
-    told = messages(postgres, url)
-    with a_line(url) as (store, other, election):
+    with a_line_that_is_heard(new_database(driver), postgres) as (store, other, election, told):
         other.drain(election, "a", True)
         before = row(store.exchange(election, Exchange(who("a"))), "a")
         time.sleep(0.02)
@@ -197,12 +201,11 @@ def test_they_are_prepared_where_the_session_is_ours_alone(
     driver: str, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = sa.text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%heirflow_member%'")
-    kinds = 6
     with a_line(new_database(driver)) as (store, _, election):
         for _ in range(3):
             store.exchange(election, Exchange(who("b")))
         with store._transaction(writes=False) as conn:
-            assert conn.execute(count).scalar() == kinds, "also those that people will wait for"
+            assert conn.execute(count).scalar() == 1 + 3, "each check-in prepares one more, for which people will wait"
     monkeypatch.setattr("heirflow.stores.sql.postgres.backend_pid", lambda driver: -1)
     with a_line(new_database(driver)) as (store, _, election):
         for version in range(1, 9):
@@ -223,7 +226,8 @@ def test_to_prepare_changes_nothing(driver: str, new_database: NewDatabase) -> N
 
         before = tables()
         store.exchange(election, Exchange())
-        store._flavour._carrier._one.warm(store._link.driver)
+        for _ in range(9):
+            store._flavour._carrier._one.warm(store._link.driver)
         assert tables() == before
 
 

@@ -41,11 +41,9 @@ def wanted_by(election: str, swap: Swap, text: Text) -> Bound:
         "p_history": wanted.history,
         "p_under": swap.under,
     }
-    return (
-        bound
-        if swap.expected is None
-        else {**bound, "p_expected": swap.expected, "p_expected_term": swap.expected_term}
-    )
+    if swap.expected is None:
+        return bound
+    return {**bound, "p_expected": swap.expected, "p_expected_term": swap.expected_term}
 
 
 def told_of(election: str, event: Event, text: Text) -> Bound:
@@ -65,10 +63,9 @@ def noted_of(event: Event, text: Text) -> Bound:
     return {"n_" + name.removeprefix("p_"): value for name, value in told_of("", event, text).items()}
 
 
-_NONE = Swap(0, Record(1, 1, None, 1.0))
 NOBODY: Bound = {
     **said_by("", CheckIn("", "", 0, ready=False), str),
-    **wanted_by("", _NONE, str),
+    **wanted_by("", Swap(0, Record(1, 1, None, 1.0)), str),
     **noted_of(Event(What.RELEASED, 0, "", ""), str),
 }
 """For a statement that is to change nothing: no election and no member has an empty name."""

@@ -99,7 +99,7 @@ class SessionFence:
         self._led = sa.union(by_history, by_place)
         self._reign: tuple[str, str, int] | None = None
         self._strangers: set[str] = set()
-        """Members that led no earlier term than ours; they never will, as terms only grow."""
+        """Names of sessions that are not ours to end: their members led no earlier term, nor do they stand in this line."""
         self._told_at: dict[str, float] = {}
         self._sessions = self._spared = 0
         """How many the server had at the last look, and how many renewals have done without one since."""

@@ -15,6 +15,7 @@ from heirflow.stores.sql.connecting import Arguments, Place
 from heirflow.stores.sql.schema import Tables
 
 if TYPE_CHECKING:
+    from heirflow.stores.sql.one_statement import Kind
     from heirflow.stores.sql.statements import Statements
 
 
@@ -81,16 +82,20 @@ class Flavour(Protocol):
         """First thing in every transaction."""
 
     def at_once(
-        self, conn: sa.engine.Connection, here: Tables, sql: Statements, election: str, request: Exchange, bound: Bound
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        sql: Statements,
+        election: str,
+        kind: Kind,
+        swap: Swap | None,
+        bound: Bound,
     ) -> AtOnce | None:
-        """Carry the exchange out as one statement, which mostly is its own transaction.
+        """Carry an exchange of this kind out as one statement, which mostly is its own transaction.
 
-        None: not here, not this exchange, or it has shown no record, be it that a swap was lost. Then it must be carried out in
-        steps, which does no harm where it was carried out already: to check in twice is to check in, and what was lost is lost.
+        None: not here, or it has shown no record, be it that a swap was lost. Then it must be carried out in steps, which does
+        no harm where it was carried out already: to check in twice is to check in, and what was lost is lost.
         """
-
-    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
-        """Once before somebody joins the line, outside of a transaction: get ready what will have to be quick."""
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         """Commit; False: the server did, and cannot say that a failover of the database would not forget it."""

@@ -110,9 +110,6 @@ class Mysql:
     def at_once(self, *_: object) -> None:
         return None  # no statement changes rows and reads others here
 
-    def warm(self, *_: object) -> None:
-        pass
-
     def commit(self, conn: sa.engine.Connection) -> bool:
         conn.commit()
         return True

@@ -1,7 +1,8 @@
 """PostgreSQL: a check-in, renewal, release or look as one statement, which is its own transaction: no BEGIN, no COMMIT around it.
 
 SQLAlchemy builds the text once; each use costs the driver's cursor only, and the server a plan that it has kept (`prepare`),
-where the session is ours alone. The statements that change rows are those of `Statements`, so the swap is the same swap.
+where the session is ours alone. What people will wait for is prepared beforehand, one statement with each check-in. The
+statements that change rows are those of `Statements`, so the swap is the same swap.
 
 A statement sees its own changes only in what they return, and everything else as it was when the statement began, however
 long it then waited for a row. So nothing is read from a row that the statement may have changed:
@@ -27,15 +28,13 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql
 
-from heirflow.election.record import Exchange
+from heirflow.election.record import Exchange, Swap
 from heirflow.stores.sql.bound import NOBODY, Bound
 from heirflow.stores.sql.fence import SEEN, SessionFence
 from heirflow.stores.sql.flavour import AtOnce
 from heirflow.stores.sql.schema import Tables
-from heirflow.stores.sql.statements import MEMBER, RECORD, Statements
+from heirflow.stores.sql.statements import MEMBER, RECORD, TOLD, Statements
 
-TOLD = ("term", "member", "what", "because", "took_s")
-"""What an event tells; its values are bound under ``n_`` and these names, as a swap binds some of them too."""
 NOT_SO = "42"
 """Codes that begin so: a right, a function or a table is wanting."""
 FORGOTTEN = {"26000", "42P05"}
@@ -108,16 +107,10 @@ class _OneStatement:
         e, m = here.election.c, here.member.c
         self._cursor: Any = None
         self._prepared: set[Text] = set()
+        self._asked: set[Kind] = set()
+        """What was asked in this session, and needs no preparing any more."""
+        self._dialect = dialect
         self._driver_prepares = dialect.driver == "psycopg"
-
-        def text(name: str, statement: Any) -> Text:
-            compiled = statement.compile(dialect=dialect)
-            kinds = {key: bound.type for key, bound in compiled.binds.items()}
-            return Text.of(
-                name,
-                str(compiled),
-                {key: kind.compile(dialect) for key, kind in kinds.items() if not isinstance(kind, sa.types.NullType)},
-            )
 
         def answer(record: Any, line: Any, source: Any, more: Any = sa.null()) -> Any:  # noqa: B008
             return sql.answer(record, line, more.label("seen")).select_from(source).order_by(line.seniority)
@@ -139,13 +132,14 @@ class _OneStatement:
             )
             return sa.union_all(sa.select(*(touched.c[name] for name in MEMBER)), others).subquery("line")
 
-        line = line_after(sql.touch)
+        def after(changed: Any, line: Any, more: Any = sa.null()) -> Any:  # noqa: B008
+            """The answer whose record is what a swap returned: none where it has lost."""
+            return answer(changed.c, line.c, sql.one.outerjoin(changed, sa.true()).outerjoin(line, sa.true()), more)
+
         swapped = sql.swap_led.returning(*(e[name] for name in sql.record)).cte("swapped")
-        one = sa.select(sa.literal_column("1").label("one")).subquery("one")
-        stands = one.outerjoin(here.election, e.name == bindparam("p_election")).outerjoin(line, sa.true())
-        won = one.outerjoin(swapped, sa.true()).outerjoin(line, sa.true())
         vacated = sql.swap_vacant.returning(*(e[name] for name in sql.record)).cte("vacated")
         v = here.event.c
+        # Its values are bound under ``n_`` and their names, as a swap binds some of them too.
         noted = here.event.insert().from_select(
             [v.election, v.at, *(v[name] for name in TOLD)],
             sa.select(
@@ -154,37 +148,49 @@ class _OneStatement:
                 *(bindparam(f"n_{name}", type_=v[name].type) for name in TOLD),
             ).select_from(vacated),
         )
-
-        def release(line: Any) -> Any:
-            return answer(vacated.c, line.c, one.outerjoin(vacated, sa.true()).outerjoin(line, sa.true())).add_cte(
-                noted.cte("noted")
-            )
-
-        self._texts = {
-            Kind.LOOK: text("look", answer(e, m, sql.source)),
-            Kind.CHECK_IN: text("check_in", answer(e, line.c, stands)),
-            Kind.RENEWAL: text("swap", answer(swapped.c, line.c, won)),
-            Kind.RELEASE: text("release", release(line)),
-            Kind.RELEASE_AND_JOIN: text("release_and_join", release(line_after(joined))),
-            Kind.TAKING: text("swap_and_look", answer(swapped.c, line.c, won, seen)),
+        history = noted.cte("noted")
+        line = line_after(sql.touch)
+        self._texts: dict[Kind, Text] = {}
+        self._statements = {
+            Kind.LOOK: ("look", answer(e, m, sql.source)),
+            Kind.CHECK_IN: ("check_in", answer(e, line.c, sql.stands.outerjoin(line, sa.true()))),
+            Kind.RENEWAL: ("swap", after(swapped, line)),
+            Kind.RELEASE: ("release", after(vacated, line).add_cte(history)),
+            Kind.RELEASE_AND_JOIN: ("release_and_join", after(vacated, line_after(joined)).add_cte(history)),
+            Kind.TAKING: ("swap_and_look", after(swapped, line, seen)),
         }
 
     def ask(self, driver: Any, kind: Kind, values: Bound, *, prepare: bool, look: bool) -> Rows:
         """The rows; without a record where a swap has lost. `look`: a leader looks for sessions, too."""
         if kind in (Kind.RENEWAL, Kind.TAKING):
             kind = Kind.TAKING if look else Kind.RENEWAL
-        return self._rows(driver, self._texts[kind], values, prepare)
+        return self._rows(driver, kind, values, prepare)
+
+    def _text(self, kind: Kind) -> Text:
+        if kind not in self._texts:
+            name, statement = self._statements[kind]
+            compiled = statement.compile(dialect=self._dialect)
+            kinds = {key: bound.type for key, bound in compiled.binds.items()}
+            types = {key: each for key, each in kinds.items() if not isinstance(each, sa.types.NullType)}
+            told = {key: each.compile(self._dialect) for key, each in types.items()}
+            self._texts[kind] = Text.of(name, str(compiled), told)
+        return self._texts[kind]
 
     def warm(self, driver: Any) -> None:
-        """Prepare all, once in a session, by asking for nobody, so that nothing changes."""
-        for text in self._texts.values():
-            self._rows(driver, text, NOBODY, prepare=True)
+        """Prepare one more, as long as there is one in this session, by asking for nobody, so that nothing changes."""
+        for kind in Kind:
+            if kind not in self._asked:
+                self._rows(driver, kind, NOBODY, prepare=True)
+                return
 
-    def _rows(self, driver: Any, text: Text, values: Bound, prepare: bool) -> Rows:
+    def _rows(self, driver: Any, kind: Kind, values: Bound, prepare: bool) -> Rows:
+        text = self._text(kind)
         if self._cursor is None or self._cursor.connection is not driver:
             self._cursor = driver.cursor()
             self._prepared.clear()
+            self._asked.clear()
         cursor = self._cursor
+        self._asked.add(kind)
         if not prepare:
             cursor.execute(text.sql, values)
         elif self._driver_prepares:
@@ -210,28 +216,20 @@ class Carrier:
             self._one = _OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
         return self._one
 
-    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
-        """Build and prepare the statements before anybody waits for them."""
-        if self.prepares and self._terse:
-            driver: Any = conn.connection.dbapi_connection
-            driver.autocommit = True
-            with suppress(Exception):  # whoever asks in earnest learns why
-                self._texts(conn, here, sql).warm(driver)
-
     def carry_out(
         self,
         conn: sa.engine.Connection,
         here: Tables,
         sql: Statements,
         election: str,
-        request: Exchange,
+        kind: Kind,
+        swap: Swap | None,
         bound: Bound,
         warnings: Any,
         fence: SessionFence | None,
     ) -> AtOnce | None:
         """See `Flavour.at_once`. `warnings`: what the server warns of is added there. `fence`: of a leader."""
-        kind, swap = kind_of(request), request.swap
-        if kind is None or not self._terse:
+        if not self._terse:
             return None
         look = fence is not None and swap is not None and fence.looks(election, swap)
         driver: Any = conn.connection.dbapi_connection
@@ -256,6 +254,9 @@ class Carrier:
         if rows[0].e_version is None:
             driver.rollback()
             return None
+        if self.prepares and kind in (Kind.CHECK_IN, Kind.RENEWAL):
+            with suppress(Exception):  # what was asked is done
+                self._texts(conn, here, sql).warm(driver)
         calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen)
         return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls, open=kind is Kind.TAKING)
 

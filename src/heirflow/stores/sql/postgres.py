@@ -22,7 +22,7 @@ from heirflow.stores.sql.connecting import HOST_WORDS, Arguments, Place, is_addr
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
 from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
 from heirflow.stores.sql.flavour import AtOnce
-from heirflow.stores.sql.one_statement import Carrier, code_of
+from heirflow.stores.sql.one_statement import Carrier, Kind, code_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
 from heirflow.stores.sql.service import hosts_of
 
@@ -216,17 +216,19 @@ class Postgres:
             driver.autocommit = False
 
     def at_once(
-        self, conn: sa.engine.Connection, here: Tables, sql: Statements, election: str, request: Exchange, bound: Bound
+        self,
+        conn: sa.engine.Connection,
+        here: Tables,
+        sql: Statements,
+        election: str,
+        kind: Kind,
+        swap: Swap | None,
+        bound: Bound,
     ) -> AtOnce | None:
         if not self.direct:
             return None
-        swap = request.swap
         fence = None if swap is None or swap.record.leader is None else self._session_fence(here)
-        return self._carrier.carry_out(conn, here, sql, election, request, bound, self._warnings, fence)
-
-    def warm(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> None:
-        if self.direct:
-            self._carrier.warm(conn, here, sql)
+        return self._carrier.carry_out(conn, here, sql, election, kind, swap, bound, self._warnings, fence)
 
     def commit(self, conn: sa.engine.Connection) -> bool:
         # When somebody cancels the wait for a synchronous standby, the commit succeeds, with a warning. No time-out of ours does.

@@ -128,9 +128,6 @@ class Sqlite:
     def at_once(self, *_: object) -> None:
         return None  # the write lock is taken first, by a BEGIN of ours
 
-    def warm(self, *_: object) -> None:
-        pass
-
     def commit(self, conn: sa.engine.Connection) -> bool:
         conn.commit()
         return True

@@ -74,9 +74,7 @@ class Statements:
         self.swap_led = election.update().where(unchanged).ordered_values((e.since, taken), *rest)
         self.swap_vacant = election.update().where(unchanged).ordered_values((e.since, vacant), *rest)
 
-        told: dict[str, Any] = {
-            name: bindparam(f"p_{name}") for name in ("term", "member", "what", "because", "took_s")
-        }
+        told: dict[str, Any] = {name: bindparam(f"p_{name}") for name in TOLD}
         self.note = event.insert().inline().values(election=bindparam("p_election"), at=now, **told)
         self.events = (
             sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at)
@@ -87,13 +85,13 @@ class Statements:
         self.elections = sa.union(sa.select(e.name), sa.select(m.election))
 
         # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
-        one = sa.select(sa.literal_column("1").label("one")).subquery("one")
+        self.one = sa.select(sa.literal_column("1").label("one")).subquery("one")
         self.now, self._here_now = now, here_now
         self.record = (*RECORD, "history") if kept else RECORD
         """The columns of a record."""
-        self.source = one.outerjoin(election, e.name == bindparam("p_election")).outerjoin(
-            member, m.election == bindparam("p_election")
-        )
+        self.stands = self.one.outerjoin(election, e.name == bindparam("p_election"))
+        """The record, in one row even where there is none."""
+        self.source = self.stands.outerjoin(member, m.election == bindparam("p_election"))
         """Where an answer comes from."""
         self.read = self.answer(e, m).select_from(self.source).order_by(m.seniority)
 
@@ -120,6 +118,8 @@ class Statements:
         )
 
 
+TOLD = ("term", "member", "what", "because", "took_s")
+"""What an event tells."""
 RECORD = ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to", "written_at", "since")
 MEMBER = (
     "id", "seniority", "host", "pid", "ready", "drained", "label", "note", "joined_at", "checked_in_at",

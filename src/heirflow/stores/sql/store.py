@@ -258,30 +258,31 @@ class SqlStore:
 
     def _at_once(self, election: str, request: Exchange) -> Answer | None:
         """The exchange as one statement, where the database can and it is one of those that come every few seconds."""
-        if not self._flavour.terse or kind_of(request) is None:
+        if not self._flavour.terse or (kind := kind_of(request)) is None:
             return None
+        swap = request.swap
         with self._link.asking():
             conn = self._connected()
             self._check_letters(election, request.check_in)
             bound: Bound = {"p_election": election}
             if request.check_in is not None:
                 bound |= said_by(election, request.check_in, self._text)
-            if request.swap is not None:
-                bound |= wanted_by(election, request.swap, self._text)
-                if request.swap.event is not None:
-                    bound |= noted_of(request.swap.event, self._text)
-            done = self._flavour.at_once(conn, self._here, self._sql, election, request, bound)
+            if swap is not None:
+                bound |= wanted_by(election, swap, self._text)
+                if swap.event is not None:
+                    bound |= noted_of(swap.event, self._text)
+            done = self._flavour.at_once(conn, self._here, self._sql, election, kind, swap, bound)
             if done is None:
                 return None
             told: tuple[Told, ...] = ()
             confirmed = done.confirmed
-            if done.open and request.swap is not None:
-                told = self._won(conn, election, request.swap, request.check_in, look=done.fence)
+            if done.open and swap is not None:
+                told = self._won(conn, election, swap, request.check_in, look=done.fence)
                 confirmed = self._flavour.commit(conn)
             self._confirmed(confirmed)
-        if done.fence and not done.open and request.swap is not None:
+        if done.fence and not done.open and swap is not None:
             with self._transaction(writes=True) as conn:
-                told = self._end_earlier(conn, election, request.swap)
+                told = self._end_earlier(conn, election, swap)
         return done.rows, done.swapped, told, ()
 
     def _end_earlier(self, conn: sa.engine.Connection, election: str, swap: Swap) -> tuple[Told, ...]:
@@ -303,9 +304,6 @@ class SqlStore:
         who = request.check_in
         swapped: bool | None = None
         told: tuple[Told, ...] = ()
-        if request.join and request.swap is None:
-            with self._link.asking():
-                self._flavour.warm(self._connected(), self._here, self._sql)
         with self._transaction(writes=request != Exchange()) as conn:
             self._check_letters(election, who)
             if who is not None:
@@ -336,10 +334,9 @@ class SqlStore:
         self, conn: sa.engine.Connection, election: str, swap: Swap, who: CheckIn | None
     ) -> tuple[bool, tuple[Told, ...]]:
         """Whether it won, and what else is worth telling."""
-        statement = self._sql.swap_vacant if swap.record.leader is None else self._sql.swap_led
-        changed = conn.execute(
-            self._sql.first if swap.expected is None else statement, wanted_by(election, swap, self._text)
-        ).rowcount
+        later = self._sql.swap_vacant if swap.record.leader is None else self._sql.swap_led
+        statement = self._sql.first if swap.expected is None else later
+        changed = conn.execute(statement, wanted_by(election, swap, self._text)).rowcount
         if changed != 1:
             return False, ()
         return True, self._won(conn, election, swap, who)
@@ -396,5 +393,5 @@ class SqlStore:
 
 
 def fenced(swap: Swap, told: Iterable[Told]) -> Event:
-    """The event of sessions that a renewal has ended."""
+    """What happened beside a swap that has no event of its own."""
     return Event(What.FENCED, swap.record.term, swap.record.leader or "", "; ".join(each.sentence for each in told))
