@@ -7,6 +7,7 @@
       CommandNotFound          127   the command does not exist
       CommandNotRunnable       126   the command exists and cannot be executed
       stores.StoreUnavailable   69   the store does not answer
+        stores.StoreRefuses     77   it refuses this user, password, database or right
       stores.StoreMisfit        78   the store answers and cannot be used
 
 Each message is one plain sentence that a person can act on.

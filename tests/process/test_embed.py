@@ -124,7 +124,7 @@ def released(folder: Path) -> bool:
 
 def test_a_store_that_never_answers_is_an_error(tmp_path):
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-    with pytest.raises(StoreUnavailable, match="embedded: left the line; cannot use the store"):
+    with pytest.raises(StoreUnavailable, match="embedded: gives up: "):
         Election("embedded", db_url=url, ttl_s=2, start_timeout_s=0.2).run(lambda _lead: None)
     with (
         pytest.raises(StoreUnavailable),

@@ -17,7 +17,7 @@ import click
 
 from heirflow import __version__, descriptors
 from heirflow.errors import HeirflowError
-from heirflow.text import masked, printable
+from heirflow.text import brief, printable
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -142,6 +142,6 @@ def complain(sentence: str, code: int) -> int:
     with suppress(OSError, ValueError):
         if not descriptors.takes(sys.stderr.fileno()):
             return code
-        sys.stderr.write(f"heirflow: {printable(masked(' '.join(sentence.split())))}\n")
+        sys.stderr.write(f"heirflow: {printable(brief(' '.join(sentence.split())))}\n")
         sys.stderr.flush()
     return code

@@ -17,7 +17,7 @@ from typing import Any
 
 from heirflow.election.record import Event, What
 from heirflow.status import Snapshot, duration
-from heirflow.text import masked, printable
+from heirflow.text import brief, printable
 
 FLAPS = 4
 """So many starts within `FLAPS_WITHIN_S` are too many: a rolling restart of three hosts has fewer."""
@@ -92,7 +92,7 @@ def worst(verdicts: Sequence[Verdict]) -> Level:
 def line_of(verdicts: Sequence[Verdict]) -> str:
     """One line, the worst first. What follows a `|` is numbers to a monitor, so that none stands in a sentence."""
     said = "; ".join(each.sentence for each in sorted(verdicts, key=lambda each: -each.level))
-    text = printable(masked(" ".join(said.split()))).replace("|", "/")
+    text = printable(brief(" ".join(said.split()))).replace("|", "/")
     return f"HEIRFLOW {worst(verdicts).name} - {text}"
 
 

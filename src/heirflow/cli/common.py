@@ -19,7 +19,7 @@ from heirflow import descriptors
 from heirflow.config.options import BY_NAME, read_duration
 from heirflow.config.resolve import Config, nearest, resolve
 from heirflow.errors import ConfigError, HeirflowError
-from heirflow.text import masked, printable
+from heirflow.text import brief, printable
 
 if TYPE_CHECKING:
     from heirflow.stores.base import OnTaken, Store
@@ -304,4 +304,4 @@ def warn(sentence: str) -> None:
     """One sentence on standard error."""
     with suppress(OSError, ValueError):
         if descriptors.takes(sys.stderr.fileno()):
-            click.echo(f"heirflow: warning: {printable(masked(sentence))}", err=True)
+            click.echo(f"heirflow: warning: {printable(brief(sentence))}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,9 @@ def probe(
             return error.exit_code
         raise
     yes = bool(facts.get(question))
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        who = f"{facts.get('election')}: {facts.get('member')} {facts.get('sentence') or facts.get('state')}"
-        click.echo(printable(f"{'yes' if yes else 'no'}, {who}"))
+    who = f"{facts.get('election')}: {facts.get('member')} {facts.get('sentence') or facts.get('state')}"
+    with suppress(OSError):  # the exit code is the answer: nobody is to be restarted because an output is full
+        click.echo(json.dumps(facts) if as_json else printable(f"{'yes' if yes else 'no'}, {who}"))
     return 0 if yes else 1
 
 

@@ -161,7 +161,7 @@ class Stand:
             self.failed = self.keeper.raised
         elif self.code in {EXIT_STORE_UNAVAILABLE, StoreMisfit.exit_code}:
             kind = StoreUnavailable if self.code == EXIT_STORE_UNAVAILABLE else StoreMisfit
-            self.failed = kind(f"{self.election}: left the line; {self.journal.warned}")
+            self.failed = kind(f"{self.election}: {self.journal.warned}")
             LOG.error("%s", self.failed)
 
     def check(self) -> None:

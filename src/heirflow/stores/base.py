@@ -47,6 +47,12 @@ class StoreUnavailable(HeirflowError):
     exit_code = 69
 
 
+class StoreRefuses(StoreUnavailable):
+    """The store answers and refuses: this user or password, this database, or this right. It may change its mind."""
+
+    exit_code = 77
+
+
 class StoreMisfit(HeirflowError):
     """The store answers, but this HeirFlow cannot use it: tables missing and not allowed to make them, or of another version."""
 
