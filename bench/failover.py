@@ -4,7 +4,8 @@
 
 Three members on this machine against a real server on this machine. The command is a Python program that writes a line every
 millisecond; its own start (about 20 ms) is part of each figure. For a clean stop the time runs from the old command's last
-line, for every other fault from the moment of the signal.
+line, for every other fault from the moment of the signal. The whole line has stood for 5 s before each fault: with each check-in
+a member prepares one more statement.
 
 `--timeline` also shows when each step of a handover was told, in milliseconds from the fault: by the members' own journals, and
 by the command's first line. It is for the causes in which the old member tells of the end: `command`, `guard` and `stop`.
@@ -24,6 +25,7 @@ from pathlib import Path
 from lab.rig.rig import Member, Rig, now_s, store_url
 from lab.rig.written import starts_in
 
+STOOD_S = 5.0
 FAULTS: dict[str, tuple[str, Callable[[Member], None]]] = {
     "command": ("command killed with -9", lambda member: member.kill("command")),
     "member": ("member killed with -9", lambda member: member.kill("member")),
@@ -62,6 +64,8 @@ def measure(rig: Rig, fault: str, runs: int, timelines: list[dict[str, float]]) 
     for host in hosts:
         rig.add(host)
     for _ in range(runs):
+        rig.wait_for_line(len(hosts), limit_s=40)
+        time.sleep(STOOD_S)
         leader = rig.wait_for_line(len(hosts), limit_s=40)
         facts = leader.ask()
         assert facts is not None, "the leader answered a moment ago"

@@ -50,16 +50,16 @@ Row = namedtuple(  # type: ignore[misc]  # noqa: PYI024
 
 
 class Kind(Enum):
-    """The exchanges that are one statement."""
+    """The exchanges that are one statement, in the order in which they are prepared: first what somebody may soon wait for."""
 
-    LOOK = "look"
     CHECK_IN = "check in"
-    RENEWAL = "renewal"
-    RELEASE = "release"
-    RELEASE_AND_JOIN = "release and join"
-    """As a member does whose command ended by itself: the next in line leads, and it stands at the end."""
     TAKING = "taking charge"
     """Its first statement: others may follow in its transaction, as sessions are ended and work is adopted before the commit."""
+    RELEASE_AND_JOIN = "release and join"
+    """As a member does whose command ended by itself: the next in line leads, and it stands at the end."""
+    RELEASE = "release"
+    RENEWAL = "renewal"
+    LOOK = "look"
 
 
 def kind_of(request: Exchange) -> Kind | None:
@@ -254,7 +254,9 @@ class Carrier:
         if rows[0].e_version is None:
             driver.rollback()
             return None
-        if self.prepares and kind in (Kind.CHECK_IN, Kind.RENEWAL):
+        if (
+            self.prepares and kind in (Kind.CHECK_IN, Kind.RENEWAL) and rows[0].e_leader is not None
+        ):  # else an heir is about to act
             with suppress(Exception):  # what was asked is done
                 self._texts(conn, here, sql).warm(driver)
         calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen)

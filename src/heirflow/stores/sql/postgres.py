@@ -164,6 +164,8 @@ class Postgres:
         if row[2] in {"off", "local"}:
             self._settings["synchronous_commit"] = "on"  # a confirmed renewal must not be forgotten in a crash
         if self.direct:
+            if row[3] >= 120000:
+                self._settings["plan_cache_mode"] = "force_generic_plan"  # or the first five uses each make a plan anew
             self._set(conn, self._settings, local=False)
             if self._listens:
                 conn.exec_driver_sql(f"LISTEN {CHANNEL}")
