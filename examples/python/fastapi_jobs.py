@@ -49,4 +49,4 @@ app = FastAPI(lifespan=lifespan)
 @app.get("/")
 async def leads() -> dict[str, int | None]:
     """The term that this host leads, if it does."""
-    return {"term": app.state.member.state.term}
+    return {"term": app.state.member.term}

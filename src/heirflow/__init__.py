@@ -12,10 +12,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heirflow.election.timings import Timings, UnsafeTimings
-    from heirflow.embed.election import Election
+    from heirflow.embed.election import Election, Standing
     from heirflow.embed.lead import Lead
     from heirflow.errors import ConfigError, HeirflowError, LostLead
-    from heirflow.member.loop import Member
     from heirflow.stores.base import StoreMisfit, StoreUnavailable
 
 __all__ = [
@@ -24,7 +23,7 @@ __all__ = [
     "HeirflowError",
     "Lead",
     "LostLead",
-    "Member",
+    "Standing",
     "StoreMisfit",
     "StoreUnavailable",
     "Timings",
@@ -37,7 +36,7 @@ _HOMES = {
     "HeirflowError": "errors",
     "Lead": "embed.lead",
     "LostLead": "errors",
-    "Member": "member.loop",
+    "Standing": "embed.election",
     "StoreMisfit": "stores.base",
     "StoreUnavailable": "stores.base",
     "Timings": "election.timings",

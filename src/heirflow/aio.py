@@ -21,11 +21,10 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from heirflow.embed.election import Election as Threaded
-from heirflow.embed.election import Stand
+from heirflow.embed.election import Standing
 from heirflow.embed.keeper import Overrun
 from heirflow.embed.lead import Lead
 from heirflow.errors import ConfigError
-from heirflow.member.loop import Member
 from heirflow.member.signals import stop_on_signals
 
 Work = Callable[[Lead], Awaitable[object]]
@@ -75,38 +74,38 @@ class Election:
         call. `work` is then cancelled, and has `stop_timeout_s` for its own end. Meanwhile the lease goes on. asyncio itself
         handles Ctrl-C from Python 3.11 on: it cancels, and raises `KeyboardInterrupt` afterwards, as in any program.
         """
-        async with self._standing(work, once=once) as (stand, ended):
-            with stop_on_signals(stand.member):
+        async with self._standing(work, once=once) as (standing, ended):
+            with stop_on_signals(standing.engine):
                 await ended.wait()
 
     @contextlib.asynccontextmanager
-    async def member(self, work: Work, *, once: bool = False) -> AsyncIterator[Member]:
+    async def member(self, work: Work, *, once: bool = False) -> AsyncIterator[Standing]:
         """The same beside the block, as for the lifespan of a web application; leaving the block is an orderly stop.
 
         Signals are the program's. What `run` would raise is raised when the block is left.
         """
-        async with self._standing(work, once=once) as (stand, _):
-            yield stand.member
+        async with self._standing(work, once=once) as (standing, _):
+            yield standing
 
     @contextlib.asynccontextmanager
-    async def _standing(self, work: Work, *, once: bool) -> AsyncIterator[tuple[Stand, asyncio.Event]]:
+    async def _standing(self, work: Work, *, once: bool) -> AsyncIterator[tuple[Standing, asyncio.Event]]:
         if not callable(work):
             raise ConfigError(f"work must be a coroutine function that takes the lead, not {work!r}")
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        stand = self._election.stand(_in_loop(work, loop), once=once)
+        standing = self._election.stand(_in_loop(work, loop), once=once)
 
         def live() -> None:
-            stand.run()
+            standing.run()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(ended.set)
 
         threading.Thread(target=live, name=f"heirflow-{self.name}", daemon=True).start()
         try:
-            yield stand, ended
+            yield standing, ended
         finally:
-            stand.member.stop("the program leaves the line")
+            standing.leave()
             await _outlast(ended)
-        stand.check()
+        standing.check()
 
 
 async def _outlast(ended: asyncio.Event) -> None:
@@ -145,10 +144,14 @@ def _in_loop(work: Work, loop: asyncio.AbstractEventLoop) -> Callable[[Lead], No
 
         loop.call_soon_threadsafe(begin)
         lead.stopping.wait()
-        if not ended.is_set():
+        if asked := not ended.is_set():
             loop.call_soon_threadsafe(cancel)
             ended.wait()
-        if not tasks[0].cancelled() and (error := tasks[0].exception()) is not None:
+        if not tasks[0].cancelled():
+            error = tasks[0].exception()
+        else:
+            error = None if asked else asyncio.CancelledError("something else than the end of the lead cancelled it")
+        if error is not None:
             raise error
 
     return led

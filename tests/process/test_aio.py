@@ -52,7 +52,7 @@ def test_leaving_the_block_cancels_the_work_and_releases_after_its_end(tmp_path)
         async with election(tmp_path, host="b").member(heirs):
             await until(lambda: heirs.story)
             async with election(tmp_path, host="a").member(work) as member:
-                await until(lambda: member.state.joined)
+                await until(lambda: member.joined)
                 assert work.story == []
         assert heirs.story == ["leads 1", "cleaned up"]
         async with election(tmp_path, host="a").member(work):
@@ -107,6 +107,28 @@ def test_after_an_exception_it_is_called_again(tmp_path, capsys):
 
     asyncio.run(program())
     assert "no such report" in capsys.readouterr().err
+
+
+def test_a_cancellation_that_nobody_of_ours_asked_for_is_an_exception_as_any_other(tmp_path, capsys):
+    terms = []
+
+    async def cancels_itself(lead: Lead) -> None:
+        terms.append(lead.term)
+        if len(terms) == 1:
+            inner = asyncio.create_task(asyncio.sleep(60))
+            inner.cancel()
+            await inner
+        await asyncio.Event().wait()
+
+    async def program() -> None:
+        async with election(tmp_path).member(cancels_itself):
+            await until(lambda: len(terms) == 2)
+        terms.clear()
+        with pytest.raises(asyncio.CancelledError):
+            await election(tmp_path, host="b").run(cancels_itself, once=True)
+
+    asyncio.run(program())
+    assert "something else than the end of the lead cancelled it" in capsys.readouterr().err
 
 
 def test_an_exit_of_the_work_is_the_programs(tmp_path):

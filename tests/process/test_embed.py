@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def test_the_second_takes_charge_when_the_first_leaves(tmp_path):
     with election(tmp_path, host="a").member(first):
         wait_for(lambda: first.terms)
         with election(tmp_path, host="b").member(second) as heir:
-            wait_for(lambda: heir.state.joined)
+            wait_for(lambda: heir.joined)
             assert second.terms == []
     with election(tmp_path, host="c").member(second):
         wait_for(lambda: second.terms)
@@ -89,6 +90,20 @@ def test_after_an_exception_it_is_called_again(tmp_path, capsys):
         wait_for(lambda: len(terms) == 2)
     assert terms == [1, 1], "nobody else could take it over"
     assert "no such report" in capsys.readouterr().err
+
+
+def test_a_cancellation_in_the_callable_does_not_end_the_member(tmp_path):
+    terms = []
+
+    def fails_first(lead: Lead) -> None:
+        terms.append(lead.term)
+        if len(terms) == 1:
+            raise asyncio.CancelledError
+        lead.stopping.wait(60)
+
+    with election(tmp_path).member(fails_first) as member:
+        wait_for(lambda: len(terms) == 2)
+        assert (member.joined, member.term, member.left.is_set()) == (True, 1, False)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
@@ -130,7 +145,7 @@ def test_a_store_that_never_answers_is_an_error(tmp_path):
         pytest.raises(StoreUnavailable),
         Election("embedded", db_url=url, ttl_s=2, start_timeout_s=0.2).member(lambda _lead: None) as member,
     ):
-        wait_for(lambda: member.state.done)
+        wait_for(lambda: member.left.is_set() and not member.joined and member.term is None)
 
 
 async def coroutine(_lead: Lead) -> None: ...

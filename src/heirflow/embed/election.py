@@ -7,7 +7,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from heirflow import descriptors
@@ -81,28 +81,28 @@ class Election:
         Raises `StoreUnavailable` when the store has not answered for `start_timeout_s` since the start, and `StoreMisfit` when it
         cannot be used.
         """
-        stand = self.stand(work, once=once)
-        with stop_on_signals(stand.member):
-            stand.run()
-        stand.check()
+        standing = self.stand(work, once=once)
+        with stop_on_signals(standing.engine):
+            standing.run()
+        standing.check()
 
     @contextlib.contextmanager
-    def member(self, work: Callable[[Lead], object], *, once: bool = False) -> Iterator[Member]:
+    def member(self, work: Callable[[Lead], object], *, once: bool = False) -> Iterator[Standing]:
         """The same in a thread of its own; leaving the block is an orderly stop, and raises what `run` would.
 
         Signals are the program's.
         """
-        stand = self.stand(work, once=once)
-        thread = threading.Thread(target=stand.run, name=f"heirflow-{self.name}", daemon=True)
+        standing = self.stand(work, once=once)
+        thread = threading.Thread(target=standing.run, name=f"heirflow-{self.name}", daemon=True)
         thread.start()
         try:
-            yield stand.member
+            yield standing
         finally:
-            stand.member.stop("the program leaves the line")
+            standing.leave()
             thread.join()
-        stand.check()
+        standing.check()
 
-    def stand(self, work: Callable[[Lead], object], *, once: bool) -> Stand:
+    def stand(self, work: Callable[[Lead], object], *, once: bool) -> Standing:
         """A new member and the keeper of `work`; nothing runs yet."""
         if not callable(work):
             raise ConfigError(f"work must be a callable that takes the lead, not {work!r}")
@@ -129,7 +129,7 @@ class Election:
             journal=journal,
             address=self._config.address,
         )
-        return Stand(self.name, member, keeper, journal)
+        return Standing(self.name, member, keeper, journal)
 
     def _store(self, application_name: str) -> Store:
         return open_store(
@@ -140,20 +140,43 @@ class Election:
 
 
 @dataclass(slots=True)
-class Stand:
-    """One member of a program, from joining to leaving."""
+class Standing:
+    """One member of this program, from joining to leaving: what `Election.member` gives."""
 
     election: str
-    member: Member
+    """The name of the election."""
+    engine: Member
+    """Its internals, which may change."""
     keeper: ThreadKeeper
     journal: LogJournal
+    left: threading.Event = field(default_factory=threading.Event)
+    """Set when it is not in the line any more, be it that it gave up: leaving the block then raises why."""
     failed: BaseException | None = None
     code: int = 0
+
+    @property
+    def member(self) -> str:
+        """The name of this member, as `heirflow status` shows it."""
+        return self.engine.state.me
+
+    @property
+    def joined(self) -> bool:
+        """Whether it stands in the line."""
+        return self.engine.state.joined and not self.left.is_set()
+
+    @property
+    def term(self) -> int | None:
+        """The term that this process leads; None while it does not."""
+        return None if self.left.is_set() else self.engine.state.term
+
+    def leave(self) -> None:
+        """Ask for an orderly stop; returns at once."""
+        self.engine.stop("the program leaves the line")
 
     def run(self) -> None:
         """Stay in the line until told to leave. Raises nothing but what breaks off the main thread: `check` does."""
         try:
-            self.code = self.member.run()
+            self.code = self.engine.run()
         except Exception as error:
             LOG.exception("%s: the member ended", self.election)
             self.failed = error
@@ -163,6 +186,7 @@ class Stand:
             kind = StoreUnavailable if self.code == EXIT_STORE_UNAVAILABLE else StoreMisfit
             self.failed = kind(f"{self.election}: {self.journal.warned}")
             LOG.error("%s", self.failed)
+        self.left.set()
 
     def check(self) -> None:
         """Raise why it ended, if that was not an orderly stop."""

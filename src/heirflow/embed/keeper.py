@@ -138,16 +138,16 @@ class ThreadKeeper:
     def _call(self, lead: Lead) -> None:
         try:
             self._work(lead)
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._status, self.raised = 1, error
+            self._leave(f"the callable raised {type(error).__name__}")
+            lead.stopping.wait()  # first the member is to hear that it leaves: then nothing is started again
+        except BaseException as error:  # a cancellation too: nobody has asked the program to end
             self._status = 1
             if self._once:
                 self.raised = error
             else:
                 _show(error)
-        except BaseException as error:
-            self._status, self.raised = 1, error
-            self._leave(f"the callable raised {type(error).__name__}")
-            lead.stopping.wait()  # first the member is to hear that it leaves: then nothing is started again
         finally:
             self._returned = True
             self._nudge()
