@@ -124,8 +124,8 @@ class MemberProcess(Process):
         if isinstance(event, Unhealthy):
             world.judge.told_unwell(self, before, step)
         for noted in step.state.unwritten:
-            if noted.what is What.LOST and noted not in before.unwritten:
-                world.judge.told_lost(self, noted)
+            if noted.event.what is What.LOST and noted not in before.unwritten:
+                world.judge.told_lost(self, noted.event)
         for sentence in step.because:
             world.say(self.id, sentence)
         if step.acts:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from heirflow.election.record import Exchange, Record, Swap
+from heirflow.election.record import Event, Exchange, Record, Swap, What
 from heirflow.election.rules import decide
 from heirflow.election.state import State
 from heirflow.election.steps import Answered, GuardUp, Send, Tick
@@ -88,6 +88,7 @@ def test_tables_that_an_older_heirflow_made_get_the_column_and_older_members_go_
     engine = sa.create_engine(url)
     with engine.begin() as conn:
         conn.execute(sa.text("ALTER TABLE heirflow_election DROP COLUMN history"))
+        conn.execute(sa.text("ALTER TABLE heirflow_event DROP COLUMN ago_s"))
     store = open_store(url, call_limit_s=10)
     store.open(create=False)  # which changes no table
     read = store.exchange(election, Exchange(who("a"), swap=take("a", 1, 2, expected=1)))
@@ -95,10 +96,19 @@ def test_tables_that_an_older_heirflow_made_get_the_column_and_older_members_go_
     assert read.record is not None
     assert read.record.history is None
     assert read.history
+    late = Event(What.LOST, 1, "a", "the store did not answer", ago_s=40.0)
+    store.exchange(election, Exchange(notes=(late,)))
+    [told] = store.events(election, 1)
+    assert replace(told, at=0.0) == replace(late, ago_s=0.0), (
+        "when it was written is not kept there, when it happened is"
+    )
+    assert 20 < read.db_now - told.at < 41
     with opened(url) as newer:
         wanted = replace(take("a", 1, 3, expected=2).record, history=read.history)
         newer.exchange(election, Exchange(who("a"), swap=Swap(2, wanted)))
         assert newer.exchange(election, Exchange()).record == wanted
+        newer.exchange(election, Exchange(notes=(late,)))
+        assert [each.ago_s for each in newer.events(election, 2)] == [0.0, 40.0]
     read = store.exchange(election, Exchange(who("a"), swap=take("a", 1, 4, expected=3)))  # it knows no such column
     assert read.swapped
     store.close()

@@ -232,7 +232,7 @@ def test_what_cannot_be_renewed_is_killed_at_the_end_of_trust() -> None:
         b.at(now)
         killed = tuple(sentence for sentence in b.because if "is killed" in sentence)
         now += 0.1
-    assert killed == ("could not renew term 1 within 9 s: the command is killed",)
+    assert killed == ("could not renew term 1 within 9 s: the command is killed (no answer within 1.5 s)",)
     b.did(KillCommand)
     assert 9.01 <= b.now < 9.2
     b.at(9.3, CommandGone(-9, "killed"))
@@ -270,7 +270,22 @@ def test_when_the_guard_ends_the_command_for_its_lease_the_lead_is_lost_and_not_
     b.at(7.8, CommandEnding("the lease is nearly over"))
     b.at(8.0, CommandGone(-15, "the command ended after TERM"))
     assert b.state.term is None
-    assert b.state.unwritten[-1].what is What.LOST
+    assert b.state.unwritten[-1].event.what is What.LOST
+
+
+def test_an_event_is_written_with_its_age() -> None:
+    b = leader()
+    b.at(2.01)
+    b.fail(2.02)
+    b.at(7.8, CommandEnding("the lease is nearly over"))
+    b.at(8.0, CommandGone(-15, "the command ended after TERM"))
+    b.at(30.0)  # what was asked meanwhile is given up
+    b.at(32.0)
+    [lost] = b.asked.exchange.notes
+    assert (lost.what, lost.ago_s) == (What.LOST, 24.0)
+    assert lost.because == "the lease is nearly over (connection refused)"
+    b.answer(32.1)
+    assert b.state.unwritten == ()
 
 
 def test_a_lost_lead_leaves_with_75_where_that_is_the_policy() -> None:

@@ -42,7 +42,7 @@ def test_an_heir_that_is_quicker_than_the_next_answer_takes_nothing_away(exit_on
     assert told == "term 1 is over: the record names c, term 2; its release was never confirmed here"
     assert not b.warned, "nothing was lost"
     assert b.did_not(Exit) and b.state.leaving is None
-    assert What.LOST not in {event.what for event in b.state.unwritten}
+    assert What.LOST not in {each.event.what for each in b.state.unwritten}
     assert b.state.term is None and b.state.idle and b.state.stop is None
 
 
@@ -74,7 +74,7 @@ def test_who_leaves_in_order_leaves_with_its_own_code() -> None:
     landed(b)
     b.write(leader="c", term=2)
     next_answer(b, 3.2)
-    assert What.LOST not in {event.what for event in b.state.unwritten}
+    assert What.LOST not in {each.event.what for each in b.state.unwritten}
     while b.did_not(Exit):
         b.at(b.state.ask_at)
         b.answer(b.now + 0.01)

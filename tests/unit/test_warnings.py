@@ -50,7 +50,7 @@ def test_every_loss_of_the_lead_is_warned_of() -> None:
     b = leader()
     b.at(2.01)
     b.fail(2.02)
-    assert "could not renew term 1 within 9 s: the command is killed" in b.at(9.2) and b.warned
+    assert "could not renew term 1 within 9 s: the command is killed (connection refused)" in b.at(9.2) and b.warned
     assert b.at(9.3, CommandGone(-9, "the command was killed")) and b.warned
     b = leader()
     b.other("c", 2)

@@ -29,7 +29,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     mine = next((row for row in reading.members if row.id == state.me), None)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
     again_at_once = 0 < lost_swaps < 3
-    written = (*ask.exchange.notes, *(ask.within if reading.swapped else ()))
+    written = (*ask.noted, *(ask.within if reading.swapped else ()))
     learned = replace(
         state,
         seat=replace(
@@ -54,8 +54,9 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         read_at=now,
         news=False,
         failed_calls=0,
+        trouble="",
         lost_swaps=lost_swaps,
-        unwritten=tuple(event for event in state.unwritten if event not in written),
+        unwritten=tuple(each for each in state.unwritten if each not in written),
     )
     if state.news:
         learned = news.heeded(learned, now)
@@ -141,14 +142,14 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
                 acts = (ExtendLease(*timings.moments(trusted_until)),)
     doubtful = state.seat.doubtful and not _goes_on(state, now)
     if state.term is not None and (doubtful or not asking.holds(state)):
-        state, acts, told = _over(state)
+        state, acts, told = _over(state, now)
         because += (told,)
     if ask.exchange.leave and state.leaving is not None and state.term is None and not asking.names_me(state):
         return Step(replace(state, done=True), (*acts, Exit(state.leaving.exit_code)), because)
     return Step(state, acts, because)
 
 
-def _over(state: State) -> tuple[State, tuple[Act, ...], str]:
+def _over(state: State, now: float) -> tuple[State, tuple[Act, ...], str]:
     """The record does not name this member any more, or is in doubt: it was released, as is seen only now, or the lead is lost."""
     term, record, stop = state.term, state.record, state.stop
     holder, now_term = (record.leader, record.term) if record else (None, 0)
@@ -165,7 +166,7 @@ def _over(state: State) -> tuple[State, tuple[Act, ...], str]:
             told = f"term {term} is over: {instead}; its release was never confirmed here"
         return replace(without_lead(state), note=""), (), told
     sentence = f"lost term {term}: {instead}"
-    state = lose(without_lead(note_event(state, What.LOST, sentence)), sentence)
+    state = lose(without_lead(note_event(state, What.LOST, sentence, now)), sentence)
     if state.idle:
         return state, (), sentence
     return with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),), sentence
@@ -182,6 +183,7 @@ def not_answered(state: State, because: str, fatal_code: int | None, now: float,
         ask_at=now + delay,
         news=False,
         failed_calls=state.failed_calls + 1,
+        trouble=because,
     )
     late = now - state.born_at >= state.policy.start_timeout_s
     if not state.known and (fatal_code is not None or late or state.leaving is not None):

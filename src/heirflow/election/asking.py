@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from heirflow.election import line, work
 from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
-from heirflow.election.state import Ask, Purpose, State, Then
+from heirflow.election.state import Ask, Happened, Purpose, State, Then
 from heirflow.election.timings import Timings
 
 FORGET_AFTER_S = 3600.0
@@ -23,7 +23,7 @@ class Wish:
     swap: Swap | None = None
     urgent: bool = False
     """Whether it should not wait for the next check-in."""
-    within: tuple[Event, ...] = ()
+    within: tuple[Happened, ...] = ()
     """Those of `State.unwritten` that the swap's own event tells."""
 
 
@@ -81,15 +81,16 @@ def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
         runs=found.runs if found is not None else None,
         because=found.because if found is not None else work.why_not_ready(state, now),
     )
+    noted = tuple(each for each in state.unwritten if each not in chosen.within)
     exchange = Exchange(
         check_in=check_in,
         join=not leave and (not state.joined or releasing or silent),
         swap=chosen.swap,
         leave=leave,
         forget=_forgettable(state, now) if leading else (),
-        notes=tuple(event for event in state.unwritten if event not in chosen.within),
+        notes=tuple(replace(each.event, ago_s=now - each.at) for each in noted),
     )
-    return Ask(state.serial + 1, now, chosen.purpose, exchange, chosen.within)
+    return Ask(state.serial + 1, now, chosen.purpose, exchange, noted, chosen.within)
 
 
 def patience_s(state: State, timings: Timings) -> float:
@@ -146,8 +147,10 @@ def _renew(state: State, timings: Timings) -> Wish:
     renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=said, history=here)
     if said and state.idle:
         # It is started again here: it then takes over what it left behind itself.
-        within = tuple(event for event in state.unwritten if event.what is What.RESTARTED)[-1:]  # one start, one event
-        because = "; ".join((*(event.because for event in within), "what the previous command left is taken over"))
+        within = tuple(each for each in state.unwritten if each.event.what is What.RESTARTED)[
+            -1:
+        ]  # one start, one event
+        because = "; ".join((*(each.event.because for each in within), "what the previous command left is taken over"))
         event = Event(What.RESTARTED, record.term, state.me, because)
         swap = replace(_over(state, replace(renewed, note=""), event), takes_over=said)
         return Wish(Purpose.RENEW, swap, within=within)

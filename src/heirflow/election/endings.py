@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from heirflow.election import line
 from heirflow.election.record import Event, What
-from heirflow.election.state import Idle, Leaving, State, Stop, Then, with_stop, without_lead
+from heirflow.election.state import Happened, Idle, Leaving, State, Stop, Then, with_stop, without_lead
 from heirflow.election.steps import EXIT_LOST, CommandGone, KillCommand, Step, StopAsked, StopCommand, Unhealthy
 from heirflow.election.timings import Timings, back_off_s
 
@@ -19,9 +19,9 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
     stop, ran_s = state.stop, now - state.command_since
     state = replace(state, withstands="", ended=event.because)
     if state.losing or now >= state.trusted_until:
-        sentence = stop.because if stop is not None else event.because
+        sentence = stop.because if stop is not None else f"{event.because}{state.troubled}"
         if state.term is not None:
-            state = note_event(state, What.LOST, sentence)
+            state = note_event(state, What.LOST, sentence, now)
         state = without_lead(replace(state, command=Idle()))
         state = replace(state, ask_at=min(state.ask_at, now + timings.check_in_s / 4))
         return Step(lose(state, sentence), because=(event.because,))
@@ -43,7 +43,7 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
     sentence = f"{because}; no heir is ready: it is started again here in {wait_s:g} s"
     # What is known of the line is up to a check-in old: look at once, an heir may have come since.
     state = replace(state, ask_at=now if state.failed_calls == 0 else state.ask_at)
-    return Step(note_event(state, What.RESTARTED, sentence), because=(sentence,))
+    return Step(note_event(state, What.RESTARTED, sentence, now), because=(sentence,))
 
 
 def unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
@@ -83,7 +83,7 @@ def lose(state: State, because: str) -> State:
     return replace(state, leaving=Leaving(because, EXIT_LOST))
 
 
-def note_event(state: State, what: What, because: str) -> State:
+def note_event(state: State, what: What, because: str, now: float) -> State:
     """Keep an event until the next exchange writes it down."""
     event = Event(what, state.term or state.seat.highest_term, state.me, because)
-    return replace(state, unwritten=(*state.unwritten, event)[-UNWRITTEN_LIMIT:])
+    return replace(state, unwritten=(*state.unwritten, Happened(event, now))[-UNWRITTEN_LIMIT:])

@@ -93,7 +93,9 @@ class Event:
     took_s: float | None = None
     """How long it took; for a change of leadership, how long nobody led. None when it does not apply."""
     at: float = 0.0
-    """By the store's clock, seconds since 1970; filled in by the store. 0: not known."""
+    """When it happened, by the store's clock, seconds since 1970; filled in by the store. 0: not known."""
+    ago_s: float = 0.0
+    """How long before it was written it happened, by the clock of who writes it: the store could not be asked."""
     odd: str = ""
     """What a store found in this event that cannot be, as a sentence; filled in by the store."""
 

@@ -135,7 +135,7 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
             return Step(_started(state, now))
         case CommandEnding():
             # Even where nothing seemed to run: the guard says that something does, and only "gone" takes that back.
-            stop = Stop(Then.LOST, event.because)
+            stop = Stop(Then.LOST, f"{event.because}{state.troubled}")
             return Step(replace(state, command=Stopping(stop, state.command_since)), because=(event.because,))
         case CommandWithstands():
             # It may also be a standby: then nothing runs here.
@@ -200,7 +200,7 @@ def _end_of_trust(state: State, now: float, timings: Timings) -> Step:
     lead = state.seat.lead
     if state.idle or not isinstance(lead, Leading) or now < lead.trusted_until:
         return Step(state)
-    sentence = f"could not renew term {lead.term} within {timings.trust_s:g} s: the command is killed"
+    sentence = f"could not renew term {lead.term} within {timings.trust_s:g} s: the command is killed{state.troubled}"
     state = with_stop(with_lead(state, Doubting(lead.term)), Stop(Then.LOST, sentence))
     return Step(state, (KillCommand(),), (sentence,))
 

@@ -146,6 +146,15 @@ class Purpose(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Happened:
+    """An event that is not written down yet."""
+
+    event: Event
+    at: float
+    """When it happened, on our own clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """The one exchange that is under way."""
 
@@ -154,8 +163,10 @@ class Ask:
     """Read on our own clock *before* the question was sent."""
     purpose: Purpose
     exchange: Exchange
-    within: tuple[Event, ...] = ()
-    """Those of `State.unwritten` that its swap's own event tells."""
+    noted: tuple[Happened, ...] = ()
+    """Those of `State.unwritten` that it writes down."""
+    within: tuple[Happened, ...] = ()
+    """Those that its swap's own event tells."""
 
 
 # ---- the whole --------------------------------------------------------------------------------------------------------
@@ -271,11 +282,18 @@ class State:
     news_paid_s: float = NEVER
     """Until when the exchanges that news has caused are paid for (`news.heeded`)."""
     failed_calls: int = 0
+    trouble: str = ""
+    """Why the last of them failed; empty since an answer came."""
     lost_swaps: int = 0
-    unwritten: tuple[Event, ...] = ()
+    unwritten: tuple[Happened, ...] = ()
     """Events that the next exchange should write down."""
 
     # ---- in short ----
+
+    @property
+    def troubled(self) -> str:
+        """The trouble with the store, to be added to a sentence about its effect."""
+        return f" ({self.trouble})" if self.trouble else ""
 
     @property
     def known(self) -> bool:

@@ -48,7 +48,7 @@ def wanted_by(election: str, swap: Swap, text: Text) -> Bound:
 
 def told_of(election: str, event: Event, text: Text) -> Bound:
     """What an event writes."""
-    return {
+    bound = {
         "p_election": election,
         "p_term": event.term,
         "p_member": event.member,
@@ -56,6 +56,7 @@ def told_of(election: str, event: Event, text: Text) -> Bound:
         "p_because": text(event.because),
         "p_took_s": event.took_s,
     }
+    return {**bound, "p_ago_s": event.ago_s} if event.ago_s else bound
 
 
 def noted_of(event: Event, text: Text) -> Bound:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from heirflow.stores.base import StoreMisfit
@@ -31,14 +33,18 @@ def fit(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, wher
         ) from error.orig
 
 
-def fit_history(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, *, create: bool) -> bool:
-    """Whether records can name their history; where tables are older, the column is added if this role may."""
-    kept = _has_history(conn, here, flavour)
+def fit_later(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, *, create: bool) -> frozenset[str]:
+    """Which of the later columns are there; where tables are older, they are added one by one if this role may."""
+    return frozenset(column.name for column in schemas.later(here) if _fit_column(conn, column, flavour, create=create))
+
+
+def _fit_column(conn: sa.engine.Connection, column: sa.Column[Any], flavour: Flavour, *, create: bool) -> bool:
+    kept = _has(conn, column, flavour)
     if kept or not create:
         return kept
     try:
         flavour.begin(conn, writes=True)
-        schemas.add_history(conn, here, flavour.try_lock)
+        schemas.add_later(conn, column, flavour.try_lock)
         conn.commit()
         flavour.unlock(conn)
         conn.commit()
@@ -46,11 +52,11 @@ def fit_history(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavo
         if error.connection_invalidated:
             raise
         conn.rollback()  # members went on without it before, and do so now
-    return _has_history(conn, here, flavour)
+    return _has(conn, column, flavour)
 
 
-def _has_history(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour) -> bool:
+def _has(conn: sa.engine.Connection, column: sa.Column[Any], flavour: Flavour) -> bool:
     flavour.begin(conn, writes=False)
-    kept = schemas.has_history(conn, here)
+    kept = schemas.has(conn, column)
     conn.rollback()
     return kept

@@ -84,7 +84,7 @@ def tables(schema: str | None = None) -> Tables:
         sa.Column("switchover_to", _name()),
         sa.Column("written_at", _instant(), nullable=False),
         sa.Column("since", _instant(), nullable=False),
-        # Tables that an older HeirFlow has made get it from `add_history`.
+        # Tables that an older HeirFlow has made get it from `add_later`.
         sa.Column("history", _name(), nullable=True),
         **engine,
     )
@@ -118,6 +118,8 @@ def tables(schema: str | None = None) -> Tables:
         sa.Column("because", sa.Text, nullable=False),
         sa.Column("took_s", sa.Float(53)),
         sa.Column("at", _instant(), nullable=False),
+        # So long after `at` it was written down; null: at once. From `add_later`, too.
+        sa.Column("ago_s", sa.Float(53), nullable=True),
         sa.Index("heirflow_event_of", "election", "id"),
         sqlite_autoincrement=True,
         **engine,
@@ -207,17 +209,23 @@ def make(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine
         conn.execute(here.meta.insert().values(name=name, value=str(value)))
 
 
-def has_history(conn: sa.engine.Connection, here: Tables) -> bool:
-    """Whether the records here can name their history: tables of an older HeirFlow do not have that column."""
-    columns = sa.inspect(conn).get_columns(here.election.name, schema=here.metadata.schema)
-    return any(column["name"] == here.election.c.history.name for column in columns)
+def later(here: Tables) -> tuple[sa.Column[Any], ...]:
+    """The columns that tables of an older HeirFlow lack. Members that do not know them go on beside them."""
+    return (here.election.c.history, here.event.c.ago_s)
 
 
-def add_history(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine.Connection], bool]) -> None:
-    """Give the records that column, within the transaction of `conn`; members that do not know it go on. Raises like `make`."""
-    if not try_lock(conn) or has_history(conn, here):
+def has(conn: sa.engine.Connection, column: sa.Column[Any]) -> bool:
+    """Whether the tables here have that column."""
+    columns = sa.inspect(conn).get_columns(column.table.name, schema=column.table.schema)
+    return any(each["name"] == column.name for each in columns)
+
+
+def add_later(
+    conn: sa.engine.Connection, column: sa.Column[Any], try_lock: Callable[[sa.engine.Connection], bool]
+) -> None:
+    """Give its table that column, within the transaction of `conn`. Raises like `make`."""
+    if not try_lock(conn) or has(conn, column):
         return  # somebody else adds it, or has
-    column = here.election.c.history
-    table = conn.dialect.identifier_preparer.format_table(here.election)
+    table = conn.dialect.identifier_preparer.format_table(column.table)
     kind = column.type.compile(dialect=conn.dialect)
     conn.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}")

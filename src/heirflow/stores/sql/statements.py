@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any
 
@@ -13,13 +14,16 @@ from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.schema import Tables
 from heirflow.stores.sql.values import Values, text, text_or_none
 
+LATER = frozenset({"history", "ago_s"})
+"""The columns of `schema.later`."""
+
 
 class Statements:
     """Every value is a bound parameter; parameter names begin with ``p_`` where a column has the same name."""
 
-    def __init__(self, here: Tables, flavour: Flavour, *, kept: bool = True) -> None:
-        """`kept`: whether the records here can name their history."""
-        self.history, self.history_kept = flavour.history, kept
+    def __init__(self, here: Tables, flavour: Flavour, later: AbstractSet[str] = LATER) -> None:
+        """`later`: which of the columns that came later the tables have."""
+        self.history, self.later = flavour.history, later
         here_now: Any = sa.null() if flavour.history is None else sa.literal_column(flavour.history, sa.String())
         election, member, event = here.election, here.member, here.event
         e, m, v = election.c, member.c, event.c
@@ -52,7 +56,7 @@ class Statements:
             name: bindparam(f"p_{name}")
             for name in ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to")
         }
-        if kept:
+        if "history" in later:
             wanted["history"] = bindparam("p_history")
         self.first = (
             flavour.insert_if_absent(election)
@@ -76,8 +80,15 @@ class Statements:
 
         told: dict[str, Any] = {name: bindparam(f"p_{name}") for name in TOLD}
         self.note = event.insert().inline().values(election=bindparam("p_election"), at=now, **told)
+        ago_s = bindparam("p_ago_s", type_=sa.Float(53))
+        late = {"ago_s": ago_s} if "ago_s" in later else {}
+        self.late_note = (
+            event.insert().inline().values(election=bindparam("p_election"), at=now - ago_s, **told, **late)
+        )
+        """The same of what happened before it could be written."""
+        written_s = v.ago_s if "ago_s" in later else sa.null()
         self.events = (
-            sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at)
+            sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at, written_s.label("ago_s"))
             .where(v.election == bindparam("p_election"))
             .order_by(v.id.desc())
             .limit(bindparam("p_limit", type_=sa.Integer()))
@@ -87,7 +98,7 @@ class Statements:
         # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
         self.one = sa.select(sa.literal_column("1").label("one")).subquery("one")
         self.now, self._here_now = now, here_now
-        self.record = (*RECORD, "history") if kept else RECORD
+        self.record = (*RECORD, "history") if "history" in later else RECORD
         """The columns of a record."""
         self.stands = self.one.outerjoin(election, e.name == bindparam("p_election"))
         """The record, in one row even where there is none."""
@@ -172,7 +183,8 @@ def event_of(row: Any) -> Event:
         text(row.because),
         None if row.took_s is None else values.seconds(row.took_s, whose, "how long it took", None),
         values.seconds(row.at, whose, "when it was"),
-        "; ".join(values.odd),
+        ago_s=0.0 if row.ago_s is None else values.seconds(row.ago_s, whose, "how late it was written"),
+        odd="; ".join(values.odd),
     )
 
 

@@ -23,7 +23,7 @@ from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.bound import Bound, noted_of, said_by, told_of, wanted_by
 from heirflow.stores.sql.connecting import hosts_apart
-from heirflow.stores.sql.fitting import fit, fit_history
+from heirflow.stores.sql.fitting import fit, fit_later
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.forgetting import forget
 from heirflow.stores.sql.link import Link, Source
@@ -57,7 +57,7 @@ class SqlStore:
         self._link = Link(url, flavour, connect_limit_s=call_limit_s, source=source)
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
-        self._history_kept = True
+        self._later = self._sql.later
         self._fits = False
         self._create = True
 
@@ -236,10 +236,10 @@ class SqlStore:
             conn = self._link.connect()
         if not self._fits:
             fit(conn, self._here, self._flavour, self.where, create=self._create)
-            self._history_kept = fit_history(conn, self._here, self._flavour, create=self._create)
+            self._later = fit_later(conn, self._here, self._flavour, create=self._create)
             self._fits = True
-        if (self._sql.history, self._sql.history_kept) != (self._flavour.history, self._history_kept):
-            self._sql = Statements(self._here, self._flavour, kept=self._history_kept)
+        if (self._sql.history, self._sql.later) != (self._flavour.history, self._later):
+            self._sql = Statements(self._here, self._flavour, self._later)
         return conn
 
     @contextmanager
@@ -389,7 +389,8 @@ class SqlStore:
                 raise StoreMisfit(f"the name of {what} {lacks}: {name!r}")
 
     def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
-        conn.execute(self._sql.note, told_of(election, event, self._text))
+        note = self._sql.late_note if event.ago_s else self._sql.note
+        conn.execute(note, told_of(election, event, self._text))
 
 
 def fenced(swap: Swap, told: Iterable[Told]) -> Event:
