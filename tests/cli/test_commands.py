@@ -250,8 +250,11 @@ class TestOrders:
         line("beat", "a", "b")
         assert heirflow("drain", "host-b").out == "beat: b is drained.\n"
         assert store.exchange("beat", Exchange()).members[1].drained
+        assert heirflow("drain", "host-b").code == 0, "the same order again"
         assert heirflow("drain", "b", "--undo").out == "beat: b is not drained any more.\n"
         assert not store.exchange("beat", Exchange()).members[1].drained
+        told = [event.because for event in store.events("beat", 10) if event.what is What.ORDERED]
+        assert [each.partition(", ordered by ")[0] for each in told] == ["b is drained", "b is drained no more"]
 
     def test_a_host_means_the_member_that_is_heard_there(
         self, heirflow: Callable, line: Callable, store: Store, home: Path

@@ -246,6 +246,10 @@ def drain(member: str | None, *, undo: bool, wait: bool, limit_s: float, as_json
         row = find_member(Snapshot.of(election, reading), reading.members, member or config["host"])
         if not store.drain(election, row.id, not undo):
             raise Refused(f"{row.id} has left the line")
+        if row.drained == undo:
+            because = f"{row.id} is {'drained no more' if undo else 'drained'}, ordered by {somebody()}"
+            term = 0 if reading.record is None else reading.record.term
+            store.exchange(election, Exchange(notes=(Event(What.ORDERED, term, somebody(), because),)))
         if wait:
             _await_drained(store, election, row.id, limit_s)
     result = {"election": election, "member": row.id, "drained": not undo}
