@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ import click
 from heirflow.cli.common import settings, warn
 from heirflow.cli.generated import CARRIED, INSTANCE, matches, one_line, plan_of, whole_path
 from heirflow.errors import ConfigError, HeirflowError
+from heirflow.text import printable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -285,37 +285,38 @@ def kubernetes(
 
 
 def _deliver(text: str, output: str | None, *, force: bool) -> int:
-    """To standard output, or to a file that must not exist yet, unless `force`. A file is there whole, or not at all."""
+    """To standard output, or to a file that must not exist yet, unless `force`."""
     if output is None:
         if force:
             raise click.UsageError("--force is for --output")
         click.echo(text, nl=False)
         return 0
     path = Path(output).resolve()
+    if path.exists() and not path.is_file():
+        raise HeirflowError(f"{output} is no ordinary file, and is not replaced")
     try:
-        is_file = stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        pass
-    else:
-        if not is_file:
-            raise HeirflowError(f"{output} is no ordinary file, and is not replaced")
-        if not force:
-            raise HeirflowError(f"{output} exists already; --force replaces it")
+        if force:
+            _replace(path, text)
+        else:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+    except FileExistsError:
+        raise HeirflowError(f"{output} exists already; --force replaces it") from None
+    except OSError as error:
+        raise HeirflowError(f"cannot write {output}: {error.strerror}") from None
+    click.echo(printable(f"wrote {output}"))
+    return 0
+
+
+def _replace(path: Path, text: str) -> None:
+    """The file is the old one or the new one, whole, at every moment."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
         Path(draft).chmod(0o644)
-        if force:
-            os.replace(draft, path)  # noqa: PTH105  beside its twin below
-        else:
-            os.link(draft, path)  # fails where somebody made the file meanwhile
-    except FileExistsError:
-        raise HeirflowError(f"{output} exists already; --force replaces it") from None
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(draft)  # noqa: PTH108
-    click.echo(f"wrote {output}", err=True)
-    return 0
+        Path(draft).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(draft).unlink()
+        raise
