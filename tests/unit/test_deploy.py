@@ -24,22 +24,26 @@ def instructions(name: str) -> list[tuple[str, str]]:
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_what_an_image_copies_is_enough_to_install_heirflow(name: str, tmp_path: Path) -> None:
-    copied = tmp_path / "tmp" / "heirflow"
-    for word, rest in instructions(name):
-        if word == "COPY":
-            *sources, target = [part for part in rest.split() if not part.startswith("--")]
-            for source in map(ROOT.joinpath, sources):
-                place = tmp_path / target.strip("/")
-                if source.is_dir():
-                    shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
-                else:
-                    place.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(source, place)
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """What Docker sees of a checkout: everything is ignored but what .dockerignore names with a !."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if not line.startswith("#")]
+    first, *others = lines
+    assert first == "*" and others[-1] == "**/__pycache__"
+    for name in [line.removeprefix("!") for line in others[:-1]]:
+        source, target = ROOT / name, tmp_path / "context" / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, target)
+    return tmp_path / "context"
+
+
+def test_what_an_image_copies_is_enough_to_install_heirflow(context: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BUILD, str(tmp_path)],
-        cwd=copied,
+        cwd=context,
         capture_output=True,
         text=True,
         check=False,
@@ -49,6 +53,11 @@ def test_what_an_image_copies_is_enough_to_install_heirflow(name: str, tmp_path:
     names = zipfile.ZipFile(tmp_path / done.stdout.split()[-1]).namelist()
     assert {"heirflow/guard/guard.py", "heirflow/generate/systemd.py", "heirflow/py.typed"} <= set(names)
     assert not [each for each in names if not each.startswith("heirflow")]
+    for name in FILES:
+        copied = [rest.split()[-2:] for word, rest in instructions(name) if word == "COPY"]
+        assert copied == [[".", "/tmp/heirflow"]]
+        for file in re.findall(r"-r /tmp/heirflow/(\S+)", dict(instructions(name))["RUN"]):
+            assert (context / file).is_file()
 
 
 def test_the_plain_image_starts_heirflow_itself_as_an_ordinary_user() -> None:
