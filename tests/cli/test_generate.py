@@ -258,6 +258,14 @@ def test_a_folder_or_configuration_of_ones_own_reaches_member_and_release(
         assert found["config"] == "/etc/h f.toml" and found["db_url_file"] is None
 
 
+def test_a_user_who_may_read_the_file_needs_no_copy_of_systemds(made: Callable[..., str], tmp_path: Path) -> None:
+    text = made("systemd", *NEEDED["systemd"], "--no-credential", "--db-url-file", "/etc/a b/50%", "--", "/bin/echo")
+    unit = systemd_reads(text, tmp_path)
+    assert "LoadCredential" not in text and "%d" not in text
+    for command, key in ((run, "ExecStart"), (release, "ExecStopPost")):
+        assert understood(command, unit[key][2:])["db_url_file"] == "/etc/a b/50%"
+
+
 def test_a_template_runs_what_its_instance_says(made: Callable[..., str], tmp_path: Path) -> None:
     text = made("systemd", "--template", "--user", "heirflow", "--heirflow", "/bin/true")
     unit = systemd_reads(text.replace("-- $COMMAND", "-- /bin/echo"), tmp_path, "heirflow@night-ly.service")

@@ -72,6 +72,11 @@ AS_RUN: dict[str, Any] = {"allow_interspersed_args": False}
 @click.option("--user", metavar="NAME", help="The user that member and command run as.")
 @click.option("--group", metavar="NAME", help="Their group, if not the user's own.")
 @click.option("--environment-file", metavar="FILE", help="A file of NAME=VALUE lines for member and command.")
+@click.option(
+    "--no-credential",
+    is_flag=True,
+    help="Let the user read --db-url-file itself, so that a changed password counts at once, instead of a copy of systemd's.",
+)
 @click.option("--template", is_flag=True, help="Write a template for several lines of a host: %i is the instance.")
 @options_of_all
 def systemd(
@@ -80,6 +85,7 @@ def systemd(
     user: str | None,
     group: str | None,
     environment_file: str | None,
+    no_credential: bool,
     template: bool,
     output: str | None,
     force: bool,
@@ -100,7 +106,13 @@ def systemd(
     """
     from heirflow.generate import systemd as kind
 
-    own = {"user": user, "group": group, "environment-file": environment_file, "template": template}
+    own = {
+        "user": user,
+        "group": group,
+        "environment-file": environment_file,
+        "no-credential": no_credential,
+        "template": template,
+    }
     if not command and not template:
         raise click.UsageError("give a command behind --, or --template")
     by_instance = template and not command
@@ -137,6 +149,7 @@ def systemd(
         environment_file=environment_file,
         run_dir=given["run_dir"],
         config=given["config"],
+        credential=not no_credential,
         instance=template,
     )
     return _deliver(text, output, force=force)

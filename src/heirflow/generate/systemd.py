@@ -11,6 +11,11 @@ SETTINGS_OF_INSTANCE = "/etc/heirflow/%i.env"
 COMMAND_OF_INSTANCE = Raw("$COMMAND")
 """The command of a template: a variable of the file above, which systemd divides into words."""
 
+NO_MOUNTS = (
+    "# It finds the copy of the URL if this unit has no mounts of its own (PrivateTmp=, ProtectSystem=, …): with those, use "
+    "--no-credential."
+)
+
 
 def unit(
     plan: Plan,
@@ -21,9 +26,14 @@ def unit(
     environment_file: str | None,
     run_dir: str | None,
     config: str | None,
+    credential: bool,
     instance: bool,
 ) -> str:
-    """The text of the unit. `instance`: it is a template, and ``%i`` in its words is the instance."""
+    """The text of the unit. `instance`: it is a template, and ``%i`` in its words is the instance.
+
+    `credential`: systemd hands over a copy of the file with the URL, so that the user need not be able to read it. systemd promises
+    the copy to what starts, and not to what runs after a stop. It is there all the same while the unit sees the host's own mounts.
+    """
 
     def words(*several: str) -> str:
         return " ".join(for_unit_command(word, instance=instance) for word in several)
@@ -31,9 +41,10 @@ def unit(
     def text(value: str) -> str:
         return for_unit(value, instance=instance)
 
-    credential = None if plan.db_url_file is None else CREDENTIAL
+    handed_over = credential and plan.db_url_file is not None
+    database = CREDENTIAL if handed_over else plan.db_url_file
     release = ["release", "--name", plan.name]
-    release += [] if credential is None else ["--db-url-file", credential]
+    release += [] if database is None else ["--db-url-file", database]
     release += [] if config is None else ["--config", config]
     folder = f"heirflow-{text(plan.name) if instance else label(plan.name, dots=True)}"
     file = f"{folder.replace('-%i', '').replace('%i', '')}@" if instance else folder
@@ -63,7 +74,7 @@ def unit(
     ]
     if environment_file:
         lines.append(f"EnvironmentFile={text(environment_file)}")
-    if plan.db_url_file is not None:
+    if handed_over and plan.db_url_file is not None:
         lines += [
             "# systemd reads the file as root, and the unit gets a copy when it starts. After a change of password, restart it.",
             f"LoadCredential=db-url:{text(plan.db_url_file)}",
@@ -78,8 +89,9 @@ def unit(
     else:
         lines.append(f"Environment={words(f'HEIRFLOW_RUN_DIR={run_dir}').replace('$$', '$')}")
     lines += [
-        f"ExecStart={words(*plan.heirflow, *plan.run(credential))}",
+        f"ExecStart={words(*plan.heirflow, *plan.run(database))}",
         "# If the member dies, systemd kills everything in the unit, and nobody is left who could release. This does it then.",
+        *([NO_MOUNTS] if handed_over else []),
         f"ExecStopPost={words(*plan.heirflow, *release)}",
         "# TERM goes to the member alone, and as a last resort KILL to everything in the unit.",
         "KillMode=mixed",
