@@ -514,7 +514,24 @@ def test_supervisord_runs_a_member_and_stops_it_in_order(made: Callable[..., str
     assert record is not None and record.term == 1 and record.leader is None, "it was released when it stopped"
 
 
-# ---- deploy/
+# ---- docs and deploy/
+
+PAGE = (ROOT / "docs" / "generate.md").read_text("utf-8")
+SHOWN = [line for line in PAGE.splitlines() if line.startswith("heirflow generate ")]
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_the_commands_on_the_page_work(line: str, made: Callable[..., str]) -> None:
+    first, _, *words = shlex.split(line)
+    text = made(*words)
+    # What is written says how it was made, and that makes the same again.
+    again = shlex.split(re.search(r"Made by: (.*)", text)[1])
+    assert again[:2] == [first, "generate"] and made(*again[2:]) == text
+
+
+def test_the_page_shows_every_kind() -> None:
+    assert {line.split()[2] for line in SHOWN} == set(KINDS)
+
 
 DEPLOY = ROOT / "deploy"
 MADE = sorted(

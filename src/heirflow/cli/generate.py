@@ -50,7 +50,8 @@ def options_of_all(function: Function) -> Function:
         click.option("--force", is_flag=True, help="Replace the file of --output."),
         click.option("--heirflow", metavar="WORDS", help="How HeirFlow is started there, in words as in a shell."),
         click.option("--directory", metavar="FOLDER", help="The working directory of the command."),
-        settings(*CARRIED),
+        click.option("--db-url-file", metavar="FILE", help="The file there that holds the URL of the database."),
+        settings(*[name for name in CARRIED if name != "db-url-file"], environment=False),
     ]
     for decorate in reversed(decorations):
         function = decorate(function)
@@ -249,7 +250,9 @@ def kubernetes(
     force: bool,
     **given: Any,
 ) -> int:
-    """Write a Deployment of Kubernetes, with a budget for disruptions.
+    """Write a Deployment of Kubernetes.
+
+    A budget for disruptions is with it: while nodes are drained, the members leave one after the other.
 
     The database is the one whose URL stands in a Secret, by default NAME-db. It is Airflow's own for a component of Airflow, and up
     to the settings with --config or --environment-secret.
