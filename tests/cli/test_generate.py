@@ -449,13 +449,16 @@ def test_where_a_secret_is_kept_is_no_secret(made: Callable[..., str]) -> None:
         (["systemd", "--force", "--", "x"], 2, "--force is for --output"),
         (["systemd", "--output", "absent/unit", "--", "x"], 1, "cannot write absent/unit: No such file or directory"),
         (["systemd", "--output", ".", "--force", "--", "x"], 1, ". is no ordinary file"),
+        (["systemd", "--output", "", "--", "x"], 78, "--output must be one printable line"),
+        (["systemd", "--output", "loop", "--", "x"], 1, "loop exists already"),
         (["systemd", "--output", "/dev/null", "--force", "--", "x"], 1, "/dev/null is no ordinary file"),
     ],
     ids=lambda value: " ".join(value)[:60].encode("ascii", "replace").decode() if isinstance(value, list) else None,
 )
 def test_one_sentence_and_the_right_code(
-    heirflow: Callable[..., Answer], args: list[str], code: int, sentence: str
+    heirflow: Callable[..., Answer], home: Path, args: list[str], code: int, sentence: str
 ) -> None:
+    (home / "loop").symlink_to("loop")
     answer = heirflow("generate", *args)
     *warnings, said = answer.err.splitlines()
     assert answer.code == code and sentence in said and answer.out == "", answer.err

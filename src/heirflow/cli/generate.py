@@ -307,7 +307,7 @@ def _deliver(text: str, output: str | None, *, force: bool) -> int:
             raise click.UsageError("--force is for --output")
         click.echo(text, nl=False)
         return 0
-    path = Path(output).resolve()
+    path = Path(os.path.realpath(one_line("--output", output)))  # what a link names is written, and not the link
     if path.exists() and not path.is_file():
         raise HeirflowError(f"{output} is no ordinary file, and is not replaced")
     try:
