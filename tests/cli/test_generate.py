@@ -431,6 +431,8 @@ def test_where_a_secret_is_kept_is_no_secret(made: Callable[..., str]) -> None:
         (["systemd", "--user", "a\nExecStart=/bin/sh", "--", "x"], 78, "--user must be"),
         (["systemd", "--group", "a b", "--", "x"], 78, "--group must be"),
         (["systemd", "--db-url-file", "db-url", "--", "x"], 78, "--db-url-file must be a whole path"),
+        (["systemd", "--db-url-file", "/etc//db-url", "--", "x"], 78, "--db-url-file must be a plain path"),
+        (["systemd", "--db-url-file", "/etc/x/../db-url", "--", "x"], 78, "--db-url-file must be a plain path"),
         (["systemd", "--directory", "/a\n[Install]", "--", "x"], 78, "--directory must be one printable line"),
         (["systemd", "--environment-file", "/a\\", "--", "x"], 78, "does not end in a backslash"),
         (["systemd", "--config", "heirflow.toml", "--", "x"], 78, "--config must be a whole path"),

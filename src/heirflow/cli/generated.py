@@ -142,9 +142,13 @@ def one_line(flag: str, value: str | None) -> Any:
 
 
 def whole_path(flag: str, value: str | None) -> None:
-    """Raises `ConfigError` for a path that would be another one elsewhere."""
-    if value is not None and not one_line(flag, value).startswith("/"):
+    """Raises `ConfigError` for a path that would be another one elsewhere, or that systemd would ignore."""
+    if value is None:
+        return
+    if not one_line(flag, value).startswith("/"):
         raise ConfigError(f"{flag} must be a whole path, which begins with /, because the service starts elsewhere")
+    if "//" in value or {".", ".."} & set(value.split("/")):
+        raise ConfigError(f"{flag} must be a plain path, without //, . or .. in it")
 
 
 def matches(flag: str, value: str | None, pattern: re.Pattern[str], meant: str) -> None:
