@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,18 @@ class TestSecrets:
         file = write(tmp_path / "url", "postgresql://me:pw@db/x\n")
         file.chmod(0o644)
         assert "chmod 600" in settle({}, {"HEIRFLOW_DB_URL_FILE": str(file)}).warnings[0]
+
+    @pytest.mark.parametrize(("mode", "warned"), [(0o440, False), (0o400, False), (0o460, True), (0o444, True)])
+    def test_a_file_that_root_gives_a_service_by_a_group_earns_none(
+        self, settle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, warned: bool
+    ) -> None:
+        """Secrets of Kubernetes with a group, and credentials of systemd with an access list, look so."""
+        file = write(tmp_path / "url", "postgresql://me:secret@db/x")
+        own = os.geteuid()
+        monkeypatch.setattr("os.geteuid", lambda: own + 1)
+        file.chmod(mode)
+        found = settle({"db-url-file": str(file)}).warnings
+        assert any("run chmod 600" in warning for warning in found) == warned
 
     def test_a_configuration_with_a_password_that_others_may_read_earns_a_warning(self, settle, tmp_path: Path) -> None:
         write(tmp_path / "heirflow.toml", "db-url = 'mysql://me:pw@db/x'").chmod(0o644)

@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "embed": {"errors", "clock", "text", "descriptors", "config", "election", "stores", "guard.why", "member"},
     "aio": {"errors", "embed", "member"},
     "testing": {"errors", "election.record", "stores.base"},
+    "generate": {"errors", "text"},
     "cli": {
         "errors",
         "clock",
@@ -47,6 +48,7 @@ ARROWS: dict[str, set[str]] = {
         "status",
         "terminal",
         "demo",
+        "generate",
     },
     "terminal": {"text", "status", "election.record"},
     "demo": {"errors", "clock", "election", "stores", "status", "terminal"},

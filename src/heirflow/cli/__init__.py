@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fence": ("fence", "Keep members that led before out of a PostgreSQL database."),
     "init": ("doctor", "Create HeirFlow's tables, for members that may not do it themselves."),
     "preload": ("preload", "Find the Python modules that a warm standby of a program should import ahead."),
+    "generate": (
+        "generate",
+        "Write a systemd unit, a compose file, a Kubernetes Deployment, or a supervisord program.",
+    ),
     "config": ("settings", "Show every setting and where it comes from."),
     "demo": ("demo", "See it at work: three members, a plain program, and the leader dies."),
 }

@@ -42,15 +42,18 @@ class NoSuchElection(HeirflowError):
     """The store does not know the election that is meant."""
 
 
-def settings(*names: str) -> Callable[[Function], Function]:
-    """Give a command these options of the table. Their values come as texts; `resolve` reads them."""
+def settings(*names: str, environment: bool = True) -> Callable[[Function], Function]:
+    """Give a command these options of the table. Their values come as texts; `resolve` reads them.
+
+    `environment`: the command also reads them from there, and its help says so.
+    """
 
     def decorate(function: Function) -> Function:
         for name in reversed(names):
             option = BY_NAME[name]
             flags = [option.flag, *([option.short] if option.short else [])]
             shown = option.shown_default.replace("`", "")
-            more = f"  [{option.environment}; default: {shown}]"
+            more = f"  [{option.environment}; default: {shown}]" if environment else f"  [default: {shown}]"
             if option.is_switch:
                 function = click.option(*flags, option.key, is_flag=True, default=None, help=option.help)(function)
             else:

@@ -372,11 +372,14 @@ def _read_url(file: Path, origin: Origin) -> str:
 
 
 def others_may_read(file: Path) -> bool:
-    """Whether anybody but its owner may do something with this file."""
+    """Whether anybody but this user may do something with this file. Root gives a service its own by the right of a group."""
     try:
-        return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
+        state = (
+            file.stat()
+        )  # the mask of an access list, as for systemd's credentials, stands where the group's rights do
     except OSError:
         return False
+    return bool(state.st_mode & (0o077 if state.st_uid == os.geteuid() else 0o037))
 
 
 def _file_warnings(
