@@ -23,6 +23,7 @@ if [ "$(uname -s)" = Linux ]; then
     need nft nftables "the fault laboratory (partitions and loss)"
     need cc gcc "the fault laboratory (wall clocks that jump)"
 fi
+need groff groff-base "what groff says of the man pages"
 need spin spin "the checked model of the protocol (proof/)"
 need gcc gcc "the checked model of the protocol (Spin writes a C program)"
 
