@@ -77,10 +77,14 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     told = email.message_from_bytes(archive.read(name))
     assert told["Version"] == __version__
     assert wheel.name == f"heirflow-{__version__}-py3-none-any.whl"
-    # No page is named that nobody can open.
-    assert told.get_all("Project-URL", []) == []
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]
+    address = hatch["metadata"]["hooks"]["custom"]["address"]
+    urls = [line.partition(",")[0] for line in told.get_all("Project-URL", [])]
+    # No page is named that nobody can open; with an address, all of them are.
+    assert sorted(urls) == (["Changelog", "Documentation", "Issues", "Source"] if address else [])
     assert not re.search(r"\]\((?!https?:)", told.get_payload())
-    assert "- Why never two (`docs/safety.md`)\n" in told.get_payload()
+    shown = f"[Why never two]({address}docs/safety.md)" if address else "Why never two (`docs/safety.md`)"
+    assert f"- {shown}\n" in told.get_payload()
 
 
 def test_the_sdist_holds_the_whole_checkout(tmp_path: Path) -> None:
