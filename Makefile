@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format unit test sim proof airflow demo cluster lock faults faults-process faults-forgetful faults-fence bench clean
+.PHONY: help setup system check format reference unit test sim proof airflow demo cluster lock faults faults-process faults-forgetful faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -45,6 +45,9 @@ system: ## Install the Debian packages that tests need (as root), or say what ca
 format: $(READY) ## Bring the code into the house's form
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
+
+reference: $(READY) ## Write docs/reference.md and man/ anew, after a change of a command or its options
+	@$(BIN)/python tools/reference.py
 
 check: $(READY) ## Lint, form, types, and the house's own rules (which room may import which, …)
 	@$(BIN)/ruff check .

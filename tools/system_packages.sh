@@ -24,6 +24,7 @@ if [ "$(uname -s)" = Linux ]; then
     need cc gcc "the fault laboratory (wall clocks that jump)"
 fi
 need systemd-analyze systemd "how systemd reads the units that heirflow generate writes"
+need groff groff-base "what groff says of the man pages"
 need spin spin "the checked model of the protocol (proof/)"
 need gcc gcc "the checked model of the protocol (Spin writes a C program)"
 

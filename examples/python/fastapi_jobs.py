@@ -1,6 +1,6 @@
 """A web application on several hosts whose scheduled jobs run on one of them: FastAPI's lifespan and APScheduler 3.
 
-    pip install heirflow[postgres] fastapi uvicorn "apscheduler<4"
+    pip install '.[postgres]' fastapi uvicorn 'apscheduler<4'     # in HeirFlow's checkout
     HEIRFLOW_DB_URL=postgresql://… uvicorn fastapi_jobs:app
 
 Every host answers requests. The one that leads runs the jobs. SIGTERM ends uvicorn, which ends the lifespan: the jobs are

@@ -1,6 +1,6 @@
 """A bot that asks a server for its next messages: two copies would answer everything twice, or be refused.
 
-    pip install heirflow[postgres]
+    pip install '.[postgres]'     # in HeirFlow's checkout
     HEIRFLOW_DB_URL=postgresql://… python polling_bot.py
 
 With aiogram 3, the body of `poll` is ``await dispatcher.start_polling(bot, handle_signals=False)``: signals are HeirFlow's here,

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from heirflow.election.record import Exchange
 from heirflow.stores import Store, StoreMisfit, open_store
 from heirflow.stores.sql import schema
+from heirflow.stores.sql.sqlite import Sqlite
 from heirflow.testing.store_tools import charge, ids, join, take, who
 from lab.servers.servers import Server
 from tests.contract.drivers import ALL, POSTGRES
@@ -81,6 +82,29 @@ def test_an_upgrade_says_who_can_still_read(
     assert later.exchange("e", charge("a", 1)).swapped
     later.close()
     store.close()
+
+
+def test_who_may_not_upgrade_the_tables_is_told_that_and_not_that_there_are_none(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_database("sqlite")
+    store = open_store(url, call_limit_s=1.5)
+    store.open()
+    store.close()
+    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "UPGRADES", {1: ("ALTER TABLE heirflow_member ADD COLUMN mood INTEGER",)})
+    monkeypatch.setattr(Sqlite, "refuses", lambda self, error: True)
+
+    def refused(*args: object) -> None:
+        raise sa.exc.ProgrammingError("ALTER TABLE", {}, Exception("permission denied"))
+
+    monkeypatch.setattr(schema, "make", refused)
+    newer = open_store(url, call_limit_s=1.5)
+    with pytest.raises(
+        StoreMisfit, match="are of version 1, this HeirFlow needs 2, and this role may not upgrade them; run"
+    ):
+        newer.open()
+    newer.close()
 
 
 @pytest.mark.parametrize("driver", ALL)

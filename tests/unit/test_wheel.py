@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import email
 import json
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from itertools import chain
 from pathlib import Path
@@ -14,6 +16,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from heirflow import __version__
+from tools import package_page
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -54,12 +59,82 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_product_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
+    pages = {path.name for path in (ROOT / "man").iterdir()}
+    data = {name for name in names if ".data/" in name}
+    assert {re.sub(r"^heirflow-[^/]*[.]data/data/share/man/man1/", "", name) for name in data} == pages
+    assert "heirflow.1" in pages
     ours = (path for path in (SOURCE / "heirflow").rglob("*") if path.is_file() and path.parent.name != "__pycache__")
     product = {str(path.relative_to(SOURCE)) for path in ours}
-    held = {name for name in names if ".dist-info/" not in name}
+    held = {name for name in names if ".dist-info/" not in name} - data
     assert held == product, sorted(held ^ product)
     assert not [name for name in held if name.endswith(".c")]
     assert {Path(name).name for name in held if name.startswith("heirflow/testing/")} == TESTING
+
+
+def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    told = email.message_from_bytes(archive.read(name))
+    assert told["Version"] == __version__
+    assert wheel.name == f"heirflow-{__version__}-py3-none-any.whl"
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]
+    address = hatch["metadata"]["hooks"]["custom"]["address"]
+    urls = [line.partition(",")[0] for line in told.get_all("Project-URL", [])]
+    # No page is named that nobody can open; with an address, all of them are.
+    assert sorted(urls) == (["Changelog", "Documentation", "Issues", "Source"] if address else [])
+    assert not re.search(r"\]\((?!https?:)", told.get_payload())
+    shown = f"[Why never two]({address}docs/safety.md)" if address else "Why never two (`docs/safety.md`)"
+    assert f"- {shown}\n" in told.get_payload()
+
+
+def test_the_sdist_holds_the_whole_checkout(tmp_path: Path) -> None:
+    """Also what its tests read: locks/, tools/, deploy/, the Makefile."""
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD.replace("wheel", "sdist"), str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / f"heirflow-{__version__}.tar.gz") as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+        dull = [member.name for member in archive if member.name.endswith(".sh") and not member.mode & 0o100]
+    assert not dull, "not executable any more"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert {"PKG-INFO", "pyproject.toml", "Makefile", "locks/dev.txt", "tools/run_tests.sh", "man/heirflow.1"} <= held
+    if listed.returncode == 0:  # in an unpacked sdist there is no list to compare with
+        wanted = {name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()}
+        assert wanted - held == set(), "the sdist lacks these"
+
+
+README = """See [why](docs/why.md#two), [us](https://us.example/x) and [`that`](docs/a.md).
+```
+code[0](docs/a.md)
+```
+[below](#below) [end](LICENSE).
+"""
+
+
+def test_links_of_the_readme_lead_somewhere_from_the_package_page() -> None:
+    assert package_page.page(README, "") == (
+        "See why (`docs/why.md`), [us](https://us.example/x) and `that` (`docs/a.md`).\n"
+        "```\ncode[0](docs/a.md)\n```\n[below](#below) end (`LICENSE`).\n"
+    )
+    assert package_page.page(README, "https://here.example/1/") == (
+        "See [why](https://here.example/1/docs/why.md#two), [us](https://us.example/x) and "
+        "[`that`](https://here.example/1/docs/a.md).\n"
+        "```\ncode[0](docs/a.md)\n```\n[below](#below) [end](https://here.example/1/LICENSE).\n"
+    )
+
+
+def test_the_version_stands_in_one_place_and_has_a_day_in_the_changelog() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert "version" in project["dynamic"]
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", headings[1]), headings
 
 
 def test_every_module_of_the_wheel_can_be_imported_without_the_checkout(wheel: Path, tmp_path: Path) -> None:

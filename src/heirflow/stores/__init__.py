@@ -42,7 +42,12 @@ DRIVERS = {
 }
 """Kinds of database, and the drivers for each, the best first: SQLAlchemy's name for it and the module."""
 ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
-EXTRAS = {"postgresql": "heirflow[postgres]", "mysql": "heirflow[mysql]"}
+INSTALL = {
+    "postgresql": "one beside HeirFlow: `pip install 'psycopg[binary]>=3.1'` (with SQLAlchemy 1.4: psycopg2-binary)",
+    "mysql": "one beside HeirFlow: `pip install 'PyMySQL>=1.2'`",
+    "sqlite": "a Python that has sqlite3",
+}
+"""What to install where a driver is missing. It works in a checkout and beside any HeirFlow, as the name of an extra does not."""
 
 
 def open_store(
@@ -103,7 +108,7 @@ def open_store(
         mysql = Mysql(chosen, call_limit_s=call_limit_s, connect_args=arguments)
         return SqlStore(chosen, mysql, call_limit_s=call_limit_s, schema=schema, on_taken=on_taken, source=source)
     except (ImportError, sa.exc.ArgumentError) as error:
-        raise StoreMisfit(f"the driver for {kind} cannot be used: {error}; install {EXTRAS[kind]}") from error
+        raise StoreMisfit(f"the driver for {kind} cannot be used: {error}; install {INSTALL[kind]}") from error
 
 
 def kind_of(url: str) -> str:
@@ -152,7 +157,7 @@ def _with_driver(url: sa.engine.URL, kind: str) -> sa.engine.URL:
         except sa.exc.NoSuchModuleError:
             continue  # SQLAlchemy 1.4 knows psycopg2 only
         return chosen
-    raise StoreMisfit(f"no driver for {kind} is installed here; install {EXTRAS.get(kind, kind)}")
+    raise StoreMisfit(f"no driver for {kind} is installed here; install {INSTALL[kind]}")
 
 
 def _is_word(name: str) -> bool:

@@ -14,7 +14,8 @@ from heirflow.stores.sql.flavour import Flavour
 def fit(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, where: str, *, create: bool) -> None:
     """Look, and make them where there are none and `create` allows it. Raises `StoreMisfit` where they cannot be had."""
     flavour.begin(conn, writes=False)
-    ready = schemas.check(schemas.version_of(conn, here), create=create)
+    found = schemas.version_of(conn, here)
+    ready = schemas.check(found, create=create)
     conn.rollback()
     if ready:
         return
@@ -28,9 +29,13 @@ def fit(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, wher
     except sa.exc.DBAPIError as error:
         if not flavour.refuses(error.orig or error):
             raise
-        raise StoreMisfit(
-            f"HeirFlow's tables are not in {where} and this role may not make them; run `heirflow init` as a role that may"
-        ) from error.orig
+        lacking = f"are not in {where} and this role may not make them"
+        if found is not None:
+            lacking = (
+                f"in {where} are of version {found.version}, this HeirFlow needs {schemas.VERSION}, and this role may not "
+                "upgrade them"
+            )
+        raise StoreMisfit(f"HeirFlow's tables {lacking}; run `heirflow init` as a role that may") from error.orig
 
 
 def fit_later(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, *, create: bool) -> frozenset[str]:
