@@ -1,10 +1,10 @@
-"""What fencing on PostgreSQL keeps out, and what it costs.
+"""What fencing keeps out, and what it costs.
 
     python bench/fence.py                 all parts, few tries
     python bench/fence.py --tries 100     the thaw: a whole host frozen past its lease, 100 times for each way of fencing
     python bench/fence.py --only logins   only the cost of a login
 
-Each part is measured on a PostgreSQL of its own, on this machine. In the thaw the frozen command is thawed *first*, then its
+Each part is measured on a server of its own, on this machine. In the thaw the frozen command is thawed *first*, then its
 guard and member, and it writes rows as fast as it can; late is a row that was written after the heir had taken charge. With
 the fence the guard waits, in every second try, until the command has been refused twice: otherwise it mostly comes first.
 """
@@ -12,6 +12,7 @@ the fence the guard waits, in every second try, until the command has been refus
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import random
@@ -30,13 +31,17 @@ from heirflow.stores.sql import fence_login
 from heirflow.stores.sql.schema import tables
 from heirflow.testing.store_tools import take, who
 from lab.rig.thaw import ThawScene
-from lab.servers.servers import Server, postgres_server
+from lab.servers.servers import Server, mariadb_server, postgres_server
 
 WAYS = {
     "lease only": "sessions that HeirFlow cannot tell (another name)",
     "sessions ended": "sessions named by PGAPPNAME, no login trigger",
     "fenced": "the same with `heirflow fence install`",
+    "MariaDB, lease only": "nobody can tell sessions there",
+    "MariaDB, holds": "each transaction ends with `Lead.hold`",
 }
+ALONE = {"fenced", "MariaDB, holds"}
+"""Ways in which every second try leaves the guard stopped until the command has been refused twice."""
 
 
 def main() -> None:
@@ -162,23 +167,24 @@ def thaw(server: Server, given: argparse.Namespace) -> None:
     for number, (way, words) in enumerate(WAYS.items()):
         if given.way not in {None, way}:
             continue
-        name = f"thaw_{number}"
-        server.sql(f"CREATE DATABASE {name} OWNER heirflow")
-        url = server.url("psycopg", database=name)
-        with tempfile.TemporaryDirectory() as folder:
-            untagged = "somebody" if way == "lease only" else None
-            with ThawScene(url, Path(folder), name=untagged, ttl_s=given.ttl) as scene:
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as undo:
+            if way.startswith("MariaDB"):
+                url = undo.enter_context(mariadb_server()).url("pymysql")
+            else:
+                server.sql(f"CREATE DATABASE thaw_{number} OWNER heirflow")
+                url = server.url("psycopg", database=f"thaw_{number}")
+            untagged, holds = "somebody" if way == "lease only" else None, way == "MariaDB, holds"
+            with ThawScene(url, Path(folder), name=untagged, holds=holds, ttl_s=given.ttl) as scene:
                 scene.rig.wait_for_line(2, 40)
                 if way == "fenced":
                     address = sa.engine.make_url(url).set(username="postgres", password=server.password)
                     with sa.create_engine(address, future=True).begin() as conn:
                         fence_login.install(conn, tables(None))
                 tries = [
-                    scene.once(random.Random(each), alone=way == "fenced" and each % 2 == 0)
-                    for each in range(given.tries)
+                    scene.once(random.Random(each), alone=way in ALONE and each % 2 == 0) for each in range(given.tries)
                 ]
         late = [each for each in tries if each.late_rows]
-        instants = [each.instant_s for each in (tries[1::2] if way == "fenced" else tries)]
+        instants = [each.instant_s for each in (tries[1::2] if way in ALONE else tries)]
         print(
             f"  {way} ({words}): late writes in {len(late)} of {len(tries)} tries, {sum(each.late_rows for each in late)} rows"
             f" of {sum(each.rows for each in tries)}; the thawed command lived for {ms(instants):.1f} ms (median), "

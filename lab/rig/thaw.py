@@ -24,9 +24,11 @@ from lab.rig import writer
 from lab.rig.rig import Member, Rig
 
 LATE = """
-SELECT count(*), max(w.at - next.at) FROM written w JOIN LATERAL (
-  SELECT min(e.at) AS at FROM heirflow_event e WHERE e.election = :election AND e.what = 'took charge' AND e.term > w.term
-) next ON w.at > next.at
+SELECT count(*), max(late.by_s) FROM (
+  SELECT w.at - (
+    SELECT min(e.at) FROM heirflow_event e WHERE e.election = :election AND e.what = 'took charge' AND e.term > w.term
+  ) AS by_s FROM written w
+) late WHERE late.by_s > 0
 """
 """Rows of a term that were written after a later term had begun."""
 END_LIMIT_S = 20.0
@@ -50,16 +52,18 @@ class Try:
 
 
 class ThawScene:
-    """Two members whose command is `writer`, on one PostgreSQL."""
+    """Two members whose command is `writer`, on one database."""
 
-    def __init__(self, url: str, folder: Path, *, name: str | None = None, ttl_s: float = 3.0) -> None:
-        """`name`: what the commands call their sessions instead of what HeirFlow gave them."""
-        plain = sa.engine.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    def __init__(
+        self, url: str, folder: Path, *, name: str | None = None, holds: bool = False, ttl_s: float = 3.0
+    ) -> None:
+        """`name`: what the commands call their sessions instead of what HeirFlow gave them. `holds`: see `writer`."""
         self._failures = folder / "failures"
         env: Mapping[str, str] = {
-            "WRITER_URL": plain, "WRITER_FAILURES": str(self._failures), **({"WRITER_NAME": name} if name else {}),
+            "WRITER_URL": url, "WRITER_FAILURES": str(self._failures), "WRITER_HOLDS": "1" if holds else "",
+            **({"WRITER_NAME": name} if name else {}),
         }  # fmt: skip
-        self._engine = sa.create_engine(url, future=True)
+        self._engine = sa.create_engine(url, future=True, isolation_level="READ COMMITTED")
         self.rig = Rig(url, folder, ttl_s=ttl_s, election="thaw", command=[sys.executable, writer.__file__], env=env)
 
     def __enter__(self) -> ThawScene:  # noqa: PYI034  `Self` is not in Python 3.10

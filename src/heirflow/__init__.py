@@ -12,8 +12,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heirflow.election.timings import Timings, UnsafeTimings
-    from heirflow.embed import Election, Lead
-    from heirflow.errors import ConfigError, HeirflowError
+    from heirflow.embed.election import Election
+    from heirflow.embed.lead import Lead
+    from heirflow.errors import ConfigError, HeirflowError, LostLead
     from heirflow.member.loop import Member
     from heirflow.stores.base import StoreMisfit, StoreUnavailable
 
@@ -22,6 +23,7 @@ __all__ = [
     "Election",
     "HeirflowError",
     "Lead",
+    "LostLead",
     "Member",
     "StoreMisfit",
     "StoreUnavailable",
@@ -31,9 +33,10 @@ __all__ = [
 
 _HOMES = {
     "ConfigError": "errors",
-    "Election": "embed",
+    "Election": "embed.election",
     "HeirflowError": "errors",
-    "Lead": "embed",
+    "Lead": "embed.lead",
+    "LostLead": "errors",
     "Member": "member.loop",
     "StoreMisfit": "stores.base",
     "StoreUnavailable": "stores.base",

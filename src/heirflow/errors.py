@@ -2,9 +2,12 @@
 
     HeirflowError                1
       ConfigError               78   bad configuration
+        timings.UnsafeTimings   78   numbers that cannot keep the promises
+      LostLead                  75   another term has begun
       CommandNotFound          127   the command does not exist
       CommandNotRunnable       126   the command exists and cannot be executed
       stores.StoreUnavailable   69   the store does not answer
+        stores.StoreRefuses     77   it refuses this user, password, database or right
       stores.StoreMisfit        78   the store answers and cannot be used
 
 Each message is one plain sentence that a person can act on.
@@ -23,6 +26,12 @@ class ConfigError(HeirflowError):
     """A setting that cannot be right."""
 
     exit_code = 78
+
+
+class LostLead(HeirflowError):
+    """Another member leads by now, or nobody: what was done in the name of this lead must not be kept."""
+
+    exit_code = 75
 
 
 class CommandNotFound(HeirflowError):

@@ -7,14 +7,14 @@ Everything here is for people, and rests on the store's clock only. The rules ne
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from heirflow.election.record import ANYONE, MemberRow, Reading, Record
+from heirflow.election.record import ANYONE, LONGEST_TTL_S, MemberRow, Reading, Record
 from heirflow.election.timings import Timings
 
-LEADER, HEIR = "leader", "heir"
+LEADER, HEIR, EXPIRED = "leader", "heir", "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,16 @@ class Row:
 
     member: str
     place: str
-    """``leader``, ``heir``, ``3rd`` and so on, or why it has no place: ``drained``, ``not ready``, ``silent``."""
+    """``leader``, ``heir``, ``3rd`` and so on, or why it has no place: ``expired`` (it led, and its lease has ended),
+    ``drained``, ``not ready``, ``silent``."""
     rank: int | None
     """1 for the leader, 2 for the heir; None without a place."""
     host: str
     pid: int | None
     ready: bool
+    """As `heirflow probe ready`: it is heard, and does not hold the lead without running the command."""
+    able: bool
+    """As `heirflow probe able`: ready, and it leads or could take charge now."""
     drained: bool
     silent: bool
     """Its last check-in is older than a healthy member's can be."""
@@ -44,6 +48,8 @@ class Row:
     """Of a leader: whether its command runs. None: it does not say, or it does not lead."""
     because: str = ""
     """Why nothing runs there, or what a person should know of what does; of another member, why it is not ready."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What it says of itself: ``ttl_s``, ``check_in_s``, ``version``, ``command``. Empty: it is of an older version."""
     kill_is_sure: bool = True
     """False: its command may become another user (``--allow-sudo``), and the member could then not kill it."""
 
@@ -55,6 +61,11 @@ class Snapshot:
     election: str
     term: int
     leader: str | None
+    """Who leads now; None where nobody does, also where a lease has ended and nobody took charge since."""
+    expired: bool
+    """Whether the record names a leader whose lease has ended."""
+    last_leader: str | None
+    """Whom the record names, whether its lease has ended or not."""
     leader_since: float | None
     """When the leadership last changed, seconds since 1970 by the store's clock."""
     because: str
@@ -75,31 +86,38 @@ class Snapshot:
     """What stands in the tables and cannot be, as sentences; the rest of the snapshot leaves it out."""
     runs: bool | None = None
     """Whether the leader's command runs; None: it does not say, or nobody leads."""
+    differences: tuple[str, ...] = ()
+    """In what the members that are heard differ, as sentences."""
 
     @classmethod
     def of(cls, election: str, reading: Reading) -> Snapshot:
         """What one reading says."""
         record = reading.record or Record(version=0, term=0, leader=None, ttl_s=Timings().ttl_s)
         stood_s = max(0.0, reading.db_now - reading.written_at) if reading.record and reading.written_at else None
-        succession = _succession(record, reading)
-        heir = next((row.member for row in succession if row.rank == 2), None)
+        expired = record.leader is not None and stood_s is not None and stood_s > record.ttl_s
+        succession = _succession(record, reading, expired=expired)
+        heir = next((row for row in succession if row.rank == 2), None)
         leading = next((row for row in succession if row.rank == 1), None)
         return cls(
             election=election,
             term=record.term,
-            leader=record.leader,
+            leader=None if expired else record.leader,
+            expired=expired,
+            last_leader=record.leader,
             leader_since=reading.since or None,
             because=record.because,
-            heir=heir,
+            heir=heir.member if heir else None,
             ttl_s=record.ttl_s,
             renewed_s=_rounded(stood_s),
             paused=record.paused,
             switchover_to=record.switchover_to,
             succession=succession,
-            promise=_promise(record, heir, stood_s, leading, followed=record.version > 0) + not_promised(succession),
+            promise=_promise(record, heir, stood_s if expired else None, leading, followed=record.version > 0)
+            + not_promised(succession),
             at=reading.db_now,
             odd=reading.odd,
             runs=leading.runs if leading is not None else None,
+            differences=_differences(succession),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -107,54 +125,105 @@ class Snapshot:
         return asdict(self)
 
 
-def fresh_s(ttl_s: float) -> float:
-    """The oldest check-in that a healthy member of an election with this ttl has, judged by the default timings."""
-    usual = Timings(ttl_s=ttl_s, check_in_s=ttl_s / 5, call_limit_s=0.15 * ttl_s)
-    return usual.fresh_s
+def fresh_s(ttl_s: float, note: str = "") -> float:
+    """The oldest check-in that a healthy member has: by its own interval where its note has it, else by the usual one."""
+    own = _settings(note).get("check_in_s")
+    check_in_s = own if own is not None and 0 < own < LONGEST_TTL_S else ttl_s / 5
+    return Timings(ttl_s=ttl_s, check_in_s=check_in_s, call_limit_s=0.75 * check_in_s).fresh_s
 
 
-def _succession(record: Record, reading: Reading) -> tuple[Row, ...]:
-    limit_s = fresh_s(record.ttl_s)
+def _settings(note: str) -> dict[str, Any]:
+    """What stands in a note of a member's settings, of the kinds that we know."""
+    said = _said(note).get("settings")
+    kinds = {"ttl_s": (int, float), "check_in_s": (int, float), "version": (str,), "command": (str,)}
+    known = said if isinstance(said, dict) else {}
+    return {key: known[key] for key, kind in kinds.items() if type(known.get(key)) in kind}
+
+
+def _differences(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Members of different settings, of those that are heard."""
+    heard = [row for row in rows if not row.silent]
+    return tuple(
+        f"members differ in {word}: {', '.join(f'{value} ({_several(who)})' for value, who in found.items())}"
+        for key, word, unit in (("ttl_s", "ttl", " s"), ("command", "command", ""), ("version", "version", ""))
+        if len(found := _by_value(heard, key, unit)) > 1
+    )
+
+
+def _by_value(rows: Iterable[Row], key: str, unit: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if (value := row.settings.get(key)) is not None:
+            found.setdefault(f"{value:g}{unit}" if unit else str(value), []).append(row.member)
+    return found
+
+
+def _several(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _succession(record: Record, reading: Reading, *, expired: bool) -> tuple[Row, ...]:
     in_line = sorted(
-        (member for member in reading.members if _may_lead(member, limit_s) and member.id != record.leader),
+        (member for member in reading.members if _may_lead(member, record.ttl_s) and member.id != record.leader),
         key=lambda member: (member.id != record.switchover_to, member.seniority),
     )
-    rows = [_leader(record, reading, limit_s)] if record.leader is not None else []
+    rows = [_leader(record, reading, expired=expired)] if record.leader is not None else []
     for rank, member in enumerate(in_line, start=2):
-        rows.append(_row(member, HEIR if rank == 2 else ordinal(rank), rank, reading, limit_s))
+        rows.append(_row(member, HEIR if rank == 2 else ordinal(rank), rank, reading, record.ttl_s))
     placed = {row.member for row in rows}
     for member in reading.members:
         if member.id not in placed:
-            why = "silent" if member.silent_s > limit_s else "drained" if member.drained else "not ready"
-            rows.append(_row(member, why, None, reading, limit_s))
+            why = "silent" if _silent(member, record.ttl_s) else "drained" if member.drained else "not ready"
+            rows.append(_row(member, why, None, reading, record.ttl_s))
     return tuple(rows)
 
 
-def _may_lead(member: MemberRow, limit_s: float) -> bool:
-    return member.ready and not member.drained and member.silent_s <= limit_s
+def _silent(member: MemberRow, ttl_s: float) -> bool:
+    return member.silent_s > fresh_s(ttl_s, member.note)
 
 
-def _leader(record: Record, reading: Reading, limit_s: float) -> Row:
+def _may_lead(member: MemberRow, ttl_s: float) -> bool:
+    return member.ready and not member.drained and not _silent(member, ttl_s)
+
+
+def _leader(record: Record, reading: Reading, *, expired: bool) -> Row:
+    place, rank = (EXPIRED, None) if expired else (LEADER, 1)
     member = next((member for member in reading.members if member.id == record.leader), None)
     since = reading.since or None
     since_s = _age(reading.db_now, since)
     if member is not None:
-        return replace(_row(member, LEADER, 1, reading, limit_s), since=since, since_s=since_s)
+        return replace(_row(member, place, rank, reading, record.ttl_s), since=since, since_s=since_s)
     # The record decides, whether the leader has a row or not.
-    return Row(str(record.leader), LEADER, 1, "", None, False, False, True, None, since, since_s)
+    return Row(
+        member=str(record.leader),
+        place=place,
+        rank=rank,
+        host="",
+        pid=None,
+        ready=False,
+        able=False,
+        drained=False,
+        silent=True,
+        last_check_in_s=None,
+        since=since,
+        since_s=since_s,
+    )
 
 
-def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, limit_s: float) -> Row:
+def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, ttl_s: float) -> Row:
     runs, because = said_of_work(member.note)
+    silent = _silent(member, ttl_s)
+    ready = not silent and not (rank == 1 and runs is False)
     return Row(
         member=member.id,
         place=place,
         rank=rank,
         host=member.host,
         pid=member.pid,
-        ready=member.ready,
+        ready=ready,
+        able=ready and rank is not None,
         drained=member.drained,
-        silent=member.silent_s > limit_s,
+        silent=silent,
         last_check_in_s=_rounded(max(0.0, member.silent_s)),
         since=member.joined_at or None,
         since_s=_age(reading.db_now, member.joined_at or None),
@@ -162,6 +231,7 @@ def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, limi
         note=member.note,
         runs=runs if rank == 1 else None,
         because=because,
+        settings=_settings(member.note),
         kill_is_sure=_said(member.note).get("kill_is_sure") is not False,
     )
 
@@ -189,16 +259,16 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _promise(record: Record, heir: str | None, stood_s: float | None, leading: Row | None, *, followed: bool) -> str:
-    silent = stood_s is not None and stood_s > record.ttl_s
-    if leading is None or silent or not leading.because:
-        return _next(record, heir, stood_s, followed=followed)
+def _promise(record: Record, heir: Row | None, silent_s: float | None, leading: Row | None, *, followed: bool) -> str:
+    """`silent_s`: for how long a leader whose lease has ended was not heard; None: its lease has not ended."""
+    after = _next(record, heir, silent_s, followed=followed)
+    if leading is None or not leading.because:
+        return after
     if leading.runs is False:
-        following = f"heir {heir} takes charge when {record.leader} ends" if heir else ""
-        if record.paused or not heir:
-            following = _next(record, heir, stood_s, followed=followed)
-        return f"{record.leader} leads, runs nothing, because {leading.because}; {following}"
-    return f"{_next(record, heir, stood_s, followed=followed)}; {record.leader}: {leading.because}"
+        if heir and not record.paused:
+            after = f"heir {heir.member} takes charge when {record.leader} ends"
+        return f"{record.leader} leads, runs nothing, because {leading.because}; {after}"
+    return f"{after}; {record.leader}: {leading.because}"
 
 
 def not_promised(rows: Iterable[Row]) -> str:
@@ -209,18 +279,22 @@ def not_promised(rows: Iterable[Row]) -> str:
     return f"; never two is not promised: {', '.join(unsure)} may be unable to kill the command (--allow-sudo)"
 
 
-def _next(record: Record, heir: str | None, stood_s: float | None, *, followed: bool) -> str:
+def _next(record: Record, following: Row | None, silent_s: float | None, *, followed: bool) -> str:
     """What happens when the leader ends."""
-    within_s = record.ttl_s + record.ttl_s / 5  # the lease, and the check-in in which an heir first sees the record
+    heir = following.member if following else None
+    looks_every_s = following.settings.get("check_in_s", record.ttl_s / 5) if following else 0.0
+    within_s = record.ttl_s + looks_every_s  # the lease, and the check-in in which an heir first sees the record
     if not followed:
         return f"nobody has led yet; {heir} takes charge next" if heir else "nobody has led yet and nobody is ready"
+    if record.leader is None or silent_s is not None:
+        ended = "nobody leads" if silent_s is None else f"{record.leader} has been silent for {duration(silent_s)}"
+        if record.paused:
+            return f"{ended}; paused: nobody takes charge until `heirflow resume`"
+        if heir is None:
+            return f"{ended} and nobody is ready to{'' if silent_s is None else ' take charge'}"
+        return f"{ended}; {heir} takes charge {'at once' if silent_s is None else 'now'}"
     if record.paused:
         return "paused: nobody changes place until `heirflow resume`"
-    if record.leader is None:
-        return f"nobody leads; {heir} takes charge at once" if heir else "nobody leads and nobody is ready to"
-    if stood_s is not None and stood_s > record.ttl_s:
-        silent = f"{record.leader} has been silent for {duration(stood_s)}"
-        return f"{silent}; {heir} takes charge now" if heir else f"{silent} and nobody is ready to take charge"
     if record.switchover_to is not None:
         to = "the next in line" if record.switchover_to == ANYONE else record.switchover_to
         return f"switchover to {to} under way"

@@ -11,6 +11,7 @@ import unicodedata
 
 _URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s<>]+")
 _SECRET_KEY = re.compile(r"([?&;](?:[\w.-]*(?:pass|pwd|secret|token)[\w.-]*)=)[^&\s]*", re.IGNORECASE)
+_LONG = re.compile(r"(?<!\w)'[^']{200,}'(?!\w)|\S{200,}")
 _PORT = re.compile(r"[^:/]*:\d+/")
 _DANGEROUS = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}
 """Unicode's control, format (turns text around), surrogate, line and paragraph separator, private and unassigned."""
@@ -45,6 +46,11 @@ def masked_url(url: str) -> str:
 def masked(text: str) -> str:
     """Any sentence, with the passwords of all URLs in it masked."""
     return _URL.sub(lambda match: masked_url(match[0]), text)
+
+
+def brief(text: str) -> str:
+    """A sentence of ours, with the passwords masked, in which a value of any length hides nothing of what is said about it."""
+    return _LONG.sub(lambda match: f"{match[0][:60]}… ({len(match[0])} characters)", masked(text))
 
 
 def printable(text: str, limit: int = 1000) -> str:

@@ -17,6 +17,35 @@ from heirflow.stores import Store
 USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
 
 
+LONG = "y" * 5000
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        ([LONG], USAGE, "there is no command 'yyyy"),
+        (["status", LONG], CONFIG, "name must be at most 100 characters, not 'yyy"),
+        (["status", f"--{LONG}"], USAGE, "(see `heirflow status --help`)"),
+        (["status", "--db-url", f"mysqlsome{LONG}://h/x"], CONFIG, "is no kind of database"),
+        (["status", "--db-url", f"postgresql://a:secret@127.0.0.1:1/{LONG}"], STORE, "is the server up"),
+        (["run", "--ttl", "3 " * 2000, "--", "true"], CONFIG, "(flag --ttl)"),
+        (["run", "--config", LONG, "--", "true"], CONFIG, "File name too long"),
+        (
+            ["run", "--start-timeout", "100ms", "--db-url", f"postgresql://a:secret@127.0.0.1:1/{LONG}", "--", "true"],
+            STORE,
+            "is the server up",
+        ),
+    ],
+)
+def test_a_long_value_does_not_hide_what_is_wrong_with_it(
+    heirflow: Callable, home: Path, args: list[str], code: int, sentence: str
+) -> None:
+    answer = heirflow(*args)
+    last = answer.err.splitlines()[-1]
+    assert answer.code == code and sentence in last, answer.err
+    assert len(last) < 500 and "secret" not in answer.err and "Traceback" not in answer.err
+
+
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [
@@ -31,7 +60,7 @@ USAGE, CONFIG, STORE, REFUSED = 2, 78, 69, 1
         (["run"], USAGE, "Missing argument"),
         (["run", "--"], USAGE, "Missing argument"),
         (["run", "--ttl"], USAGE, "requires an argument"),
-        (["probe"], USAGE, "Missing argument"),
+        (["probe"], USAGE, "give one question"),
         (["probe", "alive"], USAGE, "is not one of"),
         (["probe", "live", "--timeout", "soon"], USAGE, "must be a duration"),
         (["probe", "live", "--pid", "-4"], USAGE, "--pid"),

@@ -20,7 +20,7 @@ from heirflow.cli import COMMANDS
 from heirflow.cli.common import settled, write_json
 from heirflow.cli.status import _looks
 from heirflow.election.record import ANYONE, CheckIn, Exchange, Swap, What
-from heirflow.stores import Store
+from heirflow.stores import Finding, Store
 from heirflow.stores.sql.store import SqlStore
 
 
@@ -173,7 +173,6 @@ class TestOrders:
     @pytest.mark.parametrize(
         ("target", "sentence"),
         [
-            ("anna-01", "anna-01 is the leader already"),
             ("zoe", "there is no member 'zoe'; members: anna-01, bert-01, bert-02"),
             ("bert", "'bert' may mean bert-01 or bert-02; give the whole id"),
             ("bert-02", "bert-02 cannot take charge: it is drained"),
@@ -186,6 +185,16 @@ class TestOrders:
         store.drain("beat", "bert-02", True)
         answer = heirflow("switchover", "--to", target)
         assert (answer.code, answer.err) == (1, f"heirflow: {sentence}\n")
+
+    @pytest.mark.parametrize("target", ["anna-01", "host-anna-01"])
+    def test_to_who_leads_already_is_done(self, heirflow: Callable, line: Callable, store: Store, target: str) -> None:
+        line("beat", "anna-01", "bert-01")
+        before = store.exchange("beat", Exchange()).record
+        answer = heirflow("switchover", "--to", target)
+        assert (answer.code, answer.out) == (0, "beat: anna-01 leads already, term 1.\n")
+        result = json.loads(heirflow("switchover", "--to", target, "--json").out)
+        assert (result["from"], result["to"], result["term"]) == ("anna-01", "anna-01", 1)
+        assert store.exchange("beat", Exchange()).record == before
 
     def test_nobody_to_hand_over_to(self, heirflow: Callable, line: Callable) -> None:
         line("beat", "a")
@@ -405,4 +414,31 @@ def test_watch_shows_the_fence_too_and_asks_for_it_less_often(
     looks = list(islice(_looks(store, settled({})), 5))
     assert len(asked) == 1
     for look in looks:
-        assert look.text("").startswith("beat ") and "\nlease only: " in look.text("")
+        assert look.text("").startswith("beat ") and "\nfence: lease only; " in look.text("")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("status", 1), ("status --json", 1), ("status --watch", 1), ("status --check", 3), ("doctor", 1), ("config", 1),
+        ("history beat", 1), ("--help", 1), ("--version", 1), ("probe live --json", 1),
+    ],
+)  # fmt: skip
+def test_an_output_that_is_full_is_told_by_its_name(line: Callable, command: str, code: int) -> None:
+    line("beat", "a")
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "heirflow", *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert answer.returncode == code
+    assert answer.stderr == "heirflow: cannot write the answer to standard output: No space left on device\n"
+
+
+def test_doctor_cuts_nothing_in_a_pipe(heirflow: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "long " * 100 + "end"
+    monkeypatch.setattr("heirflow.cli.doctor.examined", lambda config: [Finding("store", "note", sentence)])
+    assert sentence in heirflow("doctor").out

@@ -77,6 +77,21 @@ def test_a_line_of_two(heirflow: Callable, pair: tuple) -> None:
     assert "Traceback" not in first.told + second.told
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_probe_whose_answer_nobody_can_read_still_answers_by_its_exit_code(
+    start: Callable, form: tuple[str, ...]
+) -> None:
+    member = start(*COMMAND)
+    until(lambda: state_of(member.process.pid) == "leader", "it leads")
+    asked = [sys.executable, "-m", "heirflow", "probe", "leader", *form]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(asked, stdout=full, timeout=30).returncode == 0, "it would be killed for a full disk"
+    gone, out = os.pipe()
+    os.close(gone)
+    assert subprocess.run(asked, stdout=out, timeout=30).returncode == 0
+    os.close(out)
+
+
 def test_a_frozen_member_is_not_live(heirflow: Callable, pair: tuple) -> None:
     _, second = pair
     pid = str(second.process.pid)

@@ -153,3 +153,22 @@ class TestALineOfAnyNameBesideAirflow:
     def test_looking_for_it_makes_no_tables(self, heirflow: Callable, default_file: Path, airflow: Path) -> None:
         assert "no database was given" in heirflow("status", "beat").err
         assert not airflow.exists()
+
+
+def test_an_old_default_file_does_not_hide_the_lines_of_airflow(
+    heirflow: Callable, default_file: Path, airflow: Path
+) -> None:
+    hold(default_file, "beat")
+    hold(airflow, "airflow-scheduler")
+    out = heirflow("status").out
+    assert f"in sqlite:///{default_file}:\nbeat " in out and f"in sqlite:///{airflow}:\nairflow-scheduler " in out
+    found = {each["election"]: each["database"] for each in json.loads(heirflow("status", "--json").out)["elections"]}
+    assert found == {"beat": f"sqlite:///{default_file}", "airflow-scheduler": f"sqlite:///{airflow}"}
+    assert {each["election"] for each in json.loads(heirflow("status", "--check", "--json").out)["elections"]} == set(
+        found
+    )
+
+
+def test_an_airflow_without_lines_adds_nothing(heirflow: Callable, default_file: Path, airflow: Path) -> None:
+    hold(default_file, "beat")
+    assert heirflow("status").out.startswith("beat ")

@@ -6,13 +6,17 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from heirflow import LostLead
+from heirflow.election.record import Exchange
+from heirflow.stores import open_store
+from heirflow.testing.store_tools import take
 from tests.contract.drivers import MYSQL, POSTGRES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -27,7 +31,7 @@ def blocks(page: str, language: str) -> list[str]:
 @pytest.fixture
 def begin() -> Begin:
     names: dict[str, Begin] = {}
-    (recipe,) = blocks("fencing.md", "python")
+    _, recipe = blocks("fencing.md", "python")
     exec(recipe, names)  # type: ignore[arg-type]
     return names["begin"]
 
@@ -51,6 +55,28 @@ def connected(url: str) -> Any:
     name = "database" if "mysql" in address.drivername else "dbname"
     where = {"host": address.host, "port": address.port, "user": address.username, name: address.database}
     return driver.connect(password=address.password, **where)
+
+
+@pytest.mark.parametrize("term", [1, 2])
+def test_the_program_that_holds_writes_in_its_own_term_only(
+    url: str, term: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, Any] = {}
+    program, _ = blocks("fencing.md", "python")
+    with closing(open_store(url, call_limit_s=5)) as store, closing(connected(url)) as link:
+        store.open()
+        store.exchange("nightly", Exchange(swap=take("a-1", term, 1, expected=None)))
+        cursor = link.cursor()
+        cursor.execute("CREATE TABLE report (name varchar(100))")
+        link.commit()
+        for name, value in {"ELECTION": "nightly", "MEMBER": "a-1", "TERM": "1"}.items():
+            monkeypatch.setenv(f"HEIRFLOW_{name}", value)
+        monkeypatch.setenv("DATABASE_URL", url)
+        with nullcontext() if term == 1 else pytest.raises(LostLead):
+            exec(program, names)
+        names["engine"].dispose()
+        cursor.execute("SELECT count(*) FROM report")
+        assert cursor.fetchone() == (int(term == 1),)
 
 
 def test_the_guarded_update_lets_no_old_term_write(url: str, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from heirflow.stores.sql import fence_login
 from heirflow.stores.sql.schema import tables
 from lab.rig.thaw import ThawScene
 from lab.servers.servers import Server
-from tests.contract.drivers import POSTGRES
+from tests.contract.drivers import MYSQL, POSTGRES
 from tests.promises import broken
 
 TRIES = 10
@@ -40,3 +40,21 @@ def test_with_the_fence_nothing_is_written_late(
     assert all(each.rows for each in tries)
     # The guard mostly comes first. Where it could not, it was the fence: the command was there, and was refused.
     assert all(each.failures >= 2 for each in tries[::2]), tries
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("holds", [True, False], ids=["holds", "lease only"])
+def test_on_mariadb_nothing_is_written_late_by_who_holds(
+    holds: bool, new_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Nobody ends sessions there: the command goes on until its guard has looked at the clock, and only `Lead.hold` stops it."""
+    with ThawScene(new_database(MYSQL[0]), tmp_path, holds=holds) as scene:
+        tries = [scene.once(random.Random(number), alone=number % 2 == 0) for number in range(6 if holds else 1)]
+    late = [each.late_rows for each in tries]
+    assert all(each.rows for each in tries)
+    if holds:
+        assert late == [0] * len(tries), broken(tries)
+        assert all(each.failures >= 2 for each in tries[::2]), tries
+    else:
+        assert late[0] > 0, "a scene in which nothing can be late shows nothing"

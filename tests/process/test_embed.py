@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
-from heirflow import Election, Lead, UnsafeTimings
+from heirflow import Election, HeirflowError, Lead, StoreUnavailable, UnsafeTimings
+from heirflow.clock import boottime
+from lab.servers.servers import free_port
 from tests.contract.drivers import POSTGRES
 
 
@@ -58,15 +62,139 @@ def test_the_second_takes_charge_when_the_first_leaves(tmp_path):
 
 
 def test_a_callable_that_returns_ends_a_run_that_wants_it_once(tmp_path):
-    assert election(tmp_path).run(lambda _lead: None, once=True) == 0
+    terms = []
+    election(tmp_path).run(lambda lead: terms.append(lead.term), once=True)
+    assert terms == [1]
 
 
-def test_an_exception_is_shown_and_counts_as_1(tmp_path, capsys):
+def test_an_exception_of_a_run_that_is_wanted_once_is_raised_from_it(tmp_path):
     def fails(_lead: Lead) -> None:
         raise ValueError("no such report")
 
-    assert election(tmp_path).run(fails, once=True) == 1
+    with pytest.raises(ValueError, match="no such report") as raised:
+        election(tmp_path).run(fails, once=True)
+    assert raised.traceback[-1].name == "fails"
+
+
+def test_after_an_exception_it_is_called_again(tmp_path, capsys):
+    terms = []
+
+    def fails_first(lead: Lead) -> None:
+        terms.append(lead.term)
+        if len(terms) == 1:
+            raise ValueError("no such report")
+        lead.stopping.wait(60)
+
+    with election(tmp_path).member(fails_first):
+        wait_for(lambda: len(terms) == 2)
+    assert terms == [1, 1], "nobody else could take it over"
     assert "no such report" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("once", [False, True])
+def test_an_exception_that_ends_the_program_ends_the_run(tmp_path, error, once):
+    def leaves(_lead: Lead) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        election(tmp_path).run(leaves, once=once)
+    assert raised.value is error
+    assert released(tmp_path)
+
+
+def test_a_callable_that_leaves_the_program_when_it_is_asked_to_stop_is_not_killed(tmp_path):
+    entered = threading.Event()
+
+    def leaves(lead: Lead) -> None:
+        entered.set()
+        lead.stopping.wait(60)
+        sys.exit(4)
+
+    with pytest.raises(SystemExit) as raised, election(tmp_path).member(leaves):
+        entered.wait(15)
+    assert raised.value.code == 4
+    assert released(tmp_path)
+
+
+def released(folder: Path) -> bool:
+    with closing(sqlite3.connect(folder / "line.db")) as conn:
+        return conn.execute("SELECT leader FROM heirflow_election").fetchall() == [(None,)]
+
+
+def test_a_store_that_never_answers_is_an_error(tmp_path):
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with pytest.raises(StoreUnavailable, match="embedded: gives up: "):
+        Election("embedded", db_url=url, ttl_s=2, start_timeout_s=0.2).run(lambda _lead: None)
+    with (
+        pytest.raises(StoreUnavailable),
+        Election("embedded", db_url=url, ttl_s=2, start_timeout_s=0.2).member(lambda _lead: None) as member,
+    ):
+        wait_for(lambda: member.state.done)
+
+
+async def coroutine(_lead: Lead) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": ""},
+        {"name": None},
+        {"name": 7},
+        {"name": "x" * 101},
+        {"db_url": "nonsense"},
+        {"db_url": "oracle://x/y"},
+        {"db_url": 5},
+        {"db_url_file": "/nowhere/at/all"},
+        {"ttl_s": "long"},
+        {"ttl_s": -1},
+        {"ttl_s": float("nan")},
+        {"ttl_s": True},
+        {"ttl_s": 0.1},
+        {"check_in_s": 0},
+        {"margin_s": 0},
+        {"stop_timeout_s": -1},
+        {"start_timeout_s": "x"},
+        {"host": ""},
+        {"label": "x" * 201},
+        {"overrun": "kill"},
+        {"overrun": None},
+        {"work": None},
+        {"work": coroutine},
+    ],
+    ids=str,
+)
+def test_every_argument_is_validated(tmp_path, arguments):
+    whole = {"name": "embedded", "db_url": f"sqlite:///{tmp_path / 'line.db'}", "work": print, **arguments}
+    name, work = whole.pop("name"), whole.pop("work")
+    with pytest.raises(HeirflowError):
+        Election(name, **whole).run(work, once=True)
+
+
+def test_settings_are_those_of_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEIRFLOW_DB_URL", f"sqlite:///{tmp_path / 'line.db'}")
+    (tmp_path / "heirflow.toml").write_text('ttl = "4s"\n[election.embedded]\nhost = "from-the-file"\nttl = "3s"\n')
+    seen = []
+    Election("embedded").run(lambda lead: seen.append(lead.member), once=True)
+    with closing(sqlite3.connect(tmp_path / "line.db")) as conn:
+        assert conn.execute("SELECT ttl_s FROM heirflow_election").fetchall() == [(3.0,)]
+    assert seen[0].startswith("from-the-file-")
+    Election("embedded", ttl_s=2).run(print, once=True)
+    with closing(sqlite3.connect(tmp_path / "line.db")) as conn:
+        assert conn.execute("SELECT ttl_s FROM heirflow_election").fetchall() == [(2.0,)], "an argument is closer"
+
+
+def test_without_a_database_it_warns_as_the_command_does(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("HEIRFLOW_DB_URL", raising=False)
+    Election("embedded", ttl_s=2).run(print, once=True)
+    assert "no database was given" in caplog.text
+    caplog.clear()
+    election(tmp_path).run(print, once=True)
+    assert "no database was given" not in caplog.text
 
 
 def test_unsafe_numbers_are_refused_with_their_sum(tmp_path):
@@ -140,6 +268,9 @@ UNWATCHED = """
 import os, signal, sys, threading, time
 sys.path.insert(0, {path!r})
 from heirflow import Election
+def broken_off(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGINT, broken_off)  # the program's own
 def work(lead):
     print("works", flush=True)
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -162,3 +293,16 @@ def test_a_callable_whose_member_was_broken_off_does_not_outlive_its_lease(tmp_p
         assert process.stdout.readline() == b"works\n"
         assert process.stdout.readline() == b"goes on\n"
         assert process.wait(timeout=10) == 75, "the program itself would go on for 30 s, and end with 0"
+
+
+def test_stopping_sees_by_the_clock_that_the_lease_is_over():
+    """A process that was frozen past its lease: nobody has told it anything yet."""
+    lead = Lead("embedded", "a-1", 1)
+    assert not lead.stopping.wait(0)
+    lead.stopping.until = boottime() + 60
+    assert not lead.stopping.is_set()
+    assert 50 < lead.trusted_for_s() < 60
+    lead.stopping.until = boottime() - 0.001
+    assert lead.stopping.wait(0)
+    assert lead.trusted_for_s() == 0
+    assert not lead.stopping.asked

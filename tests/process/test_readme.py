@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from heirflow.cli import COMMANDS
@@ -21,8 +23,12 @@ def test_the_python_in_it_leads(tmp_path: Path) -> None:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == b"I am the one, in term 1\n"
+            process.terminate()
+            assert process.wait(10) == 0
         finally:
             process.kill()
+    with closing(sqlite3.connect(tmp_path / "line.db")) as conn:
+        assert conn.execute("SELECT leader, term FROM heirflow_election").fetchall() == [(None, 1)], "it was released"
 
 
 def test_its_commands_exist() -> None:

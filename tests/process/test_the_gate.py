@@ -22,7 +22,7 @@ from heirflow.guard.why import Why
 from heirflow.member.door import ask
 from heirflow.member.guard_events import AtGate, Gone, GuardEvent, StandbyGone
 from heirflow.member.guard_link import GuardLink
-from heirflow.programs.preload import preloaded
+from heirflow.programs.preload import preloaded, watched
 from tests.process.stage import SOURCE, wait_until
 
 GATE = SOURCE / "heirflow" / "alone" / "gate.py"
@@ -133,9 +133,95 @@ def test_the_command_line_of_a_standby() -> None:
     "argv", [["python"], ["python", "x.py"], ["python", "-c", "1"], ["python", "-m"], ["celery", "-m", "x"], ["x"]]
 )
 def test_other_commands_are_refused_with_a_sentence(argv: list[str]) -> None:
-    with pytest.raises(ConfigError, match="--preload works with a command `python -m PROGRAM`, not with") as caught:
+    with pytest.raises(
+        ConfigError, match="--preload works with a command `python -m PROGRAM` or a script of Python's, not with"
+    ) as caught:
         preloaded(argv, "a")
     assert caught.value.exit_code == 78
+
+
+def test_the_standby_of_a_script(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As installers make them: found on the PATH, with the Python that its first line names."""
+    script = folder / "bin" / "worker"
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable} -u\nimport program\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert preloaded(["worker", "-m", "x"], "a") == [sys.executable, "-u", str(GATE), "a", str(script), "-m", "x"]
+    assert preloaded([str(script)], "a") == [sys.executable, "-u", str(GATE), "a", str(script)]
+
+
+def test_a_script_runs_as_python_would_run_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell = (
+        "import json, os, sys\n"
+        "main = sys.modules['__main__']\n"
+        "said = [sys.argv, sys.path, __name__, main.__file__, main.__dict__ is globals(), sys.modules.get('ahead') is not None]\n"
+        "open(os.environ['OUT'], 'w').write(json.dumps(said))\n"
+        "sys.exit(5)\n"
+    )
+    folder = folder.resolve()
+    (folder / "bin").mkdir()
+    script = folder / "bin" / "worker"
+    script.write_text(f"#!{sys.executable}\n{tell}")
+    script.chmod(0o755)
+    (folder / "bin" / "ahead.py").write_text("")
+    said = []
+    for words in ([str(script), "--fast", "x"], preloaded([str(script), "--fast", "x"], "ahead")):
+        done = subprocess.run(words, env={**os.environ, "OUT": str(folder / "told")}, check=False)
+        assert done.returncode == 5
+        said.append(json.loads((folder / "told").read_text()))
+    assert said[0][:-1] == said[1][:-1]
+    assert (said[0][-1], said[1][-1]) == (False, True)
+
+
+class TestWhatIsWorthIt:
+    def test_of_a_program_that_goes_on(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is ended after a while, though it ignores TERM."""
+        (folder / "slow_one.py").write_text("import time, slow_inside; time.sleep(0.1)\n")
+        (folder / "slow_inside.py").write_text("import time; time.sleep(0.1)\n")
+        text = "import signal, time, json, slow_one\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(600)\n"
+        (folder / "forever.py").write_text(text)
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr("heirflow.programs.preload.END_LIMIT_S", 0.5)
+        found = dict(watched([sys.executable, "-m", "forever"], 3.0))
+        assert found["slow_one"] >= 0.2
+        assert not {"slow_inside", "forever"} & set(found)
+
+    def test_the_command(self, folder: Path) -> None:
+        (folder / "slow_one.py").write_text("import time; time.sleep(0.1)\n")
+        (folder / "short.py").write_text("import slow_one\n")
+
+        def told(*words: str) -> subprocess.CompletedProcess[str]:
+            argv = [sys.executable, "-m", "heirflow", "preload", *words]
+            env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+            return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+        answer = told("--", sys.executable, "-m", "short")
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stdout.splitlines()[-1].startswith("--preload ") and "slow_one" in answer.stdout.splitlines()[-1]
+        refused = told("--", "sleep", "1")
+        assert refused.returncode == 78 and "--preload works with" in refused.stderr
+        nothing = told("--", sys.executable, "-m", "slow_none")
+        assert nothing.returncode == 1 and "nothing to preload" in nothing.stderr
+
+    def test_only_what_a_standby_can_import(self, folder: Path) -> None:
+        """As celery does it: the script adds the working directory itself, which a standby does not know."""
+        (folder / "bin").mkdir()
+        script = folder / "bin" / "worker"
+        begun = folder / "begun"
+        script.write_text(
+            f"#!{sys.executable}\nimport sys, os\nopen({str(begun)!r}, 'a').write('x')\nimport beside\n"
+            "sys.path.insert(0, os.getcwd())\nimport slow_one\n"
+        )
+        script.chmod(0o755)
+        (folder / "bin" / "beside.py").write_text("import time; time.sleep(0.1)\n")
+        (folder / "slow_one.py").write_text("import time; time.sleep(0.1)\n")
+        argv = [sys.executable, "-m", "heirflow", "preload", "--json", "--", str(script)]
+        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        names = json.loads(done.stdout)["preload"].split(",")
+        assert "beside" in names and "slow_one" not in names
+        assert begun.read_text() == "x", "the program is started once: a standby that is tried out never begins"
 
 
 # ---- whole members ----

@@ -29,7 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "member": {"errors", "clock", "ownership", "text", "election", "stores", "guard"},
     "programs": {"errors", "clock", "text", "member", "config", "stores"},
     "status": {"errors", "clock", "text", "election", "stores"},
-    "embed": {"errors", "clock", "descriptors", "config", "election", "stores", "guard.why", "member"},
+    "embed": {"errors", "clock", "text", "descriptors", "config", "election", "stores", "guard.why", "member"},
+    "aio": {"errors", "embed", "member"},
     "testing": {"errors", "election.record", "stores.base"},
     "cli": {
         "errors",
@@ -67,6 +68,7 @@ ALONE = [
             "processes",
             "will_sender",
             "why",
+            "title",
         )
     ),
     "alone/will_helper.py",

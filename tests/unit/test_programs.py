@@ -57,6 +57,26 @@ class TestAnyProgram:
             found.check(settle(name=found.election))
         assert found.check(settle({"HEIRFLOW_NAME": name}, name=found.election)) == []
 
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            ("celery worker -q x", "its copies share their work, so run it on every host without HeirFlow"),
+            ("webserver", "its copies share their work, so run it on every host without HeirFlow"),
+            ("api-server --port 8080", "its copies share their work, so run it on every host without HeirFlow"),
+            ("kerberos", "it renews the ticket of its own host"),
+            ("standalone", "heirflow run -- airflow scheduler, heirflow run -- airflow dag-processor, "),
+        ],
+    )
+    @pytest.mark.parametrize("start", [["airflow"], ["python3", "-m", "airflow"]])
+    def test_what_needs_no_line_is_told_so(self, start: list[str], words: str, sentence: str) -> None:
+        found = program.recognise([*start, *words.split()], {})
+        with pytest.raises(ConfigError, match=sentence) as caught:
+            found.check(settle(name=found.election))
+        assert str(caught.value).startswith("airflow ") and "needs no line" in str(caught.value)
+        assert found.check(settle({"HEIRFLOW_NAME": "one-of-them"}, name=found.election)) == [], (
+            "who gives a name means it"
+        )
+
     def test_preload(self) -> None:
         argv = ["python3", "-m", "poller"]
         config = settle(name="poller", db_url="sqlite:////x", preload="json")

@@ -24,7 +24,7 @@ def test_an_heir_is_able_while_its_standby_is_up() -> None:
     assert (ready_and_able(b), facts(b)["state"]) == ((True, True), "heir")
     b.at(0.5, Readiness(False, "starting"))
     assert ready_and_able(b) == (True, False)
-    assert facts(b)["sentence"] == "joined, and cannot take charge now"
+    assert facts(b)["sentence"] == "joined, and cannot take charge now: its standby is not at its gate"
     b.at(1.0, Readiness(True, "waits at the gate"))
     assert ready_and_able(b) == (True, True)
 
@@ -48,3 +48,15 @@ def test_a_leader_is_able_until_it_leaves() -> None:
     assert (ready_and_able(b), facts(b)["leader"]) == ((True, True), True)
     b.at(0.5, StopAsked("SIGTERM"))
     assert ready_and_able(b) == (False, False)
+
+
+def test_who_is_not_able_says_why() -> None:
+    b = heir()
+    b.at(0.5, Readiness(False, "starting"))
+    assert facts(b)["because"] == "its standby is not at its gate"
+    assert facts(b)["sentence"] == "joined, and cannot take charge now: its standby is not at its gate"
+    b = heir()
+    b.at(2.1)
+    b.fail(2.2)
+    assert facts(b)["because"] == "its last call to the database failed"
+    assert facts(b)["sentence"] == "next in line; its last call to the database failed"

@@ -295,6 +295,7 @@ def test_a_store_that_never_answered_is_given_up_with_69() -> None:
         now += 0.3
     assert b.did(Exit) == Exit(EXIT_STORE_UNAVAILABLE)
     assert 5.0 <= b.now < 8.0
+    assert (b.because, b.warned) == (("gives up: connection refused",), True)
 
 
 def test_failed_calls_are_tried_again_with_back_off_and_told_once() -> None:

@@ -112,10 +112,10 @@ def test_as_text() -> None:
     text = plain([Snapshot.of("beat", reading(members=(LINE[0], row("b", 2, label="日本\x1b[2J"))))])
     assert text.splitlines() == [
         "beat   term 7   led by a",
-        "place   member  host    since       ready  last check-in  label",
-        "leader  a       host-a  5 min 00 s  yes    1.0 s ago",
-        "heir    b       host-b  1 min 00 s  yes    1.0 s ago      日本\\x1b[2J",
         "heir b takes charge within 12 s; at once on a clean end",
+        "place   member  host    since       able  last check-in  label",
+        "leader  a       host-a  5 min 00 s  yes   1.0 s ago",
+        "heir    b       host-b  1 min 00 s  yes   1.0 s ago      日本\\x1b[2J",
         "because: it is the first of its line",
     ]
     assert "label" not in plain([Snapshot.of("beat", reading())])
@@ -146,6 +146,48 @@ def test_ordinals() -> None:
 def test_what_counts_as_silent_follows_the_ttl() -> None:
     assert fresh_s(10) == 5.5
     assert fresh_s(60) == 33
+
+
+def test_silent_is_judged_by_each_members_own_interval() -> None:
+    slow = {"ttl_s": 60, "check_in_s": 12, "version": "0.1.0", "command": "beat#000001"}
+    quick = {**slow, "ttl_s": 3.0, "check_in_s": 0.6}
+    record = replace(RECORD, ttl_s=3)
+    members = (
+        row("a", 1, silent_s=0.5, note=json.dumps({"runs": True, "settings": quick})),
+        row("b", 2, silent_s=11.0, note=json.dumps({"settings": slow})),
+        row("c", 3, silent_s=34.0, note=json.dumps({"settings": slow})),
+    )
+    snapshot = Snapshot.of("beat", reading(record, members, renewed_s=0.5))
+    assert places(snapshot) == {"a": "leader", "b": "heir", "c": "silent"}
+    assert snapshot.differences == ("members differ in ttl: 3 s (a), 60 s (b)",)
+    assert snapshot.differences[0] in plain([snapshot])
+    assert snapshot.promise == "heir b takes charge within 15 s; at once on a clean end", "it looks every 12 s"
+
+
+def test_a_quick_member_is_silent_soon_beside_a_slow_leader() -> None:
+    quick = {"ttl_s": 3.0, "check_in_s": 0.6}
+    members = (row("a", 1), row("b", 2, silent_s=2.0, note=json.dumps({"settings": quick})))
+    assert places(Snapshot.of("beat", reading(replace(RECORD, ttl_s=60), members)))["b"] == "silent"
+
+
+@pytest.mark.parametrize(
+    "said", [None, 7, {"check_in_s": "2"}, {"check_in_s": True}, {"check_in_s": -1}, {"check_in_s": 1e9}]
+)
+def test_odd_settings_are_as_none(said: object) -> None:
+    assert fresh_s(10, json.dumps({"settings": said})) == 5.5
+
+
+def test_different_commands_and_versions_are_told() -> None:
+    members = tuple(
+        row(name, number, note=json.dumps({"settings": {"command": command, "version": version}}))
+        for number, (name, command, version) in enumerate(
+            [("a", "beat#000001", "0.1.0"), ("b", "beat#000002", "0.1.0"), ("c", "beat#000002", "0.2.0")], 1
+        )
+    )
+    assert Snapshot.of("beat", reading(members=members)).differences == (
+        "members differ in command: beat#000001 (a), beat#000002 (b, c)",
+        "members differ in version: 0.1.0 (a, b), 0.2.0 (c)",
+    )
 
 
 STUCK = "the command is not gone: process 12 was killed and is still there"
@@ -203,3 +245,45 @@ def test_who_is_not_ready_says_why() -> None:
     snapshot = Snapshot.of("beat", reading(members=members))
     assert snapshot.succession[1].because == "its standby is not at its gate"
     assert "b: its standby is not at its gate" in plain([snapshot])
+
+
+def test_a_dead_line_is_not_led() -> None:
+    members = (row("a", 1, silent_s=480.0, note='{"runs": true}'),)
+    snapshot = Snapshot.of("beat", reading(members=members, renewed_s=480))
+    assert (snapshot.leader, snapshot.expired, snapshot.last_leader, snapshot.runs) == (None, True, "a", None)
+    assert (places(snapshot), snapshot.succession[0].able) == ({"a": "expired"}, False)
+    assert headline(snapshot) == "beat   term 7   nobody leads: the lease of a has ended"
+    assert snapshot.promise == "a has been silent for 8 min 00 s and nobody is ready to take charge"
+
+
+def test_a_lease_that_has_ended_has_an_heir_all_the_same() -> None:
+    snapshot = Snapshot.of("beat", reading(renewed_s=10.1))
+    assert (snapshot.leader, snapshot.heir, snapshot.expired) == (None, "b", True)
+    still = Snapshot.of("beat", reading(renewed_s=9.9))
+    assert (still.leader, still.expired, still.last_leader) == ("a", False, "a")
+
+
+def test_paused_and_nobody_leads() -> None:
+    paused = replace(RECORD, paused=True)
+    after = "paused: nobody takes charge until `heirflow resume`"
+    assert Snapshot.of("beat", reading(paused, renewed_s=14)).promise == f"a has been silent for 14 s; {after}"
+    vacant = Snapshot.of("beat", reading(replace(paused, leader=None)))
+    assert (vacant.promise, vacant.expired, vacant.last_leader) == (f"nobody leads; {after}", False, None)
+    assert headline(vacant) == "beat   term 7   nobody leads   PAUSED"
+
+
+def test_ready_and_able_are_what_a_probe_says() -> None:
+    members = (
+        row("a", 1, ready=False, note=json.dumps({"runs": True})),
+        row("b", 2),
+        row("c", 3, drained=True),
+        row("d", 4, ready=False),
+        row("e", 5, silent_s=60.0),
+    )
+    shown = Snapshot.of("beat", reading(members=members)).succession
+    found = {each.member: (each.ready, each.able) for each in shown}
+    assert found == {
+        "a": (True, True), "b": (True, True), "c": (True, False), "d": (True, False), "e": (False, False),
+    }  # fmt: skip
+    stuck = Snapshot.of("beat", reading(members=noted(runs=False, because=STUCK))).succession[0]
+    assert (stuck.ready, stuck.able) == (False, False)

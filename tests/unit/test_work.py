@@ -21,7 +21,8 @@ from heirflow.election.steps import (
     StopAsked,
     Unhealthy,
 )
-from heirflow.member.report import describe, noted
+from heirflow.member.report import describe, noted, settings_of
+from heirflow.status import fresh_s
 from tests.unit.election import GONE_BY_ITSELF, Story, heir, leader, newcomer
 
 STUCK = "the command is not gone: process 12 was killed and is still there, perhaps it waits in the kernel"
@@ -45,6 +46,17 @@ def test_a_leader_whose_command_runs_says_so() -> None:
     assert (facts(b)["leader"], facts(b)["runs"], facts(b)["because"]) == (True, True, "")
     assert facts(b)["sentence"] == "leads term 1"
     assert said(b) == {"runs": True}
+
+
+def test_a_note_says_what_a_member_was_set_to_and_no_argument() -> None:
+    b = leader()
+    b.at(b.state.ask_at)
+    settings = settings_of(b.timings, ("/opt/bin/beat", "--password=hunter2"))
+    check_in = noted(b.asked.exchange, settings).check_in
+    assert check_in is not None and "hunter2" not in check_in.note and len(check_in.note) < 200
+    assert fresh_s(1.0, check_in.note) == b.timings.fresh_s
+    assert settings["command"] == settings_of(b.timings, ("/usr/bin/beat", "--password=hunter2"))["command"]
+    assert settings["command"] != settings_of(b.timings, ("/usr/bin/beat", "--password=hunter3"))["command"]
 
 
 def test_what_the_command_says_of_itself_stays_beside_it() -> None:

@@ -8,8 +8,10 @@ died), a line that is not JSON, a descriptor that cannot be read. A gate that ca
 Also a program, for any Python program whose imports take long (``--preload``)::
 
     python gate.py MODULE[,MODULE…] -m PROGRAM ARGUMENT…
+    python gate.py MODULE[,MODULE…] SCRIPT ARGUMENT…
 
-imports the modules, waits at the gate, and then runs the program as ``python -m`` would. Standard library only.
+imports the modules, waits at the gate, and then runs the program as ``python -m`` would, or as Python would run the script.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -77,18 +79,20 @@ class Gate:
 
 def main() -> None:
     """Import, stand, run."""
-    modules, flag, program = sys.argv[1], sys.argv[2], sys.argv[3]
-    if flag != "-m":
-        raise SystemExit("heirflow: --preload works with `python -m PROGRAM`")
-    if not sys.flags.isolated and not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = os.getcwd()  # as `python -m` has it; with -I or -P there is no such entry
+    modules, *words = sys.argv[1:]
+    is_module = words[0] == "-m"
+    if not sys.flags.isolated and not getattr(sys.flags, "safe_path", False):  # with -I or -P there is no such entry
+        sys.path[0] = os.getcwd() if is_module else os.path.dirname(os.path.realpath(words[0]))  # noqa: PTH120
     gate = Gate.take()
     for module in filter(None, modules.split(",")):
         importlib.import_module(module)
     if gate is not None:
         gate.stand()
-    sys.argv[:] = [program, *sys.argv[4:]]
-    runpy.run_module(program, run_name="__main__", alter_sys=True)
+    sys.argv[:] = words[is_module:]
+    if is_module:
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
 
 
 if __name__ == "__main__":

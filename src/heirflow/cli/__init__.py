@@ -6,6 +6,7 @@ seconds must not pay for tables and databases.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -16,24 +17,29 @@ import click
 
 from heirflow import __version__, descriptors
 from heirflow.errors import HeirflowError
-from heirflow.text import masked, printable
+from heirflow.text import brief, printable
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+"""What the system says of an output that is full or gone."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Join an election, and run a command while leading."),
+    "once": ("once", "Run a command on one host per due time, from each host's own cron or timer."),
     "status": ("status", "Show who leads, who is heir, and how fast the heir would take charge."),
     "history": ("history", "Show every change of leadership, with its cause and duration."),
     "switchover": ("orders", "Let another member take charge."),
     "pause": ("orders", "Stop all changes of leadership until `resume`."),
     "resume": ("orders", "End a `pause`."),
     "drain": ("orders", "Keep one member from leading, or undo that."),
+    "forget": ("forget", "Take an election that nobody needs any more out of the store."),
     "release": ("release", "Release for a member that the service manager killed with its whole group."),
     "probe": ("probe", "Ask the member on this host: is it live, ready, able to lead, leader?"),
     "doctor": ("doctor", "Look for anything that could break the promises of an election."),
     "fence": ("fence", "Keep members that led before out of a PostgreSQL database."),
     "init": ("doctor", "Create HeirFlow's tables, for members that may not do it themselves."),
+    "preload": ("preload", "Find the Python modules that a warm standby of a program should import ahead."),
     "config": ("settings", "Show every setting and where it comes from."),
     "demo": ("demo", "See it at work: three members, a plain program, and the leader dies."),
 }
@@ -94,7 +100,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Answer one command line and return the exit code. What a person can act on is one sentence on standard error."""
     descriptors.fill()
     given = sys.argv[1:] if args is None else list(args)
-    if given[:1] == ["run"]:
+    if given[:1] in (["run"], ["once"]):
         from heirflow.guard.processes import close_to_others
 
         close_to_others()
@@ -125,6 +131,8 @@ def answer(command: click.Command, args: Sequence[str], called: str) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
+        if error.filename is None and error.errno in NOT_WRITTEN:
+            return complain(f"cannot write the answer to standard output: {error.strerror}", 1)
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
         return complain(f"{error.strerror or error}{where}", 1)
 
@@ -134,6 +142,6 @@ def complain(sentence: str, code: int) -> int:
     with suppress(OSError, ValueError):
         if not descriptors.takes(sys.stderr.fileno()):
             return code
-        sys.stderr.write(f"heirflow: {printable(masked(' '.join(sentence.split())))}\n")
+        sys.stderr.write(f"heirflow: {printable(brief(' '.join(sentence.split())))}\n")
         sys.stderr.flush()
     return code

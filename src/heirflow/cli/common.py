@@ -19,7 +19,7 @@ from heirflow import descriptors
 from heirflow.config.options import BY_NAME, read_duration
 from heirflow.config.resolve import Config, nearest, resolve
 from heirflow.errors import ConfigError, HeirflowError
-from heirflow.text import masked, printable
+from heirflow.text import brief, printable
 
 if TYPE_CHECKING:
     from heirflow.stores.base import OnTaken, Store
@@ -32,6 +32,10 @@ CALL_LIMIT_S = 5.0
 """A person waits longer than a member may."""
 ANSWER_LIMIT_S = 15.0
 """Of a call of somebody's who waits for it, with connecting: beyond all the limits that the server may keep itself."""
+
+
+COMPLETION_LIMIT_S = 2.0
+"""Somebody has pressed a key and waits."""
 
 
 class NoSuchElection(HeirflowError):
@@ -50,8 +54,14 @@ def settings(*names: str) -> Callable[[Function], Function]:
             if option.is_switch:
                 function = click.option(*flags, option.key, is_flag=True, default=None, help=option.help)(function)
             else:
+                complete = elections_known if name == "name" else None
                 function = click.option(
-                    *flags, option.key, metavar=option.metavar, default=None, help=option.help + more
+                    *flags,
+                    option.key,
+                    metavar=option.metavar,
+                    default=None,
+                    help=option.help + more,
+                    shell_complete=complete,
                 )(function)
         return function
 
@@ -73,7 +83,25 @@ def duration_option(flag: str, key: str, *, help: str, default: str | None = Non
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-name_argument = click.argument("name", required=False, metavar="[NAME]")
+
+
+def elections_known(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of elections that begin so, for a shell that completes a word: quick, silent, and none where that cannot be had."""
+    given = {name: ctx.params.get(name.replace("-", "_")) for name in WHERE}
+    with suppress(HeirflowError):
+        config = resolve(given)
+        check_place(config)
+        store = store_of(config, call_limit_s=1.0, application_name="cli")
+        try:
+            store.limit_answers(COMPLETION_LIMIT_S)
+            store.open(create=False)
+            return [name for name in store.elections() if name.startswith(incomplete)]
+        finally:
+            store.close()
+    return []
+
+
+name_argument = click.argument("name", required=False, metavar="[NAME]", shell_complete=elections_known)
 
 
 def settled(flags: dict[str, Any], *, fallback_name: str | None = None, elsewhere: bool = True) -> Config:
@@ -106,6 +134,28 @@ def _located(config: Config) -> Config:
     except ConfigError:  # an Airflow that cannot be asked keeps nobody from what stands in the default database
         return config
     return there if there is not config and _holds(there, name) else config
+
+
+def everywhere(config: Config) -> list[Config]:
+    """Where elections may be, for who named neither a database nor an election: also in that of a program on this host.
+
+    The default file may be an old one, and must not hide the others. A program that cannot be asked is told, and left out.
+    """
+    from heirflow.programs.program import located
+
+    if config["name"] is not None or not config.db_url_is_default:
+        return [config]
+    try:
+        there = located(config, os.environ)
+    except ConfigError as error:
+        warn(str(error))
+        return [config]
+    if there is config:
+        return [config]
+    with suppress(HeirflowError), opened(there) as store:
+        if store.elections():
+            return [config, there]
+    return [config]
 
 
 def _holds(config: Config, name: str) -> bool:
@@ -254,4 +304,4 @@ def warn(sentence: str) -> None:
     """One sentence on standard error."""
     with suppress(OSError, ValueError):
         if descriptors.takes(sys.stderr.fileno()):
-            click.echo(f"heirflow: warning: {printable(masked(sentence))}", err=True)
+            click.echo(f"heirflow: warning: {printable(brief(sentence))}", err=True)

@@ -32,12 +32,14 @@ from heirflow.text import masked
 
 TRIPS_TO_TAKE = 22
 """Round trips of an exchange that takes charge on PostgreSQL, with old sessions to end and Airflow's tasks to adopt, about."""
+FINDING_LIMIT = 10_000
+"""Characters of a finding in a pipe: somebody else may have put anything into the tables, and no finding of ours is so long."""
 STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
 
 
 @click.command()
 @json_option
-@settings(*WHERE, "ttl", "check-in", "margin", "run-dir")
+@settings("name", *WHERE, "ttl", "check-in", "margin", "run-dir")
 def doctor(*, as_json: bool, **flags: Any) -> int:
     """Look for anything that could break the promises of an election. Exit code 1 when there is a problem.
 
@@ -65,7 +67,7 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
             head = ("", "topic", "finding")
             tables.show(tables.rich_table(head, rows, [STYLES.get(each.level, "") for each in findings]))
         else:
-            click.echo(tables.plain_table(("level", "topic", "finding"), rows))
+            click.echo(tables.plain_table(("level", "topic", "finding"), rows, limit=FINDING_LIMIT))
     return int(any(each.level == "problem" for each in findings))
 
 
@@ -107,7 +109,7 @@ def _store(config: Config) -> list[Finding]:
     try:
         store = store_for_people(config, "doctor")
         try:
-            found = [*store.examine(), *_kills(store)]
+            found = [*store.examine(), *_lines(store, config)]
         finally:
             store.close()
     except HeirflowError as error:
@@ -115,13 +117,19 @@ def _store(config: Config) -> list[Finding]:
     return found + [more for finding in found if (more := reach(config, finding.facts.get("latency_s", 0.0)))]
 
 
-def _kills(store: Store) -> list[Finding]:
-    """A warning for each election in which a command may be beyond the reach of its member."""
+def _lines(store: Store, config: Config) -> list[Finding]:
+    """A warning for each election whose command may be beyond the reach of its member, and a note where members differ."""
     with suppress(HeirflowError):  # no tables yet, or none that can be read: other findings say so
         store.open(create=False)
-        lines = {name: Snapshot.of(name, store.exchange(name, Exchange())).succession for name in store.elections()}
-        return [
-            Finding("kills", "warning", f"{name}{said}") for name, rows in lines.items() if (said := not_promised(rows))
+        names = [name for name in store.elections() if config["name"] in (None, name)]
+        lines = {name: Snapshot.of(name, store.exchange(name, Exchange())) for name in names}
+        kills = [
+            Finding("kills", "warning", f"{name}{said}")
+            for name, line in lines.items()
+            if (said := not_promised(line.succession))
+        ]
+        return kills + [
+            Finding("members", "note", f"{name}: {each}") for name, line in lines.items() for each in line.differences
         ]
     return []
 
@@ -144,7 +152,7 @@ def reach(config: Config, latency_s: float) -> Finding | None:
 
 @click.command()
 @json_option
-@settings(*WHERE)
+@settings("name", *WHERE)
 def init(*, as_json: bool, **flags: Any) -> int:
     """Create HeirFlow's tables, for members that may not do it themselves.
 

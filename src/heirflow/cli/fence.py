@@ -89,7 +89,7 @@ def remove(*, as_json: bool, **flags: Any) -> int:
 
 @fence.command()
 @json_option
-@settings(*WHERE)
+@settings("name", *WHERE)
 def status(*, as_json: bool, **flags: Any) -> int:
     """Say whether members that led before are kept out. Exit code 1 when nothing but their lease keeps them out.
 

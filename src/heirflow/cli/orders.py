@@ -66,8 +66,12 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit_s: flo
     with opened(config) as store:
         election = chosen_election(store, config)
         began = time.monotonic()
+        if target is not None and (leads := _leads_already(store, election, target)) is not None:
+            result: dict[str, Any] = {"election": election, "from": leads.leader, "to": leads.leader, "waited": wait}
+            result |= {"term": leads.term, "took_s": 0.0}
+            return output(f"{election}: {leads.leader} leads already, term {leads.term}.", result, as_json=as_json)
         before, to = _order_switchover(store, election, target)
-        result: dict[str, Any] = {"election": election, "from": before.leader, "to": to, "waited": wait}
+        result = {"election": election, "from": before.leader, "to": to, "waited": wait}
         whom = "the next in line" if to == ANYONE else to
         if not wait:
             return output(f"{election}: switchover from {before.leader} to {whom} is ordered.", result, as_json=as_json)
@@ -78,6 +82,16 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit_s: flo
     result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
     sentence = f"{election}: {after.leader} leads term {after.term}, {duration(took_s)} after the order."
     return output(sentence, result, as_json=as_json)
+
+
+def _leads_already(store: Store, election: str, target: str) -> Record | None:
+    """The record where it names the member that is meant, so that nothing is to be done."""
+    reading = store.exchange(election, Exchange())
+    record = reading.record
+    if record is None or record.leader is None or record.switchover_to is not None:
+        return None
+    row = find_member(Snapshot.of(election, reading), reading.members, target)
+    return record if row.id == record.leader else None
 
 
 def _order_switchover(store: Store, election: str, target: str | None) -> tuple[Record, str]:
@@ -121,7 +135,8 @@ def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str)
     The row of one that died stays for a while, and the next one on that host has the same host: who is silent is meant
     only where nobody else can be. Not so a leader: it may be frozen, and lead when it wakes.
     """
-    gone = {shown.member for shown in snapshot.succession if shown.silent and shown.rank is None}
+    silent = {shown.member for shown in snapshot.succession if shown.silent and shown.rank is None}
+    gone = silent - {snapshot.last_leader}
     for found in (
         [row for row in members if row.id == target],
         [row for row in members if row.host == target],
@@ -208,17 +223,22 @@ def _set_paused(name: str | None, flags: dict[str, Any], *, on: bool, as_json: b
 @click.command()
 @click.argument("member", required=False, metavar="[MEMBER]")
 @click.option("--undo", is_flag=True, help="Let it lead again.")
+@click.option("--wait", is_flag=True, help="Wait until it does not lead any more.")
+@duration_option("--limit", "limit_s", default="2m", help="How long to wait.")
 @json_option
 @settings("name", *WHERE)
-def drain(member: str | None, *, undo: bool, as_json: bool, **flags: Any) -> int:
+def drain(member: str | None, *, undo: bool, wait: bool, limit_s: float, as_json: bool, **flags: Any) -> int:
     """Keep one member from leading: it hands over if it leads, and does not take charge until `--undo`.
 
     Without MEMBER: the one on this host.
 
     \b
     heirflow drain host-a            before work on host-a
+    heirflow drain host-a --wait     and only when it leads no more
     heirflow drain host-a --undo     afterwards
     """
+    if wait and undo:
+        raise click.UsageError("--wait and --undo contradict each other; give one of them")
     config = settled(flags)
     with opened(config) as store:
         election = chosen_election(store, config)
@@ -226,10 +246,20 @@ def drain(member: str | None, *, undo: bool, as_json: bool, **flags: Any) -> int
         row = find_member(Snapshot.of(election, reading), reading.members, member or config["host"])
         if not store.drain(election, row.id, not undo):
             raise Refused(f"{row.id} has left the line")
+        if wait:
+            _await_drained(store, election, row.id, limit_s)
     result = {"election": election, "member": row.id, "drained": not undo}
     return output(
         f"{election}: {row.id} {'is not drained any more' if undo else 'is drained'}.", result, as_json=as_json
     )
+
+
+def _await_drained(store: Store, election: str, member: str, limit_s: float) -> None:
+    ends_at = time.monotonic() + limit_s
+    while (record := store.exchange(election, Exchange()).record) is not None and record.leader == member:
+        if time.monotonic() > ends_at:
+            raise NotInTime(f"{member} is drained and still leads: it hands over as soon as another member is ready")
+        time.sleep(LOOK_EVERY_S)
 
 
 def order(store: Store, election: str, change: Callable[[Record, Reading], tuple[Record, str]]) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,11 @@ from heirflow.cli.common import settings, settled, store_of, warn
 from heirflow.config.options import OPTIONS
 from heirflow.config.resolve import Config
 from heirflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from heirflow.member.loop import Identity
+    from heirflow.member.once import Once
+    from heirflow.programs.program import Program
 
 SIDE_LIMIT_S = 5.0
 """Longest time that a look beside the line may take at the database."""
@@ -31,13 +36,30 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     \b
     heirflow run -- airflow scheduler
     heirflow run --name poller --ttl 5s -- python poller.py --fast
-    heirflow run --name beat --db-url-file /etc/heirflow/db-url -- celery -A app beat
+    heirflow run --name beat --db-url-file /etc/heirflow/db-url -- celery -A app beat -S django
     """
     from heirflow.programs.program import recognise
-    from heirflow.programs.runnable import check_runnable
 
     program = recognise(command, os.environ)
     config = settled(flags, fallback_name=program.election, elsewhere=False)
+    return joined(command, config, program, identity_of(config, command))
+
+
+def identity_of(config: Config, command: tuple[str, ...]) -> Identity:
+    """Who this incarnation is."""
+    from heirflow.member.loop import Identity
+
+    return Identity.new(config["host"], config["label"] or "", command)
+
+
+def joined(
+    command: tuple[str, ...], config: Config, program: Program, identity: Identity, *, once: Once | None = None
+) -> int:
+    """Be a member of the line until it is left; returns the exit code. `once`: it is left when the command has ended."""
+    from heirflow.member.journal import Journal
+    from heirflow.member.run import run_member
+    from heirflow.programs.runnable import check_runnable
+
     timings = config.timings()
     try:
         cwd = os.getcwd()
@@ -47,11 +69,6 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     for sentence in program.check(config):
         warn(sentence)
 
-    from heirflow.member.journal import Journal
-    from heirflow.member.loop import Identity
-    from heirflow.member.run import run_member
-
-    identity = Identity.new(config["host"], config["label"] or "")
     journal = Journal(config["name"], identity.id, form=config["log-format"], quiet=config["quiet"])
 
     def side_store(where: Config) -> Any:
@@ -76,8 +93,8 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         ),
         timings=timings,
         identity=identity,
-        on_exit=config["on-exit"],
-        on_loss=config["on-loss"],
+        on_exit=config["on-exit"] if once is None else "exit",
+        on_loss=config["on-loss"] if once is None else "rejoin",
         start_timeout_s=config["start-timeout"],
         allow_sudo=config["allow-sudo"],
         stop_signal=config["stop-signal"],
@@ -85,8 +102,9 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
         run_dir=Path(config["run-dir"]),
         journal=journal,
         again_s=handling.again_s,
-        standby_argv=handling.standby_argv,
+        standby_argv=handling.standby_argv if once is None else None,
         lookout=handling.lookout,
         children=handling.children,
         address=handling.config.address,
+        once=once,
     )

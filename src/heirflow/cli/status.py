@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 from rich.console import Group, RenderableType
 
+from heirflow.cli import complain
+from heirflow.cli.check import EVENTS, Level, json_of, judged, line_of, unknown, worst
 from heirflow.cli.common import (
     WHERE,
     check_place,
     chosen_election,
+    everywhere,
     json_option,
     name_argument,
     none_yet,
@@ -41,29 +44,40 @@ FENCE_EVERY_S = 10.0
 @click.command()
 @name_argument
 @click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
+@click.option(
+    "--check", is_flag=True, help="One line for a monitor; exit code 0 well, 1 warning, 2 critical, 3 not known."
+)
 @json_option
 @settings(*WHERE)
-def status(name: str | None, *, watch: bool, as_json: bool, **flags: Any) -> int:
+def status(name: str | None, *, watch: bool, check: bool, as_json: bool, **flags: Any) -> int:
     """Show who leads, who is heir, and how fast the heir would take charge.
 
-    Without NAME: all elections in the store.
+    Without NAME: all elections in the store. With --check, the worst of them decides: 0 somebody leads and an heir is
+    ready, 1 no heir, paused or flapping, 2 nobody leads or the leader runs nothing, 3 the store does not answer.
 
     \b
     heirflow status
     heirflow status airflow-scheduler --watch
+    heirflow status --check
     heirflow status --json | jq '.elections[0].leader'
     """
+    if check:
+        if watch:
+            raise click.UsageError("--check looks once; give it without --watch")
+        return _check({"name": name, **flags}, as_json=as_json)
     config = settled({"name": name, **flags})
     if watch:
         return _watch(config, as_json=as_json)
-    with opened(config) as store:
-        look = Look(take(store, config), store.fence())
+    looks = []
+    for each in everywhere(config):
+        with opened(each) as store:
+            looks.append((place(each), Look(take(store, each), store.fence())))
     if as_json:
-        write_json(look.to_json())
+        write_json(together(looks))
     elif tables.on_terminal():
-        tables.show(look.picture(place(config)))
+        tables.show(*(part for where, look in looks for part in (*_title(where, looks), look.picture(where))))
     else:
-        click.echo(look.text(place(config)))
+        click.echo("\n".join("\n".join((*_title(where, looks), look.text(where))) for where, look in looks))
     return 0
 
 
@@ -89,14 +103,19 @@ class Look:
         """For a pipe or a file. `where`: the store that was asked."""
         if self.trouble is not None:
             return printable(self.trouble)
-        kept_out = [printable(self.fence.sentence)] if self.fence is not None else []
+        kept_out = [_short(self.fence)] if self.fence is not None else []
         return "\n".join((plain(self.snapshots) or _empty(where), *kept_out))
 
     def picture(self, where: str) -> RenderableType:
         """With colours, for a terminal."""
-        kept_out = [tables.styled(self.fence.sentence, "dim")] if self.fence is not None else []
+        kept_out = [tables.styled(_short(self.fence), "dim")] if self.fence is not None else []
         line = drawn(self.snapshots) if self.snapshots else tables.styled(_empty(where), "dim")
         return Group(line, *kept_out)
+
+
+def _short(fence: Finding) -> str:
+    """Whether members that led before are kept out, in one short line."""
+    return f"fence: {fence.facts['state'].value}; `heirflow fence status` says more"
 
 
 def _empty(where: str) -> str:
@@ -108,6 +127,44 @@ def take(store: Store, config: Config) -> list[Snapshot]:
     """The election that was named, or all."""
     names = [chosen_election(store, config)] if config["name"] else list(store.elections())
     return [Snapshot.of(name, store.exchange(name, Exchange())) for name in names]
+
+
+def together(looks: Sequence[tuple[str, Look]]) -> dict[str, Any]:
+    """Looks at several places as one, in the form of one look; each election says where it is, and how it is fenced."""
+    first = looks[0][1].to_json()
+    first["elections"] = [
+        {**election, "database": where, "fence": look.fence.facts["state"] if look.fence else None}
+        for where, look in looks
+        for election in look.to_json()["elections"]
+    ]
+    return first
+
+
+def _title(where: str, looks: Sequence[tuple[str, Look]]) -> tuple[str, ...]:
+    """What stands above each of several places."""
+    return (f"in {printable(where)}:",) if len(looks) > 1 else ()
+
+
+def _check(flags: dict[str, Any], *, as_json: bool) -> int:
+    """Whatever keeps us from looking is told like a finding: a monitor reads one line on standard output, and the code."""
+    try:
+        config = settled(flags)
+        verdicts = []
+        for each in everywhere(config):
+            with opened(each) as store:
+                verdicts += [judged(look, store.events(look.election, EVENTS)) for look in take(store, each)]
+        verdicts = verdicts or [unknown(f"there is {none_yet(place(config))}")]
+    except HeirflowError as error:
+        verdicts = [unknown(str(error))]
+    try:
+        if as_json:
+            write_json(json_of(verdicts))
+        else:
+            click.echo(line_of(verdicts))
+    except OSError as error:  # whoever asked knows nothing
+        complain(f"cannot write the answer to standard output: {error.strerror}", Level.UNKNOWN)
+        return int(Level.UNKNOWN)
+    return int(worst(verdicts))
 
 
 def _watch(config: Config, *, as_json: bool) -> int:

@@ -251,7 +251,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "preload",
         read_modules,
-        "Python modules that a standby imports before it waits to take charge. Only for a command `python -m PROGRAM`.",
+        "Python modules that a standby imports before it waits to take charge. For a command `python -m PROGRAM`, or a "
+        "script of Python's like celery; `heirflow preload` finds them.",
         "none",
         metavar="MODULE[,MODULE…]",
     ),

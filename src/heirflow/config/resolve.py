@@ -19,7 +19,7 @@ from typing import Any
 
 from heirflow.config.address import Address
 from heirflow.config.options import BY_NAME, ENVIRONMENT_PREFIX, NOT_SETTINGS, OPTIONS
-from heirflow.election.timings import Timings, UnsafeTimings
+from heirflow.election.timings import Timings
 from heirflow.errors import ConfigError
 from heirflow.ownership import stranger
 from heirflow.text import masked_url
@@ -28,6 +28,8 @@ from heirflow.text import masked_url
 class Source(IntEnum):
     """Where a value can come from. The lower number goes first: it was given closer to the command."""
 
+    ARGUMENT = 0
+    """Of a Python call."""
     FLAG = 1
     ENVIRONMENT = 2
     ELECTION_TABLE = 3
@@ -99,6 +101,15 @@ class Config:
         """Whether no database was given."""
         return self.settings["db-url"].origin.source is Source.DEFAULT
 
+    @property
+    def not_shared(self) -> tuple[str, ...]:
+        """A sentence that warns of a database that only this host sees, because none was given."""
+        sentence = (
+            f"no database was given, so the record is in {self.settings['db-url'].shown}: members on other hosts do not see "
+            "it, and one of them would lead too. For several hosts, name a database with --db-url-file or HEIRFLOW_DB_URL"
+        )
+        return (sentence,) if self.db_url_is_default else ()
+
     def placed(
         self,
         url: str,
@@ -114,28 +125,27 @@ class Config:
         return replace(self, settings=settings, connect_args=connect_args or {}, schema=schema, address=address)
 
     def timings(self) -> Timings:
-        """The numbers of the election, checked. Raises `ConfigError` that shows the sum."""
-        try:
-            return Timings.of(
-                self["ttl"], check_in_s=self["check-in"], margin_s=self["margin"], stop_timeout_s=self["stop-timeout"]
-            )
-        except UnsafeTimings as error:
-            raise ConfigError(str(error)) from None
+        """The numbers of the election, checked. Raises `UnsafeTimings` that shows the sum."""
+        return Timings.of(
+            self["ttl"], check_in_s=self["check-in"], margin_s=self["margin"], stop_timeout_s=self["stop-timeout"]
+        )
 
 
 def resolve(
     flags: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     *,
+    arguments: Mapping[str, object] | None = None,
     fallback_name: str | None = None,
     folder: Path | None = None,
 ) -> Config:
     """Settle every setting. Raises `ConfigError` with one sentence.
 
-    `flags` holds what was given on the command line, by option name, None where nothing was. `fallback_name` is the
+    `flags` holds what was given on the command line, by option name, None where nothing was; `arguments` the same of a Python call,
+    where nothing is read with ``ps``. `fallback_name` is the
     election's name when nobody gave one. `folder` is where ``./heirflow.toml`` is looked for.
     """
-    given = flags or {}
+    given, called = flags or {}, arguments or {}
     env = os.environ if environment is None else environment
     warnings: list[str] = []
     settings: dict[str, Setting] = {}
@@ -146,6 +156,7 @@ def resolve(
         if not variable and not option.is_switch:  # an empty word is a switch that is off
             variable = None
         for origin, raw in (
+            (Origin(Source.ARGUMENT, f"argument {option.key}"), called.get(name)),
             (Origin(Source.FLAG, f"flag {option.flag}"), given.get(name)),
             (Origin(Source.ENVIRONMENT, f"environment {option.environment}"), variable),
             *((origin, table.get(name)) for origin, table in tables),

@@ -189,5 +189,7 @@ def not_answered(state: State, because: str, fatal_code: int | None, now: float,
             code = state.leaving.exit_code
         else:
             code = EXIT_STORE_UNAVAILABLE if fatal_code is None else fatal_code
+        if state.leaving is None:
+            told = (f"gives up: {because}",)
         return Step(replace(state, done=True), (Exit(code),), told)
     return Step(state, because=told)

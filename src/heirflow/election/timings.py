@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from heirflow.election.record import LONGEST_TTL_S, SHORTEST_TTL_S
+from heirflow.errors import ConfigError
 
 BACKSTOP_S = 0.1
 """How long after a deadline the backstop strikes, when neither guard nor member does (`guard.backstop.LATE_S`, twice)."""
@@ -22,7 +23,7 @@ DYING_S = 0.02
 """What a killed tree takes to be gone, on a host that is not overloaded."""
 
 
-class UnsafeTimings(ValueError):
+class UnsafeTimings(ConfigError, ValueError):
     """These numbers cannot keep the promises; the message shows the sum."""
 
 

@@ -3,7 +3,7 @@
     member ── backstop ── guard ── command ── whatever the command starts
                  └─ the will's helper, when the member is gone
 
-It is a program of its own (``python -I -S -E guard.py FD WORDS SIGNAL [name]``), imports nothing of ours, and speaks lines
+It is a program of its own (``python -I -S -E guard.py FD WORDS SIGNAL backstop [name]``), imports nothing of ours, and speaks lines
 of JSON over the socket FD. It forks at once: the child is the guard, the parent stays behind as the *backstop*.
 
 Why no process is left, whichever of the three is killed with -9, or any two of them:
@@ -60,7 +60,7 @@ if __name__ == "__main__":
     processes.close_to_others()
 clock, proof, backstop = beside("../clock"), beside("proof"), beside("backstop")
 will_sender, gatekeeper, deadlines = beside("will_sender"), beside("gatekeeper"), beside("deadlines")
-launch, channel, why = beside("launch"), beside("channel"), beside("why")
+launch, channel, why, title = beside("launch"), beside("channel"), beside("why"), beside("title")
 Why, KillBy, boottime, FOREVER = why.Why, why.KillBy, clock.boottime, deadlines.FOREVER
 KILLING_S, KILLING_EVERY_S = 1.0, 0.3
 """While it kills, a guard tells its backstop so, again and again; one that is then silent for so long is frozen."""
@@ -358,7 +358,7 @@ def main() -> NoReturn:
     """Become backstop and guard.
 
     Arguments: the socket; ``cgroup`` if it may make one, and ``gain`` if the command may gain privileges; the number of the
-    signal that asks the command to end; a name for people.
+    signal that asks the command to end; then, for people, a word that `title` replaces, and a name.
     """
     os.set_inheritable(socket := int(sys.argv[1]), False)
     may, stop_signal = set(sys.argv[2].split(",")), int(sys.argv[3])
@@ -377,6 +377,7 @@ def main() -> NoReturn:
     stdout_r, stdout_w = os.pipe()
     me = os.getpid()
     guard = os.fork()
+    title.show(processes, "backstop" if guard else "guard")
     if guard:
         for fd in (socket, request_w, stdin_w, stdout_r):
             os.close(fd)

@@ -200,9 +200,7 @@ def ask(
     `HeirflowError` where somebody else could have put sockets into the folder.
     """
     ends_at = time.monotonic() + timeout_s
-    mode = mode_of(run_dir)
-    if mode is not None and mode & OTHERS_WRITE:
-        raise HeirflowError(f"other users may write to {run_dir}, so no member there is believed; run chmod go-w on it")
+    _check_folder(run_dir)
     paths = [path for path in _sockets(run_dir, election) if member is None or _is_of(path, member)]
     doors = [door for path in paths if (door := _connect(path, timeout_s / 2)) is not None]
     try:
@@ -211,6 +209,29 @@ def ask(
     finally:
         for door in doors:
             door.link.close()
+
+
+def everybody(run_dir: Path, election: str | None = None, timeout_s: float = 1.0) -> list[dict[str, Any]]:
+    """What each member that listens in the folder says about itself; of one that does not answer, where it listens and why.
+
+    Raises `HeirflowError` like `ask`.
+    """
+    _check_folder(run_dir)
+    found = []
+    for path in _sockets(run_dir, election):
+        if (door := _connect(path, timeout_s / 2)) is not None:
+            with door.link:
+                try:
+                    found.append(_listen(door.link, time.monotonic() + timeout_s, path))
+                except NobodyAnswers as error:
+                    found.append({"member": door.name, "live": False, "pid": door.pid, "sentence": str(error)})
+    return found
+
+
+def _check_folder(run_dir: Path) -> None:
+    mode = mode_of(run_dir)
+    if mode is not None and mode & OTHERS_WRITE:
+        raise HeirflowError(f"other users may write to {run_dir}, so no member there is believed; run chmod go-w on it")
 
 
 def _the_one(doors: list[Door], run_dir: Path, election: str | None, *, pid: int | None, named: bool) -> Door:
@@ -258,8 +279,10 @@ def _sockets(run_dir: Path, election: str | None) -> list[Path]:
     start = f"{safe_name(election)}." if election else ""
     try:
         found = [path for path in run_dir.iterdir() if path.name.startswith(start) and _pid(path) is not None]
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise HeirflowError(f"cannot read the folder for probes {run_dir}: {error.strerror}") from None
     return sorted(path for path in found if path.is_socket())
 
 

@@ -123,7 +123,7 @@ class GuardLink:
         try:
             words = [*own_programs.words("guard/guard.py"), str(theirs.fileno()), ",".join(self.may)]
             self._process = subprocess.Popen(
-                [*words, str(int(self.stop_signal)), self.name],
+                [*words, str(int(self.stop_signal)), "backstop", self.name],
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 env=own_programs.environment(),

@@ -14,7 +14,7 @@ import time
 from typing import Any, Protocol, TextIO
 
 from heirflow.member.outlet import Outlet
-from heirflow.text import masked, printable
+from heirflow.text import brief, printable
 
 LINE_LIMIT = 4000
 """Bytes; up to 4,096 a pipe takes a line whole, not mixed with what others write there."""
@@ -88,7 +88,7 @@ class Journal:
     def _text(self, level: str, sentence: str) -> str:
         who = " ".join(part for part in (self.subject, self.member[-4:]) if part)
         mark = "warning: " if level == "warning" else ""
-        return f"{time.strftime('%H:%M:%S')} heirflow {printable(who)}: {mark}{printable(masked(sentence))}"
+        return f"{time.strftime('%H:%M:%S')} heirflow {printable(who)}: {mark}{printable(brief(sentence))}"
 
     def _json(self, level: str, sentence: str, facts: dict[str, Any]) -> str:
         entry = {
@@ -97,7 +97,7 @@ class Journal:
             "election": self.subject,
             "member": self.member,
             "pid": os.getpid(),
-            "sentence": masked(sentence)[: LINE_LIMIT // 10],
+            "sentence": brief(sentence)[: LINE_LIMIT // 10],
         }
         line = json.dumps({**facts, **entry}, default=str)
         return line if len(line) <= LINE_LIMIT else json.dumps(entry)

@@ -1,4 +1,4 @@
-"""What keeps a command: `guard_link.GuardLink` for a program, `embed.ThreadKeeper` for a Python callable."""
+"""What keeps a command: `guard_link.GuardLink` for a program, `embed.keeper.ThreadKeeper` for a Python callable."""
 
 from __future__ import annotations
 

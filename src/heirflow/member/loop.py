@@ -66,7 +66,7 @@ from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.journal import Log
 from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Listener
-from heirflow.member.report import describe, deserves_warning, noted
+from heirflow.member.report import describe, deserves_warning, noted, settings_of
 from heirflow.member.standby import Standby
 from heirflow.member.store_thread import Outcome, StoreThread
 from heirflow.member.wills import Wills
@@ -87,11 +87,12 @@ class Identity:
     host: str
     pid: int
     label: str = ""
+    argv: tuple[str, ...] = ()
 
     @classmethod
-    def new(cls, host: str, label: str = "") -> Identity:
+    def new(cls, host: str, label: str = "", argv: Sequence[str] = ()) -> Identity:
         plain = "".join(c if "!" <= c <= "~" else "-" for c in host)[:HOST_LIMIT]
-        return cls(f"{plain}-{os.urandom(3).hex()}", host, os.getpid(), label)
+        return cls(f"{plain}-{os.urandom(3).hex()}", host, os.getpid(), label, (*argv,))
 
 
 class Member:
@@ -120,6 +121,7 @@ class Member:
         self._keeper_factory = keeper_factory
         self._store_factory = store_factory
         self._timings = timings
+        self._settings = settings_of(timings, identity.argv)
         self._journal = journal
         self._again_s = again_s
         self._standby = Standby(standby_argv, journal)
@@ -358,7 +360,7 @@ class Member:
     def _do(self, act: Act) -> None:
         match act:
             case Send(ask):
-                said = noted(ask.exchange, kill_is_sure=self._kill_by is not KillBy.NOTHING)
+                said = noted(ask.exchange, self._settings, kill_is_sure=self._kill_by is not KillBy.NOTHING)
                 request = numbered(said, self._starts + self._state.idle)
                 failed = self._store_thread.submit(ask.serial, request)
                 if failed is not None:

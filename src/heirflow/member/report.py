@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from heirflow import __version__
 from heirflow.election import asking, line
 from heirflow.election.record import Exchange
 from heirflow.election.state import State, Then
@@ -19,7 +22,7 @@ from heirflow.election.steps import (
     Unhealthy,
 )
 from heirflow.election.timings import Timings
-from heirflow.election.work import Work, work
+from heirflow.election.work import Work, why_not_ready, work
 
 BECAUSE_LIMIT = 500
 """Characters: a note is written again with each check-in."""
@@ -35,7 +38,8 @@ def describe(
     found = work(state, now) if leads else None
     idle = found is not None and not found.runs
     ready = state.joined and state.failed_calls == 0 and state.leaving is None and not idle
-    name, sentence = _state_and_sentence(state, place, found)
+    because = found.because if found is not None else _hindrance(state, now)
+    name, sentence = _state_and_sentence(state, place, found, because)
     return {
         "election": election,
         "member": state.me,
@@ -47,7 +51,7 @@ def describe(
         "able": ready and (leads or place is not None),
         "leader": leads and not idle,
         "runs": found is not None and found.runs,
-        "because": found.because if found is not None else "",
+        "because": because,
         "term": state.term,
         "place": place,
         "trusted_for_s": round(state.trusted_until - now, 3) if leads else None,
@@ -58,15 +62,28 @@ def describe(
     }
 
 
-def noted(exchange: Exchange, *, kill_is_sure: bool = True) -> Exchange:
+def settings_of(timings: Timings, argv: Sequence[str]) -> dict[str, Any]:
+    """What a member's note says of its settings, so that others see how late it may be, and where members differ.
+
+    Arguments may be secret, so that they are only a number there: enough to see that they differ.
+    """
+    program = Path(argv[0]).name if argv else ""
+    number = hashlib.sha256("\0".join((program, *argv[1:])).encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    command = f"{program}#{number}" if argv else ""
+    return {"ttl_s": timings.ttl_s, "check_in_s": timings.check_in_s, "version": __version__, "command": command}
+
+
+def noted(exchange: Exchange, settings: Mapping[str, Any] | None = None, *, kill_is_sure: bool = True) -> Exchange:
     """The same exchange, where the member's note says for people what the check-in says of its work, and what is not promised.
 
-    `kill_is_sure`: whether the command can be killed, whoever it becomes.
+    `settings`: as `settings_of` has them. `kill_is_sure`: whether the command can be killed, whoever it becomes.
     """
     who = exchange.check_in
-    if who is None or (who.runs is None and not who.because and kill_is_sure):
+    if who is None or (who.runs is None and not who.because and kill_is_sure and not settings):
         return exchange
     ours: dict[str, Any] = {} if who.runs is None else {"runs": who.runs}
+    if settings:
+        ours["settings"] = settings
     if not kill_is_sure:
         ours["kill_is_sure"] = False
     if who.because:
@@ -86,7 +103,16 @@ def _object(text: str) -> dict[str, Any]:
     return said if isinstance(said, dict) else {"note": text}
 
 
-def _state_and_sentence(state: State, place: int | None, found: Work | None) -> tuple[str, str]:
+def _hindrance(state: State, now: float) -> str:
+    """Of a member that does not lead: why it is not ready, or not able; empty where it is both."""
+    if state.leaving is not None:
+        return state.leaving.because
+    if state.failed_calls:
+        return "its last call to the database failed"
+    return "" if state.drained else why_not_ready(state, now)
+
+
+def _state_and_sentence(state: State, place: int | None, found: Work | None, because: str) -> tuple[str, str]:
     if found is not None and not found.runs:
         name = "leader" if state.leaving is None else "stopping"
         return name, f"leads term {state.term}, runs nothing, because {found.because}"
@@ -94,15 +120,17 @@ def _state_and_sentence(state: State, place: int | None, found: Work | None) -> 
         return "stopping", state.leaving.because
     if found is not None:
         return "leader", f"leads term {state.term}" + (f"; {found.because}" if found.because else "")
+    after = f"; {because}" if because else ""
     if place == 1 and state.record is not None:
-        return "heir", "next in line"
+        return "heir", f"next in line{after}"
     if place is not None:
-        return "in line", f"place {place} in the line"
+        return "in line", f"place {place} in the line{after}"
     if state.drained:
-        return "not ready", "drained: it stands aside"
+        return "not ready", f"drained: it stands aside{after}"
+    why = f": {because}" if because else ""
     if state.joined:
-        return "not ready", "joined, and cannot take charge now"
-    return "not ready", "has not joined the line yet"
+        return "not ready", f"joined, and cannot take charge now{why}"
+    return "not ready", f"has not joined the line yet{why}"
 
 
 def deserves_warning(before: State, event: StateEvent, after: State) -> bool:

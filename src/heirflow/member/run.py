@@ -15,8 +15,10 @@ from heirflow.member.door import LocalDoor
 from heirflow.member.guard_link import GuardLink
 from heirflow.member.health import Lookout
 from heirflow.member.journal import Journal
+from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Hooks, Listener, ServiceManager
 from heirflow.member.loop import Identity, Member
+from heirflow.member.once import Once
 from heirflow.member.shell import end_all
 from heirflow.member.signals import handle_signals
 from heirflow.stores.base import Address, Register
@@ -43,6 +45,7 @@ def run_member(
     allow_sudo: bool = False,
     stop_signal: int = signal.SIGTERM,
     address: Address | None = None,
+    once: Once | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
@@ -51,7 +54,7 @@ def run_member(
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
     not the guard's, as `lookout` may start them. `hooks`: see `listeners.Hooks`; its programs stand in `children` too.
     `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
-    command to end in order. `address`: the URL of the stores, where it can change.
+    command to end in order. `address`: the URL of the stores, where it can change. `once`: what runs once per due time.
     """
     children = set() if children is None else children
     door = None
@@ -61,7 +64,7 @@ def run_member(
         except HeirflowError as error:
             journal.warn(f"{error}; neither probes nor `heirflow release` will find this member")
 
-    def guard() -> GuardLink:
+    def guard() -> Keeper:
         made = GuardLink(
             argv=argv,
             cwd=cwd,
@@ -69,9 +72,10 @@ def run_member(
             strike_after_s=timings.strike_after_s,
             gain_privileges=allow_sudo,
             stop_signal=stop_signal,
+            name=election,
         )
         made.spare, made.collects = children, True
-        return made
+        return made if once is None else once.keeper(made)
 
     listeners: list[Listener] = []
     if (manager := ServiceManager.of(os.environ)) is not None:
@@ -85,7 +89,7 @@ def run_member(
         election=election,
         identity=identity,
         keeper_factory=guard,
-        store_factory=store_factory,
+        store_factory=store_factory if once is None else lambda: once.store(store_factory()),
         timings=timings,
         policy=Policy(
             exit_with_command=on_exit == "exit",
@@ -100,6 +104,8 @@ def run_member(
         listeners=listeners,
         address=address,
     )
+    if once is not None:
+        once.stop = member.stop
     handle_signals(member)
     try:
         return member.run()

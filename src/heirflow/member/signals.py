@@ -12,9 +12,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from heirflow.clock import boottime
@@ -35,14 +37,7 @@ class Hears(Protocol):
 
 def handle_signals(member: Hears) -> None:
     """From now on this process hears signals, and `member` is told."""
-    asked_at: list[float] = []
-    had_terminal = has_terminal()
-
-    def ask(because: str) -> None:
-        now = boottime()
-        if not asked_at or now >= asked_at[0] + ONE_ORDER_S:
-            asked_at.append(now)
-            member.stop(because)
+    had_terminal, ask = has_terminal(), _asks(member)
 
     def stop(number: int, _frame: object) -> None:
         ask(f"stopped by {signal.Signals(number).name}")
@@ -77,6 +72,43 @@ def handle_signals(member: Hears) -> None:
     # A terminal with `stty tostop` stops whoever writes to it from the background: a journal would freeze its member.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+@contextlib.contextmanager
+def stop_on_signals(member: Hears) -> Iterator[None]:
+    """In a program that is not ours, TERM and INT ask for an orderly stop within this block.
+
+    What the program handles itself, or ignores, is left to it. Outside the main thread, which alone hears signals, nothing changes.
+    """
+    ask, before = _asks(member), {}
+
+    def stop(number: int, _frame: object) -> None:
+        ask(f"stopped by {signal.Signals(number).name}")
+
+    if threading.current_thread() is threading.main_thread():
+        numbers = (getattr(signal, name) for name in STOPPING)
+        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: old for number, old in before.items() if old in (signal.SIG_DFL, signal.default_int_handler)}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _asks(member: Hears) -> Callable[[str], None]:
+    """Asks for a stop, and again for a second order, which does not come within `ONE_ORDER_S` of the first."""
+    asked_at: list[float] = []
+
+    def ask(because: str) -> None:
+        now = boottime()
+        if not asked_at or now >= asked_at[0] + ONE_ORDER_S:
+            asked_at.append(now)
+            member.stop(because)
+
+    return ask
 
 
 def has_terminal() -> bool:

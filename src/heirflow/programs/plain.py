@@ -31,6 +31,8 @@ class Plain:
     argv: tuple[str, ...]
     needs_database: str = ""
     """Why it must not use the default database; empty where it may."""
+    instead: str = ""
+    """What to do instead of standing in a line whose name nobody gave; empty where nothing is known."""
 
     @property
     def election(self) -> str:
@@ -43,19 +45,15 @@ class Plain:
         name, origin = config["name"], config.settings["name"].origin
         if origin.source is Source.COMMAND and RUNS_OTHERS.fullmatch(name):
             raise ConfigError(
-                f"an election named {name!r} would be shared by everything that {name} runs, and only one of it would run; "
+                self.instead
+                or f"an election named {name!r} would be shared by everything that {name} runs, and only one of it would run; "
                 "give --name, and name the election after what this command does"
             )
         return []
 
     def handling(self, config: Config, side_store: SideStore) -> Handling:
         """See `Program.handling`."""
-        warnings = []
-        if config.db_url_is_default:
-            warnings.append(
-                f"no database was given, so the record is in {config.settings['db-url'].shown}: members on other hosts do not see "
-                "it, and one of them would lead too. For several hosts, name a database with --db-url-file or HEIRFLOW_DB_URL"
-            )
+        warnings = [*config.not_shared]
         children: set[int] = set()
         lookout = lookout_for(config, children)
         standby_argv = None

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from heirflow.errors import ConfigError
-from heirflow.stores.base import Address, Finding, OnTaken, Register, Store, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.base import (
+    Address,
+    Finding,
+    OnTaken,
+    Register,
+    Store,
+    StoreMisfit,
+    StoreRefuses,
+    StoreUnavailable,
+    Will,
+)
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -18,6 +28,7 @@ __all__ = [
     "Register",
     "Store",
     "StoreMisfit",
+    "StoreRefuses",
     "StoreUnavailable",
     "Will",
     "kind_of",

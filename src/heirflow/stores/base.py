@@ -47,6 +47,12 @@ class StoreUnavailable(HeirflowError):
     exit_code = 69
 
 
+class StoreRefuses(StoreUnavailable):
+    """The store answers and refuses: this user or password, this database, or this right. It may change its mind."""
+
+    exit_code = 77
+
+
 class StoreMisfit(HeirflowError):
     """The store answers, but this HeirFlow cannot use it: tables missing and not allowed to make them, or of another version."""
 
@@ -149,6 +155,9 @@ class Store(Register, Protocol):
 
     def drain(self, election: str, member: str, on: bool) -> bool:
         """Order one member to stand aside, or take that back; False when there is no such member."""
+
+    def forget(self, election: str, seen: Reading) -> bool:
+        """Delete the election with its line and its history; False, with nothing changed, where it is not as it was seen."""
 
     def examine(self) -> tuple[Finding, ...]:
         """What `heirflow doctor` tells about this store, without a change to it. Raises `StoreUnavailable`."""

@@ -10,7 +10,7 @@ from heirflow.status import HEIR, LEADER, Row, Snapshot, duration
 from heirflow.terminal import tables
 from heirflow.text import printable
 
-HEAD = ("place", "member", "host", "since", "ready", "last check-in", "label")
+HEAD = ("place", "member", "host", "since", "able", "last check-in", "label")
 STYLES = {LEADER: "bold green", HEIR: "green"}
 
 
@@ -24,14 +24,14 @@ def rows_of(snapshot: Snapshot) -> tuple[tuple[str, ...], list[list[str]]]:
 
 def cells(row: Row) -> list[str]:
     """One row of the table."""
-    ready = "drained" if row.drained else "yes" if row.ready and row.runs is not False else "no"
+    able = "drained" if row.drained else "yes" if row.able else "no"
     word = f"{duration(row.last_check_in_s)} ago" if row.last_check_in_s is not None else "–"
     return [
         row.place,
         row.member,
         row.host,
         duration(row.since_s),
-        ready,
+        able,
         f"{word} (silent)" if row.silent else word,
         row.label,
     ]
@@ -39,7 +39,9 @@ def cells(row: Row) -> list[str]:
 
 def headline(snapshot: Snapshot) -> str:
     """The election and its state in one line."""
-    led = f"led by {snapshot.leader}" if snapshot.leader else "vacant"
+    led = f"led by {snapshot.leader}" if snapshot.leader else "nobody leads"
+    if snapshot.expired:
+        led += f": the lease of {snapshot.last_leader} has ended"
     if snapshot.runs is False:
         led += ", which runs nothing"
     return f"{snapshot.election}   term {snapshot.term}   {led}{'   PAUSED' if snapshot.paused else ''}"
@@ -55,10 +57,10 @@ def plain(snapshots: Sequence[Snapshot]) -> str:
     blocks = []
     for snapshot in snapshots:
         lines = [printable(headline(snapshot))]
+        lines.append(printable(snapshot.promise))
         if snapshot.succession:
             lines.append(tables.plain_table(*rows_of(snapshot)))
-        lines.append(printable(snapshot.promise))
-        lines += [printable(each) for each in why_not_ready(snapshot)]
+        lines += [printable(each) for each in (*why_not_ready(snapshot), *snapshot.differences)]
         if snapshot.because:
             lines.append(printable(f"because: {snapshot.because}"))
         lines += [printable(f"warning: {sentence}") for sentence in snapshot.odd]
@@ -73,11 +75,11 @@ def drawn(snapshots: Sequence[Snapshot]) -> RenderableType:
         if number:
             parts.append("")
         parts.append(tables.styled(headline(snapshot), "bold"))
+        parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
         if snapshot.succession:
             head, rows = rows_of(snapshot)
             parts.append(tables.rich_table(head, rows, [_style(row) for row in snapshot.succession]))
-        parts.append(tables.styled(snapshot.promise, "cyan" if snapshot.heir else "yellow"))
-        parts += [tables.styled(each, "dim") for each in why_not_ready(snapshot)]
+        parts += [tables.styled(each, "dim") for each in (*why_not_ready(snapshot), *snapshot.differences)]
         if snapshot.because:
             parts.append(tables.styled(f"because: {snapshot.because}", "dim"))
         parts += [tables.styled(f"warning: {sentence}", "yellow") for sentence in snapshot.odd]

@@ -38,9 +38,9 @@ def rich_table(head: Sequence[str], rows: Sequence[Sequence[str]], styles: Seque
     return table
 
 
-def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], limit: int = CELL_LIMIT) -> str:
     """The same as text, aligned by the cells that a terminal gives to each character."""
-    lines = [[printable(cell, CELL_LIMIT) for cell in row] for row in (head, *rows)]
+    lines = [[printable(cell, limit) for cell in row] for row in (head, *rows)]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()

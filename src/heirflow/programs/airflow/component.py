@@ -30,6 +30,17 @@ COMPONENTS = ("scheduler", "dag-processor", "triggerer")
 ELECTIONS = frozenset(f"airflow-{name}" for name in COMPONENTS)
 """What their elections are called where nobody named them."""
 
+_SHARED = "its copies share their work, so run it on every host without HeirFlow; if only one may run all the same, give --name"
+OTHERS = {
+    "celery worker": _SHARED,
+    "webserver": _SHARED,
+    "api-server": _SHARED,
+    "kerberos": "it renews the ticket of its own host, so run it on every host that needs one, without HeirFlow",
+    "standalone": "it is all of Airflow on one host, to try it out; give each component a line of its own instead "
+    f"({', '.join(f'heirflow run -- airflow {name}' for name in COMPONENTS)}), and run the rest without HeirFlow",
+}
+"""Airflow's other long-lived commands, and what to do with them."""
+
 _HIDDEN = re.compile(rf"(^|[\s/;&|'\"])airflow['\"]?\s+({'|'.join(COMPONENTS)})\b")
 _DAEMON = re.compile(r"--daemon|-[dvh]*D[dvhD]*")
 _WITHOUT = "the predecessor's tasks wait up to 5 minutes until they are adopted, and health is not judged by Airflow's job table"
@@ -132,6 +143,10 @@ def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Component | Pl
     Raises `ConfigError` for ``--daemon``: the command would leave its wrapper at once.
     """
     interpreter, words = installation.split(argv, environ)
+    said = " ".join(words)
+    for name, instead in OTHERS.items():
+        if said == name or said.startswith(f"{name} "):
+            return Plain(tuple(argv), instead=f"airflow {name} needs no line: {instead}")
     if not words or words[0] not in COMPONENTS:
         hidden = _HIDDEN.search(" ".join(argv))
         return Plain(tuple(argv), needs_database=_hidden(hidden[2], argv)) if hidden else None

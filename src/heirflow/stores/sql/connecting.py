@@ -57,6 +57,12 @@ def hosts_apart(places: Sequence[Place]) -> list[dict[str, str]]:
 class NotConnected(OSError):
     """No place could be connected to in time; says what each answered."""
 
+    def __init__(self, said: str, causes: Sequence[BaseException] = (), *, waits: bool = False) -> None:
+        super().__init__(said)
+        self.causes = tuple(causes)
+        self.waits = waits
+        """Whether some had not answered yet."""
+
 
 class Severed(OSError):
     """Somebody gave up this call."""
@@ -135,7 +141,8 @@ class Connecting:
         if len(failed) == 1 and not running:
             raise failed[0][1]
         said = [f"{title}: {first_line(error)}" for title, error in failed]
-        raise NotConnected("; ".join([*said, *([f"no answer within {limit_s:g} s"] if running else [])]))
+        answers = "; ".join([*said, *([f"no answer within {limit_s:g} s"] if running else [])])
+        raise NotConnected(answers, [error for _, error in failed], waits=running > 0)
 
     def _begin(self, place: Place) -> BaseException | None:
         with _lock:

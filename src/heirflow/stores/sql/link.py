@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import threading
@@ -18,6 +19,8 @@ from heirflow.errors import HeirflowError, first_line
 from heirflow.stores.base import Address, StoreUnavailable
 from heirflow.stores.sql.connecting import Connecting
 from heirflow.stores.sql.flavour import Flavour
+from heirflow.stores.sql.one_statement import code_of
+from heirflow.stores.sql.troubles import named
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -101,7 +104,7 @@ class Link:
         except self._failures:
             raise
         except Exception as error:  # PyMySQL's RuntimeError where it lacks `cryptography`
-            raise StoreUnavailable(self._sentence(error)) from error
+            raise self._trouble(error) from error
         with self._lock:
             self.conn = conn
         if self._severed:
@@ -188,7 +191,7 @@ class Link:
                 cause = getattr(error, "orig", None) or error
                 if limit is not None and limit.finished.is_set():
                     raise StoreUnavailable(f"{self.where} did not answer within {self.answer_limit_s:g} s") from cause
-                raise StoreUnavailable(self._sentence(cause)) from cause
+                raise self._trouble(cause) from cause
             raise
         finally:
             if limit is not None:
@@ -211,12 +214,14 @@ class Link:
             return f"the others could not be told at once: {error}"
         return ""
 
-    def _sentence(self, cause: BaseException) -> str:
-        first = first_line(cause)
+    def _trouble(self, cause: BaseException) -> StoreUnavailable:
+        first = re.sub(r"connection failed: |FATAL:\s+", "", first_line(cause))
         for secret in (self.url.password, self.url.query.get("password"), self.url.query.get("passwd")):
             if secret:
                 first = first.replace(str(secret), "***")
-        return f"{self.where} did not answer as it should: {first}"
+        if (trouble := named(cause, code_of(cause))) is None:
+            return StoreUnavailable(f"{self.where} did not answer as it should: {first}")
+        return trouble.kind(f"{self.where} {trouble.said}: {first}; {trouble.advice}")
 
     def sever(self) -> None:
         """Break the connection from another thread, so that a call that hangs there ends. Never raises."""

@@ -25,6 +25,7 @@ from heirflow.stores.sql.bound import Bound, noted_of, said_by, told_of, wanted_
 from heirflow.stores.sql.connecting import hosts_apart
 from heirflow.stores.sql.fitting import fit, fit_history
 from heirflow.stores.sql.flavour import Flavour
+from heirflow.stores.sql.forgetting import forget
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
 from heirflow.stores.sql.statements import Statements, event_of, member_of, plain, record_of
@@ -142,6 +143,10 @@ class SqlStore:
         if known:
             self._tell(election)
         return known
+
+    def forget(self, election: str, seen: Reading) -> bool:
+        with self._transaction(writes=True) as conn:
+            return forget(conn, self._here, election, seen)
 
     def will(self, election: str, member: str, term: int, because: str) -> Will | None:
         because = self._text(because)
@@ -361,18 +366,16 @@ class SqlStore:
 
     def _tell(self, election: str) -> tuple[Told, ...]:
         """Wake those who wait for news: after the commit and alone, as a server whose queue is full takes none from anybody."""
-        return tuple(
-            Told(sentence, failed=True) for sentence in map(self._link.attempt, self._news(election)) if sentence
-        )
+        failed = filter(None, map(self._link.attempt, self._news(election)))
+        return tuple(Told(sentence, failed=True) for sentence in failed)
 
     def _news(self, election: str) -> list[tuple[str, Any]]:
-        notify = self._flavour.notify
-        return [] if notify is None else [plain(self._link.engine.dialect, notify, {"p_election": election})]
+        notify, dialect = self._flavour.notify, self._link.engine.dialect
+        return [] if notify is None else [plain(dialect, notify, {"p_election": election})]
 
     def _hidden(self, conn: sa.engine.Connection) -> tuple[str, ...]:
         """Why rows may be there that this role does not see, as no sentence or one."""
-        told = self._flavour.hides(conn, self._here)
-        return () if told is None else (told,)
+        return tuple(filter(None, [self._flavour.hides(conn, self._here)]))
 
     def _text(self, text: str) -> str:
         """Free text as this database takes it."""

@@ -1,0 +1,114 @@
+"""`heirflow status --check`: one line and an exit code, as monitoring plugins have them.
+
+    0  OK        somebody leads, its command runs, and an heir is ready
+    1  WARNING   somebody leads, but no heir is ready, or it is paused, or it changes too often
+    2  CRITICAL  nobody leads, or the leader runs nothing
+    3  UNKNOWN   nothing can be said: the store does not answer, or has no such election
+
+Of several elections the worst counts. What is unknown is not called critical: the leader may be well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from heirflow.election.record import Event, What
+from heirflow.status import Snapshot, duration
+from heirflow.text import brief, printable
+
+FLAPS = 4
+"""So many starts within `FLAPS_WITHIN_S` are too many: a rolling restart of three hosts has fewer."""
+FLAPS_WITHIN_S = 600.0
+EVENTS = 50
+"""How many events are looked at: more than `FLAPS`, as other things happen in between."""
+
+
+class Level(IntEnum):
+    """The exit codes of monitoring plugins."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What there is to say of one election, or of the store."""
+
+    level: Level
+    state: str
+    """``led``, ``no heir``, ``flapping``, ``paused``, ``odd rows``, ``nobody leads``, ``runs nothing`` or ``unknown``."""
+    sentence: str
+    election: str | None = None
+
+
+def judged(line: Snapshot, events: Iterable[Event]) -> Verdict:
+    """One election."""
+    level, state, sentence = _judged(line, events)
+    return Verdict(level, state, f"{line.election}: {sentence}", line.election)
+
+
+def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:
+    if line.leader is None:
+        return Level.CRITICAL, "nobody leads", line.promise if line.promise.startswith("nobody") else _nobody(line)
+    if line.runs is False:
+        return Level.CRITICAL, "runs nothing", line.promise
+    led = f"led by {line.leader}"
+    if line.paused:
+        return Level.WARNING, "paused", f"{led}, and paused: nobody takes its place until `heirflow resume`"
+    if line.heir is None:
+        return Level.WARNING, "no heir", f"{led}, and no heir is ready"
+    starts = sum(
+        each.what in {What.TOOK_CHARGE, What.RESTARTED} and line.at - each.at < FLAPS_WITHIN_S for each in events
+    )
+    leading = next(row for row in line.succession if row.rank == 1)
+    if starts >= FLAPS:
+        return Level.WARNING, "flapping", f"{led}, started {starts} times within {duration(FLAPS_WITHIN_S)}"
+    if leading.because:
+        return Level.WARNING, "flapping", f"{led}, and {leading.because}"
+    if line.odd:
+        return Level.WARNING, "odd rows", f"{led}, heir {line.heir}, but {line.odd[0]}"
+    return Level.OK, "led", f"{led}, heir {line.heir}"
+
+
+def _nobody(line: Snapshot) -> str:
+    return f"nobody leads: {line.promise}"
+
+
+def unknown(sentence: str) -> Verdict:
+    """Where nothing can be said of any election."""
+    return Verdict(Level.UNKNOWN, "unknown", sentence)
+
+
+def worst(verdicts: Sequence[Verdict]) -> Level:
+    """Of several."""
+    return max(each.level for each in verdicts)
+
+
+def line_of(verdicts: Sequence[Verdict]) -> str:
+    """One line, the worst first. What follows a `|` is numbers to a monitor, so that none stands in a sentence."""
+    said = "; ".join(each.sentence for each in sorted(verdicts, key=lambda each: -each.level))
+    text = printable(brief(" ".join(said.split()))).replace("|", "/")
+    return f"HEIRFLOW {worst(verdicts).name} - {text}"
+
+
+def json_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "level": worst(verdicts).name.lower(),
+        "code": int(worst(verdicts)),
+        "sentence": line_of(verdicts),
+        "elections": [
+            {
+                "election": each.election,
+                "level": each.level.name.lower(),
+                "state": each.state,
+                "sentence": each.sentence,
+            }
+            for each in verdicts
+        ],
+    }
