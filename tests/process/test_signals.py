@@ -75,7 +75,11 @@ class Recorded(Alone):
 @pytest.fixture
 def recorded(tmp_path: Path) -> Iterator[Recorded]:
     made = Recorded(tmp_path)
+    ours = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # `nohup make test`: what is ignored here is ignored in the member
     yield made
+    signal.signal(signal.SIGHUP, ours)
     if made.member is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(made.facts().get("pid") or made.pid), signal.SIGKILL)
