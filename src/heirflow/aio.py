@@ -20,9 +20,7 @@ import contextvars
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from heirflow.embed.election import Election as Threaded
-from heirflow.embed.election import Standing
-from heirflow.embed.keeper import Overrun
+from heirflow.embed.election import Base, Standing
 from heirflow.embed.lead import Lead
 from heirflow.errors import ConfigError
 from heirflow.member.signals import stop_on_signals
@@ -30,42 +28,8 @@ from heirflow.member.signals import stop_on_signals
 Work = Callable[[Lead], Awaitable[object]]
 
 
-class Election:
+class Election(Base):
     """`heirflow.Election` for asyncio, with the same arguments and errors."""
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        db_url: str | None = None,
-        db_url_file: str | None = None,
-        ttl_s: float | None = None,
-        check_in_s: float | None = None,
-        margin_s: float | None = None,
-        stop_timeout_s: float | None = None,
-        start_timeout_s: float | None = None,
-        host: str | None = None,
-        label: str | None = None,
-        overrun: Overrun = "exit",
-    ) -> None:
-        self._election = Threaded(
-            name,
-            db_url=db_url,
-            db_url_file=db_url_file,
-            ttl_s=ttl_s,
-            check_in_s=check_in_s,
-            margin_s=margin_s,
-            stop_timeout_s=stop_timeout_s,
-            start_timeout_s=start_timeout_s,
-            host=host,
-            label=label,
-            overrun=overrun,
-        )
-
-    @property
-    def name(self) -> str:
-        """The name of the election."""
-        return self._election.name
 
     async def run(self, work: Work, *, once: bool = False) -> None:
         """Stand for this election and run `work` as a task whenever it is won, until an orderly stop. See `heirflow.Election.run`.
@@ -92,7 +56,7 @@ class Election:
         if not callable(work):
             raise ConfigError(f"work must be a coroutine function that takes the lead, not {work!r}")
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        standing = self._election.stand(_in_loop(work, loop), once=once)
+        standing = self.stand(_in_loop(work, loop), once=once)
 
         def live() -> None:
             standing.run()

@@ -50,6 +50,22 @@ asyncio.run(aio.Election("embedded", db_url=sys.argv[1], host=sys.argv[3], ttl_s
 )
 
 
+def deaf(ttl_s: float, stop_timeout_s: float, overrun: str = "exit") -> str:
+    """A program whose callable never looks whether it is to stop."""
+    return (
+        TICK
+        + f"""
+from heirflow import Election
+def work(lead):
+    while True:
+        tick(lead)
+        time.sleep(0.01)
+limits = dict(ttl_s={ttl_s}, stop_timeout_s={stop_timeout_s}, overrun={overrun!r})
+Election("embedded", db_url=sys.argv[1], host=sys.argv[3], **limits).run(work)
+"""
+    )
+
+
 class Line:
     """Programs of one election. `program` gets the URL, the file of ticks, and a host's name."""
 

@@ -116,24 +116,11 @@ def writes(scene: embedded.Line) -> bool:
     return scene.ticks.stat().st_size != size
 
 
-DEAF = (
-    embedded.TICK
-    + """
-from heirflow import Election
-def work(lead):
-    while True:
-        tick(lead)
-        time.sleep(0.01)
-Election("embedded", db_url=sys.argv[1], host=sys.argv[3], ttl_s=2, stop_timeout_s=3).run(work)
-"""
-)
-
-
 def test_a_callable_that_is_deaf_to_a_stop_ends_its_process_after_the_stop_timeout(
     new_database: NewDatabase, tmp_path: Path
 ) -> None:
     """Longer than its lease, which goes on until then."""
-    with line(DEAF, new_database(POSTGRES[0]), tmp_path) as scene:
+    with line(embedded.deaf(2, 3), new_database(POSTGRES[0]), tmp_path) as scene:
         first = scene.add("ada")
         scene.wait_for_start_of(first)
         scene.add("ben")
@@ -148,7 +135,7 @@ def test_a_callable_that_is_deaf_to_a_stop_ends_its_process_after_the_stop_timeo
 
 
 def test_asked_twice_it_ends_at_once(new_database: NewDatabase, tmp_path: Path) -> None:
-    program = DEAF.replace("stop_timeout_s=3", "stop_timeout_s=60")
+    program = embedded.deaf(2, 60)
     with line(program, new_database(POSTGRES[0]), tmp_path) as scene:
         first = scene.add("ada")
         scene.wait_for_start_of(first)

@@ -49,24 +49,11 @@ def test_each_program_on_the_page_leads_and_ends_in_order(number: int, tmp_path:
         assert conn.execute("SELECT leader, term FROM heirflow_election").fetchall() == [(None, 1)], "it was released"
 
 
-DEAF = (
-    embedded.TICK
-    + """
-from heirflow import Election
-def work(lead):
-    while True:
-        tick(lead)
-        time.sleep(0.01)
-Election("embedded", db_url=sys.argv[1], host=sys.argv[3], ttl_s=12, stop_timeout_s=60).run(work)
-"""
-)
-
-
 def test_a_deaf_callable_whose_record_names_another_leader_ends_its_process(
     new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     """As `heirflow run` kills its command: by the record somebody else leads already."""
-    with line(DEAF, new_database(POSTGRES[0]), tmp_path) as scene:
+    with line(embedded.deaf(12, 60), new_database(POSTGRES[0]), tmp_path) as scene:
         first = scene.add("ada")
         scene.wait_for_start_of(first)
         engine = sa.create_engine(scene.url, future=True)
@@ -104,7 +91,7 @@ def test_a_switchover_hands_over_in_order_and_the_member_stays(
 def test_who_chose_to_overrun_goes_on_after_its_lease_and_the_next_one_overlaps(
     new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
-    program = DEAF.replace("ttl_s=12, stop_timeout_s=60", 'ttl_s=2, stop_timeout_s=1, overrun="warn"')
+    program = embedded.deaf(2, 1, overrun="warn")
     with line(program, new_database(POSTGRES[0]), tmp_path) as scene:
         first = scene.add("ada")
         scene.wait_for_start_of(first)

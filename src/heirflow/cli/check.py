@@ -54,7 +54,8 @@ def judged(line: Snapshot, events: Iterable[Event]) -> Verdict:
 
 def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:
     if line.leader is None:
-        return Level.CRITICAL, "nobody leads", line.promise if line.promise.startswith("nobody") else _nobody(line)
+        # The promise begins with that itself, unless it tells of the leader whose lease has ended.
+        return Level.CRITICAL, "nobody leads", f"nobody leads: {line.promise}" if line.expired else line.promise
     if line.runs is False:
         return Level.CRITICAL, "runs nothing", line.promise
     led = f"led by {line.leader}"
@@ -73,10 +74,6 @@ def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:
     if line.odd:
         return Level.WARNING, "odd rows", f"{led}, heir {line.heir}, but {line.odd[0]}"
     return Level.OK, "led", f"{led}, heir {line.heir}"
-
-
-def _nobody(line: Snapshot) -> str:
-    return f"nobody leads: {line.promise}"
 
 
 def unknown(sentence: str) -> Verdict:

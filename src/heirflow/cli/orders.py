@@ -40,6 +40,14 @@ class Refused(HeirflowError):
     """The order makes no sense now; the sentence says why."""
 
 
+class LeadsAlready(Exception):
+    """The member that is meant leads already, so nothing is to be done."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self.record = record
+
+
 class NotInTime(HeirflowError):
     """The order was written, and was not carried out in time."""
 
@@ -66,11 +74,13 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit_s: flo
     with opened(config) as store:
         election = chosen_election(store, config)
         began = time.monotonic()
-        if target is not None and (leads := _leads_already(store, election, target)) is not None:
-            result: dict[str, Any] = {"election": election, "from": leads.leader, "to": leads.leader, "waited": wait}
-            result |= {"term": leads.term, "took_s": 0.0}
-            return output(f"{election}: {leads.leader} leads already, term {leads.term}.", result, as_json=as_json)
-        before, to = _order_switchover(store, election, target)
+        try:
+            before, to = _order_switchover(store, election, target)
+        except LeadsAlready as leads:
+            record = leads.record
+            result: dict[str, Any] = {"election": election, "from": record.leader, "to": record.leader, "waited": wait}
+            result |= {"term": record.term, "took_s": 0.0}
+            return output(f"{election}: {record.leader} leads already, term {record.term}.", result, as_json=as_json)
         result = {"election": election, "from": before.leader, "to": to, "waited": wait}
         whom = "the next in line" if to == ANYONE else to
         if not wait:
@@ -82,16 +92,6 @@ def switchover(name: str | None, *, target: str | None, wait: bool, limit_s: flo
     result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
     sentence = f"{election}: {after.leader} leads term {after.term}, {duration(took_s)} after the order."
     return output(sentence, result, as_json=as_json)
-
-
-def _leads_already(store: Store, election: str, target: str) -> Record | None:
-    """The record where it names the member that is meant, so that nothing is to be done."""
-    reading = store.exchange(election, Exchange())
-    record = reading.record
-    if record is None or record.leader is None or record.switchover_to is not None:
-        return None
-    row = find_member(Snapshot.of(election, reading), reading.members, target)
-    return record if row.id == record.leader else None
 
 
 def _order_switchover(store: Store, election: str, target: str | None) -> tuple[Record, str]:
@@ -109,20 +109,23 @@ def _order_switchover(store: Store, election: str, target: str | None) -> tuple[
 
 
 def _checked_target(record: Record, reading: Reading, election: str, target: str | None) -> str:
+    """Whom the order names. Raises `Refused`, or `LeadsAlready`."""
     if record.leader is None:
         raise Refused("nobody leads now, so nobody can hand over")
+    snapshot = Snapshot.of(election, reading)
+    row = None
+    if target is not None and record.switchover_to is None:
+        row = find_member(snapshot, reading.members, target)
+        if row.id == record.leader:
+            raise LeadsAlready(record)
     if record.paused:
         raise Refused(f"{election} is paused: `heirflow resume {quote(election)}` first")
     if record.switchover_to is not None:
         raise Refused("a switchover is already under way")
-    snapshot = Snapshot.of(election, reading)
-    if target is None:
+    if row is None:
         if snapshot.heir is None:
             raise Refused("no other member is ready to take charge")
         return ANYONE
-    row = find_member(snapshot, reading.members, target)
-    if row.id == record.leader:
-        raise Refused(f"{row.id} is the leader already")
     shown = next(each for each in snapshot.succession if each.member == row.id)
     if shown.rank is None:
         raise Refused(f"{row.id} cannot take charge: it is {shown.place}")

@@ -25,8 +25,8 @@ from heirflow.text import masked
 LOG = logging.getLogger("heirflow")
 
 
-class Election:
-    """An election by its name, in the store at `db_url`.
+class Base:
+    """What every kind of `Election` has: an election by its name, in the store at `db_url`.
 
     What is not given comes from where `heirflow run` takes it: ``HEIRFLOW_*``, then ``heirflow.toml``, then the defaults.
 
@@ -68,40 +68,6 @@ class Election:
         name: str = self._config["name"]
         return name
 
-    def run(self, work: Callable[[Lead], object], *, once: bool = False) -> None:
-        """Stand for this election and run `work` whenever it is won, until an orderly stop.
-
-        In the main thread, SIGTERM and SIGINT (Ctrl-C) are an orderly stop, unless the program handles them itself:
-        `Lead.stopping` is set, `work` has `stop_timeout_s` to return, and the record is released.
-
-        A `work` that returns by itself hands over to a ready heir, or is called again; with ``once=True`` the member then
-        leaves. An exception in `work` is shown by `sys.excepthook` and counts as a crash: an heir takes charge, or `work` is called
-        again later. With ``once=True`` it is raised from here. `SystemExit` and `KeyboardInterrupt` in `work` always are.
-
-        Raises `StoreUnavailable` when the store has not answered for `start_timeout_s` since the start, and `StoreMisfit` when it
-        cannot be used.
-        """
-        standing = self.stand(work, once=once)
-        with stop_on_signals(standing.engine):
-            standing.run()
-        standing.check()
-
-    @contextlib.contextmanager
-    def member(self, work: Callable[[Lead], object], *, once: bool = False) -> Iterator[Standing]:
-        """The same in a thread of its own; leaving the block is an orderly stop, and raises what `run` would.
-
-        Signals are the program's.
-        """
-        standing = self.stand(work, once=once)
-        thread = threading.Thread(target=standing.run, name=f"heirflow-{self.name}", daemon=True)
-        thread.start()
-        try:
-            yield standing
-        finally:
-            standing.leave()
-            thread.join()
-        standing.check()
-
     def stand(self, work: Callable[[Lead], object], *, once: bool) -> Standing:
         """A new member and the keeper of `work`; nothing runs yet."""
         if not callable(work):
@@ -137,6 +103,44 @@ class Election:
             call_limit_s=self._timings.call_limit_s,
             application_name=application_name,
         )
+
+
+class Election(Base):
+    """An election by its name, for a callable. Arguments and errors are those of `Base`."""
+
+    def run(self, work: Callable[[Lead], object], *, once: bool = False) -> None:
+        """Stand for this election and run `work` whenever it is won, until an orderly stop.
+
+        In the main thread, SIGTERM and SIGINT (Ctrl-C) are an orderly stop, unless the program handles them itself:
+        `Lead.stopping` is set, `work` has `stop_timeout_s` to return, and the record is released.
+
+        A `work` that returns by itself hands over to a ready heir, or is called again; with ``once=True`` the member then
+        leaves. An exception in `work` is shown by `sys.excepthook` and counts as a crash: an heir takes charge, or `work` is called
+        again later. With ``once=True`` it is raised from here. `SystemExit` and `KeyboardInterrupt` in `work` always are.
+
+        Raises `StoreUnavailable` when the store has not answered for `start_timeout_s` since the start, and `StoreMisfit` when it
+        cannot be used.
+        """
+        standing = self.stand(work, once=once)
+        with stop_on_signals(standing.engine):
+            standing.run()
+        standing.check()
+
+    @contextlib.contextmanager
+    def member(self, work: Callable[[Lead], object], *, once: bool = False) -> Iterator[Standing]:
+        """The same in a thread of its own; leaving the block is an orderly stop, and raises what `run` would.
+
+        Signals are the program's.
+        """
+        standing = self.stand(work, once=once)
+        thread = threading.Thread(target=standing.run, name=f"heirflow-{self.name}", daemon=True)
+        thread.start()
+        try:
+            yield standing
+        finally:
+            standing.leave()
+            thread.join()
+        standing.check()
 
 
 @dataclass(slots=True)

@@ -39,9 +39,6 @@ def handle_signals(member: Hears) -> None:
     """From now on this process hears signals, and `member` is told."""
     had_terminal, ask = has_terminal(), _asks(member)
 
-    def stop(number: int, _frame: object) -> None:
-        ask(f"stopped by {signal.Signals(number).name}")
-
     def forward(number: int, _frame: object) -> None:
         member.forward(number)
 
@@ -65,7 +62,7 @@ def handle_signals(member: Hears) -> None:
                 look_at_terminal()
 
     for name in STOPPING:
-        _hear(name, stop)
+        _hear(name, _stops(ask))
     for name in FORWARDED:
         _hear(name, forward)
     _hear("SIGHUP", hang_up)
@@ -80,11 +77,7 @@ def stop_on_signals(member: Hears) -> Iterator[None]:
 
     What the program handles itself, or ignores, is left to it. Outside the main thread, which alone hears signals, nothing changes.
     """
-    ask, before = _asks(member), {}
-
-    def stop(number: int, _frame: object) -> None:
-        ask(f"stopped by {signal.Signals(number).name}")
-
+    stop, before = _stops(_asks(member)), {}
     if threading.current_thread() is threading.main_thread():
         numbers = (getattr(signal, name) for name in STOPPING)
         before = {number: signal.getsignal(number) for number in numbers}
@@ -109,6 +102,15 @@ def _asks(member: Hears) -> Callable[[str], None]:
             member.stop(because)
 
     return ask
+
+
+def _stops(ask: Callable[[str], None]) -> Callable[[int, object], None]:
+    """The handler of a signal that asks for a stop."""
+
+    def stop(number: int, _frame: object) -> None:
+        ask(f"stopped by {signal.Signals(number).name}")
+
+    return stop
 
 
 def has_terminal() -> bool:

@@ -254,9 +254,8 @@ class Carrier:
         if rows[0].e_version is None:
             driver.rollback()
             return None
-        if (
-            self.prepares and kind in (Kind.CHECK_IN, Kind.RENEWAL) and rows[0].e_leader is not None
-        ):  # else an heir is about to act
+        led = rows[0].e_leader is not None  # else an heir is about to act
+        if self.prepares and led and kind in (Kind.CHECK_IN, Kind.RENEWAL):
             with suppress(Exception):  # what was asked is done
                 self._texts(conn, here, sql).warm(driver)
         calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen)
