@@ -56,6 +56,7 @@ def joined(
     command: tuple[str, ...], config: Config, program: Program, identity: Identity, *, once: Once | None = None
 ) -> int:
     """Be a member of the line until it is left; returns the exit code. `once`: it is left when the command has ended."""
+    from heirflow.election.told import Named
     from heirflow.member.journal import Journal
     from heirflow.member.run import run_member
     from heirflow.programs.runnable import check_runnable
@@ -78,9 +79,10 @@ def joined(
 
     handling = program.handling(config, side_store)
     if config.file is not None:
-        journal.log(f"reads its settings from {config.file.absolute()}", file=str(config.file.absolute()))
+        file = str(config.file.absolute())
+        journal.log(f"reads its settings from {file}", event=Named.SETTINGS_READ, file=file)
     for sentence in handling.warnings:
-        journal.warn(sentence)
+        journal.warn(sentence, event=Named.SETTINGS_DOUBTFUL)
     return run_member(
         election=config["name"],
         argv=list(command),
