@@ -282,8 +282,8 @@ class Member:
                     # Not before, as people wait for the start; a member that dies in between leaves no will, only its lease.
                     self._keeper.will(self._wills.write(self._state.term))
                     self._standby.begun()
-                    facts = {"command_pid": pid, "term": self._state.term}
-                    self._journal.log("the command has started", event=Named.COMMAND_STARTED, **facts)
+                    tell, term = self._journal.log, self._state.term
+                    tell("the command has started", event=Named.COMMAND_STARTED, command_pid=pid, term=term)
                     self._lookout.command(pid)
                     yield CommandStarted()
                 case Ending():
