@@ -1,6 +1,6 @@
 """What a member tells of itself, as a name for programs beside the sentence for people.
 
-A name never changes its meaning, and none is taken away in a minor version; a sentence may change at any time.
+A name keeps its meaning; a sentence may change at any time.
 docs/schemas/journal.json lists them all, and a test keeps that list true.
 """
 
