@@ -153,10 +153,14 @@ def test_what_is_told_of_the_settings_is_json_too(
     start: Callable[..., Started], monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     monkeypatch.delenv("HEIRFLOW_DB_URL")
+    monkeypatch.setenv("HEIRFLOW_TTTL", "3s")
     (home / "heirflow.toml").write_text('label = "rack 3"')
     member = start(*COMMAND)
     until(lambda: state_of(member) == "leader", "it leads")
-    assert "no database was given" in told(member, "settings_doubtful")["sentence"]
+    doubts = [entry for entry in journal(member) if entry["event"] == "settings_doubtful"]
+    assert {entry["level"] for entry in doubts} == {"warning"}
+    sentences = " ".join(entry["sentence"] for entry in doubts)
+    assert "HEIRFLOW_TTTL is not a setting" in sentences and "no database was given" in sentences
     assert told(member, "settings_read")["file"] == str(home / "heirflow.toml")
 
 
