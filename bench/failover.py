@@ -37,22 +37,22 @@ FAULTS: dict[str, tuple[str, Callable[[Member], None]]] = {
 
 
 STEPS = {
-    "the end is proved and told": ("the command ",),
-    "the release is confirmed": ("released term",),
-    "the heir has taken charge": ("took charge",),
-    "its guard says: started": ("the command has started",),
+    "the end is proved and told": {"command_ended", "command_restarts"},
+    "the release is confirmed": {"released"},
+    "the heir has taken charge": {"took_charge"},
+    "its guard says: started": {"command_started"},
 }
-"""How the journal tells each step, in the order in which they come."""
+"""The names by which the journal tells each step, in the order in which they come."""
 FIRST_LINE = "its command's first line"
 
 
 def steps_of(rig: Rig, fault_at_s: float, first_line_s: float, wall_ahead_s: float) -> dict[str, float]:
     """Milliseconds from the fault. A step counts once the step before it has come."""
-    told = sorted((1000 * (entry["at"] - wall_ahead_s - fault_at_s), str(entry["sentence"])) for entry in rig.journal())
+    told = sorted((1000 * (entry["at"] - wall_ahead_s - fault_at_s), str(entry["event"])) for entry in rig.journal())
     found: dict[str, float] = {}
     last = 0.0
-    for step, words in STEPS.items():
-        at = next((at for at, sentence in told if at >= last and sentence.startswith(words)), None)
+    for step, names in STEPS.items():
+        at = next((at for at, event in told if at >= last and event in names), None)
         if at is not None:
             found[step] = last = at
     return {**found, FIRST_LINE: 1000 * (first_line_s - fault_at_s)}

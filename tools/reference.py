@@ -1,4 +1,4 @@
-"""Writes docs/reference.md and the man pages in man/ from Click's commands, so that they say what `--help` says.
+"""Writes docs/reference.md and the man pages in man/ from Click's commands, so that they say what `--help` says; and docs/json.md.
 
 `make reference` runs it; tests/unit/test_reference.py fails where a file is not what it would write. The man pages lie in the
 repository, so that neither a packager nor the wheel needs anything to make them: a wheel puts them into share/man/man1.
@@ -21,11 +21,12 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "src"))
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 from heirflow import __version__  # noqa: E402  in a checkout where nothing is installed, too
 from heirflow.cli import COMMANDS, MANNERS, group  # noqa: E402
 from heirflow.config.options import BY_NAME  # noqa: E402
+from tools import json_page  # noqa: E402
 
 WIDTH = 118
 SENTENCE_ENDS = re.compile(r"(?<=[\w%`)\]\"'*_][.!?])\s+(?=[(\"'*_\[`]*[A-Z`])")
@@ -274,7 +275,7 @@ def written() -> dict[str, str]:
     """Each file that this writes, by its path below the repository."""
     start = root()
     pages = {f"man/{page.words.replace(' ', '-')}.1": man(page) for page in [start, *start.below]}
-    return {"docs/reference.md": markdown(), **pages}
+    return {"docs/reference.md": markdown(), "docs/json.md": json_page.page(), **pages}
 
 
 def main() -> None:

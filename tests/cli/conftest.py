@@ -16,6 +16,7 @@ import pytest
 from heirflow.cli import main
 from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
 from heirflow.stores import Store, open_store
+from tests.schemas import check_output
 
 LIMIT_S = 30.0
 
@@ -43,12 +44,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def heirflow(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Give a command line within this process."""
+    """Give a command line within this process. What it writes with --json must be as its schema says."""
 
     def give(*args: str) -> Answer:
         capfd.readouterr()
         code = main(args)
         out, err = capfd.readouterr()
+        check_output(args, out)
         return Answer(code, out, err)
 
     return give

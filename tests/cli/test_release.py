@@ -24,6 +24,7 @@ from tests import cgroups
 from tests.cgroups import kill_all
 from tests.cli.conftest import until
 from tests.contract.drivers import MYSQL, POSTGRES
+from tests.schemas import check_output
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 
@@ -68,6 +69,7 @@ def run(*words: str) -> list[str]:
 def release(cgroup: Path, *words: str, **more: str) -> tuple[int, str, str]:
     process = within(cgroup, sys.executable, "-m", "heirflow", "release", *words, **more)
     out, err = process.communicate(timeout=30)
+    check_output(["release", *words], out)
     return process.returncode, out, err
 
 

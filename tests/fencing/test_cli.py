@@ -19,15 +19,18 @@ from heirflow.terminal.tables import CELL_LIMIT
 from heirflow.testing.store_tools import charge, new_election
 from lab.servers.servers import Server, debian_postgres, postgres_server
 from tests.contract.drivers import POSTGRES
+from tests.schemas import check_output
 
 Said = subprocess.CompletedProcess[str]
 
 
 def heirflow(url: str, *words: str) -> Said:
     env = {**os.environ, "HEIRFLOW_DB_URL": url}
-    return subprocess.run(
+    said = subprocess.run(
         [sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env, timeout=60
     )
+    check_output(words, said.stdout)
+    return said
 
 
 def superuser(url: str, server: Server) -> str:

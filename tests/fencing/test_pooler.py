@@ -22,6 +22,7 @@ from lab.rig.spans import overlaps
 from lab.servers.pooler import pgbouncer_missing, pooler
 from tests.contract.drivers import POSTGRES
 from tests.promises import broken
+from tests.schemas import check_output
 
 
 @pytest.fixture
@@ -90,7 +91,9 @@ def test_the_command_line_says_so(pooled: str) -> None:
     env = {**os.environ, "HEIRFLOW_DB_URL": pooled}
 
     def heirflow(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env)
+        said = subprocess.run([sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env)
+        check_output(words, said.stdout)
+        return said
 
     assert heirflow("init").returncode == 0
     answer = heirflow("fence", "status", "--json")

@@ -26,6 +26,7 @@ from lab.servers.servers import Server, mariadb_server, postgres_server
 from tests.contract.drivers import MYSQL, POSTGRES
 from tests.contract.test_wills import carry_out, sent
 from tests.fencing.test_recipe import blocks
+from tests.schemas import check_output
 
 ROLES = {"heirflow_member": "change-me-1", "heirflow_reader": "change-me-2", "heirflow_operator": "change-me-3"}
 MEMBER = "this role may do all that a member does, and may not make tables: upgrades need `heirflow init` as another"
@@ -33,7 +34,9 @@ MEMBER = "this role may do all that a member does, and may not make tables: upgr
 
 def heirflow(url: str, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "HEIRFLOW_DB_URL": url}
-    return subprocess.run([sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env)
+    said = subprocess.run([sys.executable, "-m", "heirflow", *words], capture_output=True, text=True, env=env)
+    check_output(words, said.stdout)
+    return said
 
 
 def doctor(url: str) -> tuple[int, str, str]:

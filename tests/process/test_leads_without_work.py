@@ -18,6 +18,7 @@ from heirflow.guard.processes import children, lives
 from lab.rig.rig import Member, Rig
 from tests.process.stage import wait_until
 from tests.process.tracer import Tracer
+from tests.schemas import check_output
 
 WITH_A_CHILD = ("sh", "-c", "sleep 601 & sleep 600")
 
@@ -42,6 +43,7 @@ def heirflow(rig: Rig, *words: str) -> tuple[int, str]:
         timeout=60,
         check=False,
     )
+    check_output(words, done.stdout)
     return done.returncode, done.stdout
 
 

@@ -24,6 +24,7 @@ from heirflow.member.guard_events import AtGate, Gone, GuardEvent, StandbyGone
 from heirflow.member.guard_link import GuardLink
 from heirflow.programs.preload import preloaded, watched
 from tests.process.stage import SOURCE, wait_until
+from tests.schemas import check_output
 
 GATE = SOURCE / "heirflow" / "alone" / "gate.py"
 SLOW = "import time; time.sleep(0.5)\n"
@@ -219,6 +220,7 @@ class TestWhatIsWorthIt:
         argv = [sys.executable, "-m", "heirflow", "preload", "--json", "--", str(script)]
         done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+        check_output(["preload", "--json"], done.stdout)
         names = json.loads(done.stdout)["preload"].split(",")
         assert "beside" in names and "slow_one" not in names
         assert begun.read_text() == "x", "the program is started once: a standby that is tried out never begins"

@@ -107,13 +107,15 @@ def elections_known(ctx: click.Context, _: click.Parameter, incomplete: str) -> 
 name_argument = click.argument("name", required=False, metavar="[NAME]", shell_complete=elections_known)
 
 
-def settled(flags: dict[str, Any], *, fallback_name: str | None = None, elsewhere: bool = True) -> Config:
-    """Resolve the settings and warn once of what a person should see.
+def settled(
+    flags: dict[str, Any], *, fallback_name: str | None = None, elsewhere: bool = True, warned: bool = True
+) -> Config:
+    """Resolve the settings and warn once of what a person should see, unless the caller does (not `warned`).
 
     `elsewhere`: where no database was given, the record may be in that of a program on this host, as Airflow's elections are.
     """
     config = resolve({key.replace("_", "-"): value for key, value in flags.items()}, fallback_name=fallback_name)
-    for warning in config.warnings:
+    for warning in config.warnings if warned else ():
         warn(warning)
     return _located(config) if elsewhere and config.db_url_is_default else config
 

@@ -52,7 +52,7 @@ def once(*, command: tuple[str, ...], every_s: float | None, conflict: int, verb
     if every_s is not None and every_s < LEAST_EVERY_S:
         raise ConfigError(f"--every must be at least {LEAST_EVERY_S:g} s")
     program = Plain(command)
-    config = settled({**flags, "quiet": not verbose}, fallback_name=program.election, elsewhere=False)
+    config = settled({**flags, "quiet": not verbose}, fallback_name=program.election, elsewhere=False, warned=False)
     identity = identity_of(config, command)
     call = Once(identity.id, every_s)
     return call.exit_code(joined(command, config, program, identity, once=call), conflict)

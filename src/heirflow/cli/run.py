@@ -41,7 +41,7 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     from heirflow.programs.program import recognise
 
     program = recognise(command, os.environ)
-    config = settled(flags, fallback_name=program.election, elsewhere=False)
+    config = settled(flags, fallback_name=program.election, elsewhere=False, warned=False)
     return joined(command, config, program, identity_of(config, command))
 
 
@@ -56,10 +56,21 @@ def joined(
     command: tuple[str, ...], config: Config, program: Program, identity: Identity, *, once: Once | None = None
 ) -> int:
     """Be a member of the line until it is left; returns the exit code. `once`: it is left when the command has ended."""
+    from heirflow.election.told import Named
     from heirflow.member.journal import Journal
     from heirflow.member.run import run_member
     from heirflow.programs.runnable import check_runnable
 
+    journal = Journal(config["name"], identity.id, form=config["log-format"], quiet=config["quiet"])
+
+    def doubt(sentence: str) -> None:  # nothing of ours but JSON comes where somebody reads JSON
+        if config["log-format"] == "json":
+            journal.warn(sentence, event=Named.SETTINGS_DOUBTFUL)
+        else:
+            warn(sentence)
+
+    for sentence in config.warnings:
+        doubt(sentence)
     timings = config.timings()
     try:
         cwd = os.getcwd()
@@ -67,9 +78,7 @@ def joined(
         raise ConfigError("the working directory does not exist any more; change to another one") from None
     check_runnable(command, cwd, os.environ)
     for sentence in program.check(config):
-        warn(sentence)
-
-    journal = Journal(config["name"], identity.id, form=config["log-format"], quiet=config["quiet"])
+        doubt(sentence)
 
     def side_store(where: Config) -> Any:
         store = store_of(where, call_limit_s=SIDE_LIMIT_S, application_name=f"look/{identity.id}")
@@ -78,9 +87,10 @@ def joined(
 
     handling = program.handling(config, side_store)
     if config.file is not None:
-        journal.log(f"reads its settings from {config.file.absolute()}", file=str(config.file.absolute()))
+        file = str(config.file.absolute())
+        journal.log(f"reads its settings from {file}", event=Named.SETTINGS_READ, file=file)
     for sentence in handling.warnings:
-        journal.warn(sentence)
+        journal.warn(sentence, event=Named.SETTINGS_DOUBTFUL)
     return run_member(
         election=config["name"],
         argv=list(command),

@@ -14,6 +14,7 @@ from heirflow.election.record import Reading, What, believed
 from heirflow.election.state import NEVER, Ask, Leading, Purpose, State, Stop, Then, with_lead, with_stop, without_lead
 from heirflow.election.steps import EXIT_STORE_UNAVAILABLE, Act, Answered, Exit, ExtendLease, KillCommand, Step
 from heirflow.election.timings import Timings
+from heirflow.election.told import Named, Said
 
 
 def answered(state: State, event: Answered, now: float, timings: Timings) -> Step:
@@ -61,7 +62,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     if state.news:
         learned = news.heeded(learned, now)
     outcome = _outcome(learned, ask, reading, now, timings)
-    return Step(outcome.state, outcome.acts, _sentences(state, ask, reading, now, timings) + outcome.because)
+    return Step(outcome.state, outcome.acts, _said(state, ask, reading, now, timings) + outcome.said)
 
 
 def _moved(before: State, reading: Reading) -> bool:
@@ -95,30 +96,31 @@ def _goes_on(state: State, now: float) -> bool:
     return within and not released
 
 
-def _sentences(before: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> tuple[str, ...]:
+def _said(before: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> tuple[Said, ...]:
     """What an answer tells people, beside the lead."""
     record, seat = reading.record, before.seat
     mine = any(row.id == before.me for row in reading.members)
-    because = tuple(each for each in reading.odd if each not in before.odd)
+    said = tuple(Said(Named.STORE_ODD, each) for each in reading.odd if each not in before.odd)
     if mine and not before.joined and before.checked_in_at == NEVER:
-        because += (line.welcome(record),)
+        said += (Said(Named.JOINED, line.welcome(record)),)
     if before.failed_calls and before.known:
-        because += (f"the store answers again, after {now - before.read_at:.1f} s",)
+        said += (Said(Named.STORE_ANSWERS, f"the store answers again, after {now - before.read_at:.1f} s"),)
     silent_s = ask.asked_at - before.checked_in_at
     if ask.exchange.join and before.joined and mine and silent_s > timings.ttl_s:
-        because += (f"was silent for {silent_s:.1f} s and joins again at the end of the line",)
+        sentence = f"was silent for {silent_s:.1f} s and joins again at the end of the line"
+        said += (Said(Named.JOINED_AGAIN, sentence),)
     back_to = record.term if record else 0
     if back_to < seat.highest_term and back_to != (seat.record.term if seat.record else 0):
         guess = "" if reading.odd else ": was a backup restored?"
-        because += (f"the store went back from term {seat.highest_term} to {back_to}{guess}",)
+        sentence = f"the store went back from term {seat.highest_term} to {back_to}{guess}"
+        said += (Said(Named.STORE_WENT_BACK, sentence),)
     if _doubtful(before, reading) and (not seat.doubtful or _moved(before, reading)):
         ttl_s = max(seat.longest_ttl_s, record.ttl_s if record else 0.0, timings.ttl_s)
         old = seat.history if _moved(before, reading) else record.history if record else None
         sentence = f"the database has another history now ({reading.history}, and not {old})"
-        because += (
-            f"{sentence}: it may have forgotten confirmed writes, so nobody takes charge before {ttl_s:g} s have passed",
-        )
-    return because
+        sentence += f": it may have forgotten confirmed writes, so nobody takes charge before {ttl_s:g} s have passed"
+        said += (Said(Named.STORE_FAILED_OVER, sentence),)
+    return said
 
 
 def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> Step:
@@ -126,10 +128,10 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
     swap = ask.exchange.swap
     elsewhere = swap is not None and None not in (swap.under, reading.history) and swap.under != reading.history
     acts: tuple[Act, ...] = ()
-    because: tuple[str, ...] = ()
+    said: tuple[Said, ...] = ()
     if reading.swapped and swap is not None and not elsewhere:
         if ask.purpose is Purpose.RELEASE:
-            because = (f"released term {swap.record.term}: {swap.record.because}",)
+            said = (Said(Named.RELEASED, f"released term {swap.record.term}: {swap.record.because}"),)
             state = without_lead(replace(state, note=""))
         else:
             trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s
@@ -137,19 +139,20 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
             if swap.takes_over and swap.takes_over == state.note:
                 state = replace(state, note="")
             if ask.purpose is Purpose.TAKE:
-                because = (f"took charge for term {swap.record.term}: {swap.record.because}",)
+                sentence = f"took charge for term {swap.record.term}: {swap.record.because}"
+                said = (Said(Named.TOOK_CHARGE, sentence),)
             if not state.idle and not state.losing:
                 acts = (ExtendLease(*timings.moments(trusted_until)),)
     doubtful = state.seat.doubtful and not _goes_on(state, now)
     if state.term is not None and (doubtful or not asking.holds(state)):
         state, acts, told = _over(state, now)
-        because += (told,)
+        said += (told,)
     if ask.exchange.leave and state.leaving is not None and state.term is None and not asking.names_me(state):
-        return Step(replace(state, done=True), (*acts, Exit(state.leaving.exit_code)), because)
-    return Step(state, acts, because)
+        return Step(replace(state, done=True), (*acts, Exit(state.leaving.exit_code)), said)
+    return Step(state, acts, said)
 
 
-def _over(state: State, now: float) -> tuple[State, tuple[Act, ...], str]:
+def _over(state: State, now: float) -> tuple[State, tuple[Act, ...], Said]:
     """The record does not name this member any more, or is in doubt: it was released, as is seen only now, or the lead is lost."""
     term, record, stop = state.term, state.record, state.stop
     holder, now_term = (record.leader, record.term) if record else (None, 0)
@@ -161,20 +164,21 @@ def _over(state: State, now: float) -> tuple[State, tuple[Act, ...], str]:
         # perhaps somebody has taken charge since; or the lease has ended it. Whichever it was, nothing was lost.
         why = stop.because if stop is not None else state.leaving.because if state.leaving is not None else ""
         if holder is None and now_term == term:
-            told = f"released term {term}: {why}"
+            told = Said(Named.RELEASED, f"released term {term}: {why}")
         else:
-            told = f"term {term} is over: {instead}; its release was never confirmed here"
+            told = Said(Named.TERM_OVER, f"term {term} is over: {instead}; its release was never confirmed here")
         return replace(without_lead(state), note=""), (), told
     sentence = f"lost term {term}: {instead}"
     state = lose(without_lead(note_event(state, What.LOST, sentence, now)), sentence)
+    told = Said(Named.LOST, sentence)
     if state.idle:
-        return state, (), sentence
-    return with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),), sentence
+        return state, (), told
+    return with_stop(state, Stop(Then.LOST, sentence)), (KillCommand(),), told
 
 
 def not_answered(state: State, because: str, fatal_code: int | None, now: float, timings: Timings) -> Step:
     """A failed or overdue exchange: wait again from the start, and try again with back-off, at least every check-in."""
-    told = (f"cannot use the store: {because}",) if state.failed_calls == 0 else ()
+    told = (Said(Named.STORE_FAILS, f"cannot use the store: {because}"),) if state.failed_calls == 0 else ()
     delay = min(timings.check_in_s, timings.check_in_s / 4 * 2 ** min(state.failed_calls, asking.doublings(state)))
     state = replace(
         state,
@@ -192,6 +196,6 @@ def not_answered(state: State, because: str, fatal_code: int | None, now: float,
         else:
             code = EXIT_STORE_UNAVAILABLE if fatal_code is None else fatal_code
         if state.leaving is None:
-            told = (f"gives up: {because}",)
+            told = (Said(Named.GAVE_UP, f"gives up: {because}"),)
         return Step(replace(state, done=True), (Exit(code),), told)
-    return Step(state, because=told)
+    return Step(state, said=told)

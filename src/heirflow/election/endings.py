@@ -9,6 +9,7 @@ from heirflow.election.record import Event, What
 from heirflow.election.state import Happened, Idle, Leaving, State, Stop, Then, with_stop, without_lead
 from heirflow.election.steps import EXIT_LOST, CommandGone, KillCommand, Step, StopAsked, StopCommand, Unhealthy
 from heirflow.election.timings import Timings, back_off_s
+from heirflow.election.told import Named, Said
 
 UNWRITTEN_LIMIT = 20
 """Events kept for a store that does not answer; the oldest go first."""
@@ -17,6 +18,7 @@ UNWRITTEN_LIMIT = 20
 def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step:
     """The command is proved gone. What it was stopped for says what follows; if it ended by itself, the line does."""
     stop, ran_s = state.stop, now - state.command_since
+    ended = Said(Named.COMMAND_ENDED, event.because)
     state = replace(state, withstands="", ended=event.because)
     if state.losing or now >= state.trusted_until:
         sentence = stop.because if stop is not None else f"{event.because}{state.troubled}"
@@ -24,11 +26,12 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
             state = note_event(state, What.LOST, sentence, now)
         state = without_lead(replace(state, command=Idle()))
         state = replace(state, ask_at=min(state.ask_at, now + timings.check_in_s / 4))
-        return Step(lose(state, sentence), because=(event.because,))
+        return Step(lose(state, sentence), said=(ended,))
     replaced = stop is not None and stop.then is Then.REPLACE
     if stop is not None and not replaced:
-        return Step(replace(state, command=Idle(after=stop)), because=(event.because,))
+        return Step(replace(state, command=Idle(after=stop)), said=(ended,))
     because = stop.because if stop is not None else event.because
+    ended = Said(Named.COMMAND_ENDED, because)
     state = replace(state, command=Idle())
     if event.status is not None:
         failures = state.failures + 1 if ran_s < state.policy.healthy_after_s else 0
@@ -36,14 +39,14 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
         if state.policy.exit_with_command and not replaced:
             code = event.status if event.status >= 0 else 128 - event.status
             state = replace(state, leaving=Leaving(because, code), command=Idle(after=Stop(Then.LEAVE, because)))
-            return Step(state, because=(because,))
+            return Step(state, said=(ended,))
     if can_hand_over(state, now, timings):
-        return Step(replace(state, command=Idle(after=Stop(Then.HAND_OVER, because))), because=(because,))
+        return Step(replace(state, command=Idle(after=Stop(Then.HAND_OVER, because))), said=(ended,))
     wait_s = max(0.0, state.restart_at - now)
     sentence = f"{because}; no heir is ready: it is started again here in {wait_s:g} s"
     # What is known of the line is up to a check-in old: look at once, an heir may have come since.
     state = replace(state, ask_at=now if state.failed_calls == 0 else state.ask_at)
-    return Step(note_event(state, What.RESTARTED, sentence, now), because=(sentence,))
+    return Step(note_event(state, What.RESTARTED, sentence, now), said=(Said(Named.COMMAND_RESTARTS, sentence),))
 
 
 def unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
@@ -52,7 +55,9 @@ def unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
         return Step(state)
     state = with_stop(state, Stop(Then.REPLACE, event.because))
     grace_s = timings.loss_grace_s if event.still else timings.stop_timeout_s
-    return Step(state, (StopCommand(grace_s),), (f"{event.because}: stopping the command",))
+    return Step(
+        state, (StopCommand(grace_s),), (Said(Named.COMMAND_UNHEALTHY, f"{event.because}: stopping the command"),)
+    )
 
 
 def stop_asked(state: State, event: StopAsked, now: float, timings: Timings) -> Step:
@@ -60,15 +65,17 @@ def stop_asked(state: State, event: StopAsked, now: float, timings: Timings) -> 
     state = replace(state, ask_at=now if state.failed_calls == 0 else state.ask_at)
     if state.leaving is not None:
         acts = () if state.idle else (KillCommand(),)
-        return Step(state, acts, (f"{event.because} again: the command is killed",) if acts else ())
+        again = Said(Named.STOP_ASKED_AGAIN, f"{event.because} again: the command is killed")
+        return Step(state, acts, (again,) if acts else ())
     state = replace(state, leaving=Leaving(event.because))
     leave = Stop(Then.LEAVE, event.because)
     if state.working:
         stopping = (StopCommand(timings.stop_timeout_s),)
-        return Step(with_stop(state, leave), stopping, (f"{event.because}: stopping the command",))
+        asked = Said(Named.STOP_ASKED, f"{event.because}: stopping the command")
+        return Step(with_stop(state, leave), stopping, (asked,))
     if state.term is not None and not state.losing:
         state = with_stop(state, leave)
-    return Step(state, because=(f"{event.because}: leaving the line",))
+    return Step(state, said=(Said(Named.STOP_ASKED, f"{event.because}: leaving the line"),))
 
 
 def can_hand_over(state: State, now: float, timings: Timings) -> bool:

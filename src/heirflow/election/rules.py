@@ -1,4 +1,4 @@
-"""All rules of an election: ``decide(state, event, now, timings) -> Step(state, acts, because)``.
+"""All rules of an election: ``decide(state, event, now, timings) -> Step(state, acts, said)``.
 
 Why never two
 -------------
@@ -86,6 +86,7 @@ from heirflow.election.steps import (
     Unhealthy,
 )
 from heirflow.election.timings import Timings
+from heirflow.election.told import Named, Said
 
 
 def decide(state: State, event: StateEvent, now: float, timings: Timings) -> Step:
@@ -98,7 +99,7 @@ def decide(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
     learned = _learn(state, event, now, timings)
     acted = _act(learned.state, now, timings)
     invariants.check(acted.state)
-    return Step(acted.state, learned.acts + acted.acts, learned.because + acted.because)
+    return Step(acted.state, learned.acts + acted.acts, learned.said + acted.said)
 
 
 def wake_at(state: State, now: float, timings: Timings) -> float:
@@ -136,11 +137,12 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
         case CommandEnding():
             # Even where nothing seemed to run: the guard says that something does, and only "gone" takes that back.
             stop = Stop(Then.LOST, f"{event.because}{state.troubled}")
-            return Step(replace(state, command=Stopping(stop, state.command_since)), because=(event.because,))
+            ending = Said(Named.COMMAND_ENDING, event.because)
+            return Step(replace(state, command=Stopping(stop, state.command_since)), said=(ending,))
         case CommandWithstands():
             # It may also be a standby: then nothing runs here.
             withstands = "" if state.idle else event.because
-            return Step(replace(state, withstands=withstands), because=(event.because,))
+            return Step(replace(state, withstands=withstands), said=(Said(Named.COMMAND_WITHSTANDS, event.because),))
         case CommandGone():
             return endings.gone(state, event, now, timings)
         case Unhealthy():
@@ -148,13 +150,13 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
         case GuardUp():
             return Step(replace(state, guard_up=True, ask_at=now))
         case GuardDown():
-            down = replace(state, guard_up=False)
+            down, lost = replace(state, guard_up=False), Said(Named.GUARD_LOST, event.because)
             if state.idle:
-                return Step(down, because=(event.because,))
+                return Step(down, said=(lost,))
             # `ended` is not there where it was started when the guard was dead already, and nobody knew.
             step = endings.gone(down, event.ended or CommandGone(None, event.because), now, timings)
             hidden = state.stop is not None and state.stop.then is Then.REPLACE  # that one speaks of its own reason
-            return replace(step, because=(event.because, *step.because)) if hidden else step
+            return replace(step, said=(lost, *step.said)) if hidden else step
         case Readiness():
             changed = (event.ready, event.note) != (state.standby_ready, state.note)
             ask_at = now if changed and state.failed_calls == 0 else state.ask_at
@@ -179,12 +181,12 @@ def _started(state: State, now: float) -> State:
 
 def _act(state: State, now: float, timings: Timings) -> Step:
     acts: tuple[Act, ...] = ()
-    because: tuple[str, ...] = ()
+    said: tuple[Said, ...] = ()
     for rule in (_give_up_asking, _end_of_trust, _end_of_start, _obey, _start, _ask, _end):
         if not state.done:
             step = rule(state, now, timings)
-            state, acts, because = step.state, acts + step.acts, because + step.because
-    return Step(state, acts, because)
+            state, acts, said = step.state, acts + step.acts, said + step.said
+    return Step(state, acts, said)
 
 
 def _give_up_asking(state: State, now: float, timings: Timings) -> Step:
@@ -202,7 +204,7 @@ def _end_of_trust(state: State, now: float, timings: Timings) -> Step:
         return Step(state)
     sentence = f"could not renew term {lead.term} within {timings.trust_s:g} s: the command is killed{state.troubled}"
     state = with_stop(with_lead(state, Doubting(lead.term)), Stop(Then.LOST, sentence))
-    return Step(state, (KillCommand(),), (sentence,))
+    return Step(state, (KillCommand(),), (Said(Named.NOT_RENEWED, sentence),))
 
 
 def _end_of_start(state: State, now: float, timings: Timings) -> Step:
@@ -211,7 +213,8 @@ def _end_of_start(state: State, now: float, timings: Timings) -> Step:
     if not isinstance(state.command, Starting) or now < state.command.since + limit_s:
         return Step(state)
     sentence = f"the command was told to start and did not within {limit_s:g} s: it is killed"
-    return Step(with_stop(state, Stop(Then.REPLACE, sentence)), (KillCommand(),), (sentence,))
+    said = (Said(Named.COMMAND_NOT_STARTED, sentence),)
+    return Step(with_stop(state, Stop(Then.REPLACE, sentence)), (KillCommand(),), said)
 
 
 def _obey(state: State, now: float, timings: Timings) -> Step:
@@ -223,7 +226,7 @@ def _obey(state: State, now: float, timings: Timings) -> Step:
         # Paused while the command ended for somebody else, who may not take charge now. No release of ours is under way: one
         # that was given up was for a version before the pause.
         because = f"{state.stop.because}, but the election is paused: the command is started again here"
-        return Step(replace(state, command=Idle()), because=(because,))
+        return Step(replace(state, command=Idle()), said=(Said(Named.COMMAND_RESTARTS, because),))
     if state.stop is not None or record.paused:
         return Step(state)
     target = record.switchover_to
@@ -237,7 +240,8 @@ def _obey(state: State, now: float, timings: Timings) -> Step:
     else:
         return Step(state)
     acts = (StopCommand(timings.stop_timeout_s),) if state.working else ()
-    return Step(with_stop(state, stop), acts, (stop.because,))
+    event = Named.SWITCHES_OVER if stop.then is Then.SWITCH_OVER else Named.HANDS_OVER
+    return Step(with_stop(state, stop), acts, (Said(event, stop.because),))
 
 
 def _start(state: State, now: float, timings: Timings) -> Step:
@@ -273,4 +277,4 @@ def _end(state: State, now: float, timings: Timings) -> Step:
     if now < leaving.give_up_at:
         return Step(state)
     sentence = "left without telling the store, which does not answer"
-    return Step(replace(state, done=True), (Exit(leaving.exit_code),), (sentence,))
+    return Step(replace(state, done=True), (Exit(leaving.exit_code),), (Said(Named.LEFT_UNTOLD, sentence),))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from heirflow.election.record import Reading
 from heirflow.election.state import Ask, State
+from heirflow.election.told import Said
 
 EXIT_STORE_UNAVAILABLE = 69
 EXIT_LOST = 75
@@ -189,5 +190,10 @@ class Step:
 
     state: State
     acts: tuple[Act, ...] = ()
-    because: tuple[str, ...] = ()
-    """What happened and why, a plain sentence each; empty when there is nothing to tell."""
+    said: tuple[Said, ...] = ()
+    """What happened and why; empty when there is nothing to tell."""
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        """The same, as a plain sentence each."""
+        return tuple(each.sentence for each in self.said)

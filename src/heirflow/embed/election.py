@@ -14,6 +14,7 @@ from heirflow import descriptors
 from heirflow.config.resolve import resolve
 from heirflow.election.state import Policy
 from heirflow.election.steps import EXIT_STORE_UNAVAILABLE
+from heirflow.election.told import Named
 from heirflow.embed.keeper import Overrun, ThreadKeeper
 from heirflow.embed.lead import Lead
 from heirflow.errors import ConfigError
@@ -84,7 +85,7 @@ class Base:
                 member.stop(because)
 
         keeper = ThreadKeeper(work, self._overrun, once=once, leave=leave)
-        journal = LogJournal(self.name)
+        journal = LogJournal(self.name, identity.id)
         member = Member(
             election=self.name,
             identity=identity,
@@ -199,16 +200,28 @@ class Standing:
 
 
 class LogJournal:
-    """Tells each sentence to the logger ``heirflow``."""
+    """Tells each sentence to the logger ``heirflow``; the log record's `heirflow` has what `heirflow run` writes beside in JSON."""
 
-    def __init__(self, election: str) -> None:
+    def __init__(self, election: str, member: str) -> None:
+        self._member = member
         self.warned = ""
         """The last warning."""
         self._election = election
 
-    def log(self, sentence: str, **facts: Any) -> None:
-        LOG.info("%s: %s", self._election, sentence, extra={"heirflow": facts})
+    def log(self, sentence: str, *, event: Named, **facts: Any) -> None:
+        LOG.info("%s: %s", self._election, sentence, extra=self._beside(event, facts))
 
-    def warn(self, sentence: str, **facts: Any) -> None:
+    def warn(self, sentence: str, *, event: Named, **facts: Any) -> None:
         self.warned = sentence
-        LOG.warning("%s: %s", self._election, sentence, extra={"heirflow": facts})
+        LOG.warning("%s: %s", self._election, sentence, extra=self._beside(event, facts))
+
+    def _beside(self, event: Named, facts: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "heirflow": {
+                "event": event.value,
+                "election": self._election,
+                "member": self._member,
+                "term": None,
+                **facts,
+            }
+        }

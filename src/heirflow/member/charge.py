@@ -20,6 +20,7 @@ from typing import Any
 
 from heirflow.election.line import FOREVER
 from heirflow.election.state import Running, State
+from heirflow.election.told import Named
 from heirflow.member.cgroups import Cgroup, cgroup_of
 from heirflow.member.door import safe_name
 from heirflow.member.journal import Journal
@@ -99,7 +100,9 @@ class ChargeNote:
         except OSError as error:
             self._failed_term = state.term
             self._journal.warn(
-                f"cannot note in {self._run_dir} who leads: {error.strerror}; `heirflow release` will not find this member"
+                f"cannot note in {self._run_dir} who leads: {error.strerror}; `heirflow release` will not find this member",
+                event=Named.CHARGE_NOT_NOTED,
+                term=state.term,
             )
         else:
             self._charge = charge

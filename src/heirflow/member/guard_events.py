@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+from heirflow.election.told import Named, Said
 from heirflow.guard.why import KillBy, Why
 
 HOW = {
@@ -36,10 +37,16 @@ OURS_DIED = {Why.BACKSTOP_GONE, Why.GUARD_GONE, Why.GUARD_FROZEN, Why.GUARD_STAY
 
 
 KILLS = {
-    KillBy.NO_NEW_PRIVILEGES: "the command runs without new privileges, so that it can always be killed: sudo and set-uid "
-    "programs do not work in it (--allow-sudo lets them)",
-    KillBy.NOTHING: "the command may become another user (--allow-sudo), and this member could then not kill it: that never "
-    "two run is not promised; run heirflow as root or with CAP_KILL, or give it a cgroup (systemd: Delegate=yes)",
+    KillBy.NO_NEW_PRIVILEGES: Said(
+        Named.KILL_BY_PRIVILEGE,
+        "the command runs without new privileges, so that it can always be killed: sudo and set-uid "
+        "programs do not work in it (--allow-sudo lets them)",
+    ),
+    KillBy.NOTHING: Said(
+        Named.KILL_NOT_SURE,
+        "the command may become another user (--allow-sudo), and this member could then not kill it: that never "
+        "two run is not promised; run heirflow as root or with CAP_KILL, or give it a cgroup (systemd: Delegate=yes)",
+    ),
 }
 """What people must know of it."""
 

@@ -3,6 +3,10 @@
 A journal never stops the program that speaks, not even for a moment: a leader that waited for somebody to read its standard
 error would let its lease run out. A closed or full standard error loses lines, nothing else, and the next line that gets
 through tells how many: `outlet` writes them. Nothing in a line can forge another line or speak to a terminal.
+
+Each line in JSON has the keys of docs/schemas/journal.json, whatever is told: the time twice (RFC 3339 with the zone of this host,
+and seconds since 1970), the name of what happened, the full ids, and the sentence. `pid` is the member's own; the command's is
+`command_pid`. What a program acts on is the name, and never the sentence.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import threading
 import time
 from typing import Any, Protocol, TextIO
 
+from heirflow.election.told import Named
 from heirflow.member.outlet import Outlet
 from heirflow.text import brief, printable
 
@@ -23,10 +28,10 @@ LINE_LIMIT = 4000
 class Log(Protocol):
     """Where a member's sentences go: a `Journal`, or what a program has in its place."""
 
-    def log(self, sentence: str, **facts: Any) -> None:
+    def log(self, sentence: str, *, event: Named, **facts: Any) -> None:
         """What happened."""
 
-    def warn(self, sentence: str, **facts: Any) -> None:
+    def warn(self, sentence: str, *, event: Named, **facts: Any) -> None:
         """What a person should look at."""
 
 
@@ -54,20 +59,21 @@ class Journal:
         self._lost = 0
         self._turn = threading.Lock()
 
-    def log(self, sentence: str, **facts: Any) -> None:
-        """Tell what happened. `facts` go into the JSON form only, so the sentence must stand alone."""
+    def log(self, sentence: str, *, event: Named, **facts: Any) -> None:
+        """Tell what happened. `event` and `facts` go into the JSON form only, so the sentence must stand alone."""
         if not self._quiet:
-            self._write("info", sentence, facts)
+            self._write("info", sentence, {"event": event.value, **facts})
 
-    def warn(self, sentence: str, **facts: Any) -> None:
+    def warn(self, sentence: str, *, event: Named, **facts: Any) -> None:
         """Tell what a person should look at, even when only warnings are wanted."""
-        self._write("warning", sentence, facts)
+        self._write("warning", sentence, {"event": event.value, **facts})
 
     def _write(self, level: str, sentence: str, facts: dict[str, Any]) -> None:
         with self._turn:
             self._lost += 0 if self._outlet is None else self._outlet.lost()
             if self._lost:
                 sentence = f"{sentence} ({self._lost} lines before this one could not be written)"
+                facts = {**facts, "lost_lines": self._lost}
             if self._put(self._json(level, sentence, facts) if self._form == "json" else self._text(level, sentence)):
                 self._lost = 0
             else:
@@ -88,16 +94,32 @@ class Journal:
     def _text(self, level: str, sentence: str) -> str:
         who = " ".join(part for part in (self.subject, self.member[-4:]) if part)
         mark = "warning: " if level == "warning" else ""
-        return f"{time.strftime('%H:%M:%S')} heirflow {printable(who)}: {mark}{printable(brief(sentence))}"
+        return f"{rfc3339(time.time())} heirflow {printable(who)}: {mark}{printable(brief(sentence))}"
 
     def _json(self, level: str, sentence: str, facts: dict[str, Any]) -> str:
-        entry = {
-            "at": time.time(),
+        at, said = time.time(), brief(sentence)
+        ours = {
+            "time": rfc3339(at),
+            "at": at,
             "level": level,
+            "event": facts["event"],
             "election": self.subject,
             "member": self.member,
             "pid": os.getpid(),
-            "sentence": brief(sentence)[: LINE_LIMIT // 10],
+            "term": facts.get("term"),
         }
-        line = json.dumps({**facts, **entry}, default=str)
-        return line if len(line) <= LINE_LIMIT else json.dumps(entry)
+        beside = {key: value for key, value in facts.items() if key not in ours and key != "sentence"}
+        while True:
+            line = json.dumps({**ours, "sentence": said, **beside}, default=str)
+            if len(line) <= LINE_LIMIT or not said:
+                return line
+            said = f"{said[: len(said) // 2 - 1]}…" if len(said) > 3 else ""
+
+
+def rfc3339(at: float) -> str:
+    """A moment, in seconds since 1970, as the clock on the wall of this host has it, with its distance from UTC."""
+    whole, ms = divmod(round(at * 1000), 1000)
+    local = time.localtime(whole)
+    ahead = abs(local.tm_gmtoff) // 60
+    sign = "-" if local.tm_gmtoff < 0 else "+"
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{ms:03d}{sign}{ahead // 60:02d}:{ahead % 60:02d}"

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from heirflow.clock import boottime
 from heirflow.election.line import FOREVER
 from heirflow.election.state import NEVER, State
+from heirflow.election.told import Named
 from heirflow.member.journal import Journal
 from heirflow.member.shell import run_beside
 from heirflow.text import printable
@@ -152,13 +153,16 @@ class Hooks:
             try:
                 code = run_beside(text, self._children, HOOK_LIMIT_S, extra=extra, speaks=True)
             except subprocess.TimeoutExpired:
-                self._journal.warn(f"{flag} did not end within {HOOK_LIMIT_S:g} s and was killed")
+                self._warn(f"{flag} did not end within {HOOK_LIMIT_S:g} s and was killed")
             except (OSError, ValueError) as error:  # ValueError: a character that cannot stand in an environment here
-                self._journal.warn(f"{flag} could not be started: {getattr(error, 'strerror', None) or error}")
+                self._warn(f"{flag} could not be started: {getattr(error, 'strerror', None) or error}")
             else:
                 if code != 0:
                     how = "was killed" if code is None else f"exited with {code}"
-                    self._journal.warn(f"{flag} {how}")
+                    self._warn(f"{flag} {how}")
+
+    def _warn(self, sentence: str) -> None:
+        self._journal.warn(sentence, event=Named.HOOK_FAILED)
 
 
 def _told(text: str) -> str:

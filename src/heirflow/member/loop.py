@@ -43,12 +43,12 @@ from heirflow.election.steps import (
     Unhealthy,
 )
 from heirflow.election.timings import Timings
+from heirflow.election.told import Named
 from heirflow.errors import HeirflowError
 from heirflow.guard.why import KillBy
 from heirflow.member.door import LocalDoor
 from heirflow.member.environment import command_environment, numbered, session_name
 from heirflow.member.guard_events import (
-    KILLS,
     AtGate,
     Ending,
     Gone,
@@ -66,9 +66,10 @@ from heirflow.member.health import Blind, Lookout, Stale, Unwell
 from heirflow.member.journal import Log
 from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Listener
-from heirflow.member.report import describe, deserves_warning, noted, settings_of
+from heirflow.member.report import describe, noted, settings_of
 from heirflow.member.standby import Standby
 from heirflow.member.store_thread import Outcome, StoreThread
+from heirflow.member.telling import tell_of_health, tell_of_kills, tell_of_store, tell_step
 from heirflow.member.wills import Wills
 from heirflow.stores.base import Address, Register
 
@@ -240,13 +241,12 @@ class Member:
             if isinstance(found, Unwell):
                 yield Unhealthy(found.because, found.still)
             elif isinstance(found, Blind):
-                (self._journal.log if found.over else self._journal.warn)(found.because)
+                tell_of_health(self._journal, found)
             else:
                 yield from self._renew_standby(found)
         outcomes, news = self._store_thread.take()
         for outcome in outcomes:
-            for told in outcome.reading.told if outcome.reading is not None else ():
-                (self._journal.warn if told.failed else self._journal.log)(told.sentence, term=self._state.term)
+            tell_of_store(self._journal, outcome.reading)
             yield _event_of(outcome)
         if news:
             yield News()
@@ -269,7 +269,7 @@ class Member:
             try:
                 self._keeper.spawn()
             except HeirflowError as error:  # no process or no memory to be had just now
-                self._journal.warn(str(error))
+                self._journal.warn(str(error), event=Named.GUARD_NOT_STARTED)
                 self._guard_wanted_at = now + RESPAWN_AFTER_S
                 return
             self._guard_wanted_at, self._guard_since = None, now
@@ -282,7 +282,8 @@ class Member:
                     # Not before, as people wait for the start; a member that dies in between leaves no will, only its lease.
                     self._keeper.will(self._wills.write(self._state.term))
                     self._standby.begun()
-                    self._journal.log("the command has started", pid=pid, term=self._state.term)
+                    tell, term = self._journal.log, self._state.term
+                    tell("the command has started", event=Named.COMMAND_STARTED, command_pid=pid, term=term)
                     self._lookout.command(pid)
                     yield CommandStarted()
                 case Ending():
@@ -321,11 +322,9 @@ class Member:
 
     def _tell_of_kills(self, kill_by: KillBy) -> None:
         """Once: what the command may not do so that it can be killed, or what is not promised because it may."""
-        if kill_by is self._kill_by:
-            return
-        self._kill_by = kill_by
-        if kill_by in KILLS:
-            (self._journal.warn if kill_by is KillBy.NOTHING else self._journal.log)(KILLS[kill_by])
+        if kill_by is not self._kill_by:
+            self._kill_by = kill_by
+            tell_of_kills(self._journal, kill_by)
 
     def _ready(self, ready: bool) -> Iterator[StateEvent]:
         if self._standby.argv is not None:
@@ -353,9 +352,7 @@ class Member:
         self._state = step.state
         for act in step.acts:  # before anything is told: people wait for a start
             self._do(act)
-        tell = self._journal.warn if deserves_warning(before, event, step.state) else self._journal.log
-        for sentence in step.because:
-            tell(sentence, term=step.state.term)
+        tell_step(self._journal, before, event, step)
 
     def _do(self, act: Act) -> None:
         match act:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
+from heirflow.election.told import Named
 from heirflow.errors import HeirflowError
 from heirflow.member.charge import ChargeNote
 from heirflow.member.door import LocalDoor
@@ -62,7 +63,8 @@ def run_member(
         try:
             door = LocalDoor(run_dir, election, member=identity.id)
         except HeirflowError as error:
-            journal.warn(f"{error}; neither probes nor `heirflow release` will find this member")
+            sentence = f"{error}; neither probes nor `heirflow release` will find this member"
+            journal.warn(sentence, event=Named.DOOR_CLOSED)
 
     def guard() -> Keeper:
         made = GuardLink(

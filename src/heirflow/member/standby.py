@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heirflow.election.timings import back_off_s
+from heirflow.election.told import Named
 from heirflow.member.guard_events import StandbyGone, how
 from heirflow.member.journal import Log
 
@@ -44,7 +45,7 @@ class Standby:
     def at_gate(self, pid: int) -> None:
         """It waits at its gate."""
         self.pid, self._failures = pid, 0
-        self._journal.log("the standby is warm", pid=pid)
+        self._journal.log("the standby is warm", event=Named.STANDBY_WARM, standby_pid=pid)
 
     def begun(self) -> None:
         """Its gate was opened: it is the command now."""
@@ -56,12 +57,13 @@ class Standby:
         self._failures += 1
         pause_s = back_off_s(self._failures, LONGEST_PAUSE_S)
         tell = self._journal.warn if self._failures else self._journal.log
-        tell(f"the standby {how(event)}; another one starts in {pause_s:g} s")
+        sentence = f"the standby {how(event)}; another one starts in {pause_s:g} s"
+        tell(sentence, event=Named.STANDBY_ENDED, status=event.status)
         return now + pause_s
 
     def replace(self, because: str) -> None:
         """It is killed because it is out of date; that end is no failure."""
-        self._journal.log(f"the standby is started anew: {because}")
+        self._journal.log(f"the standby is started anew: {because}", event=Named.STANDBY_REPLACED)
         self._failures = -1
 
     def lost(self) -> None:
