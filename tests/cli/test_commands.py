@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from heirflow import __version__
 from heirflow.cli import COMMANDS
 from heirflow.cli.common import settled, write_json
 from heirflow.cli.status import _looks
-from heirflow.election.record import ANYONE, CheckIn, Exchange, Swap, What
+from heirflow.election.record import ANYONE, CheckIn, Event, Exchange, Swap, What
 from heirflow.stores import Finding, Store
 from heirflow.stores.sql.store import SqlStore
 
@@ -110,6 +111,39 @@ def test_history(heirflow: Callable, line: Callable) -> None:
     assert "it is the first of its line" in text
     events = json.loads(heirflow("history", "beat", "--json", "--limit", "1").out)["events"]
     assert [event["what"] for event in events] == ["ordered"]
+
+
+def test_history_is_in_the_order_in_which_it_happened(heirflow: Callable, line: Callable, store: Store) -> None:
+    line("beat", "a")
+    heirflow("pause", "beat")
+    late = Event(What.LOST, 1, "a", "the store did not answer", ago_s=3 * 3600)
+    store.exchange("beat", Exchange(notes=(late,)))
+    text = heirflow("history").out.splitlines()
+    assert [word in line for word, line in zip(("lost", "took charge", "ordered"), text[1:], strict=True)] == [True] * 3
+    assert text[1].endswith("the store did not answer; written 3 h 00 min later")
+    first, *_ = json.loads(heirflow("history", "--json").out)["events"]
+    assert first["written_at"] - first["at"] == pytest.approx(3 * 3600)
+    assert "lost" not in heirflow("history", "--since", "1h").out
+    assert heirflow("history", "--since", "1d").out == heirflow("history").out
+    assert heirflow("history", "--since", "2999-01-01T00:00Z").out == "Nothing has happened in beat since then.\n"
+    for wrong in ("yesterday", "", "2h ago", "9" * 400 + "d", "1e9"):
+        answer = heirflow("history", "--since", wrong)
+        assert (answer.code, answer.out) == (2, ""), wrong
+        assert "must be a duration like 2h or 7d, or a time like" in answer.err
+
+
+def test_history_follows_until_it_is_interrupted(line: Callable, store: Store, home: Path) -> None:
+    line("beat", "a")
+    words = ["history", "beat", "--follow", "--json", "--limit", "1", "--db-url", f"sqlite:///{home / 'line.db'}"]
+    whole = [sys.executable, "-m", "heirflow", *words]
+    with subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert json.loads(process.stdout.readline())["what"] == "took charge"
+        for because in ("one", "two"):
+            store.exchange("beat", Exchange(notes=(Event(What.ORDERED, 1, "ann", because),)))
+            assert json.loads(process.stdout.readline())["because"] == because
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(10), process.stderr.read()) == (130, "")
 
 
 def test_odd_rows_are_told_and_hide_nothing(heirflow: Callable, line: Callable, home: Path) -> None:

@@ -278,9 +278,9 @@ def somebody() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def write_json(value: object) -> None:
-    """One JSON document on standard output. A number that JSON does not have is null there."""
-    indent = 2 if sys.stdout.isatty() else None
+def write_json(value: object, *, line: bool = False) -> None:
+    """One JSON document on standard output, in one `line` if need be. A number that JSON does not have is null there."""
+    indent = 2 if sys.stdout.isatty() and not line else None
     try:
         text = json.dumps(value, indent=indent, default=str, allow_nan=False)
     except ValueError:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -17,58 +22,105 @@ from heirflow.cli.common import (
     warn,
     write_json,
 )
+from heirflow.config.options import read_duration
+from heirflow.election.record import Event, Exchange
+from heirflow.stores import Store, StoreUnavailable
 from heirflow.terminal import tables
-from heirflow.terminal.history import HEAD, oddities, rows_of
-from heirflow.text import printable
+from heirflow.terminal.history import HEAD, added, facts_of, in_order, oddities, rows_of
+from heirflow.text import masked, printable
+
+LOOK_EVERY_S = 1.0
+MOST = 10_000
+NEWEST = 200
+"""So many are looked at for what is new."""
+_DAYS = re.compile(r"([0-9]+)d")
+Moment = Callable[[float], float]
+"""Seconds since 1970, from the time that it is now."""
+
+
+def _moment(ctx: click.Context, option: click.Parameter, text: str | None) -> Moment | None:
+    if text is None:
+        return None
+    try:
+        days = _DAYS.fullmatch(text)
+        ago_s = 86400.0 * int(days[1]) if days else read_duration(text)
+        return lambda now: now - ago_s
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError, OSError):
+        wanted = "must be a duration like 2h or 7d, or a time like 2026-11-29T03:00"
+        raise click.BadParameter(wanted, ctx, option) from None
+    return lambda _now: at
 
 
 @click.command()
 @name_argument
 @click.option(
     "--limit",
-    type=click.IntRange(1, 10_000),
-    default=20,
-    show_default=True,
-    help="How many of the newest.",
+    type=click.IntRange(1, MOST),
+    default=None,
+    help="How many of the newest.  [default: 20, and all with --since]",
 )
+@click.option(
+    "--since", metavar="WHEN", callback=_moment, help="Only what happened since then: 2h, 7d, or 2026-11-29T03:00."
+)
+@click.option("--follow", is_flag=True, help="Go on and show what happens, until Ctrl-C; with --json a line each.")
 @json_option
 @settings(*WHERE)
-def history(name: str | None, *, limit: int, as_json: bool, **flags: Any) -> int:
+def history(
+    name: str | None, *, limit: int | None, since: Moment | None, follow: bool, as_json: bool, **flags: Any
+) -> int:
     """Show every change of leadership, with its cause and how long nobody led. The newest is last.
+
+    Each is shown at the time at which it happened. What a member could tell the database only later says so.
 
     \b
     heirflow history
-    heirflow history airflow-scheduler --limit 100 --json
+    heirflow history airflow-scheduler --since 2h --json
+    heirflow history --follow
     """
     config = settled({"name": name, **flags})
+    most = limit or (20 if since is None else MOST)
     with opened(config) as store:
         election = chosen_election(store, config)
-        events = store.events(election, limit)
-    if (odd := oddities(events)) is not None:
-        warn(odd)
+        known = store.events(election, most)
+        since_s = 0.0 if since is None else since(store.exchange(election, Exchange()).db_now)
+        events = in_order([event for event in known if not event.at or event.at >= since_s])
+        if (odd := oddities(events)) is not None:
+            warn(odd)
+        if follow:
+            _follow(store, election, known, events, as_json=as_json)
     if as_json:
-        write_json(
-            {
-                "election": election,
-                "events": [
-                    {
-                        "at": event.at or None,
-                        "term": event.term,
-                        "what": event.word,
-                        "member": event.member,
-                        "took_s": event.took_s,
-                        "because": event.because,
-                    }
-                    for event in events
-                ],
-            }
-        )
-        return 0
-    rows = rows_of(events)
-    if not rows:
-        click.echo(f"Nothing has happened in {printable(election)} yet.")
+        write_json({"election": election, "events": [facts_of(event) for event in events]})
+    elif not events:
+        click.echo(f"Nothing has happened in {printable(election)} {'yet' if since is None else 'since then'}.")
     elif tables.on_terminal():
-        tables.show(tables.rich_table(HEAD, rows))
+        tables.show(tables.rich_table(HEAD, rows_of(events)))
     else:
-        click.echo(tables.plain_table(HEAD, rows))
+        click.echo(tables.plain_table(HEAD, rows_of(events)))
     return 0
+
+
+def _follow(store: Store, election: str, known: Sequence[Event], events: Sequence[Event], *, as_json: bool) -> None:
+    """Write these and then each new one, in lines, until Ctrl-C. A store that does not answer is told once, and asked again."""
+    trouble = ""
+    while True:
+        for event, row in zip(events, rows_of(events), strict=True):
+            if as_json:
+                write_json({"election": election, **facts_of(event)}, line=True)
+            else:
+                click.echo("  ".join(printable(cell) for cell in row if cell))
+        sys.stdout.flush()
+        time.sleep(LOOK_EVERY_S)
+        before, events = known, ()
+        try:
+            known = store.events(election, NEWEST)
+            trouble = ""
+        except StoreUnavailable as error:
+            if not trouble:
+                warn(f"{masked(str(error))}; it is asked again")
+            trouble = str(error)
+        else:
+            events = in_order(added(before, known))
