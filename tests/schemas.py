@@ -43,7 +43,7 @@ def conforms(name: str, document: Any) -> None:
 
 def schema_of(args: tuple[str, ...] | list[str]) -> str:
     """Which schema tells what this command line writes."""
-    words = [each for each in args if each in {"--check", "--watch", "--list"}]
+    words = [each for each in args if each in {"--check", "--watch", "--list", "--follow"}]
     command = " ".join(["heirflow", args[0], *(args[1:2] if args[0] == "fence" else ())])
     for more in ([*words], []):
         if (name := BY_COMMAND.get(" ".join([command, *more, "--json"]))) is not None:

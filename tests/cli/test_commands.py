@@ -23,6 +23,7 @@ from heirflow.cli.status import _looks
 from heirflow.election.record import ANYONE, CheckIn, Event, Exchange, Swap, What
 from heirflow.stores import Finding, Store
 from heirflow.stores.sql.store import SqlStore
+from tests.schemas import conforms
 
 
 def on_a_terminal(*args: str, **env: str) -> str:
@@ -141,9 +142,11 @@ def test_history_follows_until_it_is_interrupted(line: Callable, store: Store, h
         assert json.loads(process.stdout.readline())["what"] == "took charge"
         for because in ("one", "two"):
             store.exchange("beat", Exchange(notes=(Event(What.ORDERED, 1, "ann", because),)))
-            assert json.loads(process.stdout.readline())["because"] == because
+            told = json.loads(process.stdout.readline())
+            assert told["because"] == because
+            conforms("history-follow", told)
         process.send_signal(signal.SIGINT)
-        assert (process.wait(10), process.stderr.read()) == (130, "")
+        assert (process.wait(10), process.stderr.read()) == (130, "\n"), "the line of ^C ends"
 
 
 def test_odd_rows_are_told_and_hide_nothing(heirflow: Callable, line: Callable, home: Path) -> None:

@@ -35,8 +35,8 @@ GIVEN: list[tuple[str, int]] = [
     ("fence install --db-url postgresql://me:hunter2@db/x", 0), ("fence remove --db-url postgresql://me:hunter2@db/x", 0),
 ]  # fmt: skip
 """Command lines in this order, with their exit codes; a leads, b is its heir, and nobody leads old."""
-WATCHED = {"heirflow status --watch --json"}
-"""Ends only when it is interrupted: tests/cli/test_commands.py reads its lines."""
+WATCHED = {"heirflow status --watch --json", "heirflow history --follow --json"}
+"""These end only when they are interrupted: tests/cli/test_commands.py reads their lines."""
 
 
 @pytest.fixture

@@ -125,7 +125,9 @@ def answer(command: click.Command, args: Sequence[str], called: str) -> int:
         return complain(f"{error.format_message()}{where}", error.exit_code)
     except HeirflowError as error:
         return complain(str(error), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:  # Click has ended the line in which Ctrl-C was typed
+        return INTERRUPTED
+    except KeyboardInterrupt:
         with suppress(OSError):
             sys.stderr.write("\n")
         return INTERRUPTED

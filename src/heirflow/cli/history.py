@@ -45,7 +45,7 @@ def _moment(ctx: click.Context, option: click.Parameter, text: str | None) -> Mo
         days = _DAYS.fullmatch(text)
         ago_s = 86400.0 * int(days[1]) if days else read_duration(text)
         return lambda now: now - ago_s
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
