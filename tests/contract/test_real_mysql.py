@@ -154,7 +154,7 @@ def test_the_heir_of_a_leader_that_was_killed(
         for host in "ab":
             rig.add(host)
         leader = rig.wait_for_line(2, limit_s=40)
-        [first] = written.starts_in(rig.ticks)
+        first = rig.wait_for_start(0.0, 20)
         leader.kill(*parts)
         killed_s = now_s()
         second = rig.wait_for_start(killed_s, 30, other_than=first.member)

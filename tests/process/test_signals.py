@@ -33,6 +33,7 @@ os.write(told, b"began\\n")
 while True:
     time.sleep(60)
 """
+PASSED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 BLOCKED = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); "
 BLOCKED += "os.execvp(sys.argv[1], sys.argv[1:])"
 # As a terminal starts its first program: a session of its own, with this terminal.
@@ -75,11 +76,13 @@ class Recorded(Alone):
 @pytest.fixture
 def recorded(tmp_path: Path) -> Iterator[Recorded]:
     made = Recorded(tmp_path)
-    ours = signal.signal(
-        signal.SIGHUP, signal.SIG_DFL
-    )  # `nohup make test`: what is ignored here is ignored in the member
+    # `nohup make test &`: what is ignored here would be ignored in the member too.
+    ignored = [number for number in PASSED if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
     yield made
-    signal.signal(signal.SIGHUP, ours)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
     if made.member is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(made.facts().get("pid") or made.pid), signal.SIGKILL)

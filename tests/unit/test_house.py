@@ -207,7 +207,8 @@ def files() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0:
         return [ROOT / name for name in listed.stdout.split("\0") if name]
-    return [path for folder in ("src", "tests", "docs", "locks") for path in (ROOT / folder).rglob("*.*")]
+    found = [path for folder in ("src", "tests", "docs", "locks") for path in (ROOT / folder).rglob("*.*")]
+    return [path for path in found if "__pycache__" not in path.parts]
 
 
 def test_no_file_names_a_registry_host_or_a_path_of_this_machine() -> None:
