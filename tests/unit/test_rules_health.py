@@ -13,7 +13,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from heirflow.election.record import What
+from heirflow.election.record import Event, What
 from heirflow.election.rules import decide, wake_at
 from heirflow.election.state import Ask, Leaving, Policy, Purpose, Stopping
 from heirflow.election.steps import (
@@ -420,3 +420,45 @@ def test_what_changed_since_the_standby_was_started_makes_it_stale() -> None:
 def test_words() -> None:
     assert replace(Patience(), timeout_s=10).every_s == 2.5
     assert Patience().every_s == 15
+
+
+def written(b: Story, now: float) -> list[Event]:
+    """What it writes into the history until it asks nothing more; all of it is answered."""
+    events: list[Event] = []
+    while b.state.ask is not None:
+        swap = b.asked.exchange.swap
+        events += [*b.asked.exchange.notes, *([swap.event] if swap is not None and swap.event is not None else [])]
+        b.answer(now)
+    return [event for event in events if event.what is What.RESTARTED]
+
+
+@pytest.mark.parametrize("note", ["", "job 17"], ids=["plain", "with a note, which is taken over each time"])
+def test_of_a_crash_loop_the_1st_2nd_4th_and_8th_time_are_written_down(note: str) -> None:
+    b = leader()
+    events: list[Event] = []
+    for _ in range(9):
+        if note:
+            b.at(b.now + 0.1, Readiness(ready=True, note=note))
+            written(b, b.now)
+        b.at(b.now + 0.1, CommandGone(1, "the command exited with 1"))
+        events += written(b, b.now)
+        while not b.state.working:
+            b.at(min(b.now + 1, max(b.now, b.state.restart_at)) + 0.01)
+            events += written(b, b.now)
+    assert [event.times for event in events] == [1, 2, 4, 8]
+    assert all("exited with 1" in event.because for event in events)
+
+
+def test_a_command_that_ran_long_is_in_no_crash_loop() -> None:
+    b = leader()
+    events: list[Event] = []
+    for _ in range(3):
+        ends_at = b.now + b.state.policy.healthy_after_s + 1
+        while b.now < ends_at:
+            b.at(b.now + 1)
+            events += written(b, b.now)
+        b.at(b.now, CommandGone(1, "the command exited with 1"))
+        events += written(b, b.now)
+        b.at(b.state.restart_at + 0.01)
+        events += written(b, b.now)
+    assert [event.times for event in events] == [1, 1, 1]

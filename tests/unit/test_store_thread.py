@@ -6,10 +6,11 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
-from heirflow.election.record import Exchange, Reading
+from heirflow.election.record import CheckIn, Exchange, Keep, Reading, Record, Swap
 from heirflow.member.store_thread import STUCK_LIMIT, Outcome, StoreThread
 
 
@@ -159,3 +160,54 @@ def test_a_thread_that_cannot_be_had_is_asked_for_again(
     answers.set()
     assert thread.submit(9, Exchange()) is None
     assert outcome_of(thread, 9).reading is not None
+
+
+class Pruned:
+    """A store whose swaps win, and which says what was pruned when."""
+
+    news_poll_s = None
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+
+    def exchange(self, election: str, request: Exchange) -> Reading:
+        self.did.append("exchange")
+        return Reading(None, (), swapped=True if request.swap is not None else None)
+
+    def prune(self, election: str, keep: Keep) -> bool:
+        self.did.append("prune")
+        return self.did.count("prune") < 2
+
+    def news_fd(self) -> None:
+        return None
+
+    def news(self, election: str) -> bool:
+        return False
+
+    def sever(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_history_is_pruned_after_a_renewal_and_no_other_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heirflow.member.store_thread.PRUNE_FIRST_S", 0.0)
+    store, who = Pruned(), CheckIn("a", "host", 1, ready=True)
+    thread = StoreThread(lambda: store, "beat", None, Keep(90.0, 10))  # type: ignore[arg-type,return-value]
+    renewal = Swap(1, Record(2, 1, "a", 10.0))
+    asked = (
+        Exchange(check_in=who),
+        Exchange(check_in=who, swap=replace(renewal, takes_over="")),
+        Exchange(check_in=who, swap=replace(renewal, record=replace(renewal.record, leader=None))),
+        Exchange(check_in=who, swap=renewal),
+        Exchange(check_in=who, swap=renewal),
+        Exchange(check_in=who, swap=renewal),
+    )
+    try:
+        for serial, exchange in enumerate(asked):
+            thread.submit(serial, exchange)
+            assert not outcome_of(thread, serial).error
+    finally:
+        thread.close()
+    assert store.did == [*["exchange"] * 4, "prune", "exchange", "prune", "exchange"], (
+        "twice: the first said there is more"
+    )

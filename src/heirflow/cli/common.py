@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from heirflow import descriptors
-from heirflow.config.options import BY_NAME, read_duration
+from heirflow.config.options import BY_NAME
+from heirflow.config.readers import read_duration
 from heirflow.config.resolve import Config, nearest, resolve
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.text import brief, printable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,18 +21,17 @@ from heirflow.cli.common import (
     warn,
     write_json,
 )
-from heirflow.config.options import read_duration
+from heirflow.config.readers import read_duration
 from heirflow.election.record import Event, Exchange
 from heirflow.stores import Store, StoreUnavailable
 from heirflow.terminal import tables
-from heirflow.terminal.history import HEAD, added, facts_of, in_order, oddities, rows_of
+from heirflow.terminal.history import HEAD, Row, added, cells_of, facts_of, in_order, oddities, rows_of
 from heirflow.text import masked, printable
 
 LOOK_EVERY_S = 1.0
 MOST = 10_000
 NEWEST = 200
 """So many are looked at for what is new."""
-_DAYS = re.compile(r"([0-9]+)d")
 Moment = Callable[[float], float]
 """Seconds since 1970, from the time that it is now."""
 
@@ -42,8 +40,7 @@ def _moment(ctx: click.Context, option: click.Parameter, text: str | None) -> Mo
     if text is None:
         return None
     try:
-        days = _DAYS.fullmatch(text)
-        ago_s = 86400.0 * int(days[1]) if days else read_duration(text)
+        ago_s = read_duration(text)
         return lambda now: now - ago_s
     except (ValueError, OverflowError):
         pass
@@ -75,6 +72,7 @@ def history(
     """Show every change of leadership, with its cause and how long nobody led. The newest is last.
 
     Each is shown at the time at which it happened. What a member could tell the database only later says so.
+    A command that ends again and again is one row, which counts.
 
     \b
     heirflow history
@@ -90,31 +88,33 @@ def history(
         events = in_order([event for event in known if not event.at or event.at >= since_s])
         if (odd := oddities(events)) is not None:
             warn(odd)
+        rows = rows_of(events)
         if follow:
-            _follow(store, election, known, events, as_json=as_json)
+            _follow(store, election, known, rows, as_json=as_json)
+    cells = [cells_of(row) for row in rows]
     if as_json:
-        write_json({"election": election, "events": [facts_of(event) for event in events]})
-    elif not events:
+        write_json({"election": election, "events": [facts_of(row) for row in rows]})
+    elif not rows:
         click.echo(f"Nothing has happened in {printable(election)} {'yet' if since is None else 'since then'}.")
     elif tables.on_terminal():
-        tables.show(tables.rich_table(HEAD, rows_of(events)))
+        tables.show(tables.rich_table(HEAD, cells))
     else:
-        click.echo(tables.plain_table(HEAD, rows_of(events)))
+        click.echo(tables.plain_table(HEAD, cells))
     return 0
 
 
-def _follow(store: Store, election: str, known: Sequence[Event], events: Sequence[Event], *, as_json: bool) -> None:
+def _follow(store: Store, election: str, known: Sequence[Event], rows: Sequence[Row], *, as_json: bool) -> None:
     """Write these and then each new one, in lines, until Ctrl-C. A store that does not answer is told once, and asked again."""
     trouble = ""
     while True:
-        for event, row in zip(events, rows_of(events), strict=True):
+        for row in rows:
             if as_json:
-                write_json({"election": election, **facts_of(event)}, line=True)
+                write_json({"election": election, **facts_of(row)}, line=True)
             else:
-                click.echo("  ".join(printable(cell) for cell in row if cell))
+                click.echo("  ".join(printable(cell) for cell in cells_of(row) if cell))
         sys.stdout.flush()
         time.sleep(LOOK_EVERY_S)
-        before, events = known, ()
+        before, rows = known, ()
         try:
             known = store.events(election, NEWEST)
             trouble = ""
@@ -123,4 +123,4 @@ def _follow(store: Store, election: str, known: Sequence[Event], events: Sequenc
                 warn(f"{masked(str(error))}; it is asked again")
             trouble = str(error)
         else:
-            events = in_order(added(before, known))
+            rows = [Row(event) for event in in_order(added(before, known))]

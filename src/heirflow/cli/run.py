@@ -11,6 +11,7 @@ import click
 from heirflow.cli.common import settings, settled, store_of, warn
 from heirflow.config.options import OPTIONS
 from heirflow.config.resolve import Config
+from heirflow.election.record import Keep
 from heirflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,5 +117,6 @@ def joined(
         lookout=handling.lookout,
         children=handling.children,
         address=handling.config.address,
+        keep=Keep(config["history-keep"], config["history-most"]),
         once=once,
     )

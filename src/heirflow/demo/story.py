@@ -23,7 +23,7 @@ from heirflow.demo.watch import Incident, Play, Watch
 from heirflow.election.record import What
 from heirflow.status import duration
 from heirflow.terminal import tables
-from heirflow.terminal.history import HEAD, rows_of
+from heirflow.terminal.history import HEAD, cells_of, rows_of
 
 LOOK_EVERY_S = 0.2
 TEMPO_EVERY_S = 5.0
@@ -245,7 +245,7 @@ class Story:
         )
         for part in self.parts:
             show(text(f"\n$ heirflow history {part.play.election}", "bold"))
-            show(table(HEAD, rows_of(part.watch.events)))
+            show(table(HEAD, [cells_of(row) for row in rows_of(part.watch.events)]))
 
     def _charge(self, incident: Incident) -> str:
         if incident.charge is None:

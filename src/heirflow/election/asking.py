@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from heirflow.election import line, work
+from heirflow.election.endings import failed_starts, is_counted
 from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
 from heirflow.election.state import Ask, Happened, Purpose, State, Then
 from heirflow.election.timings import Timings
@@ -147,11 +148,13 @@ def _renew(state: State, timings: Timings) -> Wish:
     renewed = replace(record, version=record.version + 1, ttl_s=timings.ttl_s, note=said, history=here)
     if said and state.idle:
         # It is started again here: it then takes over what it left behind itself.
-        within = tuple(each for each in state.unwritten if each.event.what is What.RESTARTED)[
-            -1:
-        ]  # one start, one event
-        because = "; ".join((*(each.event.because for each in within), "what the previous command left is taken over"))
-        event = Event(What.RESTARTED, record.term, state.me, because)
+        starts = tuple(each for each in state.unwritten if each.event.what is What.RESTARTED)
+        within = starts[-1:]  # one start, one event
+        event = None
+        if within or is_counted(state):
+            said_before = (each.event.because for each in within)
+            because = "; ".join((*said_before, "what the previous command left is taken over"))
+            event = Event(What.RESTARTED, record.term, state.me, because, times=failed_starts(state))
         swap = replace(_over(state, replace(renewed, note=""), event), takes_over=said)
         return Wish(Purpose.RENEW, swap, within=within)
     if record.switchover_to is None or state.stop is not None:

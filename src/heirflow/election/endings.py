@@ -46,7 +46,9 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
     sentence = f"{because}; no heir is ready: it is started again here in {wait_s:g} s"
     # What is known of the line is up to a check-in old: look at once, an heir may have come since.
     state = replace(state, ask_at=now if state.failed_calls == 0 else state.ask_at)
-    return Step(note_event(state, What.RESTARTED, sentence, now), said=(Said(Named.COMMAND_RESTARTS, sentence),))
+    if is_counted(state):
+        state = note_event(state, What.RESTARTED, sentence, now, times=failed_starts(state))
+    return Step(state, said=(Said(Named.COMMAND_RESTARTS, sentence),))
 
 
 def unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
@@ -90,7 +92,18 @@ def lose(state: State, because: str) -> State:
     return replace(state, leaving=Leaving(because, EXIT_LOST))
 
 
-def note_event(state: State, what: What, because: str, now: float) -> State:
+def failed_starts(state: State) -> int:
+    """The place of the latest end of the command in a row of ends too soon after their start; 1 where it is in none."""
+    return max(1, state.failures)
+
+
+def is_counted(state: State) -> bool:
+    """Whether the history is to tell of it: of a crash loop it tells the 1st, 2nd, 4th, 8th … time, each with its number."""
+    times = failed_starts(state)
+    return times & (times - 1) == 0
+
+
+def note_event(state: State, what: What, because: str, now: float, *, times: int = 1) -> State:
     """Keep an event until the next exchange writes it down."""
-    event = Event(what, state.term or state.seat.highest_term, state.me, because)
+    event = Event(what, state.term or state.seat.highest_term, state.me, because, times=times)
     return replace(state, unwritten=(*state.unwritten, Happened(event, now))[-UNWRITTEN_LIMIT:])

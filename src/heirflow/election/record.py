@@ -96,6 +96,8 @@ class Event:
     """When it happened, by the store's clock, seconds since 1970; filled in by the store. 0: not known."""
     ago_s: float = 0.0
     """How long before it was written it happened, by the clock of who writes it: the store could not be asked."""
+    times: int = 1
+    """How often it has happened in a row, where not each time is written down (a crash loop)."""
     odd: str = ""
     """What a store found in this event that cannot be, as a sentence; filled in by the store."""
 
@@ -103,6 +105,16 @@ class Event:
     def word(self) -> str:
         """What happened, as it is written in the history."""
         return self.what.value if isinstance(self.what, What) else self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much history an election keeps. ``took charge`` stays whatever this says: fencing looks up there who led before."""
+
+    age_s: float
+    """What happened longer ago goes. 0: nothing goes for its age."""
+    most: int
+    """Beyond so many events the oldest go. 0: none goes for their number."""
 
 
 def what_of(word: str) -> What | str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from heirflow import descriptors
 from heirflow.config.resolve import resolve
+from heirflow.election.record import Keep
 from heirflow.election.state import Policy
 from heirflow.election.steps import EXIT_STORE_UNAVAILABLE
 from heirflow.election.told import Named
@@ -95,6 +96,7 @@ class Base:
             policy=Policy(exit_with_command=once, start_timeout_s=self._config["start-timeout"]),
             journal=journal,
             address=self._config.address,
+            keep=Keep(self._config["history-keep"], self._config["history-most"]),
         )
         return Standing(self.name, member, keeper, journal)
 

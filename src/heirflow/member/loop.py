@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heirflow.clock import boottime
+from heirflow.election.record import Keep
 from heirflow.election.rules import decide, wake_at
 from heirflow.election.state import Policy, State
 from heirflow.election.steps import (
@@ -115,6 +116,7 @@ class Member:
         lookout: Lookout | None = None,
         listeners: Sequence[Listener] = (),
         address: Address | None = None,
+        keep: Keep | None = None,
     ) -> None:
         """`standby_argv`: what waits at a gate until needed; None: started cold. `address`: the stores' URL, if it can change."""
         self._election = election
@@ -129,7 +131,7 @@ class Member:
         self._door = door
         self._lookout = lookout or Lookout()
         self._listeners = listeners
-        self._address = address
+        self._address, self._keep = address, keep
         self._exit_code: int | None = None
         self._command_pid: int | None = None
         self._starts = 0
@@ -170,7 +172,7 @@ class Member:
 
     def run(self) -> int:
         """Stay in the line until told to leave. The exit order can be read off the nesting: the command first, the store last."""
-        store_thread = StoreThread(self._store_factory, self._election, self._address)
+        store_thread = StoreThread(self._store_factory, self._election, self._address, self._keep)
         self._wills = Wills(self._store_factory(), self._election, self._identity.id, self._address)
         try:
             self._store_thread = store_thread

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from heirflow.election.record import Keep
 from heirflow.election.state import Policy
 from heirflow.election.timings import Timings
 from heirflow.election.told import Named
@@ -46,6 +47,7 @@ def run_member(
     allow_sudo: bool = False,
     stop_signal: int = signal.SIGTERM,
     address: Address | None = None,
+    keep: Keep | None = None,
     once: Once | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
@@ -55,7 +57,8 @@ def run_member(
     `standby_argv`: the program that waits at a gate instead of being started cold. `children`: processes of this one that are
     not the guard's, as `lookout` may start them. `hooks`: see `listeners.Hooks`; its programs stand in `children` too.
     `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
-    command to end in order. `address`: the URL of the stores, where it can change. `once`: what runs once per due time.
+    command to end in order. `address`: the URL of the stores, where it can change. `keep`: how much history
+    stays. `once`: what runs once per due time.
     """
     children = set() if children is None else children
     door = None
@@ -105,6 +108,7 @@ def run_member(
         lookout=lookout,
         listeners=listeners,
         address=address,
+        keep=keep,
     )
     if once is not None:
         once.stop = member.stop

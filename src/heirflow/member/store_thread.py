@@ -10,16 +10,19 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from heirflow.election.record import Exchange, Reading
+from heirflow.election.record import Exchange, Keep, Reading
 from heirflow.errors import HeirflowError
 from heirflow.stores.base import Address, Register, StoreMisfit
 
 STUCK_LIMIT = 4
 """Hung calls that may be left behind; with more, new calls fail at once until one of them ends."""
+PRUNE_FIRST_S, PRUNE_EVERY_S = 10.0, 600.0
+"""A leader deletes old history at the first renewal after so long, then so often; until it is done, after each renewal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,20 @@ class Outcome:
 class StoreThread:
     """Runs exchanges one at a time. `fileno` becomes readable when `take` has something."""
 
-    def __init__(self, store_factory: Callable[[], Register], election: str, address: Address | None = None) -> None:
-        """`address`: it is asked after each call, so that who only looks at what is known of it learns of a change."""
+    def __init__(
+        self,
+        store_factory: Callable[[], Register],
+        election: str,
+        address: Address | None = None,
+        keep: Keep | None = None,
+    ) -> None:
+        """`address`: it is asked after each call, so that who only looks at what is known of it learns of a change.
+
+        `keep`: how much history stays; None: all.
+        """
         self._store_factory = store_factory
-        self._election, self._address = election, address
-        self._inner = _Thread(store_factory(), election, address)
+        self._election, self._address, self._keep = election, address, keep
+        self._inner = _Thread(store_factory(), election, address, keep)
         self._left_behind: list[_Thread] = []
 
     def fileno(self) -> int:
@@ -72,7 +84,7 @@ class StoreThread:
         self._left_behind = [thread for thread in self._left_behind if thread.alive]
         if len(self._left_behind) < STUCK_LIMIT or not self._inner.alive:
             try:
-                fresh = _Thread(self._store_factory(), self._election, self._address)
+                fresh = _Thread(self._store_factory(), self._election, self._address, self._keep)
             except (OSError, RuntimeError):  # no thread or descriptor to be had just now: tried again at the next call
                 return
             self._inner.let_go()
@@ -88,9 +100,10 @@ class StoreThread:
 class _Thread:
     """The thread itself, its store and its two pipes. It owns all of them and closes them when it ends."""
 
-    def __init__(self, store: Register, election: str, address: Address | None) -> None:
+    def __init__(self, store: Register, election: str, address: Address | None, keep: Keep | None) -> None:
         self._store = store
-        self._election, self._address = election, address
+        self._election, self._address, self._keep = election, address, keep
+        self._prune_at = time.monotonic() + PRUNE_FIRST_S
         self._job: tuple[int, Exchange] | None = None
         self._outcomes: deque[Outcome] = deque()
         self._news = False
@@ -160,10 +173,12 @@ class _Thread:
                 _drain(self._inbox)
                 job, self._job = self._job, None
                 if job is not None and not self._ending.is_set():
-                    self._outcomes.append(self._call(*job))
+                    outcome = self._call(*job)
+                    self._outcomes.append(outcome)
                     # What came in during the exchange may be newer than its answer, and wakes no descriptor any more.
                     self._news = self._heard_news()
                     _nudge(self._told)
+                    self._prune(job[1], outcome.reading)
             elif not self._ending.is_set() and self._heard_news():
                 self._news = True
                 _nudge(self._told)
@@ -185,6 +200,20 @@ class _Thread:
             Exception
         ) as error:  # a store must not end the member: what it did not foresee counts as "did not answer"
             return Outcome(serial, error=f"{type(error).__name__}: {error}")
+
+    def _prune(self, exchange: Exchange, reading: Reading | None) -> None:
+        """Delete old history after a renewal: its answer is out, so nobody waits, and a whole lease is ahead."""
+        swap, who = exchange.swap, exchange.check_in
+        if self._keep is None or time.monotonic() < self._prune_at or swap is None or who is None:
+            return
+        renewed = reading is not None and reading.swapped and swap.record.leader == who.id and swap.takes_over is None
+        if not renewed:
+            return
+        try:
+            more = self._store.prune(self._election, self._keep)
+        except Exception:
+            more = False  # the next exchange tells what is wrong with the connection
+        self._prune_at = time.monotonic() + (0.0 if more else PRUNE_EVERY_S)
 
     def _heard_news(self) -> bool:
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from heirflow.election.record import Event, Exchange, Reading
+from heirflow.election.record import Event, Exchange, Keep, Reading
 from heirflow.errors import HeirflowError
 
 if TYPE_CHECKING:
@@ -130,6 +130,12 @@ class Register(Protocol):
 
     def will(self, election: str, member: str, term: int, because: str) -> Will | None:
         """What a helper must do to release exactly this member's term; None where that cannot be written down."""
+
+    def prune(self, election: str, keep: Keep) -> bool:
+        """Delete a small part of the history that is not to be kept; whether there may be more. Raises like `open`.
+
+        It decides nothing: a store may keep all, and whoever may not delete there deletes nothing.
+        """
 
     def sever(self) -> None:
         """Break the connection from another thread, so that a call that hangs there ends. Never raises."""

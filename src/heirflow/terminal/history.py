@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from heirflow.election.record import Event
+from heirflow.election.record import Event, What
 from heirflow.status import duration
 
 HEAD = ("when", "term", "what", "member", "took", "because")
@@ -30,6 +31,32 @@ def in_order(events: Sequence[Event]) -> list[Event]:
     return [events[index] for index in sorted(range(len(events)), key=moments.__getitem__)]
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event as it is shown: one for a whole crash loop."""
+
+    event: Event
+    """The latest one."""
+    since: float = 0.0
+    """When the first one of the same row was; 0: it is the only one, or that is not known."""
+
+
+def rows_of(events: Sequence[Event]) -> list[Row]:
+    """One for each, but for a crash loop, which stands where its latest event is."""
+    rows: list[Row] = []
+    loops: dict[tuple[int, str], Row] = {}
+    for event in events:
+        row, whose = Row(event), (event.term, event.member)
+        if event.what is What.RESTARTED:
+            before = loops.get(whose)
+            if before is not None and event.times > 1 and event.times >= before.event.times:
+                rows.remove(before)
+                row = Row(event, before.since or before.event.at)
+            loops[whose] = row
+        rows.append(row)
+    return rows
+
+
 def added(before: Sequence[Event], now: Sequence[Event]) -> Sequence[Event]:
     """What is new among the newest events, both as they were written."""
     for length in range(len(now), 0, -1):
@@ -38,11 +65,14 @@ def added(before: Sequence[Event], now: Sequence[Event]) -> Sequence[Event]:
     return now
 
 
-def facts_of(event: Event) -> dict[str, Any]:
+def facts_of(row: Row) -> dict[str, Any]:
     """The same for a program: moments in seconds since 1970 by the store's clock, null where one is not known."""
+    event = row.event
     return {
         "at": event.at or None,
         "written_at": event.at + event.ago_s if event.at else None,
+        "since": row.since or event.at or None,
+        "times": event.times,
         "term": event.term,
         "what": event.word,
         "member": event.member,
@@ -51,16 +81,24 @@ def facts_of(event: Event) -> dict[str, Any]:
     }
 
 
-def rows_of(events: Sequence[Event]) -> list[list[str]]:
-    """The table's rows, one for each event."""
+def cells_of(row: Row) -> list[str]:
+    """The cells of the table."""
+    event = row.event
+    because = [event.because]
+    if event.times > 1:
+        began = f" since {_clock(row.since, '%H:%M:%S')}" if row.since else ""
+        because.append(f"{event.times} times in a row{began}")
+    if event.ago_s >= 1:
+        because.append(f"written {duration(event.ago_s)} later")
     return [
-        [
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at)) if event.at else "not known",
-            str(event.term),
-            event.word,
-            event.member,
-            "" if event.took_s is None else duration(event.took_s),
-            f"{event.because}; written {duration(event.ago_s)} later" if event.ago_s >= 1 else event.because,
-        ]
-        for event in events
+        _clock(event.at, "%Y-%m-%d %H:%M:%S") if event.at else "not known",
+        str(event.term),
+        event.word,
+        event.member,
+        "" if event.took_s is None else duration(event.took_s),
+        "; ".join(because),
     ]
+
+
+def _clock(at: float, form: str) -> str:
+    return time.strftime(form, time.localtime(at))

@@ -56,7 +56,12 @@ def told_of(election: str, event: Event, text: Text) -> Bound:
         "p_because": text(event.because),
         "p_took_s": event.took_s,
     }
-    return {**bound, "p_ago_s": event.ago_s} if event.ago_s else bound
+    return {**bound, "p_ago_s": event.ago_s, "p_times": event.times} if is_rare(event) else bound
+
+
+def is_rare(event: Event) -> bool:
+    """Whether it tells more than nearly all events do: it was written late, or stands for several."""
+    return event.ago_s > 0 or event.times > 1
 
 
 def noted_of(event: Event, text: Text) -> Bound:

@@ -1,11 +1,17 @@
-"""`heirflow forget`: an election with its record, its line and its history, gone in one transaction that changes all or nothing."""
+"""What is deleted: an election that nobody needs any more (`heirflow forget`), and old history, in small bites."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from heirflow.election.record import Reading
+from heirflow.election.record import Keep, Reading, What
+from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.schema import Tables
+
+BITE = 200
+"""So many events are deleted at once."""
+LIMIT_S = 0.2
+"""How long one statement of that may take, or wait for a lock: a renewal must not wait for it."""
 
 
 def forget(conn: sa.engine.Connection, here: Tables, election: str, seen: Reading) -> bool:
@@ -25,3 +31,30 @@ def forget(conn: sa.engine.Connection, here: Tables, election: str, seen: Readin
     conn.execute(m.delete().where(m.c.election == election))
     conn.execute(v.delete().where(v.c.election == election))
     return True
+
+
+def prune(conn: sa.engine.Connection, here: Tables, flavour: Flavour, election: str, keep: Keep) -> bool:
+    """Delete a bite of the history that is not to be kept; whether there may be more. A role that may not: False."""
+    v = here.event.c
+    ours, when = v.election == election, []
+    savepoint = conn.begin_nested()
+    try:
+        flavour.hurry(conn, LIMIT_S)
+        if keep.age_s:
+            when.append(v.at < flavour.now - keep.age_s)
+        if keep.most:
+            last = sa.select(v.id).where(ours).order_by(v.id.desc()).offset(keep.most).limit(1)
+            when.append(v.id <= (conn.execute(last).scalar() or 0))
+        old = sa.select(v.id).where(ours, v.what != What.TOOK_CHARGE.value, sa.or_(sa.false(), *when))
+        bite = [number for (number,) in conn.execute(old.order_by(v.id).limit(BITE))]
+        if bite:
+            conn.execute(here.event.delete().where(v.id.in_(bite)))
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        savepoint.rollback()
+        bite = []
+    else:
+        savepoint.commit()
+    flavour.hurry(conn, None)
+    return len(bite) == BITE

@@ -121,7 +121,8 @@ def _on_rows(conn: sa.engine.Connection, flavour: Flavour, here: Tables, may_cre
         named = "; ".join(f"{', '.join(verbs)} on {table}" for table, verbs in lacks.items())
         sentence = f"this role is good for {good}: it lacks {named} (docs/security.md)"
         return Finding("rights", "warning", sentence, {"lacks": lacks})
-    may = "this role may do all that a member does"
+    prunes = _may(conn, flavour, _idle(here.event, "DELETE"))
+    may = "this role may do all that a member does" + ("" if prunes else ", but not delete old history")
     if may_create is False:
         more = "and may not make tables: upgrades need `heirflow init` as another"
         return Finding("rights", "note", f"{may}, {more}", {"lacks": lacks})

@@ -120,6 +120,8 @@ def tables(schema: str | None = None) -> Tables:
         sa.Column("at", _instant(), nullable=False),
         # So long after `at` it was written down; null: at once. From `add_later`, too.
         sa.Column("ago_s", sa.Float(53), nullable=True),
+        # The so manieth of a row of which not each is written; null: the only one. From `add_later`, too.
+        sa.Column("times", sa.BigInteger, nullable=True),
         sa.Index("heirflow_event_of", "election", "id"),
         sqlite_autoincrement=True,
         **engine,
@@ -211,7 +213,7 @@ def make(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine
 
 def later(here: Tables) -> tuple[sa.Column[Any], ...]:
     """The columns that tables of an older HeirFlow lack. Members that do not know them go on beside them."""
-    return (here.election.c.history, here.event.c.ago_s)
+    return (here.election.c.history, here.event.c.ago_s, here.event.c.times)
 
 
 def has(conn: sa.engine.Connection, column: sa.Column[Any]) -> bool:

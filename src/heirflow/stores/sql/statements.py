@@ -81,14 +81,15 @@ class Statements:
         told: dict[str, Any] = {name: bindparam(f"p_{name}") for name in TOLD}
         self.note = event.insert().inline().values(election=bindparam("p_election"), at=now, **told)
         ago_s = bindparam("p_ago_s", type_=sa.Float(53))
-        late = {"ago_s": ago_s} if "ago_s" in later else {}
-        self.late_note = (
-            event.insert().inline().values(election=bindparam("p_election"), at=now - ago_s, **told, **late)
+        more: dict[str, Any] = {"ago_s": ago_s, "times": bindparam("p_times", type_=sa.BigInteger())}
+        kept = {name: value for name, value in more.items() if name in later}
+        self.rare_note = (
+            event.insert().inline().values(election=bindparam("p_election"), at=now - ago_s, **told, **kept)
         )
-        """The same of what happened before it could be written."""
-        written_s = v.ago_s if "ago_s" in later else sa.null()
+        """The same of what happened before it could be written, or for the so manieth time."""
+        written = [(v[name] if name in later else sa.null()).label(name) for name in more]
         self.events = (
-            sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at, written_s.label("ago_s"))
+            sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at, *written)
             .where(v.election == bindparam("p_election"))
             .order_by(v.id.desc())
             .limit(bindparam("p_limit", type_=sa.Integer()))
@@ -184,6 +185,7 @@ def event_of(row: Any) -> Event:
         None if row.took_s is None else values.seconds(row.took_s, whose, "how long it took", None),
         values.seconds(row.at, whose, "when it was"),
         ago_s=0.0 if row.ago_s is None else values.seconds(row.ago_s, whose, "how late it was written"),
+        times=1 if row.times is None else max(1, values.whole(row.times, whose, "how often it happened")),
         odd="; ".join(values.odd),
     )
 

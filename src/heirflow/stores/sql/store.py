@@ -11,25 +11,25 @@ one case in which nothing can have happened.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from heirflow.election.record import CheckIn, Event, Exchange, Reading, Swap, Told, What
+from heirflow.election.record import CheckIn, Event, Exchange, Keep, Reading, Swap, Told, What
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
-from heirflow.stores.sql.bound import Bound, noted_of, said_by, told_of, wanted_by
+from heirflow.stores.sql.bound import Bound, is_rare, noted_of, said_by, told_of, wanted_by
 from heirflow.stores.sql.connecting import hosts_apart
 from heirflow.stores.sql.fitting import fit, fit_later
 from heirflow.stores.sql.flavour import Flavour
-from heirflow.stores.sql.forgetting import forget
+from heirflow.stores.sql.forgetting import forget, prune
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
 from heirflow.stores.sql.statements import Statements, event_of, member_of, plain, record_of
-from heirflow.stores.sql.taking import carry_out, hook_of
+from heirflow.stores.sql.taking import carry_out, fenced, hook_of
 from heirflow.stores.sql.values import Values, checked_name, cleaned, text_or_none
 
 T = TypeVar("T")
@@ -107,6 +107,10 @@ class SqlStore:
                 return self._flavour.news(self._link.conn, election, self._here)
         except StoreUnavailable:
             return True
+
+    def prune(self, election: str, keep: Keep) -> bool:
+        with self._transaction(writes=True) as conn:
+            return prune(conn, self._here, self._flavour, election, keep)
 
     # What people ask
 
@@ -389,10 +393,5 @@ class SqlStore:
                 raise StoreMisfit(f"the name of {what} {lacks}: {name!r}")
 
     def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
-        note = self._sql.late_note if event.ago_s else self._sql.note
+        note = self._sql.rare_note if is_rare(event) else self._sql.note
         conn.execute(note, told_of(election, event, self._text))
-
-
-def fenced(swap: Swap, told: Iterable[Told]) -> Event:
-    """What happened beside a swap that has no event of its own."""
-    return Event(What.FENCED, swap.record.term, swap.record.leader or "", "; ".join(each.sentence for each in told))

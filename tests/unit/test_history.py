@@ -1,0 +1,45 @@
+"""The history as rows of a table: in the order in which things happened, a crash loop as one row that counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from heirflow.election.record import Event, What
+from heirflow.terminal.history import cells_of, facts_of, in_order, rows_of
+
+CRASH = Event(What.RESTARTED, 4, "a", "it exited with 1", at=1000.0)
+TOOK = Event(What.TOOK_CHARGE, 4, "a", "nobody led", at=900.0)
+
+
+def crashes(*times: int, term: int = 4) -> list[Event]:
+    return [replace(CRASH, at=1000.0 + number, times=number, term=term) for number in times]
+
+
+def test_a_crash_loop_is_one_row_that_counts() -> None:
+    ordered = Event(What.ORDERED, 4, "ann", "pause", at=1003.0)
+    one, two, four, eight = crashes(1, 2, 4, 8)
+    took, middle, loop = rows_of([TOOK, one, two, ordered, four, eight])
+    assert (took.event, middle.event, loop.event) == (TOOK, ordered, eight)
+    assert loop.since == 1001.0
+    assert "; 8 times in a row since " in cells_of(loop)[-1]
+    assert (facts_of(loop)["times"], facts_of(loop)["since"], facts_of(loop)["at"]) == (8, 1001.0, 1008.0)
+    assert (facts_of(took)["times"], facts_of(took)["since"]) == (1, 900.0)
+
+
+def test_another_loop_is_another_row() -> None:
+    first, again = crashes(1, 2, 4), crashes(1, 2)
+    assert [row.event.times for row in rows_of([*first, *again])] == [4, 2]
+    assert [row.event.times for row in rows_of([*crashes(1, 2), *crashes(1, 2, term=5)])] == [2, 2]
+    apart = [replace(CRASH, at=1000.0), replace(CRASH, at=2000.0)]
+    assert [row.event for row in rows_of(apart)] == apart, "each of them had run well before"
+
+
+def test_a_loop_whose_beginning_is_not_shown_says_how_often_all_the_same() -> None:
+    (row,) = rows_of(crashes(16))
+    assert cells_of(row)[-1] == "it exited with 1; 16 times in a row"
+
+
+def test_the_order_is_that_of_what_happened() -> None:
+    late = replace(TOOK, at=500.0, ago_s=600.0)
+    odd = replace(TOOK, at=0.0)
+    assert in_order([TOOK, odd, CRASH, late]) == [late, TOOK, odd, CRASH]
