@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import sqlalchemy as sa
 
 from heirflow.election.record import Event, Exchange, Keep, What
 from heirflow.stores import open_store
@@ -57,14 +56,11 @@ def test_what_is_too_many_goes_in_bites(driver: str, database_url: DatabaseUrl) 
 def test_who_may_not_delete_goes_on(postgres: Server) -> None:
     with led(postgres.url("psycopg")) as (store, election):
         store.exchange(election, Exchange(notes=(note(1, 91 * DAY_S),)))
-        engine = sa.create_engine(postgres.url("psycopg"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as conn:
-            conn.exec_driver_sql("CREATE ROLE without_delete LOGIN PASSWORD 'x'")
-            tables = "heirflow_election, heirflow_member, heirflow_event, heirflow_meta"
-            conn.exec_driver_sql(f"GRANT SELECT, INSERT, UPDATE ON {tables} TO without_delete")
-        engine.dispose()
-        url = sa.engine.make_url(postgres.url("psycopg")).set(username="without_delete", password="x")
-        poor = open_store(url.render_as_string(hide_password=False), call_limit_s=1.5)
+        tables = "heirflow_election, heirflow_member, heirflow_event, heirflow_meta"
+        postgres.sql(
+            f"CREATE ROLE without_delete LOGIN PASSWORD 'x';GRANT SELECT, INSERT, UPDATE ON {tables} TO without_delete"
+        )
+        poor = open_store(postgres.url("psycopg", user="without_delete", password="x"), call_limit_s=1.5)
         try:
             assert poor.exchange(election, Exchange()).record is not None
             driver = poor._link.driver  # type: ignore[attr-defined]
