@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.config.resolve import default_run_dir, resolve
+from heirflow.config.places import default_run_dir
+from heirflow.config.resolve import resolve
 from heirflow.errors import ConfigError
 from heirflow.ownership import above, stranger
 

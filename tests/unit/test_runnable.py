@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.config import resolve
+from heirflow.config import places
 from heirflow.errors import CommandNotFound, CommandNotRunnable, HeirflowError
 from heirflow.programs.runnable import check_runnable
 
@@ -142,4 +142,4 @@ def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr("tempfile.gettempdir", none)
-    assert resolve.default_run_dir({}).name == f"heirflow-{os.getuid()}"
+    assert places.default_run_dir({}).name == f"heirflow-{os.getuid()}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from typing import Any
 
 from heirflow.config.address import Address
 from heirflow.config.options import BY_NAME, ENVIRONMENT_PREFIX, NOT_SETTINGS, OPTIONS
+from heirflow.config.places import default_run_dir, default_url, home_of
 from heirflow.election.timings import Timings
 from heirflow.errors import ConfigError
 from heirflow.ownership import stranger
@@ -199,42 +199,6 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def default_run_dir(env: Mapping[str, str]) -> Path:
-    """A folder of this user alone, gone after a restart of the machine."""
-    runtime = env.get("XDG_RUNTIME_DIR", "")
-    if runtime.startswith("/") and _is_own_folder(Path(runtime)):  # `su` keeps the variable of who was before
-        return Path(runtime) / "heirflow"
-    import tempfile  # slow to import, and seldom needed
-
-    try:
-        folder = tempfile.gettempdir()
-    except OSError:  # nothing may be written (a read-only root): who makes the folder says so
-        folder = "/tmp"  # noqa: S108
-    return Path(folder) / f"heirflow-{os.getuid()}"
-
-
-def _is_own_folder(folder: Path) -> bool:
-    try:
-        state = folder.stat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
-
-
-def default_url(env: Mapping[str, str]) -> str:
-    """An SQLite file in this user's state folder."""
-    state = env.get("XDG_STATE_HOME", "")
-    folder = Path(state) if state.startswith("/") else _home(env) / ".local" / "state"
-    return f"sqlite:///{folder / 'heirflow' / 'heirflow.db'}"
-
-
-def _home(env: Mapping[str, str]) -> Path:
-    try:
-        return Path(env["HOME"]) if env.get("HOME") else Path.home()
-    except RuntimeError:
-        return Path("/")
-
-
 def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | None:
     if chosen.value is not None:
         file = _expanded(chosen)
@@ -245,14 +209,19 @@ def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | 
             raise ConfigError(f"cannot read {file}: {error.strerror} ({chosen.origin})") from None
         raise ConfigError(f"there is no configuration file {file} ({chosen.origin})")
     config_home = env.get("XDG_CONFIG_HOME", "")
-    own = Path(config_home) if config_home.startswith("/") else _home(env) / ".config"
+    own = Path(config_home) if config_home.startswith("/") else home_of(env) / ".config"
     for place in (folder, own / "heirflow", Path("/etc/heirflow")):
         file = place / "heirflow.toml"
         try:
             if file.is_file():
                 return _believed(file)
+            there = os.path.lexists(file)
         except OSError:  # a folder that we may not look into holds nothing for us
             continue
+        if there:
+            raise ConfigError(
+                f"{file.absolute()} is not a file, or a link to none; remove it, or name another with --config"
+            )
     return None
 
 
@@ -285,6 +254,8 @@ def _read_file(file: Path) -> tuple[dict[str, object], dict[str, dict[str, objec
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{file} is not UTF-8 text") from None
+    except RecursionError:
+        raise ConfigError(f"{file} is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
     elections = data.pop("election", {})
