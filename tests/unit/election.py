@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from heirflow.election.record import MemberRow, Reading, Record
+from heirflow.election.record import MemberRow, Place, Reading, Record
 from heirflow.election.rules import decide
 from heirflow.election.state import Ask, Policy, State
 from heirflow.election.steps import (
@@ -37,9 +37,13 @@ class Story:
         self.warned = False
         """Whether a person is to look at the last of what happened."""
         self.record: Record | None = None
+        self.others: dict[int, Record | None] = {}
+        """The records of the seats after the first, by their numbers."""
         self.rows: dict[str, MemberRow] = {}
         self.history: str | None = None
         """What the store calls its own history; None: it has no name for it."""
+        self.seats = 0
+        """How many the store says there are; 0: as many as have a record."""
 
     # ---- what happens ----
 
@@ -57,9 +61,12 @@ class Story:
         swap = ask.exchange.swap
         if swap is not None and swapped is None:
             here = swap.under is None or swap.under == self.history
-            swapped = here and swap.expected == (self.record.version if self.record else None)
-            if swapped:
+            stands = self.record if swap.seat == 1 else self.others[swap.seat]
+            swapped = here and swap.expected == (stands.version if stands else None)
+            if swapped and swap.seat == 1:
                 self.record = swap.record
+            elif swapped:
+                self.others[swap.seat] = swap.record
         if ask.exchange.leave:
             self.rows.pop("b", None)
         elif ask.exchange.join or "b" in self.rows:
@@ -76,7 +83,11 @@ class Story:
     def hear(self, now: float, swapped: bool | None = None) -> tuple[str, ...]:
         """The answer comes, with whatever stands in the store."""
         rows = tuple(sorted(self.rows.values(), key=lambda row: row.seniority))
-        return self.at(now, Answered(self.asked.serial, Reading(self.record, rows, swapped, history=self.history)))
+        others = tuple(Place(record) for _, record in sorted(self.others.items()))
+        reading = Reading(
+            self.record, rows, swapped, history=self.history, seats=self.seats or 1 + len(others), others=others
+        )
+        return self.at(now, Answered(self.asked.serial, reading))
 
     def fail(self, now: float, because: str = "connection refused") -> tuple[str, ...]:
         return self.at(now, Failed(self.asked.serial, because))

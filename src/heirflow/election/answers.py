@@ -8,10 +8,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heirflow.election import asking, line, news
+from heirflow.election import asking, line, news, seats
 from heirflow.election.endings import lose, note_event
-from heirflow.election.record import Reading, What, believed
-from heirflow.election.state import NEVER, Ask, Leading, Purpose, State, Stop, Then, with_lead, with_stop, without_lead
+from heirflow.election.record import Place, Reading, Record, What, believed
+from heirflow.election.state import (
+    NEVER,
+    Ask,
+    Leading,
+    Purpose,
+    Seat,
+    State,
+    Stop,
+    Then,
+    with_lead,
+    with_stop,
+    without_lead,
+)
 from heirflow.election.steps import EXIT_STORE_UNAVAILABLE, Act, Answered, Exit, ExtendLease, KillCommand, Step
 from heirflow.election.timings import Timings
 from heirflow.election.told import Named, Said
@@ -19,31 +31,25 @@ from heirflow.election.told import Named, Said
 
 def answered(state: State, event: Answered, now: float, timings: Timings) -> Step:
     """Learn what the store said, then see what that means for the lead."""
-    ask, reading, seat = state.ask, event.reading, state.seat
+    ask, reading = state.ask, event.reading
     if ask is None or ask.serial != event.serial:
         return Step(state)  # a late answer to a question that was given up: the next read tells
-    record = believed(reading.record, seat.record)
-    same = state.known and record == seat.record
-    moved = _moved(state, reading)
     # A gap in our own reading (we were frozen, say) is like a failed read: the leader gets its chance first.
     unbroken = now - state.read_at <= timings.fresh_s
+    seen = {
+        number: _seen(_seat(state, number), place, reading, now, unbroken=unbroken)
+        for number, place in enumerate(reading.places, 1)
+    }
+    own = seen.pop(state.seat.number, None) or _seen(state.seat, Place(None), reading, now, unbroken=unbroken)
     mine = next((row for row in reading.members if row.id == state.me), None)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
-    again_at_once = 0 < lost_swaps < 3
+    again_at_once = 0 < lost_swaps < 3 or ask.purpose is Purpose.VACATE  # its own seat is renewed next
     written = (*ask.noted, *(ask.within if reading.swapped else ()))
     learned = replace(
         state,
-        seat=replace(
-            seat,
-            record=record,
-            record_since=seat.record_since if same else now,
-            vacant_before_s=seat.vacant_before_s if same else max(0.0, reading.db_now - reading.since),
-            watch_since=seat.watch_since if same and unbroken and seat.watch_since is not None and not moved else now,
-            highest_term=max(seat.highest_term, record.term if record else 0),
-            history=reading.history or seat.history,
-            doubtful=_doubtful(state, reading),
-            longest_ttl_s=max(seat.longest_ttl_s, record.ttl_s if record else 0.0),
-        ),
+        seat=own,
+        others=tuple(seen.values()),
+        seats=reading.seats,
         members=reading.members,
         odd=reading.odd,
         heard=line.hear(state.heard, reading.members, now),
@@ -65,22 +71,45 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     return Step(outcome.state, outcome.acts, _said(state, ask, reading, now, timings) + outcome.said)
 
 
-def _moved(before: State, reading: Reading) -> bool:
+def _seat(state: State, number: int) -> Seat:
+    """The seat of this number, as it was known; one that is seen for the first time."""
+    return next((seat for seat in state.all_seats if seat.number == number), Seat(number=number))
+
+
+def _seen(seat: Seat, place: Place, reading: Reading, now: float, *, unbroken: bool) -> Seat:
+    """The seat, after a look at its record. `unbroken`: whether this look came soon enough after the one before."""
+    record = believed(place.record, seat.record)
+    same = seat.record_since != NEVER and record == seat.record
+    watched = same and unbroken and seat.watch_since is not None and not _moved(seat, reading)
+    return replace(
+        seat,
+        record=record,
+        record_since=seat.record_since if same else now,
+        vacant_before_s=seat.vacant_before_s if same else max(0.0, reading.db_now - place.since),
+        watch_since=seat.watch_since if watched else now,
+        highest_term=max(seat.highest_term, record.term if record else 0),
+        history=reading.history or seat.history,
+        doubtful=_doubtful(seat, place.record, reading),
+        longest_ttl_s=max(seat.longest_ttl_s, record.ttl_s if record else 0.0),
+    )
+
+
+def _moved(before: Seat, reading: Reading) -> bool:
     """Whether another history answers than the one that did last."""
-    return None not in (reading.history, before.seat.history) and reading.history != before.seat.history
+    return None not in (reading.history, before.history) and reading.history != before.history
 
 
-def _doubtful(before: State, reading: Reading) -> bool:
+def _doubtful(before: Seat, record: Record | None, reading: Reading) -> bool:
     """Whether writes that came after this record may have been forgotten.
 
     It is so from a fail-over on, until somebody has written the record who went by these rules: a leader that went on, or one
     that waited. An operator's order, or a will, is no such write: neither changes the history that stands in the record.
     """
-    record, last, here = reading.record, before.record, reading.history or before.seat.history
+    last, here = before.record, reading.history or before.history
     if _moved(before, reading) or line.is_foreign(record, here):
         return True
     settled = record is not None and (last is None or line.is_foreign(last, here) or record.term != last.term)
-    return before.seat.doubtful and not settled
+    return before.doubtful and not settled
 
 
 def _goes_on(state: State, now: float) -> bool:
@@ -98,7 +127,7 @@ def _goes_on(state: State, now: float) -> bool:
 
 def _said(before: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> tuple[Said, ...]:
     """What an answer tells people, beside the lead."""
-    record, seat = reading.record, before.seat
+    record = reading.record
     mine = any(row.id == before.me for row in reading.members)
     said = tuple(Said(Named.STORE_ODD, each) for each in reading.odd if each not in before.odd)
     if mine and not before.joined and before.checked_in_at == NEVER:
@@ -109,14 +138,22 @@ def _said(before: State, ask: Ask, reading: Reading, now: float, timings: Timing
     if ask.exchange.join and before.joined and mine and silent_s > timings.ttl_s:
         sentence = f"was silent for {silent_s:.1f} s and joins again at the end of the line"
         said += (Said(Named.JOINED_AGAIN, sentence),)
+    for number, place in enumerate(reading.places, 1):
+        said += _said_of(_seat(before, number), place.record, reading, timings)
+    return said
+
+
+def _said_of(seat: Seat, record: Record | None, reading: Reading, timings: Timings) -> tuple[Said, ...]:
+    """What is odd about the record of one seat."""
+    said: tuple[Said, ...] = ()
     back_to = record.term if record else 0
     if back_to < seat.highest_term and back_to != (seat.record.term if seat.record else 0):
         guess = "" if reading.odd else ": was a backup restored?"
         sentence = f"the store went back from term {seat.highest_term} to {back_to}{guess}"
         said += (Said(Named.STORE_WENT_BACK, sentence),)
-    if _doubtful(before, reading) and (not seat.doubtful or _moved(before, reading)):
+    if _doubtful(seat, record, reading) and (not seat.doubtful or _moved(seat, reading)):
         ttl_s = max(seat.longest_ttl_s, record.ttl_s if record else 0.0, timings.ttl_s)
-        old = seat.history if _moved(before, reading) else record.history if record else None
+        old = seat.history if _moved(seat, reading) else record.history if record else None
         sentence = f"the database has another history now ({reading.history}, and not {old})"
         sentence += f": it may have forgotten confirmed writes, so nobody takes charge before {ttl_s:g} s have passed"
         said += (Said(Named.STORE_FAILED_OVER, sentence),)
@@ -130,7 +167,9 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
     acts: tuple[Act, ...] = ()
     said: tuple[Said, ...] = ()
     if reading.swapped and swap is not None and not elsewhere:
-        if ask.purpose is Purpose.RELEASE:
+        if ask.purpose is Purpose.VACATE:
+            said = (Said(Named.VACATED, f"seat {swap.seat} is vacant now: {swap.record.because}"),)
+        elif ask.purpose is Purpose.RELEASE:
             said = (Said(Named.RELEASED, f"released term {swap.record.term}: {swap.record.because}"),)
             state = without_lead(replace(state, note=""))
         else:
@@ -147,7 +186,8 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
     if state.term is not None and (doubtful or not asking.holds(state)):
         state, acts, told = _over(state, now)
         said += (told,)
-    if ask.exchange.leave and state.leaving is not None and state.term is None and not asking.names_me(state):
+    named = any(seats.names(state, seat) for seat in state.all_seats)
+    if ask.exchange.leave and state.leaving is not None and state.term is None and not named:
         return Step(replace(state, done=True), (*acts, Exit(state.leaving.exit_code)), said)
     return Step(state, acts, said)
 
@@ -183,6 +223,7 @@ def not_answered(state: State, because: str, fatal_code: int | None, now: float,
     state = replace(
         state,
         seat=replace(state.seat, watch_since=None),
+        others=tuple(replace(seat, watch_since=None) for seat in state.others),
         ask=None,
         ask_at=now + delay,
         news=False,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from heirflow.election import line, work
+from heirflow.election import line, seats, work
 from heirflow.election.endings import failed_starts, is_counted
 from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
-from heirflow.election.state import Ask, Happened, Purpose, State, Then
+from heirflow.election.state import Ask, Happened, Purpose, Seat, State, Then
 from heirflow.election.timings import Timings
 
 FORGET_AFTER_S = 3600.0
@@ -34,21 +34,21 @@ def holds(state: State) -> bool:
     return record is not None and state.term is not None and record.leader == state.me and record.term == state.term
 
 
-def names_me(state: State) -> bool:
-    """Whether the record names this member, in a term that no restored backup and no fail-over brought back."""
-    record = state.record
-    return record is not None and record.leader == state.me and not line.gives_no_right(state, record)
-
-
 def wish(state: State, now: float, timings: Timings) -> Wish:
     """What to ask for, from the facts alone."""
     if state.known and holds(state):
         ending = state.stop is not None and not state.losing
         if state.idle and (ending or state.leaving is not None):
             return _release(state)
+        # One exchange replaces one record, so this waits until the lease of its own seat is fresh.
+        if (
+            now < state.trusted_until - timings.trust_s / 2
+            and (seat := seats.to_vacate(state, now, timings)) is not None
+        ):
+            return _vacate(state, seat, now)
         return _renew(state, timings)
     if state.known and state.idle:
-        if names_me(state):
+        if seats.names(state, state.seat):
             # A write of ours landed late, or our lease ran out and nobody else moved. Only we may run under this record, and
             # nothing of ours runs: lead again in a new term, or let the next one.
             if line.is_ready(state, now):
@@ -63,7 +63,8 @@ def wish(state: State, now: float, timings: Timings) -> Wish:
 def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
     """The whole exchange around a wish: our check-in, our place in the line, and the swap."""
     releasing = chosen.purpose is Purpose.RELEASE
-    free = state.idle and state.term is None and not names_me(state)
+    named = any(seats.names(state, seat) for seat in state.all_seats)
+    free = state.idle and state.term is None and not named
     leave = state.leaving is not None and (releasing or free)
     silent = now - state.checked_in_at > timings.ttl_s
     leading = state.term is not None and not releasing
@@ -167,8 +168,29 @@ def _renew(state: State, timings: Timings) -> Wish:
     return Wish(Purpose.RENEW, refused, urgent=True)
 
 
+def _vacate(state: State, seat: Seat, now: float) -> Wish:
+    """Make a seat vacant that is not its own, under which nothing can run: its lease is over, or it names this member.
+
+    What runs here runs for the seat that this member holds.
+    """
+    record = seat.record
+    assert record is not None and record.leader is not None and seat.number != state.seat.number
+    if record.leader == state.me:
+        because, silent_s = f"{state.me} leads another seat", None
+    else:
+        silent_s = now - (seat.watch_since if seat.watch_since is not None else now)
+        because = f"{record.leader} was silent for {silent_s:.1f} s, and nobody is ready to take its place"
+    vacant = replace(record, version=record.version + 1, leader=None, because=because, note="", history=seat.history)
+    event = Event(What.RELEASED, record.term, state.me, because, took_s=silent_s, seat=seat.number)
+    swap = Swap(
+        record.version, vacant, event, news=True, takes_over=record.note, under=seat.history,
+        seat=seat.number, expected_term=record.term,
+    )  # fmt: skip
+    return Wish(Purpose.VACATE, swap, urgent=True)
+
+
 def _release(state: State) -> Wish:
-    """The only place where a record becomes vacant: nothing of ours runs."""
+    """The only place where a member makes its own record vacant: nothing of ours runs."""
     if state.leaving is not None:
         because = f"{state.me} left the line: {state.leaving.because}"
     else:
@@ -192,10 +214,11 @@ def _release(state: State) -> Wish:
 
 def _over(state: State, after: Record, event: Event | None = None) -> Swap:
     """Replace exactly the record that was read: its version and term, in the history that it was read in."""
-    before, here = state.record, state.seat.history
+    before, here, seat = state.record, state.seat.history, state.seat.number
+    event = None if event is None else replace(event, seat=seat)
     if before is None:
-        return Swap(None, after, event, under=here)
-    return Swap(before.version, after, event, under=here, expected_term=before.term)
+        return Swap(None, after, event, under=here, seat=seat)
+    return Swap(before.version, after, event, under=here, seat=seat, expected_term=before.term)
 
 
 def _paused(state: State) -> bool:

@@ -29,6 +29,10 @@ def check(state: State) -> None:
     assert record is None or state.known, "a record that is known was read"
     assert record is None or record.term <= seat.highest_term, "the highest term is the highest"
 
+    numbers = [each.number for each in state.all_seats]
+    assert len(numbers) == len(set(numbers)), "each seat is known once"
+    assert all(isinstance(each.lead, Following) for each in state.others), "a member holds one seat at most"
+
     # What runs.
     if isinstance(command, Idle) and command.after is not None:
         assert isinstance(lead, Leading), "only a leader has something to release"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from heirflow.election.record import ANYONE, MemberRow, Record
-from heirflow.election.state import Heard, State
+from heirflow.election.state import Heard, Seat, State
 from heirflow.election.timings import Timings
 
 FOREVER = float("inf")
@@ -39,25 +39,25 @@ def silence_s(state: State, member: str, now: float) -> float:
 
 
 def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
-    """The members who could take charge, in the order in which they should try; without the one the record names.
+    """The members who could take charge, in the order in which they should try; without those whom a record names.
 
     A member that was named by a switchover goes first. One that finds itself named by a restored backup, or by a store that may
     have forgotten, stands in line like everybody: that record gives it no right to lead, and it may be the only one there.
     """
-    record = state.record
-    holder = record.leader if record else None
-    if record is not None and holder == state.me and gives_no_right(state, record):
-        holder = None
+    records = [(seat, seat.record) for seat in state.all_seats if seat.record is not None]
+    holders = {
+        record.leader for seat, record in records if not (record.leader == state.me and gives_no_right(seat, record))
+    }
     able = [
         row
         for row in (replace(row, ready=is_ready(state, now)) if row.id == state.me else row for row in state.members)
         if row.ready
         and not row.drained
-        and row.id != holder
+        and row.id not in holders
         and (row.id == state.me or silence_s(state, row.id, now) <= timings.fresh_s)
     ]
-    chosen = record.switchover_to if record else None
-    return tuple(sorted(able, key=lambda row: (row.id != chosen, row.seniority)))
+    chosen = {record.switchover_to for _, record in records}
+    return tuple(sorted(able, key=lambda row: (row.id not in chosen, row.seniority)))
 
 
 def heirs(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
@@ -95,32 +95,48 @@ def is_foreign(record: Record | None, history: str | None) -> bool:
     return record is not None and None not in (record.history, history) and record.history != history
 
 
-def gives_no_right(state: State, record: Record) -> bool:
+def gives_no_right(seat: Seat, record: Record) -> bool:
     """Whether a record that names somebody gives it no right to lead: its term is a lower one, or it may be out of date."""
-    return record.term < state.seat.highest_term or state.seat.doubtful
+    return record.term < seat.highest_term or seat.doubtful
 
 
-def turn_at(state: State, now: float, timings: Timings) -> float:
-    """The moment from which this member may try to take charge, as far as it knows now; never when it may not.
+def free_at(state: State, seat: Seat, timings: Timings) -> float:
+    """The moment from which somebody may try to take this seat, as far as is known now; never where nobody may.
 
     A vacant record may be taken at once. A leader's record may be taken when it has stood still for *its* ttl while every
     read succeeded; so may a record that was there and is gone, or that is vacant with a term from before one already seen
     (a table emptied, a backup restored), or that was written before a fail-over (`Seat.doubtful`): whoever led what was
-    forgotten may not know yet, and its ttl may be any that was seen. Each more senior ready member gets its turn first.
+    forgotten may not know yet, and its ttl may be any that was seen.
     """
-    seat, record = state.seat, state.record
-    if not state.known or (record is not None and record.paused):
+    record = seat.record
+    if not state.known or seat.number > state.seats or (record is not None and record.paused):
         return FOREVER
     forgotten = seat.doubtful or (record.term if record else 0) < seat.highest_term
     if (record is None or record.leader is None) and not forgotten:
-        vacant_since = seat.record_since
-    elif seat.watch_since is None:
+        return seat.record_since
+    if seat.watch_since is None:
         return FOREVER
-    else:
-        ttl_s = record.ttl_s if record else timings.ttl_s
-        ttl_s = max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s
-        vacant_since = seat.watch_since + ttl_s
+    ttl_s = record.ttl_s if record else timings.ttl_s
+    ttl_s = max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s
+    return seat.watch_since + ttl_s
+
+
+def turns(state: State, now: float, timings: Timings) -> tuple[tuple[float, int], ...]:
+    """From when this member may try to take which seat, the best first. Empty where it may not.
+
+    Each more senior ready member gets its turn first, at the seat that is free first. Where several are free, the first in line
+    tries the first of them and the second the second, without waiting for one another.
+    """
     order = [row.id for row in line(state, now, timings)]
     if state.me not in order:
-        return FOREVER
-    return vacant_since + order.index(state.me) * timings.turn_s
+        return ()
+    mine = order.index(state.me)
+    free = sorted((free_at(state, seat, timings), seat.number) for seat in state.all_seats)
+    return tuple(
+        sorted((at + (mine - place) * timings.turn_s, number) for place, (at, number) in enumerate(free[: mine + 1]))
+    )
+
+
+def turn_at(state: State, now: float, timings: Timings) -> float:
+    """The moment from which this member may try to take the seat that it looks at, as far as it knows now."""
+    return min((at for at, number in turns(state, now, timings) if number == state.seat.number), default=FOREVER)

@@ -96,6 +96,8 @@ class Event:
     """When it happened, by the store's clock, seconds since 1970; filled in by the store. 0: not known."""
     ago_s: float = 0.0
     """How long before it was written it happened, by the clock of who writes it: the store could not be asked."""
+    seat: int = 1
+    """The number of the seat whose leadership it tells of."""
     times: int = 1
     """How often it has happened in a row, where not each time is written down (a crash loop)."""
     odd: str = ""
@@ -142,6 +144,8 @@ class Swap:
     """The history in which the record was read: in another one the swap is lost. None: whatever the history is."""
     start: int | None = None
     """Number of the leader's start of its command that runs, or comes next: what its earlier starts left at the store is over."""
+    seat: int = 1
+    """The number of the seat whose record it replaces."""
     expected_term: int | None = None
     """The term that must stand beside that version, which a restored backup can bring back in another one. None: any."""
 
@@ -189,10 +193,20 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """The record of one seat, as an exchange saw it."""
+
+    record: Record | None
+    since: float = 0.0
+    """When its leader last changed, by the store's clock, seconds since 1970. For people."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What an exchange saw, after its own changes, in the same transaction."""
 
     record: Record | None
+    """Of the first seat."""
     members: tuple[MemberRow, ...] = ()
     """Every row of the election in order of seniority."""
     swapped: bool | None = None
@@ -211,6 +225,15 @@ class Reading:
 
     None: it has no such name.
     """
+    seats: int = 1
+    """How many members may lead at once."""
+    others: tuple[Place, ...] = ()
+    """Of seats 2, 3, …, in that order: as many as there are, and those beyond that are still led."""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """All of them, the first seat's first."""
+        return (Place(self.record, self.since), *self.others)
 
 
 def believed(record: Record | None, before: Record | None) -> Record | None:

@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heirflow.election import answers, asking, endings, invariants, line, news
+from heirflow.election import answers, asking, endings, invariants, line, news, seats
 from heirflow.election.record import ANYONE
 from heirflow.election.state import (
     Doubting,
@@ -182,7 +182,7 @@ def _started(state: State, now: float) -> State:
 def _act(state: State, now: float, timings: Timings) -> Step:
     acts: tuple[Act, ...] = ()
     said: tuple[Said, ...] = ()
-    for rule in (_give_up_asking, _end_of_trust, _end_of_start, _obey, _start, _ask, _end):
+    for rule in (_give_up_asking, _end_of_trust, _end_of_start, _obey, _start, _look, _ask, _end):
         if not state.done:
             step = rule(state, now, timings)
             state, acts, said = step.state, acts + step.acts, said + step.said
@@ -233,6 +233,8 @@ def _obey(state: State, now: float, timings: Timings) -> Step:
     if target is not None and line.is_target(state, target, now, timings):
         to = line.heirs(state, now, timings)[0].id if target == ANYONE else target
         stop = Stop(Then.SWITCH_OVER, f"switchover to {to} was ordered")
+    elif state.seat.number > state.seats:
+        stop = Stop(Then.HAND_OVER, f"the election has {state.seats} seat{'s' if state.seats > 1 else ''} now")
     elif state.drained and line.heirs(state, now, timings):
         stop = Stop(Then.HAND_OVER, f"{state.me} is drained")
     elif state.idle and not line.is_ready(state, now) and endings.can_hand_over(state, now, timings):
@@ -254,6 +256,10 @@ def _start(state: State, now: float, timings: Timings) -> Step:
     if not can or now >= term_at:
         return Step(state)
     return Step(replace(state, command=Starting(now)), (StartCommand(lead.term, term_at, kill_at),))
+
+
+def _look(state: State, now: float, timings: Timings) -> Step:
+    return Step(seats.choose(state, now, timings))
 
 
 def _ask(state: State, now: float, timings: Timings) -> Step:

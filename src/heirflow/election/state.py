@@ -143,6 +143,8 @@ class Purpose(Enum):
     TAKE = "take"
     RENEW = "renew"
     RELEASE = "release"
+    VACATE = "vacate"
+    """A seat that is not its own, whose leader is silent for its whole lease and has no heir, or that names it by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,7 @@ class Leaving:
 class Seat:
     """One record, as this member sees it, and what the member holds of it."""
 
+    number: int = 1
     record: Record | None = None
     """As last read. None: there is none, or nothing was read yet (`State.known`)."""
     record_since: float = NEVER
@@ -241,6 +244,11 @@ class State:
     policy: Policy = field(default_factory=Policy)
 
     seat: Seat = Seat()
+    """The one that it holds; of a member that leads nothing, the one that it would try first (`seats.choose`)."""
+    others: tuple[Seat, ...] = ()
+    """All the others, which it does not hold."""
+    seats: int = 1
+    """How many members may lead at once, as last read."""
 
     # Its place in the line.
     members: tuple[MemberRow, ...] = ()
@@ -289,6 +297,11 @@ class State:
     """Events that the next exchange should write down."""
 
     # ---- in short ----
+
+    @property
+    def all_seats(self) -> tuple[Seat, ...]:
+        """Its own and the others, by their numbers."""
+        return tuple(sorted((self.seat, *self.others), key=lambda seat: seat.number))
 
     @property
     def troubled(self) -> str:

@@ -33,6 +33,7 @@ class Named(str, Enum):
     HANDS_OVER = "hands_over"
     SWITCHES_OVER = "switches_over"
     RELEASED = "released"
+    VACATED = "vacated"
     TERM_OVER = "term_over"
     NOT_RENEWED = "not_renewed"
     LOST = "lost"

@@ -1,0 +1,220 @@
+"""The rules as stories: several seats. b is the member; a, c and d are others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heirflow.election.record import Record, What
+from heirflow.election.state import Following, Leading, Purpose, Then
+from heirflow.election.steps import CommandGone, CommandStarted, KillCommand, StartCommand, StopCommand
+from tests.unit.election import Story, newcomer
+
+
+def record(leader: str | None, term: int = 1, version: int = 1, **more: object) -> Record:
+    return replace(Record(version, term, leader, 10.0), **more)  # type: ignore[arg-type]
+
+
+def standing(first: str | None, second: str | None, *rows: str) -> Story:
+    """b in the line of an election with two seats, which these hold; it has just read."""
+    b = newcomer()
+    for place, name in enumerate(rows, 1):
+        b.other(name, place)
+    b.record = record(first) if first != "nothing" else None
+    b.others = {2: record(second) if second != "nothing" else None}
+    b.answer(0.01)
+    return b
+
+
+def beat(b: Story, *names: str) -> None:
+    """These members check in, and what they lead they renew."""
+    for name in names:
+        if name in b.rows:
+            b.other(name, b.rows[name].seniority)
+        if b.record is not None and b.record.leader == name:
+            b.record = replace(b.record, version=b.record.version + 1)
+        for number, other in b.others.items():
+            if other is not None and other.leader == name:
+                b.others[number] = replace(other, version=other.version + 1)
+
+
+def second(b: Story) -> Record:
+    found = b.others[2]
+    assert found is not None
+    return found
+
+
+def live(b: Story, until: float, *names: str) -> None:
+    """Time goes on in seconds; these check in and renew, and all that b asks is answered."""
+    while b.now + 1 <= until:
+        beat(b, *names)
+        b.at(b.now + 1)
+        while b.state.ask is not None:
+            b.answer(b.now + 0.01)
+
+
+def leads_second(b: Story) -> None:
+    """It has taken the second seat, and its command runs."""
+    b.answer(b.now + 0.01)
+    assert b.state.seat.number == 2 and isinstance(b.state.seat.lead, Leading)
+    b.at(b.now + 0.01, CommandStarted())
+
+
+def test_the_first_member_takes_the_first_seat_and_the_second_the_second() -> None:
+    first = standing("nothing", "nothing")
+    assert (first.asked.purpose, first.asked.exchange.swap and first.asked.exchange.swap.seat) == (Purpose.TAKE, 1)
+    b = standing("a", "nothing", "a")
+    swap = b.asked.exchange.swap
+    assert (b.asked.purpose, swap and swap.seat, swap and swap.expected) == (Purpose.TAKE, 2, None)
+    leads_second(b)
+    assert second(b).leader == "b" and b.record is not None and b.record.leader == "a"
+
+
+def test_a_member_that_holds_a_seat_takes_no_other() -> None:
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.leaves("a")
+    live(b, 40.0)
+    assert b.state.seat.number == 2 and second(b).leader == "b" and b.state.working
+    assert b.record is not None and b.record.leader is None
+
+
+def test_the_heir_of_both_takes_the_one_whose_leader_is_silent() -> None:
+    b = standing("a", "c", "a", "c")
+    for step in range(1, 12):
+        beat(b, "a")
+        b.check_in(float(step))
+    assert (b.asked.purpose, b.asked.exchange.swap and b.asked.exchange.swap.seat) == (Purpose.TAKE, 2)
+    assert b.now >= 0.01 + 10.0, "after its whole lease"
+    leads_second(b)
+    assert b.record is not None and b.record.leader == "a"
+
+
+def test_each_seat_is_watched_for_itself() -> None:
+    """The first has stood still for long; that says nothing about the second, which has just been written."""
+    b = standing("a", "c", "a", "c")
+    live(b, 9.5, "c")
+    assert isinstance(b.state.seat.lead, Following) and b.state.seat.number == 1
+    b.at(0.01 + 10.0)
+    swap = b.asked.exchange.swap if b.state.ask is not None else None
+    assert swap is not None and swap.seat == 1
+
+
+def test_two_seats_fall_vacant_and_two_heirs_take_them_at_once() -> None:
+    """The second heir goes to the second seat, and does not wait for the first heir's turn."""
+    b = standing("a", "c", "a", "c", "d")  # d is older than b
+    b.leaves("a")
+    b.others[2] = replace(second(b), leader=None, version=2)
+    b.rows.pop("c")
+    b.check_in(2.0)
+    swap = b.asked.exchange.swap
+    assert swap is not None and swap.seat == 2, "the first is d's"
+
+
+def test_one_seat_falls_vacant_and_the_second_heir_waits_its_turn() -> None:
+    b = standing("a", "c", "a", "c", "d")
+    b.leaves("a")
+    b.at(2.0)
+    b.answer(2.01)
+    beat(b, "c", "d")
+    b.at(2.01 + b.timings.turn_s - 0.01)
+    assert b.asked.purpose is Purpose.LOOK
+    b.answer(b.now)
+    b.at(2.01 + b.timings.turn_s)
+    swap = b.asked.exchange.swap
+    assert swap is not None and swap.seat == 1
+
+
+def test_trust_is_of_its_own_seat_only() -> None:
+    b = standing("a", None, "a")
+    leads_second(b)
+    until = b.state.trusted_until
+    beat(b, "a")
+    b.at(b.state.ask_at)
+    b.fail(b.now + 0.1)
+    assert b.state.trusted_until == until, "that a renews its seat confirms nothing of b's"
+    b.others[2] = record("c", term=9, version=9)
+    b.other("c", 7)
+    b.at(b.state.ask_at)
+    b.answer(b.now + 0.01)
+    assert b.did(KillCommand) is not None
+    assert b.state.term is None
+
+
+def test_a_dead_leader_without_an_heir_is_vacated_by_the_other_leader() -> None:
+    b = standing("a", None, "a")
+    b.record = replace(b.record, note="job 17")  # type: ignore[type-var]
+    leads_second(b)
+    live(b, 14.0)
+    assert b.record is not None and (b.record.leader, b.record.note) == (None, "")
+    assert "a was silent for 1" in b.record.because and "nobody is ready" in b.record.because
+    assert (b.state.seat.number, second(b).leader, b.state.working) == (2, "b", True), "and leads its own seat on"
+
+
+def test_what_a_dead_leader_left_is_looked_after_though_nobody_sits_down() -> None:
+    b = standing("a", None, "a")
+    b.record = replace(b.record, note="job 17")  # type: ignore[type-var]
+    leads_second(b)
+    asked = []
+    for step in range(1, 14):
+        b.at(float(step))
+        while b.state.ask is not None:
+            asked.append(b.asked)
+            b.answer(b.now + 0.01)
+    [vacating] = [ask for ask in asked if ask.purpose is Purpose.VACATE]
+    swap = vacating.exchange.swap
+    assert swap is not None and (swap.takes_over, swap.seat, swap.record.leader) == ("job 17", 1, None)
+    assert swap.event is not None and (swap.event.what, swap.event.seat) == (What.RELEASED, 1)
+    assert asked[asked.index(vacating) + 1].purpose is Purpose.RENEW, "its own lease comes next, at once"
+
+
+def test_with_an_heir_nobody_vacates() -> None:
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.other("d", 9)
+    live(b, 14.0, "d")
+    assert b.record is not None and b.record.leader == "a", "d will take it"
+
+
+def test_a_seat_that_names_it_by_a_late_write_is_given_back_by_its_leader() -> None:
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.record = record("b", term=5, version=7)
+    b.rows.pop("a")
+    live(b, 6.0)
+    assert b.record.leader is None and second(b).leader == "b" and b.state.working
+
+
+def test_with_fewer_seats_the_holder_of_the_last_one_ends_in_order() -> None:
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.seats = 1
+    b.at(b.state.ask_at)
+    b.answer(b.now + 0.01)
+    assert b.did(StopCommand).grace_s == b.timings.stop_timeout_s
+    assert b.state.stop is not None and b.state.stop.then is Then.HAND_OVER
+    beat(b, "a")
+    b.at(b.now + 0.1, CommandGone(0, "the command is gone"))
+    while b.state.ask is not None:
+        b.answer(b.now + 0.01)
+    assert second(b).leader is None and "the election has 1 seat now" in second(b).because
+    live(b, 30.0, "a")
+    assert b.did_not(StartCommand) and b.state.term is None, "nobody sits down there any more"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_paused_seat_is_taken_by_nobody(number: int) -> None:
+    b = standing(None, "c", "c") if number == 1 else standing("c", None, "c")
+    b.state = replace(b.state, ask=None)
+    if number == 1:
+        assert b.record is not None
+        b.record = replace(b.record, paused=True, version=2)
+    else:
+        b.others[2] = replace(second(b), paused=True, version=2)
+    b.at(2.0)
+    b.answer(2.01)
+    for step in range(3, 30):
+        beat(b, "c")
+        b.check_in(float(step))
+    assert b.state.term is None
