@@ -82,12 +82,10 @@ def test_a_member_that_holds_a_seat_takes_no_other() -> None:
 
 def test_the_heir_of_both_takes_the_one_whose_leader_is_silent() -> None:
     b = standing("a", "c", "a", "c")
-    for step in range(1, 12):
-        beat(b, "a")
-        b.check_in(float(step))
-    assert (b.asked.purpose, b.asked.exchange.swap and b.asked.exchange.swap.seat) == (Purpose.TAKE, 2)
-    assert b.now >= 0.01 + 10.0, "after its whole lease"
-    leads_second(b)
+    live(b, 9.5, "a")
+    assert b.state.term is None and second(b).leader == "c", "c has its whole lease"
+    live(b, 11.0, "a")
+    assert (b.state.seat.number, second(b).leader) == (2, "b")
     assert b.record is not None and b.record.leader == "a"
 
 
