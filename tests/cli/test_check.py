@@ -105,7 +105,7 @@ def test_too_many_starts_are_flapping() -> None:
         replace(each, what=What.RESTARTED, term=7, times=times)
         for each, times in zip(starts(3, 60), (1, 2, 4), strict=True)
     ]
-    assert judged(look(), loop).sentence.endswith("started 4 times within 10 min")
+    assert judged(look(), loop).sentence == "beat: led by a, started 4 times within 10 min 00 s"
     assert judged(look(), loop[:2]).state == "led"
     assert judged(look('{"runs": true, "because": "the command has ended 3 times in a row"}'), []).state == "flapping"
 
