@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from heirflow.cli.check import FLAPS, judged
@@ -100,6 +101,12 @@ def test_too_many_starts_are_flapping() -> None:
     assert judged(look(), starts(FLAPS, 60)).state == "flapping"
     assert judged(look(), starts(FLAPS - 1, 60)).state == "led"
     assert judged(look(), starts(FLAPS, 3600)).state == "led"
+    loop = [
+        replace(each, what=What.RESTARTED, term=7, times=times)
+        for each, times in zip(starts(3, 60), (1, 2, 4), strict=True)
+    ]
+    assert judged(look(), loop).sentence == "beat: led by a, started 4 times within 10 min 00 s"
+    assert judged(look(), loop[:2]).state == "led"
     assert judged(look('{"runs": true, "because": "the command has ended 3 times in a row"}'), []).state == "flapping"
 
 

@@ -570,3 +570,11 @@ def test_systemd_has_nothing_to_say_about_the_units_in_deploy(name: str, tmp_pat
     text = re.sub(r"/opt/\w+/bin/heirflow", "/bin/true", (DEPLOY / "systemd" / name).read_text())
     unit = systemd_reads(text.replace("$COMMAND", "/bin/echo"), tmp_path, name.replace("@", "@scheduler"))
     assert unit["ExecStart"][:2] == ["/bin/true", "run"] and unit["ExecStopPost"][:2] == ["/bin/true", "release"]
+
+
+@pytest.mark.parametrize("kind", ["compose", "kubernetes"])
+def test_probes_ask_where_the_member_listens(heirflow: Callable, kind: str) -> None:
+    place = ["--run-dir", "/run/poller", "--config", "/etc/poller.toml"]
+    text = heirflow("generate", kind, "--name", "poller", "--image", "x:1", *place, "--", "poller").out
+    asked = [line for line in text.splitlines() if "probe" in line and "live" in line]
+    assert asked and all("/run/poller" in line and "/etc/poller.toml" in line for line in asked), text

@@ -29,7 +29,8 @@ from tests.fencing.test_recipe import blocks
 from tests.schemas import check_output
 
 ROLES = {"heirflow_member": "change-me-1", "heirflow_reader": "change-me-2", "heirflow_operator": "change-me-3"}
-MEMBER = "this role may do all that a member does, and may not make tables: upgrades need `heirflow init` as another"
+MAY = "this role may do all that a member does, but not delete old history"
+MEMBER = f"{MAY}, and may not make tables: upgrades need `heirflow init` as another"
 
 
 def heirflow(url: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -77,7 +77,7 @@ def run(
     try:
         # Byte code goes with the source, as compiling costs most of a short run; that of tests holds their old path.
         shutil.copytree(SOURCE, package)
-        for name in ("tests", "lab"):
+        for name in ("tests", "lab", "docs/schemas"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
         if fault is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from heirflow.election.record import Event, What
-from heirflow.terminal.history import cells_of, facts_of, in_order, rows_of
+from heirflow.terminal.history import added, cells_of, facts_of, in_order, rows_of
 
 CRASH = Event(What.RESTARTED, 4, "a", "it exited with 1", at=1000.0)
 TOOK = Event(What.TOOK_CHARGE, 4, "a", "nobody led", at=900.0)
@@ -17,9 +17,8 @@ def crashes(*times: int, term: int = 4) -> list[Event]:
 
 def test_a_crash_loop_is_one_row_that_counts() -> None:
     ordered = Event(What.ORDERED, 4, "ann", "pause", at=1003.0)
-    one, two, four, eight = crashes(1, 2, 4, 8)
-    took, middle, loop = rows_of([TOOK, one, two, ordered, four, eight])
-    assert (took.event, middle.event, loop.event) == (TOOK, ordered, eight)
+    took, middle, loop = rows_of([TOOK, *crashes(1, 2), ordered, *crashes(4, 8)])
+    assert (took.event, middle.event, loop.event) == (TOOK, ordered, crashes(8)[0])
     assert loop.since == 1001.0
     assert "; 8 times in a row since " in cells_of(loop)[-1]
     assert (facts_of(loop)["times"], facts_of(loop)["since"], facts_of(loop)["at"]) == (8, 1001.0, 1008.0)
@@ -35,11 +34,22 @@ def test_another_loop_is_another_row() -> None:
 
 
 def test_a_loop_whose_beginning_is_not_shown_says_how_often_all_the_same() -> None:
-    (row,) = rows_of(crashes(16))
-    assert cells_of(row)[-1] == "it exited with 1; 16 times in a row"
+    for shown in ((16,), (16, 32), (8, 16, 64)):
+        (row,) = rows_of(crashes(*shown))
+        assert cells_of(row)[-1] == f"it exited with 1; {shown[-1]} times in a row"
+        assert facts_of(row)["since"] is None
 
 
 def test_the_order_is_that_of_what_happened() -> None:
     late = replace(TOOK, at=500.0, ago_s=600.0)
     odd = replace(TOOK, at=0.0)
     assert in_order([TOOK, odd, CRASH, late]) == [late, TOOK, odd, CRASH]
+
+
+def test_what_is_new_is_told_once_though_the_latest_that_was_known_is_deleted() -> None:
+    one, two, three, four = (replace(TOOK, term=number) for number in range(1, 5))
+    assert added([one, two], [one, two, three, four]) == [three, four]
+    assert added([one, two, three], [one, two, four]) == [four], "the third was deleted"
+    assert added([one, two], [one, two]) == []
+    assert added([], [one]) == [one]
+    assert added([one], [three, four]) == [three, four]

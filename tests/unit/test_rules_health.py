@@ -462,3 +462,18 @@ def test_a_command_that_ran_long_is_in_no_crash_loop() -> None:
         b.at(b.state.restart_at + 0.01)
         events += written(b, b.now)
     assert [event.times for event in events] == [1, 1, 1]
+
+
+def test_a_crash_loop_of_long_ago_neither_hides_a_restart_nor_is_counted_again() -> None:
+    b = leader()
+    for _ in range(3):
+        b.at(b.now + 0.1, CommandGone(1, "the command exited with 1"))
+        while not b.state.working:
+            written(b, b.now)
+            b.at(min(b.now + 1, max(b.now, b.state.restart_at)) + 0.01)
+    ends_at = b.now + b.state.policy.healthy_after_s + 1
+    while b.now < ends_at:
+        b.at(b.now + 1)
+        written(b, b.now)
+    b.at(b.now, GuardDown("its guard was killed", CommandGone(None, "the command was killed with its guard")))
+    assert [event.times for event in written(b, b.now)] == [1]

@@ -169,6 +169,7 @@ class Pruned:
 
     def __init__(self) -> None:
         self.did: list[str] = []
+        self.ordered = False
 
     def exchange(self, election: str, request: Exchange) -> Reading:
         self.did.append("exchange")
@@ -176,21 +177,22 @@ class Pruned:
 
     def prune(self, election: str, keep: Keep) -> bool:
         self.did.append("prune")
+        self.ordered = True  # the news of an order comes with the end of this transaction
         return self.did.count("prune") < 2
 
     def news_fd(self) -> None:
         return None
 
     def news(self, election: str) -> bool:
-        return False
+        ordered, self.ordered = self.ordered, False
+        return ordered
 
     def sever(self) -> None: ...
 
     def close(self) -> None: ...
 
 
-def test_history_is_pruned_after_a_renewal_and_no_other_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heirflow.member.store_thread.PRUNE_FIRST_S", 0.0)
+def test_history_is_pruned_after_a_renewal_and_no_other_exchange() -> None:
     store, who = Pruned(), CheckIn("a", "host", 1, ready=True)
     thread = StoreThread(lambda: store, "beat", None, Keep(90.0, 10))  # type: ignore[arg-type,return-value]
     renewal = Swap(1, Record(2, 1, "a", 10.0))
@@ -211,3 +213,17 @@ def test_history_is_pruned_after_a_renewal_and_no_other_exchange(monkeypatch: py
     assert store.did == [*["exchange"] * 4, "prune", "exchange", "prune", "exchange"], (
         "twice: the first said there is more"
     )
+
+
+def test_news_that_comes_while_history_is_pruned_is_heard() -> None:
+    store, who = Pruned(), CheckIn("a", "host", 1, ready=True)
+    thread = StoreThread(lambda: store, "beat", None, Keep(90.0, 10))  # type: ignore[arg-type,return-value]
+    try:
+        thread.submit(1, Exchange(check_in=who, swap=Swap(1, Record(2, 1, "a", 10.0))))
+        ends_at, heard = time.monotonic() + 10, False
+        while not heard and time.monotonic() < ends_at:
+            select.select([thread], [], [], 0.2)
+            heard = thread.take()[1]
+        assert heard
+    finally:
+        thread.close()

@@ -60,13 +60,13 @@ def plan_of(
     lookout_for(config, set())
     config.timings()
     heirflow = _words(given["heirflow"], in_image=in_image, of_airflow=of_airflow)
-    carried = [*(["config"] if flags["config"] else []), *(["run-dir"] if run_dir else [])]
-    carried += [name for name in CARRIED if name not in OWN]
+    place = {"config": flags["config"], "run-dir": flags["run-dir"] if run_dir else None}
     return Plan(
         name=config["name"],
         command=command,
         heirflow=heirflow,
-        flags=tuple(_as_flags({name: flags[name] for name in carried})),
+        place=tuple(_as_flags(place)),
+        flags=tuple(_as_flags({name: flags[name] for name in CARRIED if name not in OWN})),
         stop_timeout_s=config["stop-timeout"],
         start_timeout_s=config["start-timeout"],
         db_url_file=one_line("--db-url-file", flags["db-url-file"]),

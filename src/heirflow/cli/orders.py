@@ -25,12 +25,13 @@ from heirflow.cli.common import (
     settings,
     settled,
     somebody,
+    warn,
 )
 from heirflow.election.record import ANYONE, Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.errors import HeirflowError
 from heirflow.status import Snapshot, duration
-from heirflow.stores import Store
-from heirflow.text import printable
+from heirflow.stores import Store, StoreUnavailable
+from heirflow.text import masked, printable
 
 TRIES = 10
 LOOK_EVERY_S = 0.1
@@ -252,7 +253,10 @@ def drain(member: str | None, *, undo: bool, wait: bool, limit_s: float, as_json
         if row.drained == undo:
             because = f"{row.id} is {'drained no more' if undo else 'drained'}, ordered by {somebody()}"
             term = 0 if reading.record is None else reading.record.term
-            store.exchange(election, Exchange(notes=(Event(What.ORDERED, term, somebody(), because),)))
+            try:
+                store.exchange(election, Exchange(notes=(Event(What.ORDERED, term, somebody(), because),)))
+            except StoreUnavailable as error:  # the order stands
+                warn(f"the history does not tell of it: {masked(str(error))}")
         if wait:
             _await_drained(store, election, row.id, limit_s)
     result = {"election": election, "member": row.id, "drained": not undo}

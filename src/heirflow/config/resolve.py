@@ -345,12 +345,12 @@ def _read_url(file: Path, origin: Origin) -> str:
 def others_may_read(file: Path) -> bool:
     """Whether anybody but this user may do something with this file. Root gives a service its own by the right of a group."""
     try:
-        state = (
-            file.stat()
-        )  # the mask of an access list, as for systemd's credentials, stands where the group's rights do
+        state = file.stat()
     except OSError:
         return False
-    return bool(state.st_mode & (0o077 if state.st_uid == os.geteuid() else 0o037))
+    # The mask of an access list, as for systemd's credentials, stands where the group's rights do.
+    given = state.st_uid == 0 != os.geteuid()
+    return bool(state.st_mode & (0o037 if given else 0o077))
 
 
 def _file_warnings(

@@ -49,7 +49,7 @@ def compose(plan: Plan, *, image: str, user: str | None, environment_file: str |
         f"    stop_grace_period: {plan.stop_wait_s}s",
         "    # It asks the member, and not the program: an heir's program is not running.",
         "    healthcheck:",
-        f"      test: {words('CMD', *plan.heirflow, 'probe', 'live')}",
+        f"      test: {words('CMD', *plan.probe('live'))}",
         f"      interval: {PROBE_EVERY_S}s",
         f"      timeout: {PROBE_LIMIT_S}s",
         f"      retries: {PROBE_FAILURES}",
@@ -91,7 +91,7 @@ def kubernetes(
         return [
             f"          {kind}:",
             "            exec:",
-            f"              command: {for_yaml_list([*plan.heirflow, 'probe', question])}",
+            f"              command: {for_yaml_list(plan.probe(question))}",
             f"            periodSeconds: {every_s}",
             f"            timeoutSeconds: {PROBE_LIMIT_S}",
             f"            failureThreshold: {failures}",

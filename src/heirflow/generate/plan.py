@@ -23,8 +23,10 @@ class Plan:
     command: tuple[str, ...]
     heirflow: tuple[str, ...]
     """The words that start HeirFlow."""
+    place: tuple[str, ...]
+    """The flags that say where the member listens: to `heirflow run`, and to who asks it."""
     flags: tuple[str, ...]
-    """Of `heirflow run`, without the name, the database and the stop timeout."""
+    """The other ones of `heirflow run`, without the name, the database and the stop timeout."""
     stop_timeout_s: float
     start_timeout_s: float
     db_url_file: str | None
@@ -42,7 +44,22 @@ class Plan:
         """
         database = [] if db_url_file is None else ["--db-url-file", db_url_file]
         stop = f"{self.stop_timeout_s:g}s"
-        return ["run", "--name", self.name, *database, *self.flags, "--stop-timeout", stop, "--", *self.command]
+        return [
+            "run",
+            "--name",
+            self.name,
+            *database,
+            *self.place,
+            *self.flags,
+            "--stop-timeout",
+            stop,
+            "--",
+            *self.command,
+        ]
+
+    def probe(self, question: str) -> list[str]:
+        """The words that ask the member; it listens where its own flags say."""
+        return [*self.heirflow, "probe", question, *self.place]
 
     @property
     def stop_wait_s(self) -> int:

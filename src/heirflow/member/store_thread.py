@@ -21,8 +21,15 @@ from heirflow.stores.base import Address, Register, StoreMisfit
 
 STUCK_LIMIT = 4
 """Hung calls that may be left behind; with more, new calls fail at once until one of them ends."""
-PRUNE_FIRST_S, PRUNE_EVERY_S = 10.0, 600.0
-"""A leader deletes old history at the first renewal after so long, then so often; until it is done, after each renewal."""
+PRUNE_EVERY_S = 600.0
+"""A leader deletes old history at its first renewal, then so often; until it is done, after each renewal."""
+
+
+class Prune:
+    """How much history stays, and when somebody looks next: whichever thread talks to the store then."""
+
+    def __init__(self, keep: Keep) -> None:
+        self.keep, self.next_at = keep, 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,9 @@ class StoreThread:
         `keep`: how much history stays; None: all.
         """
         self._store_factory = store_factory
-        self._election, self._address, self._keep = election, address, keep
-        self._inner = _Thread(store_factory(), election, address, keep)
+        self._election, self._address = election, address
+        self._prune = None if keep is None else Prune(keep)
+        self._inner = _Thread(store_factory(), election, address, self._prune)
         self._left_behind: list[_Thread] = []
 
     def fileno(self) -> int:
@@ -84,7 +92,7 @@ class StoreThread:
         self._left_behind = [thread for thread in self._left_behind if thread.alive]
         if len(self._left_behind) < STUCK_LIMIT or not self._inner.alive:
             try:
-                fresh = _Thread(self._store_factory(), self._election, self._address, self._keep)
+                fresh = _Thread(self._store_factory(), self._election, self._address, self._prune)
             except (OSError, RuntimeError):  # no thread or descriptor to be had just now: tried again at the next call
                 return
             self._inner.let_go()
@@ -100,10 +108,9 @@ class StoreThread:
 class _Thread:
     """The thread itself, its store and its two pipes. It owns all of them and closes them when it ends."""
 
-    def __init__(self, store: Register, election: str, address: Address | None, keep: Keep | None) -> None:
+    def __init__(self, store: Register, election: str, address: Address | None, prune: Prune | None) -> None:
         self._store = store
-        self._election, self._address, self._keep = election, address, keep
-        self._prune_at = time.monotonic() + PRUNE_FIRST_S
+        self._election, self._address, self._prune = election, address, prune
         self._job: tuple[int, Exchange] | None = None
         self._outcomes: deque[Outcome] = deque()
         self._news = False
@@ -178,7 +185,9 @@ class _Thread:
                     # What came in during the exchange may be newer than its answer, and wakes no descriptor any more.
                     self._news = self._heard_news()
                     _nudge(self._told)
-                    self._prune(job[1], outcome.reading)
+                    if self._has_pruned(job[1], outcome.reading) and self._heard_news():
+                        self._news = True
+                        _nudge(self._told)
             elif not self._ending.is_set() and self._heard_news():
                 self._news = True
                 _nudge(self._told)
@@ -201,19 +210,20 @@ class _Thread:
         ) as error:  # a store must not end the member: what it did not foresee counts as "did not answer"
             return Outcome(serial, error=f"{type(error).__name__}: {error}")
 
-    def _prune(self, exchange: Exchange, reading: Reading | None) -> None:
-        """Delete old history after a renewal: its answer is out, so nobody waits, and a whole lease is ahead."""
-        swap, who = exchange.swap, exchange.check_in
-        if self._keep is None or time.monotonic() < self._prune_at or swap is None or who is None:
-            return
-        renewed = reading is not None and reading.swapped and swap.record.leader == who.id and swap.takes_over is None
-        if not renewed:
-            return
+    def _has_pruned(self, exchange: Exchange, reading: Reading | None) -> bool:
+        """Delete some old history after a renewal, when its answer is out and a whole lease is ahead; whether it was tried."""
+        swap, who, prune = exchange.swap, exchange.check_in, self._prune
+        if prune is None or swap is None or who is None or time.monotonic() < prune.next_at:
+            return False
+        if reading is None or not reading.swapped or swap.record.leader != who.id or swap.takes_over is not None:
+            return False
+        prune.next_at = time.monotonic() + PRUNE_EVERY_S  # also where this call hangs, and another thread goes on
         try:
-            more = self._store.prune(self._election, self._keep)
+            if self._store.prune(self._election, prune.keep):
+                prune.next_at = 0.0
         except Exception:
-            more = False  # the next exchange tells what is wrong with the connection
-        self._prune_at = time.monotonic() + (0.0 if more else PRUNE_EVERY_S)
+            return True  # the next exchange tells what is wrong with the connection
+        return True
 
     def _heard_news(self) -> bool:
         try:

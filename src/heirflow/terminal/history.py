@@ -51,17 +51,18 @@ def rows_of(events: Sequence[Event]) -> list[Row]:
             before = loops.get(whose)
             if before is not None and event.times > 1 and event.times >= before.event.times:
                 rows.remove(before)
-                row = Row(event, before.since or before.event.at)
+                began = before.event.at if before.event.times == 1 else 0.0
+                row = Row(event, before.since or began)
             loops[whose] = row
         rows.append(row)
     return rows
 
 
 def added(before: Sequence[Event], now: Sequence[Event]) -> Sequence[Event]:
-    """What is new among the newest events, both as they were written."""
-    for length in range(len(now), 0, -1):
-        if before and now[length - 1] == before[-1]:
-            return now[length:]
+    """What is new among the newest events, both as they were written. The latest ones may have been deleted since."""
+    for known in reversed(before):
+        if known in now:
+            return now[len(now) - now[::-1].index(known) :]
     return now
 
 
@@ -71,7 +72,7 @@ def facts_of(row: Row) -> dict[str, Any]:
     return {
         "at": event.at or None,
         "written_at": event.at + event.ago_s if event.at else None,
-        "since": row.since or event.at or None,
+        "since": row.since or (event.at if event.times == 1 else 0.0) or None,
         "times": event.times,
         "term": event.term,
         "what": event.word,

@@ -263,7 +263,7 @@ def history_is_told_newest_last(factory: Factory) -> None:
         assert [event.term for event in told] == [3, 4, 5]
         assert [event.took_s for event in told] == [0.25] * 3
         assert 0 < told[0].at <= told[1].at <= told[2].at
-        note = Event(What.RESTARTED, 5, "m5", "its command ended with 1", ago_s=40.0)
+        note = Event(What.RESTARTED, 5, "m5", "its command ended with 1", ago_s=40.0, times=8)
         store.exchange(election, Exchange(notes=(note,)))
         before, late = store.events(election, 2)
         assert replace(late, at=0.0) == note

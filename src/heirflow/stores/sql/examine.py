@@ -15,7 +15,7 @@ from heirflow.stores.base import Finding, StoreMisfit
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.rights import ask, rights
-from heirflow.stores.sql.schema import Tables, has, version_of
+from heirflow.stores.sql.schema import Tables, has_later, version_of
 
 READS = 5
 CLOCK_LIMIT_S = 1.0
@@ -84,7 +84,7 @@ def _history(conn: sa.engine.Connection, flavour: Flavour, here: Tables) -> Find
         return Finding("history", "note", sentence)
     try:
         with conn.begin_nested():
-            lacking = version_of(conn, here) is not None and not has(conn, here.election.c.history)
+            lacking = version_of(conn, here) is not None and "history" not in has_later(conn, here)
     except (sa.exc.DBAPIError, sa.exc.NoSuchTableError, StoreMisfit) as error:
         if getattr(error, "connection_invalidated", False):
             raise

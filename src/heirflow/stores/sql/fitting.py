@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from heirflow.stores.base import StoreMisfit
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.flavour import Flavour
+
+LIMIT_S = 0.2
+"""How long a statement may wait that adds a column which members can do without."""
 
 
 def fit(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, where: str, *, create: bool) -> None:
@@ -39,29 +40,32 @@ def fit(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, wher
 
 
 def fit_later(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour, *, create: bool) -> frozenset[str]:
-    """Which of the later columns are there; where tables are older, they are added one by one if this role may."""
-    return frozenset(column.name for column in schemas.later(here) if _fit_column(conn, column, flavour, create=create))
+    """Which of the later columns are there; tables that lack some get them where `create` and this role allow it.
 
-
-def _fit_column(conn: sa.engine.Connection, column: sa.Column[Any], flavour: Flavour, *, create: bool) -> bool:
-    kept = _has(conn, column, flavour)
-    if kept or not create:
+    Members go on without them. So nobody waits long for a table that somebody else reads just now: they come another time.
+    """
+    kept = _kept(conn, here, flavour)
+    lacking = {column.table for column in schemas.later(here) if column.name not in kept}
+    if not lacking or not create:
         return kept
-    try:
-        flavour.begin(conn, writes=True)
-        schemas.add_later(conn, column, flavour.try_lock)
+    for table in lacking:
+        try:
+            flavour.begin(conn, writes=True)
+            flavour.hurry(conn, LIMIT_S)
+            schemas.add_later(conn, here, table, flavour.try_lock)
+            conn.commit()
+            flavour.unlock(conn)
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            conn.rollback()
+        flavour.hurry(conn, None)
         conn.commit()
-        flavour.unlock(conn)
-        conn.commit()
-    except sa.exc.DBAPIError as error:
-        if error.connection_invalidated:
-            raise
-        conn.rollback()  # members went on without it before, and do so now
-    return _has(conn, column, flavour)
+    return _kept(conn, here, flavour)
 
 
-def _has(conn: sa.engine.Connection, column: sa.Column[Any], flavour: Flavour) -> bool:
+def _kept(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour) -> frozenset[str]:
     flavour.begin(conn, writes=False)
-    kept = schemas.has(conn, column)
+    kept = schemas.has_later(conn, here)
     conn.rollback()
     return kept

@@ -10,8 +10,8 @@ from heirflow.stores.sql.schema import Tables
 
 BITE = 200
 """So many events are deleted at once."""
-LIMIT_S = 0.2
-"""How long one statement of that may take, or wait for a lock: a renewal must not wait for it."""
+SHARE = 0.1
+"""Of the limit of a call: how long one statement of that may take, or wait for a lock. The next renewal comes after it."""
 
 
 def forget(conn: sa.engine.Connection, here: Tables, election: str, seen: Reading) -> bool:
@@ -33,13 +33,15 @@ def forget(conn: sa.engine.Connection, here: Tables, election: str, seen: Readin
     return True
 
 
-def prune(conn: sa.engine.Connection, here: Tables, flavour: Flavour, election: str, keep: Keep) -> bool:
+def prune(
+    conn: sa.engine.Connection, here: Tables, flavour: Flavour, election: str, keep: Keep, limit_s: float
+) -> bool:
     """Delete a bite of the history that is not to be kept; whether there may be more. A role that may not: False."""
     v = here.event.c
     ours, when = v.election == election, []
     savepoint = conn.begin_nested()
     try:
-        flavour.hurry(conn, LIMIT_S)
+        flavour.hurry(conn, limit_s)
         if keep.age_s:
             when.append(v.at < flavour.now - keep.age_s)
         if keep.most:

@@ -96,7 +96,7 @@ class Mysql:
         return False
 
     def set_up(self, conn: sa.engine.Connection) -> None:
-        settings = ["innodb_lock_wait_timeout = 1", self._idle_limit(conn.dialect)]
+        settings = ["innodb_lock_wait_timeout = 1", "lock_wait_timeout = 1", self._idle_limit(conn.dialect)]
         if getattr(conn.dialect, "is_mariadb", False):
             self.title = "MariaDB"
             settings.append(f"max_statement_time = {0.8 * self._limit_s:.3f}")

@@ -216,18 +216,25 @@ def later(here: Tables) -> tuple[sa.Column[Any], ...]:
     return (here.election.c.history, here.event.c.ago_s, here.event.c.times)
 
 
-def has(conn: sa.engine.Connection, column: sa.Column[Any]) -> bool:
-    """Whether the tables here have that column."""
-    columns = sa.inspect(conn).get_columns(column.table.name, schema=column.table.schema)
-    return any(each["name"] == column.name for each in columns)
+def has_later(conn: sa.engine.Connection, here: Tables) -> frozenset[str]:
+    """Which of these columns the tables here have."""
+    look = sa.inspect(conn)  # which asks once for each table
+    return frozenset(
+        column.name
+        for column in later(here)
+        if column.name in {each["name"] for each in look.get_columns(column.table.name, schema=column.table.schema)}
+    )
 
 
 def add_later(
-    conn: sa.engine.Connection, column: sa.Column[Any], try_lock: Callable[[sa.engine.Connection], bool]
+    conn: sa.engine.Connection, here: Tables, table: sa.Table, try_lock: Callable[[sa.engine.Connection], bool]
 ) -> None:
-    """Give its table that column, within the transaction of `conn`. Raises like `make`."""
-    if not try_lock(conn) or has(conn, column):
-        return  # somebody else adds it, or has
-    table = conn.dialect.identifier_preparer.format_table(column.table)
-    kind = column.type.compile(dialect=conn.dialect)
-    conn.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}")
+    """Give this table those that it lacks, within the transaction of `conn`. Raises like `make`."""
+    if not try_lock(conn):
+        return  # somebody else adds them
+    kept = has_later(conn, here)
+    where = conn.dialect.identifier_preparer.format_table(table)
+    for column in later(here):
+        if column.table is table and column.name not in kept:
+            kind = column.type.compile(dialect=conn.dialect)
+            conn.exec_driver_sql(f"ALTER TABLE {where} ADD COLUMN {column.name} {kind}")

@@ -11,19 +11,19 @@ from sqlalchemy import bindparam
 
 from heirflow.election.record import Event, MemberRow, Record, what_of
 from heirflow.stores.sql.flavour import Flavour
-from heirflow.stores.sql.schema import Tables
+from heirflow.stores.sql.schema import Tables, later, tables
 from heirflow.stores.sql.values import Values, text, text_or_none
 
-LATER = frozenset({"history", "ago_s"})
-"""The columns of `schema.later`."""
+LATER = frozenset(column.name for column in later(tables()))
+"""The columns that tables of an older HeirFlow may lack."""
 
 
 class Statements:
     """Every value is a bound parameter; parameter names begin with ``p_`` where a column has the same name."""
 
-    def __init__(self, here: Tables, flavour: Flavour, later: AbstractSet[str] = LATER) -> None:
-        """`later`: which of the columns that came later the tables have."""
-        self.history, self.later = flavour.history, later
+    def __init__(self, here: Tables, flavour: Flavour, kept: AbstractSet[str] = LATER) -> None:
+        """`kept`: which of the columns that came later the tables have."""
+        self.history, self.later = flavour.history, kept
         here_now: Any = sa.null() if flavour.history is None else sa.literal_column(flavour.history, sa.String())
         election, member, event = here.election, here.member, here.event
         e, m, v = election.c, member.c, event.c
@@ -56,7 +56,7 @@ class Statements:
             name: bindparam(f"p_{name}")
             for name in ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to")
         }
-        if "history" in later:
+        if "history" in kept:
             wanted["history"] = bindparam("p_history")
         self.first = (
             flavour.insert_if_absent(election)
@@ -82,12 +82,12 @@ class Statements:
         self.note = event.insert().inline().values(election=bindparam("p_election"), at=now, **told)
         ago_s = bindparam("p_ago_s", type_=sa.Float(53))
         more: dict[str, Any] = {"ago_s": ago_s, "times": bindparam("p_times", type_=sa.BigInteger())}
-        kept = {name: value for name, value in more.items() if name in later}
+        rare = {name: value for name, value in more.items() if name in kept}
         self.rare_note = (
-            event.insert().inline().values(election=bindparam("p_election"), at=now - ago_s, **told, **kept)
+            event.insert().inline().values(election=bindparam("p_election"), at=now - ago_s, **told, **rare)
         )
         """The same of what happened before it could be written, or for the so manieth time."""
-        written = [(v[name] if name in later else sa.null()).label(name) for name in more]
+        written = [(v[name] if name in kept else sa.null()).label(name) for name in more]
         self.events = (
             sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at, *written)
             .where(v.election == bindparam("p_election"))
@@ -99,7 +99,7 @@ class Statements:
         # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
         self.one = sa.select(sa.literal_column("1").label("one")).subquery("one")
         self.now, self._here_now = now, here_now
-        self.record = (*RECORD, "history") if "history" in later else RECORD
+        self.record = (*RECORD, "history") if "history" in kept else RECORD
         """The columns of a record."""
         self.stands = self.one.outerjoin(election, e.name == bindparam("p_election"))
         """The record, in one row even where there is none."""

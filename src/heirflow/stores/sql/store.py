@@ -25,10 +25,10 @@ from heirflow.stores.sql.bound import Bound, is_rare, noted_of, said_by, told_of
 from heirflow.stores.sql.connecting import hosts_apart
 from heirflow.stores.sql.fitting import fit, fit_later
 from heirflow.stores.sql.flavour import Flavour
-from heirflow.stores.sql.forgetting import forget, prune
+from heirflow.stores.sql.forgetting import SHARE, forget, prune
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
-from heirflow.stores.sql.statements import Statements, event_of, member_of, plain, record_of
+from heirflow.stores.sql.statements import LATER, Statements, event_of, member_of, plain, record_of
 from heirflow.stores.sql.taking import carry_out, fenced, hook_of
 from heirflow.stores.sql.values import Values, checked_name, cleaned, text_or_none
 
@@ -110,7 +110,7 @@ class SqlStore:
 
     def prune(self, election: str, keep: Keep) -> bool:
         with self._transaction(writes=True) as conn:
-            return prune(conn, self._here, self._flavour, election, keep)
+            return prune(conn, self._here, self._flavour, election, keep, SHARE * self._call_limit_s)
 
     # What people ask
 
@@ -229,6 +229,7 @@ class SqlStore:
     def _connected(self) -> sa.engine.Connection:
         """The connection, new if need be, to tables that fit."""
         conn = self._link.usable()
+        look_again = conn is None and self._later != LATER
         if conn is None:
             # Once there were tables, an empty database is never made again behind the back of a leader that still
             # trusts the old one: whoever found it empty would take charge at once.
@@ -240,7 +241,8 @@ class SqlStore:
             conn = self._link.connect()
         if not self._fits:
             fit(conn, self._here, self._flavour, self.where, create=self._create)
-            self._later = fit_later(conn, self._here, self._flavour, create=self._create)
+        if not self._fits or look_again:
+            self._later = fit_later(conn, self._here, self._flavour, create=self._create and not self._fits)
             self._fits = True
         if (self._sql.history, self._sql.later) != (self._flavour.history, self._later):
             self._sql = Statements(self._here, self._flavour, self._later)
