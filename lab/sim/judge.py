@@ -49,8 +49,9 @@ class Judge:
         self.lives = Lives(self)
         self.void_until_s = -1.0
         """Until then a store that forgot confirmed writes excuses what no lease can promise."""
-        self.highest_term = 0
-        self.written_at_s = 0.0
+        self.highest_term: dict[int, int] = {}
+        """Of each seat, as the next."""
+        self.written_at_s: dict[int, float] = {}
         self.failed_over_at_s: float | None = None
         """When the last fail-over was."""
         self.numbers_again = False
@@ -65,7 +66,8 @@ class Judge:
         """How much later a command may be gone; only for worlds whose other layers are taken away on purpose."""
         self.lease_end: dict[str, float] = {}
         """Until when, on its host's clock, each member's last *confirmed* renewal lets its command live."""
-        self.seen_term: dict[str, int] = {}
+        self.seen_term: dict[tuple[str, int], int] = {}
+        """Of each member and seat."""
         self.sends: dict[str, deque[tuple[float, int]]] = {}
         self.sent: dict[str, int] = {}
         self.broken_watch: dict[str, float] = {}
@@ -75,8 +77,8 @@ class Judge:
         self.watch_when_asked: dict[tuple[str, int], float] = {}
         """The same, as it was when a take was asked: what comes after that cannot have been known."""
         self.answered_at: dict[str, float] = {}
-        self.first_seen: dict[str, tuple[Record | None, float]] = {}
-        """What each member read last, and when that was new to it."""
+        self.first_seen: dict[tuple[str, int], tuple[Record | None, float]] = {}
+        """What each member read last of each seat, and when that was new to it."""
         self.released: set[tuple[str, int]] = set()
         """Who released which term itself, whether the answer ever came or not."""
         self._turns: dict[str, tuple[float, int]] = {}
@@ -97,7 +99,7 @@ class Judge:
     def command_started(self, command: SeenCommand) -> None:
         """A command begins to run."""
         self.world.say(command.member.id, f"its command runs for term {command.term}")
-        if command.term < self.seen_term.get(command.member.id, 0):
+        if command.term < self.seen_term.get((command.member.id, command.seat), 0):
             self.broken(
                 "terms only grow", f"{command.member.id} starts for term {command.term} and has seen a higher one"
             )
@@ -114,7 +116,7 @@ class Judge:
         """The next write belongs to this question."""
         self._speaker = ask
 
-    def written(self, before: Record | None, after: Record, writer: str) -> None:
+    def written(self, before: Record | None, after: Record, writer: str, seat: int) -> None:
         """A record is replaced."""
         world, now = self.world, self.world.agenda.now
         if after.version != (before.version if before else 0) + 1:
@@ -123,10 +125,14 @@ class Judge:
             return
         holder, term = (before.leader, before.term) if before else (None, 0)
         taken = after.leader is not None and (after.leader != holder or after.term != term)
-        if taken and after.term <= max(term, 0 if self.void_until_s >= 0 or self.numbers_again else self.highest_term):
+        if taken and after.term <= max(
+            term, 0 if self.void_until_s >= 0 or self.numbers_again else self.highest_term.get(seat, 0)
+        ):
             self.broken("terms only grow", f"{writer} takes charge with term {after.term} after {term}")
-        if taken and after.term <= self.seen_term.get(writer, 0) and self._speaker_is_taking():
-            self.broken("terms only grow", f"{writer} takes term {after.term} and had seen {self.seen_term[writer]}")
+        if taken and after.term <= self.seen_term.get((writer, seat), 0) and self._speaker_is_taking():
+            self.broken(
+                "terms only grow", f"{writer} takes term {after.term} and had seen {self.seen_term[writer, seat]}"
+            )
         if not taken and after.term != term:
             self.broken("terms only grow", f"{writer} changed term {term} to {after.term} without taking charge")
         if taken and after.leader != writer:
@@ -135,17 +141,19 @@ class Judge:
             self.broken("orders are an operator's", f"{writer} {'pauses' if after.paused else 'resumes'} the election")
         self._own_command(after, writer, taken)
         if taken and before is not None:
-            self._forgotten(before, after, now)
-            self._moved(before, after, now)
+            self._forgotten(before, after, now, seat)
+            self._moved(before, after, now, seat)
+        if taken:
+            self._sits_once(after, seat)
         if after.leader is None and before is not None and before.leader is not None:
-            self._released(before, writer)
+            self._released(before, writer, seat)
         if taken or (before and before.leader and after.leader is None):
             self.changes += 1
             if not after.because:
                 self.broken("explains itself", f"{writer} changed the leadership without a word")
             world.leadership_changed(after)
-        self.highest_term = max(self.highest_term, after.term)
-        self.written_at_s = now
+        self.highest_term[seat] = max(self.highest_term.get(seat, 0), after.term)
+        self.written_at_s[seat] = now
 
     def _hit_by_chance(self, before: Record | None, writer: str) -> bool:
         """After a restore, versions come a second time, and a question about the forgotten record can hit one: void."""
@@ -184,19 +192,19 @@ class Judge:
         who = ask.exchange.check_in
         return who is not None and who.id in members and members[who.id].state.ask is ask
 
-    def _moved(self, before: Record, after: Record, now: float) -> None:
+    def _moved(self, before: Record, after: Record, now: float, seat: int) -> None:
         self.lives.sweep()
         taker = self.world.everybody[after.leader or ""]
         if before.paused and before.leader != after.leader:
             self.broken("paused: nobody changes place", f"{after.leader} took charge")
         # Named by a restored backup, and knowing it: not an old question that hit a version which came a second time.
-        known = self._speaker_is_taking() and self.first_seen.get(taker.id, (None, 0.0))[0] == before
-        stale = known and before.leader == taker.id and before.term < self.seen_term.get(taker.id, 0)
+        known = self._speaker_is_taking() and self.first_seen.get((taker.id, seat), (None, 0.0))[0] == before
+        stale = known and before.leader == taker.id and before.term < self.seen_term.get((taker.id, seat), 0)
         asked_at = self._speaker.asked_at if self._speaker is not None else 0.0
         if before.leader is not None and (stale or (before.leader != after.leader and not self.void)):
-            waited = (now - self.written_at_s) * taker.host.rate
+            waited = (now - self.written_at_s[seat]) * taker.host.rate
             if stale:
-                waited = asked_at - self.first_seen[taker.id][1]
+                waited = asked_at - self.first_seen[taker.id, seat][1]
             if waited < before.ttl_s - ROUNDING_S:
                 sentence = f"{after.leader} waited {waited:.3f} s of {before.ttl_s:g} s for {before.leader}"
                 self.broken("a silent leader has its whole lease", sentence)
@@ -208,13 +216,13 @@ class Judge:
                 self.broken("after an outage the leader has its chance first", sentence)
         if before.leader is None or self.void:
             return
-        for command in self.lives.of(before.leader):
+        for command in self.lives.of(before.leader, seat):
             if not self.lives.fenced(command):
                 self.broken(
                     "a leader's end comes first", f"{after.leader} moved while the command of {before.leader} lived"
                 )
 
-    def _forgotten(self, before: Record, after: Record, now: float) -> None:
+    def _forgotten(self, before: Record, after: Record, now: float, seat: int) -> None:
         """A record from before a fail-over says nothing about who leads: whoever takes it waits as for a leader."""
         if (
             self.failed_over_at_s is None
@@ -238,19 +246,41 @@ class Judge:
         self.numbers_again |= twice
         self.world.say("judge", "the store fails over, and forgets what its standby had not heard")
 
-    def _released(self, before: Record, writer: str) -> None:
-        if self.lives.of(before.leader):
-            self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
+    def _released(self, before: Record, writer: str, seat: int) -> None:
+        now, own = self.world.agenda.now, before.leader == writer or writer == f"will of {before.leader}"
+        for command in self.lives.of(before.leader, seat):
+            if own or not self.lives.fenced(command):
+                self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
         if before.leader == writer:
             self.released.add((writer, before.term))
-        if before.paused and before.leader == writer and not self.world.everybody[writer].state.leaving:
+        if not own and not self.void:
+            rate = self.world.everybody[writer].host.rate
+            waited = (now - self.written_at_s[seat]) * rate
+            if waited < before.ttl_s - ROUNDING_S:
+                sentence = (
+                    f"{writer} waited {waited:.3f} s of {before.ttl_s:g} s, and vacates the seat of {before.leader}"
+                )
+                self.broken("a silent leader has its whole lease", sentence)
+        if (
+            before.paused
+            and writer in self.world.everybody
+            and not (own and self.world.everybody[writer].state.leaving)
+        ):
             self.broken("paused: nobody changes place", f"{writer} released")
+
+    def _sits_once(self, after: Record, seat: int) -> None:
+        """A member holds one seat at most. Another one may name it by a write of its own that landed late."""
+        for command in self.lives.of(after.leader):
+            if command.seat != seat:
+                self.broken(
+                    "one seat each", f"{after.leader} takes seat {seat} and its command leads seat {command.seat}"
+                )
 
     def checked_in(self, member: str, silent_since_s: float, exchange: Exchange, asked_s: float) -> None:
         """A member's check-in is applied, which was asked at a true time after a silence."""
         who = self.world.everybody[member]
         silent = (asked_s - silent_since_s) * who.host.rate
-        leads = self.world.store.record is not None and self.world.store.record.leader == member
+        leads = any(record.leader == member for record in self.world.store.records.values())
         lost = silent > who.timings.ttl_s + ROUNDING_S and who.state.term is None and not leads
         if lost and not exchange.join and not exchange.leave:
             self.broken("silence loses seniority", f"{member} was silent for {silent:.3f} s and keeps its place")
@@ -278,10 +308,12 @@ class Judge:
         if now - self.answered_at.get(member.id, now) > member.timings.fresh_s + ROUNDING_S:
             self.broken_watch[member.id] = now
         self.answered_at[member.id] = now
-        if member.id not in self.first_seen or self.first_seen[member.id][0] != reading.record:
-            self.first_seen[member.id] = (reading.record, now)
-        if reading.record is not None:
-            self.seen_term[member.id] = max(self.seen_term.get(member.id, 0), reading.record.term)
+        for seat, place in enumerate(reading.places, 1):
+            key, record = (member.id, seat), place.record
+            if key not in self.first_seen or self.first_seen[key][0] != record:
+                self.first_seen[key] = (record, now)
+            if record is not None:
+                self.seen_term[key] = max(self.seen_term.get(key, 0), record.term)
         swap = ask.exchange.swap
         if reading.swapped and swap is not None and swap.record.leader == member.id:
             end = ask.asked_at + swap.record.ttl_s - member.timings.margin_s
@@ -299,7 +331,9 @@ class Judge:
             if isinstance(act, Send):
                 self._sent(member, now)
                 if act.ask.exchange.swap is not None:
-                    self.based_on[member.id, act.ask.serial] = step.state.record
+                    seat = act.ask.exchange.swap.seat
+                    [known] = [each.record for each in step.state.all_seats if each.number == seat]
+                    self.based_on[member.id, act.ask.serial] = known
                 if act.ask.purpose is Purpose.TAKE:
                     since = self.broken_watch.get(member.id, float("-inf"))
                     self.watch_when_asked[member.id, act.ask.serial] = since

@@ -59,9 +59,8 @@ def _soon_s(world: World) -> float:
 def _bound_s(world: World) -> float:
     """The same, and what is still under way: a stop, a back-off, a guard that is started, a start that hangs."""
     stopping = max(timings.stop_timeout_s for timings in world.timings) + 2 * _longest_check_in_s(world)
-    record = world.store.record
     under_way = any(member.state.stop or member.state.leaving for member in world.members.values())
-    ordered = record is not None and record.switchover_to is not None
+    ordered = any(record.switchover_to is not None for record in world.store.records.values())
     back_off = max(
         (member.timings.check_in_s * 2 + 1 for member in world.members.values() if member.state.failures), default=0.0
     )
@@ -101,29 +100,34 @@ def _hindered(world: World, member: MemberProcess) -> bool:
 
 def _excuse(world: World) -> str:
     """Why nobody need lead; empty when somebody must."""
-    judge, store, record = world.judge, world.store, world.store.record
+    judge, store = world.judge, world.store
     standing = {member.id for member in _able(world)} | {command.member.id for command in judge.lives.running}
-    if record is not None and record.paused:
-        if record.leader not in standing:
-            return "paused, and who is named cannot lead"
-        if record.term < judge.seen_term.get(record.leader or "", 0):
-            return "paused, and who is named was named by a restored backup"
-        if record.history not in {None, store.name}:
-            return "paused, and who is named was named before a fail-over"
+    for seat, record in store.records.items():
+        if record.paused:
+            if record.leader not in standing:
+                return "paused, and who is named cannot lead"
+            if record.term < judge.seen_term.get((record.leader or "", seat), 0):
+                return "paused, and who is named was named by a restored backup"
+            if record.history not in {None, store.name}:
+                return "paused, and who is named was named before a fail-over"
     return "" if standing else "nobody is able to lead"
 
 
 def _settled(world: World, bound_s: float) -> None:
-    """Somebody leads, and its command runs."""
-    judge, record = world.judge, world.store.record
-    leader = world.members.get(record.leader or "") if record is not None else None
-    if record is None or leader is None:
-        named = f"record names {record.leader}" if record else "there is no record"
-        judge.broken("always one, soon", f"{bound_s:.1f} s after the last fault nobody leads ({named})")
-    if not asking.holds(leader.state) or leader.state.term != record.term:
-        judge.broken("always one, soon", f"{leader.id} is named for term {record.term} and does not lead")
-    if not any(command.member is leader for command in judge.lives.running):
-        judge.broken("always one, soon", f"{leader.id} leads, and its command does not run")
+    """Each seat is led while there are members for it, and the commands run."""
+    judge, store = world.judge, world.store
+    led = {number: record for number, record in store.records.items() if record.leader in world.members}
+    able = {member.id for member in _able(world)} | {record.leader for record in led.values()}
+    if len(led) < min(store.seats, max(1, len(able))):
+        named = ", ".join(f"record {number} names {record.leader}" for number, record in store.records.items())
+        sentence = f"{bound_s:.1f} s after the last fault {'nobody leads' if not led else f'only {len(led)} lead'}"
+        judge.broken("always one, soon", f"{sentence} ({named or 'there is no record'})")
+    for number, record in led.items():
+        leader = world.members[record.leader or ""]
+        if not asking.holds(leader.state) or (leader.state.seat.number, leader.state.term) != (number, record.term):
+            judge.broken("always one, soon", f"{leader.id} is named for term {record.term} and does not lead")
+        if not any(command.member is leader for command in judge.lives.running):
+            judge.broken("always one, soon", f"{leader.id} leads, and its command does not run")
 
 
 def _stays(world: World) -> None:
@@ -143,20 +147,21 @@ def _stays(world: World) -> None:
 
 def _agrees(world: World) -> None:
     """Everybody sees the same leader and the same line, and who can take charge stands in it."""
-    judge, record = world.judge, world.store.record
-    assert record is not None
+    judge, leaders = world.judge, {record.leader for record in world.store.records.values()}
     views = {}
     for member in world.members.values():
         if member.state.joined:
             order = line.line(member.state, member.host.local(world.agenda.now), member.timings)
-            seen = member.state.record
-            views[member.id] = (seen.leader if seen else None, seen.term if seen else 0, tuple(row.id for row in order))
-    if len({view[:2] for view in views.values()}) > 1:
+            seen = tuple(
+                (each.record.leader, each.record.term) if each.record else None for each in member.state.all_seats
+            )
+            views[member.id] = (seen, tuple(row.id for row in order))
+    if len({view[0] for view in views.values()}) > 1:
         judge.broken("one view", f"members name different leaders: {views}")
     # Who checks in twice as often as others finds them stale half of the time: that costs time only, and is not judged.
     alike = len({member.timings.check_in_s for member in world.members.values()}) == 1
     if len(set(views.values())) > 1 and alike:
         judge.broken("one view", f"members see the line differently: {views}")
     for heir in _able(world):
-        if heir.id != record.leader and (heir.id not in views or heir.id not in views[heir.id][2]):
+        if heir.id not in leaders and (heir.id not in views or heir.id not in views[heir.id][1]):
             judge.broken("an heir stands", f"{heir.id} could take charge and does not stand in the line")

@@ -56,9 +56,9 @@ class Lives:
         """Those that run within their lease."""
         return [command for command in self if not command.suspended and not self.fenced(command)]
 
-    def of(self, member: str | None) -> list[SeenCommand]:
-        """What lives of one member's, suspended and late ones too."""
-        return [command for command in self if command.member.id == member]
+    def of(self, member: str | None, seat: int | None = None) -> list[SeenCommand]:
+        """What lives of one member's, suspended and late ones too; `seat`: only what leads that one."""
+        return [command for command in self if command.member.id == member and seat in {None, command.seat}]
 
     # ---- how they live ----
 
@@ -93,12 +93,14 @@ class Lives:
         for command in self:
             self._in_time(command)
         running = self.running
-        if len(running) > 1 and not self._judge.void:
+        if len(running) > len({command.seat for command in running}) and not self._judge.void:
             self._judge.broken("never two", " and ".join(command.member.id for command in running))
 
     def _alone(self, command: SeenCommand) -> None:
         for other in self:
             if other is command or (self._judge.void and other.member is not command.member):
+                continue
+            if other.seat != command.seat and other.member is not command.member:
                 continue
             if not (self.fenced(command) or self.fenced(other)):
                 one, two = (f"{each.member.id} (term {each.term})" for each in (command, other))

@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 Promise = Literal[
     # ---- never two, never an orphan ----
     "never two",
+    "one seat each",
     "dead by the end of trust",
     "thawed late, it is killed at once",
     "release only when gone",

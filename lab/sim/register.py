@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from heirflow.election.record import CheckIn, Exchange, MemberRow, Reading, Record
+from heirflow.election.record import CheckIn, Exchange, MemberRow, Place, Reading, Record
 
 OPERATOR = "operator"
 """Who writes orders into the record: no member has this name."""
@@ -17,8 +17,8 @@ OPERATOR = "operator"
 class WriteJudge(Protocol):
     """Who looks at every write before it stands."""
 
-    def written(self, before: Record | None, after: Record, writer: str) -> None:
-        """See a record replaced. Raises when a promise is broken."""
+    def written(self, before: Record | None, after: Record, writer: str, seat: int) -> None:
+        """See the record of a seat replaced. Raises when a promise is broken."""
 
     def failed_over(self, *, twice: bool) -> None:
         """See another server take over, which may have forgotten; `twice`: also what came after the one before."""
@@ -31,7 +31,7 @@ class WriteJudge(Protocol):
 class Backup:
     """What a store knew at one moment."""
 
-    record: Record | None
+    records: dict[int, Record]
     rows: dict[str, MemberRow]
     next_seniority: int
 
@@ -41,7 +41,9 @@ class SimStore:
     """One election's rows. Times are the store's own clock, which may jump."""
 
     judge: WriteJudge
-    record: Record | None = None
+    seats: int = 1
+    records: dict[int, Record] = field(default_factory=dict)
+    """By the number of the seat."""
     rows: dict[str, MemberRow] = field(default_factory=dict)
     next_seniority: int = 1
     clock_ahead_s: float = 0.0
@@ -60,14 +62,14 @@ class SimStore:
         swapped: bool | None = None
         swap = request.swap
         if swap is not None:
-            stands, here = self.record, swap.under in {None, self.name}
+            stands, here = self.records.get(swap.seat), swap.under in {None, self.name}
             swapped = here and swap.expected == (stands.version if stands else None)
             if stands is not None and swap.expected_term is not None:
                 swapped = swapped and swap.expected_term == stands.term
             if swapped:
                 who = request.check_in.id if request.check_in else ""
-                self.judge.written(self.record, swap.record, who)
-                self.record = swap.record
+                self.judge.written(stands, swap.record, who, swap.seat)
+                self.records[swap.seat] = swap.record
         if request.leave and request.check_in is not None:
             self.rows.pop(request.check_in.id, None)
         for gone in request.forget:
@@ -115,7 +117,13 @@ class SimStore:
             for row in self.rows.values()
         ]
         rows.sort(key=lambda row: row.seniority)
-        return Reading(self.record, tuple(rows), swapped, history=self.name)
+        others = tuple(Place(self.records.get(number)) for number in range(2, self.seats + 1))
+        return Reading(self.record, tuple(rows), swapped, history=self.name, seats=self.seats, others=others)
+
+    @property
+    def record(self) -> Record | None:
+        """Of the first seat."""
+        return self.records.get(1)
 
     @property
     def name(self) -> str:
@@ -124,16 +132,22 @@ class SimStore:
 
     def order(self, *, paused: bool | None = None, switchover_to: str | None = None) -> bool:
         """Write an operator's order into the record with the same swap as everybody; False when there is no record."""
-        if self.record is None:
+        if not self.records:
             return False
-        after = replace(
-            self.record,
-            version=self.record.version + 1,
-            paused=self.record.paused if paused is None else paused,
-            switchover_to=switchover_to or self.record.switchover_to,
-        )
-        self.judge.written(self.record, after, OPERATOR)
-        self.record = after
+        named = [number for number, record in self.records.items() if record.leader == switchover_to]
+        moved = min(number for number in self.records if number not in named or len(named) == len(self.records))
+        for number, record in [*self.records.items()]:
+            order = switchover_to if number == moved else None
+            if paused is None and order is None:
+                continue
+            after = replace(
+                record,
+                version=record.version + 1,
+                paused=record.paused if paused is None else paused,
+                switchover_to=order or record.switchover_to,
+            )
+            self.judge.written(record, after, OPERATOR, number)
+            self.records[number] = after
         return True
 
     def drain(self, member: str, on: bool) -> None:
@@ -143,29 +157,31 @@ class SimStore:
 
     def will(self, member: str, term: int) -> bool:
         """Release exactly this member's term, as the helper does for a member that was killed. Orders outlive it."""
-        record = self.record
-        if record is None or record.leader != member or record.term != term:
-            return False
-        because = f"{member} ended without a word"
-        after = replace(record, version=record.version + 1, leader=None, because=because)
-        self.judge.written(record, after, f"will of {member}")
-        self.record = after
-        return True
+        for number, record in self.records.items():
+            if record.leader == member and record.term == term:
+                because = f"{member} ended without a word"
+                after = replace(record, version=record.version + 1, leader=None, because=because)
+                self.judge.written(record, after, f"will of {member}", number)
+                self.records[number] = after
+                return True
+        return False
 
     def backup(self) -> Backup:
         """A copy of everything."""
-        return Backup(self.record, dict(self.rows), self.next_seniority)
+        return Backup(dict(self.records), dict(self.rows), self.next_seniority)
 
     def fail_over(self, standby: Backup) -> None:
         """Another server answers from now on. What was confirmed since it last heard of anything is forgotten.
 
         A standby that has never heard of the election is no such fault here: docs/safety.md says what is not kept then.
         """
-        if standby.record is not None:
-            self.record, self.rows, self.next_seniority = standby.record, dict(standby.rows), standby.next_seniority
-        self.judge.failed_over(twice=standby.record is not None and standby.record.history != self.name)
+        if standby.records:
+            self.records, self.rows = dict(standby.records), dict(standby.rows)
+            self.next_seniority = standby.next_seniority
+        self.judge.failed_over(twice=any(record.history != self.name for record in standby.records.values()))
         self.history += 1
 
     def restore(self, backup: Backup) -> None:
         """Forget everything that was confirmed since. No lease can survive this; the judge knows."""
-        self.record, self.rows, self.next_seniority = backup.record, dict(backup.rows), backup.next_seniority
+        self.records, self.rows = dict(backup.records), dict(backup.rows)
+        self.next_seniority = backup.next_seniority

@@ -66,14 +66,14 @@ class Tally:
         )
 
 
-def play(seed: int, drift: float = 1.0) -> Verdict:
+def play(seed: int, drift: float = 1.0, seats: int = 1) -> Verdict:
     """One world."""
-    return acts.run(World(seed, drift=drift))
+    return acts.run(World(seed, drift=drift, seats=seats))
 
 
-def play_many(seeds: Sequence[int], *, processes: int = 2, drift: float = 1.0) -> Iterator[Verdict]:
+def play_many(seeds: Sequence[int], *, processes: int = 2, drift: float = 1.0, seats: int = 1) -> Iterator[Verdict]:
     """Many worlds, in the order of their seeds, on several processors."""
-    one = partial(play, drift=drift)
+    one = partial(play, drift=drift, seats=seats)
     if processes < 2 or len(seeds) <= CHUNK:
         yield from map(one, seeds)
         return
@@ -86,12 +86,14 @@ def play_many(seeds: Sequence[int], *, processes: int = 2, drift: float = 1.0) -
 
 
 def replay_command(
-    seed: int, *, drift: float = 1.0, keep: Sequence[int] | None = None, hosts: int | None = None
+    seed: int, *, drift: float = 1.0, keep: Sequence[int] | None = None, hosts: int | None = None, seats: int = 1
 ) -> str:
     """What to type to see exactly this world again."""
     words = ["python -m lab.sim.sim --worlds 1", f"--seed {seed}"]
     if drift != 1.0:
         words.append(f"--drift {drift:g}")
+    if seats != 1:
+        words.append(f"--seats {seats}")
     if hosts is not None:
         words.append(f"--hosts {hosts}")
     if keep is not None:
@@ -105,13 +107,15 @@ def explain(
     drift: float = 1.0,
     keep: Sequence[int] | None = None,
     hosts: int | None = None,
+    seats: int = 1,
     shorten: bool = True,
     last: int = 60,
 ) -> str:
     """The story of a red world, for a person: the promise, the last sentences, how to play it again."""
 
     def make(fewer: Sequence[int] | None, count: int | None) -> World:
-        return World(seed, drift=drift, keep=keep if fewer is None else fewer, hosts=hosts if count is None else count)
+        kept, standing = keep if fewer is None else fewer, hosts if count is None else count
+        return World(seed, drift=drift, keep=kept, hosts=standing, seats=seats)
 
     world = make(None, None)
     verdict = acts.run(world)
@@ -120,13 +124,13 @@ def explain(
         lines.append(f"seed {seed} is clean")
     else:
         lines.append(f"seed {seed} is red: {verdict.promise}: {verdict.sentence}")
-    again = replay_command(seed, drift=drift, keep=keep, hosts=hosts)
+    again = replay_command(seed, drift=drift, keep=keep, hosts=hosts, seats=seats)
     if verdict.promise is not None and shorten:
         everything = len(world.faults)
         world, verdict = shrink(make, verdict.promise)
         kept = tuple(fault.number for fault in world.faults)
         lines.append(f"its short story, with {len(kept)} of {everything} faults: {verdict.promise}: {verdict.sentence}")
-        lines.append(f"  {replay_command(seed, drift=drift, keep=kept, hosts=world.standing)}")
+        lines.append(f"  {replay_command(seed, drift=drift, keep=kept, hosts=world.standing, seats=seats)}")
     clocks = ", ".join(f"{host.name} {host.rate:.4f}" for host in world.hosts[: world.standing])
     timings = world.timings[0]
     lines.append(
@@ -148,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--drift", type=float, default=1.0, help="clocks' share of margin/ttl; above 1 the argument does not hold"
     )
+    parser.add_argument("--seats", type=int, default=1, help="how many members may lead at once (default 1)")
     parser.add_argument("--keep", help="play only the faults with these numbers, as 3,7 or none")
     parser.add_argument("--hosts", type=int, help="let only so many hosts run a member")
     parser.add_argument("--last", type=int, default=60, help="how many sentences to print (default 60)")
@@ -158,15 +163,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep = [] if asked.keep == "none" else [int(number) for number in asked.keep.split(",")]
     shorten = not asked.no_shrink and asked.keep is None
     if asked.worlds == 1:
-        print(explain(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts, shorten=shorten, last=asked.last))
-        world = World(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts)
+        print(
+            explain(
+                asked.seed,
+                drift=asked.drift,
+                keep=keep,
+                hosts=asked.hosts,
+                seats=asked.seats,
+                shorten=shorten,
+                last=asked.last,
+            )
+        )
+        world = World(asked.seed, drift=asked.drift, keep=keep, hosts=asked.hosts, seats=asked.seats)
         return int(acts.run(world).promise is not None)
     tally, began = Tally(), time.monotonic()
     told = began
     interrupted = False
     try:
         for verdict in play_many(
-            range(asked.seed, asked.seed + asked.worlds), processes=asked.processes, drift=asked.drift
+            range(asked.seed, asked.seed + asked.worlds),
+            processes=asked.processes,
+            drift=asked.drift,
+            seats=asked.seats,
         ):
             tally.add(verdict)
             if time.monotonic() - told >= TELL_EVERY_S:
@@ -176,7 +194,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 )
             if verdict.promise is not None and len(tally.red) <= 3:
                 print(
-                    explain(verdict.seed, drift=asked.drift, shorten=shorten, last=asked.last), end="\n\n", flush=True
+                    explain(verdict.seed, drift=asked.drift, seats=asked.seats, shorten=shorten, last=asked.last),
+                    end="\n\n",
+                    flush=True,
                 )
     except KeyboardInterrupt:
         interrupted = True

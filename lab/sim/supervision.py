@@ -24,11 +24,24 @@ from lab.sim.surroundings import FOREVER, Guarded, Manners
 class CommandProcess(Process):
     """One run of a command, with all its descendants."""
 
-    __slots__ = ("dead_by", "dying", "guard", "guard_slept", "late", "manners", "member", "suspended", "term", "termed")
+    __slots__ = (
+        "dead_by",
+        "dying",
+        "guard",
+        "guard_slept",
+        "late",
+        "manners",
+        "member",
+        "seat",
+        "suspended",
+        "term",
+        "termed",
+    )
 
     def __init__(self, guard: Guard, term: int, manners: Manners) -> None:
         super().__init__(guard.host)
         self.guard, self.member, self.term, self.manners = guard, guard.member, term, manners
+        self.seat = guard.member.state.seat.number  # it holds no other while this one lives
         self.dying = self.termed = False
         self.suspended = False
         """Frozen with its whole host: it does nothing."""

@@ -63,17 +63,19 @@ class World:
         drift: float = 1.0,
         quiet: bool = False,
         only: Collection[str] = (),
+        seats: int = 1,
     ) -> None:
         """`keep` names the only faults to play, `hosts` limits the machines, `drift` scales the clocks' share of the budget.
 
         `only` names the kinds of fault that happen, each for sure; `quiet` leaves all of them out.
+        `seats`: how many may lead at once.
         """
         self.seed = seed
         choose = Random(f"plan {seed}")
         self.rng = Random(f"luck {seed}")
         self.agenda = Agenda()
         self.judge = Judge(self)
-        self.store = SimStore(self.judge)
+        self.store = SimStore(self.judge, seats)
         self.network = Network(self)
         self.transcript: list[tuple[float, str, str]] = []
         self.members: dict[str, MemberProcess] = {}
