@@ -79,8 +79,8 @@ class Judge:
         self.answered_at: dict[str, float] = {}
         self.first_seen: dict[tuple[str, int], tuple[Record | None, float]] = {}
         """What each member read last of each seat, and when that was new to it."""
-        self.released: set[tuple[str, int]] = set()
-        """Who released which term itself, whether the answer ever came or not."""
+        self.released: set[tuple[str, int, int]] = set()
+        """Who released which seat's term itself, whether the answer ever came or not."""
         self._turns: dict[str, tuple[float, int]] = {}
         self._speaker: Ask | None = None
 
@@ -252,7 +252,7 @@ class Judge:
             if own or not self.lives.fenced(command):
                 self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
         if before.leader == writer:
-            self.released.add((writer, before.term))
+            self.released.add((writer, seat, before.term))
         if not own and not self.void:
             rate = self.world.everybody[writer].host.rate
             waited = (now - self.written_at_s[seat]) * rate
@@ -296,7 +296,7 @@ class Judge:
 
     def told_lost(self, member: SeenMember, event: Event) -> None:
         """A member notes that it lost a term."""
-        if (member.id, event.term) in self.released and not self.void:
+        if (member.id, event.seat, event.term) in self.released and not self.void:
             self.broken("explains itself", f"{member.id} says that it lost term {event.term}, which it had released")
 
     def answered(self, member: SeenMember, event: Answered) -> None:

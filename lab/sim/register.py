@@ -70,11 +70,19 @@ class SimStore:
                 who = request.check_in.id if request.check_in else ""
                 self.judge.written(stands, swap.record, who, swap.seat)
                 self.records[swap.seat] = swap.record
+                self._make_seats(swap.record)
         if request.leave and request.check_in is not None:
             self.rows.pop(request.check_in.id, None)
         for gone in request.forget:
             self.rows.pop(gone, None)
         return self.read(stamp, swapped), bool(swapped and swap is not None and swap.news)
+
+    def _make_seats(self, first: Record) -> None:
+        """An election is made with all its seats: whoever has heard of one of them has heard of all."""
+        for number in range(1, self.seats + 1):
+            self.records.setdefault(
+                number, Record(1, 0, None, first.ttl_s, "nobody has taken this seat yet", history=self.name)
+            )
 
     def _check_in(self, who: CheckIn, request: Exchange, stamp: float, now_s: float, asked_s: float) -> None:
         before = self.rows.get(who.id)

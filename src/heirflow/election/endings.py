@@ -105,5 +105,5 @@ def is_counted(state: State) -> bool:
 
 def note_event(state: State, what: What, because: str, now: float, *, times: int = 1) -> State:
     """Keep an event until the next exchange writes it down."""
-    event = Event(what, state.term or state.seat.highest_term, state.me, because, times=times)
+    event = Event(what, state.term or state.seat.highest_term, state.me, because, seat=state.seat.number, times=times)
     return replace(state, unwritten=(*state.unwritten, Happened(event, now))[-UNWRITTEN_LIMIT:])
