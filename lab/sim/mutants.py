@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from heirflow.election import answers, asking, endings, invariants, line, news, rules, timings
+from heirflow.election import answers, asking, endings, invariants, line, news, rules, seats, timings
 from lab.sim import acts, forgetful, process, register, scenes, supervision
 from lab.sim.promises import Promise
 from lab.sim.world import Verdict, World
@@ -84,12 +84,14 @@ class Mutant:
     prepare: Callable[[World], None] = _as_it_is
     scene: Callable[[int], Verdict] | None = None
     """Play this instead of a world with faults."""
+    seats: int = 1
+    """How many may lead at once."""
 
     def play(self, seed: int) -> Verdict:
         """One world, with whatever is patched now."""
         if self.scene is not None:
             return self.scene(seed)
-        world = World(seed, only=self.only)
+        world = World(seed, only=self.only, seats=self.seats)
         self.prepare(world)
         return acts.run(world)
 
@@ -218,12 +220,12 @@ MUTANTS = (
         without=(Patch(rules, "_end_of_trust", "now < lead.trusted_until", "True"),)),
     # ---- waiting ----
     Mutant("an heir waits 0.6 ttl", "a silent leader has its whole lease", (
-        Patch(line, "turn_at", "seat.watch_since + ttl_s", "seat.watch_since + 0.6 * ttl_s"),)),
+        Patch(line, "free_at", "seat.watch_since + ttl_s", "seat.watch_since + 0.6 * ttl_s"),)),
     Mutant("an heir waits its own ttl, not the record's", "a silent leader has its whole lease", (
-        Patch(line, "turn_at", "seat.watch_since + ttl_s", "seat.watch_since + timings.ttl_s"),),
+        Patch(line, "free_at", "seat.watch_since + ttl_s", "seat.watch_since + timings.ttl_s"),),
         only=("member frozen", "host frozen", "all cut", "both killed")),
     Mutant("a renewal that is seen does not restart the wait", "a silent leader has its whole lease", (
-        Patch(answers, "answered", "seat.watch_since if same and unbroken", "seat.watch_since if unbroken"),)),
+        Patch(answers, "_seen", "watched = same and unbroken", "watched = unbroken"),)),
     Mutant("a failed read does not restart the wait", "after an outage the leader has its chance first", (
         Patch(answers, "not_answered", "seat=replace(state.seat, watch_since=None),", ""),),
         only=("lossy link", "both killed", *OUTAGES)),
@@ -261,7 +263,7 @@ MUTANTS = (
         only=("command exits", "command exits"), prepare=_frozen_starts),
     # ---- terms ----
     Mutant("a record from a restored backup gives the right to lead", "a silent leader has its whole lease", (
-        Patch(line, "gives_no_right", "record.term < state.seat.highest_term or ", ""),), only=RESTORED),
+        Patch(line, "gives_no_right", "record.term < seat.highest_term or ", ""),), only=RESTORED),
     Mutant("a new term is one more than the record's, not than any seen", "terms only grow", (
         Patch(asking, "_take", "max(seat.highest_term, record.term if record else 0) + skipped + 1",
               "(record.term if record else 0) + skipped + 1"),),
@@ -271,16 +273,16 @@ MUTANTS = (
         without=(Patch(invariants, "check", "assert record.term == lead.term,", "assert True,"),)),
     # ---- histories ----
     Mutant("a vacant record from before a fail-over is taken at once", FORGOTTEN, (
-        Patch(line, "turn_at", "forgotten = seat.doubtful or ", "forgotten = "),), only=FORGETS),
+        Patch(line, "free_at", "forgotten = seat.doubtful or ", "forgotten = "),), only=FORGETS),
     Mutant("a record from before a fail-over is taken for one of now", FORGOTTEN, (
         Patch(answers, "_doubtful", "_moved(before, reading) or line.is_foreign(record, here)", "False"),), only=FORGETS),
     Mutant("who is named from before a fail-over leads at once", FORGOTTEN, (
-        Patch(line, "gives_no_right", " or state.seat.doubtful", ""),), only=FORGETS),
+        Patch(line, "gives_no_right", " or seat.doubtful", ""),), only=FORGETS),
     Mutant("who waits after a fail-over waits the ttl of the record only", FORGOTTEN, (
-        Patch(line, "turn_at", "max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s",
+        Patch(line, "free_at", "max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s",
               "record.ttl_s if record else timings.ttl_s"),), scene=forgetful.a_longer_lease_is_forgotten),
     Mutant("another server does not restart the wait", FORGOTTEN, (
-        Patch(answers, "answered", " and not moved", ""),), only=FORGETS),
+        Patch(answers, "_seen", " and not _moved(seat, reading)", ""),), only=FORGETS),
     Mutant("a leader whose trust had ended goes on after a fail-over", "never two", (
         Patch(answers, "_goes_on", "within = isinstance(lead, Leading) and now < lead.trusted_until", "within = True"),),
         scene=forgetful.the_lease_is_over),
@@ -292,9 +294,36 @@ MUTANTS = (
         only=(*FORGETS, "slow link", "lossy link")),
     Mutant("a term that may be forgotten comes again", "terms only grow", (
         Patch(asking, "_take", "FORGOTTEN_TERMS if seat.doubtful else 0", "0"),), only=FORGETS),
+    # ---- seats ----
+    Mutant("a member takes a second seat", ("one seat each", "take only when the own command is gone"), (
+        Patch(seats, "choose",
+              "free = isinstance(state.seat.lead, Following) and state.idle and state.ask is None and state.leaving is None\n"
+              "    if not free or not state.others or names(state, state.seat):",
+              "if state.ask is not None or not state.others:"),
+        Patch(seats, "look_at", "tuple(seat for seat in", "tuple(replace(seat, lead=Following()) for seat in"),
+        Patch(line, "line", "and row.id not in holders", "and (row.id == state.me or row.id not in holders)"),
+        Patch(asking, "wish", "if state.known and state.idle:", "if state.known:"),
+        Patch(invariants, "check", "assert state.idle or state.losing,", "assert True,")), seats=2),
+    Mutant("a seat is taken by the watch of another", "a silent leader has its whole lease", (
+        Patch(line, "free_at", "return seat.watch_since + ttl_s",
+              "return min(each.watch_since or seat.watch_since for each in state.all_seats) + ttl_s"),), seats=2),
+    Mutant("a seat that was made vacant counts as a renewal of the own one", "dead by the end of trust", (
+        Patch(answers, "_outcome", "if ask.purpose is Purpose.VACATE:",
+              "if ask.purpose is Purpose.VACATE:\n"
+              "            trusted_until = ask.asked_at + 3 * swap.record.ttl_s\n"
+              "            state = with_lead(state, Leading(state.term or 0, trusted_until))\n"
+              "            acts = (ExtendLease(*timings.moments(trusted_until)),)"),),
+        only=("both killed", "both killed", "store down"), seats=2),
+    Mutant("a leader vacates a seat whose leader is not silent yet", "a silent leader has its whole lease", (
+        Patch(seats, "to_vacate", "now >= line.free_at(state, seat, timings) and ", ""),), seats=2),
+    Mutant("a paused seat is vacated", "paused: nobody changes place", (
+        Patch(seats, "to_vacate", " or record.paused:", ":"),
+        Patch(line, "free_at", "(record is not None and record.paused)", "False")), only=("paused", "both killed") * 2, seats=2),
+    Mutant("a swap replaces the record of the first seat", "always one, soon", (
+        Patch(asking, "_over", "under=here, seat=seat, expected_term", "under=here, expected_term"),), seats=2),
     # ---- the line and orders ----
     Mutant("paused is ignored by heirs", "paused: nobody changes place", (
-        Patch(line, "turn_at", "(record is not None and record.paused)", "False"),)),
+        Patch(line, "free_at", "(record is not None and record.paused)", "False"),)),
     Mutant("paused is ignored by a leader with an order to switch over", "paused: nobody changes place", (
         Patch(rules, "_obey", "if state.stop is not None or record.paused:", "if state.stop is not None:"),)),
     Mutant("paused is ignored by a leader that has stopped for another", "paused: nobody changes place", (
@@ -303,11 +332,11 @@ MUTANTS = (
     Mutant("silence keeps its seniority", "silence loses seniority", (
         Patch(asking, "compose", "now - state.checked_in_at > timings.ttl_s", "False"),)),
     Mutant("everybody tries at once", ("the oldest ready takes charge", "a switchover reaches the named member"), (
-        Patch(line, "turn_at", " + order.index(state.me) * timings.turn_s", ""),), scene=scenes.quiet),
+        Patch(line, "turns", "(mine - place) * timings.turn_s", "0.0"),), scene=scenes.quiet),
     Mutant("the youngest goes first", "the oldest ready takes charge", (
         Patch(line, "line", "row.seniority)", "-row.seniority)"),), scene=scenes.quiet),
     Mutant("a named successor does not go first", "a switchover reaches the named member", (
-        Patch(line, "line", "row.id != chosen, ", ""),), scene=scenes.quiet),
+        Patch(line, "line", "row.id not in chosen, ", ""),), scene=scenes.quiet),
     Mutant("a leader stops when it sees somebody older", "no preemption without an order", (
         Patch(rules, "_obey", "elif state.drained and",
               "elif state.members and state.members[0].id != state.me and"),)),

@@ -50,6 +50,7 @@ def to_vacate(state: State, now: float, timings: Timings) -> Seat | None:
             continue
         if names(state, seat):
             return seat
-        if now >= line.free_at(state, seat, timings) and not line.heirs(state, now, timings):
+        dead = line.silence_s(state, record.leader, now) > timings.fresh_s  # else it stands in line itself, and is next
+        if dead and now >= line.free_at(state, seat, timings) and not line.heirs(state, now, timings):
             return seat
     return None
