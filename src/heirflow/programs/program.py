@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from heirflow.config.resolve import Config
     from heirflow.member.health import Lookout
+    from heirflow.member.partition import Partition
     from heirflow.stores import OnTaken
     from heirflow.stores.sql.store import SqlStore
 
@@ -42,6 +43,8 @@ class Handling:
     """In an orderly stop: when a second TERM follows, counted from the first. None: never."""
     warnings: list[str] = field(default_factory=list)
     """What a person should be told once."""
+    partition: Partition | None = None
+    """The part of the program's work that this command is for; None where it has no parts."""
 
 
 SideStore = Callable[["Config"], "SqlStore"]
@@ -70,7 +73,7 @@ class Known(Protocol):
     """A module that knows a program."""
 
     ELECTIONS: frozenset[str]
-    """The names that its elections have where nobody gave one."""
+    """The names that its elections have where nobody gave one. With a slash and more behind it, a name is a partition's line."""
 
     def recognise(self, argv: Sequence[str], environ: Mapping[str, str]) -> Program | None:
         """The program that this command starts, or None. Starts nothing. Raises `ConfigError` for what cannot be run."""
@@ -98,7 +101,7 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
     Unchanged where there is none. Raises `ConfigError` where the program cannot be asked.
     """
     every = [_module(name) for name in KNOWN.values()]
-    for known in [known for known in every if config["name"] in known.ELECTIONS] or every:
+    for known in [known for known in every if _has(known, config["name"])] or every:
         found = known.located(config, environ)
         if found is not config:
             return found
@@ -107,7 +110,11 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
 
 def is_known(election: str) -> bool:
     """Whether the election of a known program has this name where nobody gave one."""
-    return any(election in _module(name).ELECTIONS for name in KNOWN.values())
+    return any(_has(_module(name), election) for name in KNOWN.values())
+
+
+def _has(known: Known, election: str | None) -> bool:
+    return election is not None and election.partition("/")[0] in known.ELECTIONS
 
 
 def _module(name: str) -> Known:
