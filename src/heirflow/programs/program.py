@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from heirflow.config.resolve import Config
     from heirflow.member.health import Lookout
     from heirflow.member.partition import Partition
-    from heirflow.stores import OnTaken
+    from heirflow.stores import Finding, OnTaken
     from heirflow.stores.sql.store import SqlStore
 
 KNOWN = {"airflow": "airflow.component"}
@@ -51,6 +51,20 @@ SideStore = Callable[["Config"], "SqlStore"]
 """Makes a store for a look beside the election: where these settings say, with a limit of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A member that is heard, as `heirflow doctor` sees it."""
+
+    election: str
+    member: str
+    host: str
+    leads: bool
+    note: str
+    """What it says of itself, and its command said."""
+    command: str
+    """The name of the command, and a number made of its arguments; empty where it is of an older version."""
+
+
 class Program(Protocol):
     """One command, and what HeirFlow knows of the program behind it."""
 
@@ -81,6 +95,14 @@ class Known(Protocol):
     def located(self, config: Config, environ: Mapping[str, str]) -> Config:
         """The settings with the database of the program that is installed here; unchanged without one. Raises `ConfigError`."""
 
+    def examine(
+        self, config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore
+    ) -> list[Finding]:
+        """What `heirflow doctor` tells of the program beside these members of its lines, all that stand in this store.
+
+        Nothing where the store is not in the program's own database. Changes nothing.
+        """
+
 
 def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Program:
     """What is known of the program that this command starts. Raises `ConfigError`."""
@@ -106,6 +128,11 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
         if found is not config:
             return found
     return config
+
+
+def examined(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore) -> list[Finding]:
+    """What there is to tell of every program that HeirFlow knows, beside its lines."""
+    return [told for name in KNOWN.values() for told in _module(name).examine(config, environ, seen, store)]
 
 
 def is_known(election: str) -> bool:

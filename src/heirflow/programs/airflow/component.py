@@ -23,7 +23,9 @@ from heirflow.programs.program import Handling, SideStore
 if TYPE_CHECKING:  # mypy sees whether this module offers what it must
     from heirflow.member.partition import Partition
     from heirflow.programs.airflow import component as itself  # noqa: PLW0406  that is the point
-    from heirflow.programs.program import Known
+    from heirflow.programs.program import Known, Seen
+    from heirflow.stores import Finding
+    from heirflow.stores.sql.store import SqlStore
 
     _: Known = itself
 
@@ -180,6 +182,13 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
     """See `Known.located`: the Airflow on the PATH."""
     found = installation.on_path(environ)
     return config if found is None else found.place(config)
+
+
+def examine(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore) -> list[Finding]:
+    """See `Known.examine`."""
+    from heirflow.programs.airflow.beside import examine as beside  # for `heirflow doctor` only
+
+    return beside(config, environ, seen, store)
 
 
 def again_s(stop_timeout_s: float) -> float:
