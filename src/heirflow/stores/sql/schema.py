@@ -211,6 +211,10 @@ def make(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine
         conn.execute(here.meta.insert().values(name=name, value=str(value)))
 
 
+LATER = frozenset({"history", "ago_s", "times"})
+"""Names of the columns that tables of an older HeirFlow lack."""
+
+
 def later(here: Tables) -> tuple[sa.Column[Any], ...]:
     """The columns that tables of an older HeirFlow lack. Members that do not know them go on beside them."""
     return (here.election.c.history, here.event.c.ago_s, here.event.c.times)

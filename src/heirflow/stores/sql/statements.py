@@ -11,11 +11,8 @@ from sqlalchemy import bindparam
 
 from heirflow.election.record import Event, MemberRow, Record, what_of
 from heirflow.stores.sql.flavour import Flavour
-from heirflow.stores.sql.schema import Tables
+from heirflow.stores.sql.schema import LATER, Tables
 from heirflow.stores.sql.values import Values, text, text_or_none
-
-LATER = frozenset({"history", "ago_s"})
-"""The columns of `schema.later`."""
 
 
 class Statements:
