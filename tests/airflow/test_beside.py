@@ -249,6 +249,23 @@ class TestBesideAnInstalledAirflow:
         place.job(1, "SchedulerJob", "host-a")
         assert place.levels() == [("note", "scheduler", "host-a")]
 
+    def test_an_old_default_file_hides_nothing(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        old = tmp_path / ".local" / "state" / "heirflow" / "heirflow.db"
+        old.parent.mkdir(parents=True)
+        store = open_store(f"sqlite:///{old}", call_limit_s=5)
+        store.open()
+        store.close()
+        place.leader("airflow-scheduler", "host-a", job=1)
+        place.job(2, "SchedulerJob", "host-n")
+        config = resolve({}, {"HOME": str(tmp_path), "HEIRFLOW_RUN_DIR": "/nowhere"}, folder=tmp_path)
+        assert config.db_url == f"sqlite:///{old}"
+        found = examined(config)
+        assert [each.topic for each in found].count("store") == 2
+        assert [each.level for each in found if each.topic == "airflow"] == ["problem", "note"]
+
     def test_as_people_ask(self, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Any) -> None:
         from heirflow.cli import main
         from tests.schemas import check_output

@@ -12,6 +12,7 @@ import click
 
 from heirflow.cli.common import (
     WHERE,
+    everywhere,
     json_option,
     opened,
     output,
@@ -77,8 +78,8 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
 
 
 def examined(config: Config) -> list[Finding]:
-    """Settings, host and store, each with what there is to say."""
-    return [_settings(config), _run_dir(config), *_store(config)]
+    """Settings, host and store, each with what there is to say. Where an old default file hides a program's lines, both stores."""
+    return [_settings(config), _run_dir(config), *(found for each in everywhere(config) for found in _store(each))]
 
 
 def _settings(config: Config) -> Finding:
