@@ -49,7 +49,10 @@ class Row:
     because: str = ""
     """Why nothing runs there, or what a person should know of what does; of another member, why it is not ready."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What it says of itself: ``ttl_s``, ``check_in_s``, ``version``, ``command``. Empty: it is of an older version."""
+    """What it says of itself: ``ttl_s``, ``check_in_s``, ``version``, ``command``, and where its work has parts, ``partition``.
+
+    Empty: it is of an older version.
+    """
     kill_is_sure: bool = True
     """False: its command may become another user (``--allow-sudo``), and the member could then not kill it."""
 
@@ -135,9 +138,24 @@ def fresh_s(ttl_s: float, note: str = "") -> float:
 def _settings(note: str) -> dict[str, Any]:
     """What stands in a note of a member's settings, of the kinds that we know."""
     said = _said(note).get("settings")
-    kinds = {"ttl_s": (int, float), "check_in_s": (int, float), "version": (str,), "command": (str,)}
+    kinds = {
+        "ttl_s": (int, float),
+        "check_in_s": (int, float),
+        "version": (str,),
+        "command": (str,),
+        "partition": (str,),
+    }
     known = said if isinstance(said, dict) else {}
     return {key: known[key] for key, kind in kinds.items() if type(known.get(key)) in kind}
+
+
+_COMPARED = (
+    ("ttl_s", "ttl", " s"),
+    ("partition", "partition", ""),
+    ("command", "command", ""),
+    ("version", "version", ""),
+)
+"""Setting, its word for people, its unit."""
 
 
 def _differences(rows: Iterable[Row]) -> tuple[str, ...]:
@@ -145,7 +163,12 @@ def _differences(rows: Iterable[Row]) -> tuple[str, ...]:
     heard = [row for row in rows if not row.silent]
     return tuple(
         f"members differ in {word}: {', '.join(f'{value} ({_several(who)})' for value, who in found.items())}"
-        for key, word, unit in (("ttl_s", "ttl", " s"), ("command", "command", ""), ("version", "version", ""))
+        for key, word, unit in (
+            ("ttl_s", "ttl", " s"),
+            ("partition", "partition", ""),
+            ("command", "command", ""),
+            ("version", "version", ""),
+        )
         if len(found := _by_value(heard, key, unit)) > 1
     )
 
@@ -154,7 +177,7 @@ def _by_value(rows: Iterable[Row], key: str, unit: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in rows:
         if (value := row.settings.get(key)) is not None:
-            found.setdefault(f"{value:g}{unit}" if unit else str(value), []).append(row.member)
+            found.setdefault(f"{value:g}{unit}" if unit else str(value) or "none", []).append(row.member)
     return found
 
 

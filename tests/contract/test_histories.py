@@ -92,6 +92,8 @@ def test_tables_that_an_older_heirflow_made_get_the_column_and_older_members_go_
         conn.execute(sa.text("ALTER TABLE heirflow_event DROP COLUMN times"))
     store = open_store(url, call_limit_s=10)
     store.open(create=False)  # which changes no table
+    told = {each.topic: each.level for each in store.examine()}
+    assert "problem" not in told.values() and told.get("rights", "ok") == "ok", "doctor looks before the upgrade too"
     read = store.exchange(election, Exchange(who("a"), swap=take("a", 1, 2, expected=1)))
     assert read.swapped
     assert read.record is not None

@@ -17,7 +17,8 @@ from heirflow.member.health import CommandCheck
 from heirflow.member.url_check import UrlCheck
 from heirflow.programs import program
 from heirflow.programs.plain import Plain, lookout_for
-from heirflow.programs.program import Handling, Program
+from heirflow.programs.program import Handling, Program, Seen
+from heirflow.stores import Finding
 
 ENV = {"HOME": "/nowhere"}
 
@@ -146,9 +147,13 @@ def orchestra(monkeypatch: pytest.MonkeyPatch) -> None:
         url = environ.get("ORCHESTRA")
         return config if url is None else config.placed(url, Origin(Source.PROGRAM, "orchestra's configuration"))
 
+    def examine(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: object) -> list[Finding]:
+        return [Finding("orchestra", "note", f"{len(seen)} play")]
+
     module = ModuleType("heirflow.programs.orchestra")
-    for name, value in (("ELECTIONS", {"orchestra-daemon"}), ("recognise", recognise), ("located", located)):
-        setattr(module, name, value)
+    for each in (recognise, located, examine):
+        setattr(module, each.__name__, each)
+    module.ELECTIONS = {"orchestra-daemon"}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(program.KNOWN, "orchestra", "orchestra")
 

@@ -190,6 +190,17 @@ def test_different_commands_and_versions_are_told() -> None:
     )
 
 
+def test_different_partitions_are_told() -> None:
+    """Two that came at the same moment; one of them leaves soon."""
+    members = tuple(
+        row(name, number, note=json.dumps({"settings": {"partition": told}}))
+        for number, (name, told) in enumerate([("a", "--bundle-name x"), ("b", ""), ("c", "--bundle-name x")], 1)
+    )
+    found = Snapshot.of("beat", reading(members=members))
+    assert found.differences == ("members differ in partition: --bundle-name x (a, c), none (b)",)
+    assert found.succession[0].settings == {"partition": "--bundle-name x"}
+
+
 STUCK = "the command is not gone: process 12 was killed and is still there"
 
 

@@ -85,8 +85,9 @@ OPTIONS: tuple[Option, ...] = (
         "name",
         read_name,
         "The name of the election.",
-        "with `run`: the program's own name, for Airflow `airflow-<component>`, and none for Python, shells and others that only "
-        "run programs; with other commands: the only election in the database",
+        "with `run`: the program's own name, for Airflow `airflow-<component>` (and `/<partition>` behind it where the command is "
+        "for one), and none for Python, shells and others that only run programs; with other commands: the only election in the "
+        "database",
         metavar="NAME",
     ),
     Option(

@@ -90,6 +90,7 @@ class Identity:
     pid: int
     label: str = ""
     argv: tuple[str, ...] = ()
+    partition: str | None = None  # see `Partition.told`
 
     @classmethod
     def new(cls, host: str, label: str = "", argv: Sequence[str] = ()) -> Identity:
@@ -119,12 +120,11 @@ class Member:
         keep: Keep | None = None,
     ) -> None:
         """`standby_argv`: what waits at a gate until needed; None: started cold. `address`: the stores' URL, if it can change."""
-        self._election = election
-        self._identity = identity
+        self._election, self._identity = election, identity
         self._keeper_factory = keeper_factory
         self._store_factory = store_factory
         self._timings = timings
-        self._settings = settings_of(timings, identity.argv)
+        self._settings = settings_of(timings, identity.argv, identity.partition)
         self._journal = journal
         self._again_s = again_s
         self._standby = Standby(standby_argv, journal)

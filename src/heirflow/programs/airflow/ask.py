@@ -40,6 +40,10 @@ try:
         place = "%s-%s.dist-info/METADATA" % (name.replace("-", "_"), found.version)
         answer["files"]["the installed Airflow"] = str(found.locate_file(place))
     answer["schema"] = conf.get("database", "sql_alchemy_schema", fallback="") or ""
+    try:
+        answer["row_locks"] = bool(conf.getboolean("scheduler", "use_row_level_locking", fallback=True))
+    except Exception:
+        pass  # told by Airflow itself; nothing of ours rests on it
     for place in (os.path.join(AIRFLOW_HOME, "config"), conf.get("core", "plugins_folder", fallback="")):
         if place and place not in sys.path:
             sys.path.append(place)
@@ -66,6 +70,8 @@ class Answer:
     version: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     """What a process of Airflow's reads once: name for people -> path."""
+    row_locks: bool = True
+    """Whether schedulers lock rows, so that several of them can work side by side (``use_row_level_locking``)."""
     problem: str = ""
     """Half a sentence, empty when all is well."""
 
@@ -134,7 +140,8 @@ def _read(out: str, err: str, code: int, python: str) -> Answer:
         return Answer(problem="Airflow's configuration names no database")
     arguments = answer.get("connect_args") or {}
     url = _with_password(url, arguments)
-    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), answer["files"])
+    locks = answer.get("row_locks", True)
+    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), answer["files"], locks)
 
 
 def _with_password(url: str, arguments: dict[str, Any]) -> str:

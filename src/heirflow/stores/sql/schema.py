@@ -216,6 +216,10 @@ def later(here: Tables) -> tuple[sa.Column[Any], ...]:
     return (here.election.c.history, here.event.c.ago_s, here.event.c.times)
 
 
+LATER = frozenset(column.name for column in later(tables()))
+"""Their names."""
+
+
 def has_later(conn: sa.engine.Connection, here: Tables) -> frozenset[str]:
     """Which of these columns the tables here have."""
     look = sa.inspect(conn)  # which asks once for each table

@@ -11,11 +11,8 @@ from sqlalchemy import bindparam
 
 from heirflow.election.record import Event, MemberRow, Record, what_of
 from heirflow.stores.sql.flavour import Flavour
-from heirflow.stores.sql.schema import Tables, later, tables
+from heirflow.stores.sql.schema import LATER, Tables
 from heirflow.stores.sql.values import Values, text, text_or_none
-
-LATER = frozenset(column.name for column in later(tables()))
-"""The columns that tables of an older HeirFlow may lack."""
 
 
 class Statements:
