@@ -13,6 +13,7 @@ import pytest
 
 from heirflow.config.resolve import Config, Origin, Source, resolve
 from heirflow.errors import ConfigError
+from heirflow.member.file_check import FileCheck
 from heirflow.member.health import CommandCheck
 from heirflow.member.url_check import UrlCheck
 from heirflow.programs import program
@@ -93,6 +94,7 @@ class TestHealth:
         assert lookout_for(settle(no_health=True), set(), check=own)._check is None
         assert isinstance(lookout_for(settle(health_url="http://h/"), set(), check=own)._check, UrlCheck)
         assert lookout_for(settle(health_cmd="x"), set(), check=own)._check is not own
+        assert isinstance(lookout_for(settle(health_file="x"), set(), check=own)._check, FileCheck)
         assert math.isclose(lookout_for(settle(ttl="8s"), set())._standstill_s, 4.0)
 
     @pytest.mark.parametrize(
@@ -109,6 +111,10 @@ class TestHealth:
             ({}, {}, "no-health = true\nhealth-cmd = 'x'", False),
             ({}, {}, "no-health = true\n[election.beat]\nhealth-cmd = 'x'", False),
             ({"health_url": "http://h/"}, {"HEIRFLOW_HEALTH_CMD": "x"}, "", True),
+            ({"health_file": "x"}, {"HEIRFLOW_HEALTH_CMD": "x"}, "", True),
+            ({"health_file": "x"}, {"HEIRFLOW_HEALTH_URL": "http://h/"}, "", True),
+            ({"no_health": True, "health_file": "x"}, {}, "", True),
+            ({"no_health": True}, {"HEIRFLOW_HEALTH_FILE": "x"}, "", False),
         ],
     )
     def test_what_is_turned_off_nearer_to_the_command_is_no_contradiction(

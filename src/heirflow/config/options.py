@@ -200,6 +200,14 @@ OPTIONS: tuple[Option, ...] = (
         secret=True,
     ),
     Option(
+        "health-file",
+        read_text,
+        "A file that the command writes to or touches, again and again, while it is healthy. It is unhealthy when the file was not "
+        "changed for as long as `health-timeout`. No clock is compared with the file's.",
+        "none",
+        metavar="FILE",
+    ),
+    Option(
         "health-timeout",
         read_duration,
         "A command that has not been found healthy for this long is stopped, and an heir takes charge. It is checked four times in "

@@ -252,6 +252,8 @@ class Lookout:
                 judge, health_at = Judge(self._patience, now), now + self._patience.every_s
                 sight = Sight(self._patience.timeout_s, now)
                 standstill, still_at = Standstill(self._standstill_s), now
+                if self._asker is not None:
+                    self._asker.begin()
             if run and now >= still_at:
                 still_at = now + STANDSTILL_EVERY_S
                 if because := standstill.look(self._pid, now):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from heirflow.config.resolve import Config, Source
 from heirflow.errors import ConfigError
 from heirflow.member.asker import Check
+from heirflow.member.file_check import FileCheck
 from heirflow.member.health import CommandCheck, Lookout, Patience
 from heirflow.member.url_check import UrlCheck
 from heirflow.programs.program import Handling, SideStore
@@ -77,7 +79,7 @@ def lookout_for(
 
     `children`: processes that a check of the settings starts. `fingerprint`: see `Lookout`. Raises `ConfigError`.
     """
-    for one, other in (("no-health", "health-cmd"), ("no-health", "health-url"), ("health-cmd", "health-url")):
+    for one, other in combinations(("no-health", "health-cmd", "health-url", "health-file"), 2):
         _refuse_both(config, one, other)
     if config["health-timeout"] < LEAST_HEALTH_TIMEOUT_S:
         raise ConfigError(
@@ -89,6 +91,8 @@ def lookout_for(
         check = CommandCheck(config["health-cmd"], children)
     elif config["health-url"]:
         check = UrlCheck(config["health-url"])
+    elif config["health-file"]:
+        check = FileCheck(config["health-file"])
     return Lookout(
         check=check,
         patience=Patience(timeout_s=config["health-timeout"], start_s=config["health-start"]),
