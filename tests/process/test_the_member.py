@@ -215,6 +215,10 @@ def test_a_command_that_no_longer_touches_its_file_is_replaced(alone: Alone, tmp
     wait_until(lambda: f"{alive} has not been written to" in alone.log.read_text(), "its end", 15.0)
     stays.unlink()
     wait_until(lambda: alone.facts().get("command_pid") not in {None, first}, "another command", 15.0)
+    assert f"warning: where the command stands: sh ({first}): sleeps" in alone.log.read_text()
+    with contextlib.closing(sqlite3.connect(alone.folder / "line.db")) as store:
+        (because,) = store.execute("SELECT because FROM heirflow_event WHERE what = 'restarted'").fetchone()
+    assert f"{alive} has not been written to; its main thread sleeps" in because
 
 
 def of_group(group: int) -> list[int]:

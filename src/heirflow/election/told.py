@@ -24,6 +24,8 @@ class Named(str, Enum):
     COMMAND_STARTED = "command_started"
     COMMAND_NOT_STARTED = "command_not_started"
     COMMAND_UNHEALTHY = "command_unhealthy"
+    COMMAND_STANDS = "command_stands"
+    """Where it stood when it was given up for its health."""
     COMMAND_ENDING = "command_ending"
     """It was asked to end, as its lease is about to."""
     COMMAND_WITHSTANDS = "command_withstands"

@@ -9,6 +9,8 @@ A command that was *stopped* (SIGSTOP) is seen at once, in ``/proc``, without as
 database perhaps, and does nothing. So it is given up after a shorter time, and has a shorter time to end in order.
 
 A check that cannot tell for a whole timeout is told, and told again: until it can, nobody sees a command that hangs.
+
+Before a command is given up, a `witness` says where it stands, for a limited time and once: after the kill nobody can.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from heirflow.clock import boottime
 from heirflow.guard.processes import stat_of
 from heirflow.member.asker import Asker, CannotTell, Check, Found
 from heirflow.member.shell import run_beside
+from heirflow.member.witness import AnyWitness
 
 LOOKS_PER_TIMEOUT = 4
 SLOWEST_LOOK_S = 15.0
@@ -40,6 +43,8 @@ class Unwell:
 
     because: str
     still: bool = False
+    stands: tuple[str, ...] = ()
+    """Where it stood, a line for each thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +158,19 @@ class Lookout:
         standstill_s: float = math.inf,
         fingerprint: Callable[[], dict[str, Any]] | None = None,
         fingerprint_every_s: float = FRESHNESS_EVERY_S,
+        witness: AnyWitness | None = None,
     ) -> None:
         """`fingerprint`: everything that a standby depends on, by name; a standby that was started with another one is stale.
 
-        `standstill_s`: how long a command with a `check` may be stopped.
+        `standstill_s`: how long a command with a `check` may be stopped. `witness`: says where one stands that is given up.
         """
         self._check = check
         self._patience = patience or Patience()
         self._standstill_s = standstill_s
         self._fingerprint = fingerprint
         self._fingerprint_every_s = fingerprint_every_s
+        self._witness = witness
+        self._witnessed = 0  # the run about which it was asked
         self._changed = threading.Condition()
         self._found: deque[Unwell | Blind | Stale] = deque()
         self._run = 0  # number of the command's run, 0 while none runs: a verdict on an earlier one is void
@@ -257,7 +265,7 @@ class Lookout:
             if run and now >= still_at:
                 still_at = now + STANDSTILL_EVERY_S
                 if because := standstill.look(self._pid, now):
-                    self._report_of(run, Unwell(because, still=True))
+                    self._give_up(run, Unwell(because, still=True))
             if self._asker is not None and (found := self._look(self._asker, run, note, asks=now >= health_at)):
                 if run and found.run == run:
                     self._hear(found, judge, sight, now)
@@ -291,7 +299,16 @@ class Lookout:
         if (blind := sight.hear(now, found)) is not None:
             self._report_of(found.run, blind)
         if (verdict := judge.hear(now, found.unwell)) is not None:
-            self._report_of(found.run, Unwell(verdict))
+            self._give_up(found.run, Unwell(verdict))
+
+    def _give_up(self, run: int, found: Unwell) -> None:
+        pid, standing = self._pid, None
+        if self._witness is not None and pid and self._witnessed != run:
+            self._witnessed = run
+            standing = self._witness.look(pid)
+        if standing is not None:
+            found = replace(found, because=f"{found.because}; {standing.brief}", stands=standing.lines)
+        self._report_of(run, found)
 
     def _report_of(self, run: int, found: Unwell | Blind) -> None:
         if run == self._run:

@@ -10,7 +10,7 @@ from heirflow.election.steps import CommandGone, GuardDown, StateEvent, Step
 from heirflow.election.told import Named, Said
 from heirflow.guard.why import KillBy
 from heirflow.member.guard_events import KILLS
-from heirflow.member.health import Blind
+from heirflow.member.health import Blind, Unwell
 from heirflow.member.journal import Log
 from heirflow.member.report import deserves_warning
 
@@ -43,9 +43,12 @@ def tell_of_store(journal: Log, reading: Reading | None) -> None:
             journal.log(told.sentence, event=Named.TOOK_OVER, term=term)
 
 
-def tell_of_health(journal: Log, found: Blind) -> None:
-    """That nobody can look at the command's health, or can again."""
-    if found.over:
+def tell_of_health(journal: Log, found: Unwell | Blind) -> None:
+    """Where a command stands that is given up; that nobody can look at its health, or can again."""
+    if isinstance(found, Unwell):
+        for line in found.stands:
+            journal.warn(f"where the command stands: {line}", event=Named.COMMAND_STANDS)
+    elif found.over:
         journal.log(found.because, event=Named.HEALTH_SEEN)
     else:
         journal.warn(found.because, event=Named.HEALTH_BLIND)

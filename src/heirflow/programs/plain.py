@@ -15,6 +15,7 @@ from heirflow.member.asker import Check
 from heirflow.member.file_check import FileCheck
 from heirflow.member.health import CommandCheck, Lookout, Patience
 from heirflow.member.url_check import UrlCheck
+from heirflow.member.witness import Witness
 from heirflow.programs.program import Handling, SideStore
 
 LEAST_HEALTH_TIMEOUT_S = 1.0
@@ -77,7 +78,7 @@ def lookout_for(
 ) -> Lookout:
     """Who watches the command's health. `check`: the program's own, where the settings ask for no other.
 
-    `children`: processes that a check of the settings starts. `fingerprint`: see `Lookout`. Raises `ConfigError`.
+    `children`: processes that a check of the settings, or the witness, starts. `fingerprint`: see `Lookout`. Raises `ConfigError`.
     """
     for one, other in combinations(("no-health", "health-cmd", "health-url", "health-file"), 2):
         _refuse_both(config, one, other)
@@ -99,6 +100,7 @@ def lookout_for(
         # The lease bounds how long a host that is frozen whole can hold up the rest; a frozen command needs no more.
         standstill_s=config["ttl"] / 2,
         fingerprint=fingerprint,
+        witness=Witness(children),
     )
 
 
