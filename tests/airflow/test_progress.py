@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from heirflow.member.asker import CannotTell, Check
-from heirflow.programs.airflow.progress import Limits, least_limit_s, progress_of
+from heirflow.programs.airflow.progress import Limits, TriggererProgress, least_limit_s, progress_of, release_of
 from heirflow.stores import open_store
 from heirflow.stores.sql.store import SqlStore
 
@@ -244,6 +244,13 @@ def test_triggers_of_others_or_of_nobody_are_not_ours_to_take(database: Database
         database.does(*trigger(database, 1, queue="q"), *trigger(database, 2, team_name="t"))
     database.does(f"INSERT INTO {quote('trigger')} (id, triggerer_id) VALUES (3, NULL)")  # of no task that is deferred
     assert stands_still(database.check("triggerer", capacity=5), OURS) == ""
+
+
+def test_releases() -> None:
+    assert [release_of(each) for each in ("2.11.2", "3.0.0rc1", "3.10.1", "dev")] == [(2, 11), (3, 0), (3, 10), (3, 3)]
+    for version, columns in (("2.11.2", ()), ("3.1.8", ()), ("3.2.0", ("queue",)), ("3.3.2", ("queue", "team_name"))):
+        check = progress_of("triggerer", (), Limits(), version, lambda: None, None)  # type: ignore[arg-type, return-value]
+        assert isinstance(check, TriggererProgress) and check.of_others == columns
 
 
 @pytest.mark.parametrize("component", ["scheduler", "dag-processor", "triggerer"])

@@ -1,8 +1,9 @@
-"""A scheduler of real Airflow that lives and queues nothing: another session holds what it needs for that, as a frozen one would."""
+"""A scheduler of real Airflow that lives and queues nothing: another session holds what it needs, as a frozen one would."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,9 +15,13 @@ import psycopg
 import pytest
 
 from heirflow.demo.stage import Process, Stage
+from heirflow.programs.airflow import installation
+from heirflow.programs.airflow.progress import Limits, progress_of
+from heirflow.stores import open_store
+from heirflow.stores.sql.store import SqlStore
 from lab.airflow.environment import ensure
 from lab.servers.servers import Server, postgres_server
-from tests.airflow.rig import Rig
+from tests.airflow.rig import JOBS, Rig
 
 DAG = """
 try:
@@ -66,6 +71,25 @@ def nothing_can_be_queued(rig: Rig) -> Iterator[None]:
         yield
 
 
+def looks_at_the_tables_that_airflow_made(rig: Rig) -> None:
+    """None of the statements names what this Airflow does not have, and its configuration says what they need."""
+    path = f"{rig.airflow.folder / 'bin'}{os.pathsep}{rig.env['PATH']}"
+    found = installation.on_path({**rig.env, "PATH": path})
+    assert found is not None
+    assert found.numbers == {"parallelism": 4, "capacity": 1000, "min_file_process_interval": 30}
+
+    def store() -> SqlStore:
+        made = open_store(found.url, call_limit_s=20.0)
+        assert isinstance(made, SqlStore)
+        return made
+
+    for component, kind in JOBS.items():
+        check = progress_of(component, (), Limits.of(found.numbers), found.version, store, found.schema)
+        for _ in range(2):
+            said = check.look(json.dumps({"job_id": 1, "job_type": kind}), 20.0)
+        assert said == ("none of 1 DAG was parsed again" if component == "dag-processor" else "")
+
+
 def events(member: Process) -> list[str]:
     lines = [json.loads(line) for line in member.log.read_text().splitlines() if line.startswith('{"time"')]
     return [line["event"] for line in lines if line["event"].startswith("work_")]
@@ -82,6 +106,7 @@ def started(rig: Rig, health: str) -> Process:
 
 @pytest.mark.timeout(1200)
 def test_a_scheduler_that_queues_nothing_is_told_and_where_it_may_be_replaced(rig: Rig) -> None:
+    looks_at_the_tables_that_airflow_made(rig)
     a = started(rig, "progress")
     command = rig.facts("a", "scheduler")["command_pid"]
     with nothing_can_be_queued(rig):

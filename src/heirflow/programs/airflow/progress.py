@@ -19,6 +19,7 @@ Moments of the database are compared with each other for being the same, never w
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ ROWS = 500
 BUSY = ("queued", "running", "restarting")
 RUN_TYPES = ("scheduled", "asset_triggered", "dataset_triggered")
 INTERVALS = 3
+TRIGGER_OF = {"queue": (3, 2), "team_name": (3, 3)}
+"""Columns of `trigger` that say that another triggerer may have to take it, and since which Airflow they are there."""
 RUN_KEY = 2
 """Words of a run's key; a task's has more."""
 Ask = Callable[[Any], list[Any]]
@@ -85,12 +88,20 @@ def progress_of(
     component: str, argv: Sequence[str], limits: Limits, version: str, store_factory: StoreFactory, schema: str | None
 ) -> Check:
     """The check for this component of Airflow's."""
-    tables = Tables.of(schema, modern=not version.startswith("2."))
+    release = release_of(version)
+    tables = Tables.of(schema, modern=release >= (3, 0))
     if component == "scheduler":
         return SchedulerProgress(store_factory, tables, limits.parallelism)
     if component == "dag-processor":
         return ParserProgress(store_factory, tables)
-    return TriggererProgress(store_factory, tables, _capacity(argv, limits.capacity))
+    others = tuple(name for name, since in TRIGGER_OF.items() if release >= since)
+    return TriggererProgress(store_factory, tables, _capacity(argv, limits.capacity), others)
+
+
+def release_of(version: str) -> tuple[int, int]:
+    """Airflow's first two numbers; of what cannot be read, the newest that is known."""
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else (3, 3)
 
 
 def least_limit_s(component: str, limits: Limits) -> float:
@@ -99,7 +110,7 @@ def least_limit_s(component: str, limits: Limits) -> float:
 
 
 def _capacity(argv: Sequence[str], configured: int | None) -> int | None:
-    for word, value in zip(argv, (*argv[1:], ""), strict=True):
+    for word, value in zip(argv, (*argv[1:], ""), strict=False):
         name, equals, given = word.partition("=")
         if name == "--capacity":
             text = given if equals else value
@@ -293,9 +304,9 @@ class TriggererProgress:
     store_factory: StoreFactory
     tables: Tables
     capacity: int | None
+    of_others: tuple[str, ...]
+    """Those of `TRIGGER_OF` that this Airflow has."""
     backlog: Backlog = field(default_factory=Backlog)
-    columns: tuple[str, ...] = ("queue", "team_name")
-    """Those of the table that exist; an older Airflow has none of the two."""
 
     def look(self, note: str, limit_s: float) -> str:
         named = job_of(note)
@@ -304,29 +315,18 @@ class TriggererProgress:
         task, trigger = self.tables.task.c, self.tables.trigger.c
         with _asking(self.store_factory) as ask:
             held = ask(sa.select(sa.func.count(), sa.func.max(trigger.id)).where(trigger.triggerer_id == named[0]))[0]
-            waiting = self._waiting(
-                ask,
+            waiting = ask(
                 sa.select(trigger.id)
                 .select_from(self.tables.trigger.join(self.tables.task, task.trigger_id == trigger.id))
                 .where(trigger.triggerer_id.is_(None), task.state == "deferred")
+                .where(*(trigger[name].is_(None) for name in self.of_others))
                 .order_by(trigger.id)
-                .limit(ROWS),
+                .limit(ROWS)
             )
         keys = frozenset((row[0],) for row in waiting)
         has_room = held[0] < self.capacity if self.capacity is not None else held[0] == 0
         same = self.backlog.stands_still(keys, keys if has_room else frozenset(), (named, *held))
         return f"{_counted(len(same), 'deferred task')} without a triggerer, and it takes none" if same else ""
-
-    def _waiting(self, ask: Ask, statement: Any) -> list[Any]:
-        """Without those that another triggerer may have to take."""
-        while True:
-            others = [self.tables.trigger.c[name].is_(None) for name in self.columns]
-            try:
-                return ask(statement.where(*others) if others else statement)
-            except HeirflowError:
-                if not self.columns:
-                    raise
-                self.columns = self.columns[:-1]
 
 
 def _newest(rows: list[Any]) -> Any:
