@@ -184,6 +184,24 @@ OPTIONS: tuple[Option, ...] = (
         metavar="",
     ),
     Option(
+        "health",
+        one_of("progress", "progress=act"),
+        "For Airflow: look, beside all else, whether the component moves what waits for it: tasks that could be queued, DAGs to "
+        "parse, triggers to take. When nothing moved for `progress-timeout`, that is told in the journal and by `heirflow status`. "
+        "With `progress=act` the component is stopped too, as for any other check.",
+        "not looked at",
+        metavar="progress|progress=act",
+    ),
+    Option(
+        "progress-timeout",
+        read_duration,
+        "How long nothing may move with `--health progress`. For the dag-processor at least three times Airflow's "
+        "`min_file_process_interval`.",
+        "10m",
+        default=600.0,
+        metavar="DURATION",
+    ),
+    Option(
         "health-cmd",
         read_text,
         "A shell command that exits with 0 while the command is healthy. It runs on the leader's host. Put no secret in it: "
@@ -199,6 +217,14 @@ OPTIONS: tuple[Option, ...] = (
         "none",
         metavar="URL",
         secret=True,
+    ),
+    Option(
+        "health-file",
+        read_text,
+        "A file that the command writes to or touches, again and again, while it is healthy. It is unhealthy when the file was not "
+        "changed for as long as `health-timeout`. No clock is compared with the file's.",
+        "none",
+        metavar="FILE",
     ),
     Option(
         "health-timeout",

@@ -259,6 +259,8 @@ class State:
     command: Command = Idle()
     withstands: str = ""
     """Why the command was killed and is still there, as its guard said last; empty when that is not so."""
+    doubt: str = ""
+    """Why the command that runs seems to do no work; empty when it does, for all that is known."""
     ended: str = ""
     """How its command ended last, for people."""
     guard_up: bool = False

@@ -41,7 +41,6 @@ from heirflow.election.steps import (
     StopAsked,
     StopCommand,
     Tick,
-    Unhealthy,
 )
 from heirflow.election.timings import Timings
 from heirflow.election.told import Named
@@ -63,7 +62,7 @@ from heirflow.member.guard_events import (
     lost,
     stuck,
 )
-from heirflow.member.health import Blind, Lookout, Stale, Unwell
+from heirflow.member.health import Lookout, Stale
 from heirflow.member.journal import Log
 from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Listener
@@ -240,12 +239,10 @@ class Member:
             if not self._state.idle:
                 self._keeper.signal(number)
         for found in self._lookout.take():
-            if isinstance(found, Unwell):
-                yield Unhealthy(found.because, found.still)
-            elif isinstance(found, Blind):
-                tell_of_health(self._journal, found)
-            else:
+            if isinstance(found, Stale):
                 yield from self._renew_standby(found)
+            else:
+                yield from tell_of_health(self._journal, found)
         outcomes, news = self._store_thread.take()
         for outcome in outcomes:
             tell_of_store(self._journal, outcome.reading)

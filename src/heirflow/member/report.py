@@ -17,6 +17,7 @@ from heirflow.election.steps import (
     CommandEnding,
     CommandGone,
     CommandWithstands,
+    Doubted,
     GuardDown,
     StateEvent,
     Unhealthy,
@@ -146,6 +147,8 @@ def deserves_warning(before: State, event: StateEvent, after: State) -> bool:
     match event:
         case GuardDown() | Unhealthy() | CommandEnding() | CommandWithstands():
             return True
+        case Doubted(over=over):
+            return not over
         case CommandGone(status=status):
             if before.stop is None:
                 return status != 0 or not after.policy.exit_with_command

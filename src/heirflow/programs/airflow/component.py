@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from heirflow.config.resolve import Config, Source
 from heirflow.errors import ConfigError
+from heirflow.member.asker import Check
 from heirflow.programs.airflow import installation
 from heirflow.programs.airflow.partition import partition_of
 from heirflow.programs.plain import Plain, lookout_for
@@ -108,8 +109,13 @@ class Component:
                 f"the database was given ({config.settings['db-url'].origin}), so HeirFlow leaves Airflow's job table alone: "
                 f"{_WITHOUT}; a standby is not renewed when Airflow changes"
             )
+        progress = None if database is None else self._progress(config, database, side_store)
+        if config["health"] and progress is None:
+            warnings.append(
+                f"health by progress needs Airflow's own database, and is not looked at ({config.settings['health'].origin})"
+            )
         if database is None or standby_argv is None:
-            lookout, on_taken = lookout_for(config, children), None
+            lookout, on_taken = lookout_for(config, children, progress=progress), None
         else:
             from heirflow.programs.airflow.adopt import Adoption
             from heirflow.programs.airflow.row import Fingerprint, RowCheck
@@ -117,7 +123,7 @@ class Component:
             schema = database.schema
             check = RowCheck(lambda: side_store(config), schema)
             fingerprint = Fingerprint(database.files, lambda: side_store(config), schema)
-            lookout = lookout_for(config, children, check=check, fingerprint=fingerprint)
+            lookout = lookout_for(config, children, check=check, fingerprint=fingerprint, progress=progress)
             on_taken = None if config["no-adopt"] else Adoption(schema)
         return Handling(
             config=config,
@@ -129,6 +135,18 @@ class Component:
             warnings=warnings,
             partition=self.partition,
         )
+
+    def _progress(
+        self, config: Config, database: installation.Database, side_store: SideStore
+    ) -> tuple[Check, float] | None:
+        """What it should move, and the least time for it."""
+        if not config["health"]:
+            return None
+        from heirflow.programs.airflow.progress import Limits, least_limit_s, progress_of
+
+        limits = Limits.of(database.numbers)
+        check = progress_of(self.name, self.argv, limits, database.version, lambda: side_store(config), database.schema)
+        return check, least_limit_s(self.name, limits)
 
     def database(self, environ: Mapping[str, str], *, limit_s: float = 30.0) -> installation.Database:
         """Ask Airflow where its tables are. Raises `ConfigError` with a sentence that says what to do instead."""

@@ -41,7 +41,8 @@ class Database:
     """What its processes read once, at their start: name for people -> path."""
     row_locks: bool = True
     """Whether schedulers lock rows, so that several of them can work side by side."""
-
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Of its configuration: see `ask.NUMBERS`."""
     again: Callable[[set[int]], str] | None = field(default=None, repr=False, compare=False)
     """Ask for the URL once more. Raises `ConfigError`."""
 
@@ -75,7 +76,14 @@ def database(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s:
         return found.url
 
     return Database(
-        answer.url, answer.schema or None, answer.connect_args, answer.version, answer.files, answer.row_locks, again
+        answer.url,
+        answer.schema or None,
+        answer.connect_args,
+        answer.version,
+        answer.files,
+        answer.row_locks,
+        answer.numbers,
+        again,
     )
 
 
