@@ -7,6 +7,7 @@ Everything here is for people, and rests on the store's clock only. The rules ne
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -89,6 +90,8 @@ class Snapshot:
     """What stands in the tables and cannot be, as sentences; the rest of the snapshot leaves it out."""
     runs: bool | None = None
     """Whether the leader's command runs; None: it does not say, or nobody leads."""
+    done_at: float | None = None
+    """Of a line of `heirflow once` that waits for its next call: when its last due time was done, by the store's clock."""
     differences: tuple[str, ...] = ()
     """In what the members that are heard differ, as sentences."""
 
@@ -101,6 +104,10 @@ class Snapshot:
         succession = _succession(record, reading, expired=expired)
         heir = next((row for row in succession if row.rank == 2), None)
         leading = next((row for row in succession if row.rank == 1), None)
+        done_at = _done_at(record) if heir is None else None
+        promise = _promise(record, heir, stood_s if expired else None, leading, followed=record.version > 0)
+        if done_at is not None:
+            promise = f"its command was done {duration(reading.db_now - done_at)} ago; the next call of `heirflow once` begins it"
         return cls(
             election=election,
             term=record.term,
@@ -115,11 +122,11 @@ class Snapshot:
             paused=record.paused,
             switchover_to=record.switchover_to,
             succession=succession,
-            promise=_promise(record, heir, stood_s if expired else None, leading, followed=record.version > 0)
-            + not_promised(succession),
+            promise=promise + not_promised(succession),
             at=reading.db_now,
             odd=reading.odd,
             runs=leading.runs if leading is not None else None,
+            done_at=done_at,
             differences=_differences(succession),
         )
 
@@ -163,12 +170,7 @@ def _differences(rows: Iterable[Row]) -> tuple[str, ...]:
     heard = [row for row in rows if not row.silent]
     return tuple(
         f"members differ in {word}: {', '.join(f'{value} ({_several(who)})' for value, who in found.items())}"
-        for key, word, unit in (
-            ("ttl_s", "ttl", " s"),
-            ("partition", "partition", ""),
-            ("command", "command", ""),
-            ("version", "version", ""),
-        )
+        for key, word, unit in _COMPARED
         if len(found := _by_value(heard, key, unit)) > 1
     )
 
@@ -259,6 +261,13 @@ def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, ttl_
     )
 
 
+def _done_at(record: Record) -> float | None:
+    """When the last due time of `heirflow once` was done, if this is the line of one, and nothing is under way."""
+    once = _said(record.note).get("once") if record.leader is None else None
+    done_at = once.get("done_at") if isinstance(once, dict) else None
+    return float(done_at) if isinstance(done_at, (int, float)) and math.isfinite(done_at) else None
+
+
 def said_of_work(note: str) -> tuple[bool | None, str]:
     """What a member's note says of the work: whether it runs, and why not. Anything else may stand there."""
     said = _said(note)
@@ -314,7 +323,7 @@ def _next(record: Record, following: Row | None, silent_s: float | None, *, foll
         if record.paused:
             return f"{ended}; paused: nobody takes charge until `heirflow resume`"
         if heir is None:
-            return f"{ended} and nobody is ready to{'' if silent_s is None else ' take charge'}"
+            return f"{ended} and nobody is ready to{' lead' if silent_s is None else ' take charge'}"
         return f"{ended}; {heir} takes charge {'at once' if silent_s is None else 'now'}"
     if record.paused:
         return "paused: nobody changes place until `heirflow resume`"

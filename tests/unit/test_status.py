@@ -71,7 +71,7 @@ def test_the_chosen_one_goes_first() -> None:
     [
         ({"paused": True}, LINE, 1, "paused: nobody changes place until `heirflow resume`"),
         ({"leader": None}, LINE, 1, "nobody leads; a takes charge at once"),
-        ({"leader": None}, (), 1, "nobody leads and nobody is ready to"),
+        ({"leader": None}, (), 1, "nobody leads and nobody is ready to lead"),
         ({}, LINE, 14, "a has been silent for 14 s; b takes charge now"),
         ({}, LINE[:1], 14, "a has been silent for 14 s and nobody is ready to take charge"),
         ({"switchover_to": ANYONE}, LINE, 1, "switchover to the next in line under way"),

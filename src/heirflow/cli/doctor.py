@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 TRIPS_TO_TAKE = 22
 """Round trips of an exchange that takes charge on PostgreSQL, with old sessions to end and Airflow's tasks to adopt, about."""
-FINDING_LIMIT = 10_000
-"""Characters of a finding in a pipe: somebody else may have put anything into the tables, and no finding of ours is so long."""
 STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
 
 
@@ -73,7 +71,7 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
             head = ("", "topic", "finding")
             tables.show(tables.rich_table(head, rows, [STYLES.get(each.level, "") for each in findings]))
         else:
-            click.echo(tables.plain_table(("level", "topic", "finding"), rows, limit=FINDING_LIMIT))
+            click.echo(tables.plain_table(("level", "topic", "finding"), rows, limit=tables.WHOLE))
     return int(any(each.level == "problem" for each in findings))
 
 

@@ -99,7 +99,7 @@ def history(
     elif tables.on_terminal():
         tables.show(tables.rich_table(HEAD, cells))
     else:
-        click.echo(tables.plain_table(HEAD, cells))
+        click.echo(tables.plain_table(HEAD, cells, limit=tables.WHOLE))
     return 0
 
 

@@ -25,6 +25,7 @@ from heirflow.config.readers import (
 from heirflow.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "HEIRFLOW_"
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class Option:
 
     def read(self, raw: object, origin: object) -> Any:
         """The typed value. Raises `ConfigError` that names the origin."""
+        if isinstance(raw, int) and not -LARGEST <= raw <= LARGEST:
+            raise ConfigError(f"{self.name} must be a smaller number ({origin})")
         try:
             return self.reads(raw)
         except ValueError as error:

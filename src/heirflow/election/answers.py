@@ -37,6 +37,11 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
             seat,
             record=record,
             record_since=seat.record_since if same else now,
+            silent_before_s=seat.silent_before_s
+            if same
+            else 0.0
+            if state.known
+            else max(0.0, reading.db_now - reading.written_at),
             vacant_before_s=seat.vacant_before_s if same else max(0.0, reading.db_now - reading.since),
             watch_since=seat.watch_since if same and unbroken and seat.watch_since is not None and not moved else now,
             highest_term=max(seat.highest_term, record.term if record else 0),

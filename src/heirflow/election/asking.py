@@ -122,8 +122,9 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
     elif record.leader == state.me:
         because, empty_s = f"{state.me} leads again: nobody else had taken charge", now - seat.record_since
     else:
-        since = seat.watch_since if seat.watch_since is not None else now
-        because, empty_s = f"{record.leader} was silent for {now - since:.1f} s", now - since
+        # It may be that reads failed meanwhile: for the turn that counts (`line.turn_at`), and not for what is told.
+        empty_s = now - seat.record_since + seat.silent_before_s
+        because = f"{record.leader} was silent for {empty_s:.1f} s"
     skipped = FORGOTTEN_TERMS if seat.doubtful else 0
     term = max(seat.highest_term, record.term if record else 0) + skipped + 1
     taken = Record(

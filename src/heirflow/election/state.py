@@ -216,6 +216,8 @@ class Seat:
     """When this version was first seen."""
     vacant_before_s: float = 0.0
     """For people: how long it had been vacant when this version was first seen, by the store's clock."""
+    silent_before_s: float = 0.0
+    """For people: how old it was, by the store's clock, when this member read anything for the first time."""
     watch_since: float | None = None
     """Since when this version stands still while every read succeeded."""
     highest_term: int = 0
