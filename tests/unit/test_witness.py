@@ -23,6 +23,8 @@ from tests.unit.test_rules_health import Always, wait_for_finding
 from tests.unit.test_told import Lines
 
 needs_proc = pytest.mark.skipif(not PROC, reason="only Linux tells in /proc where a process stands")
+BESIDE = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+needs_py_spy = pytest.mark.skipif(shutil.which("py-spy", path=BESIDE) is None, reason="py-spy is not installed here")
 HANGS = """
 import threading
 def waits_for_nobody():
@@ -86,7 +88,7 @@ def test_names_that_a_command_chose_break_no_line(tmp_path: Path, monkeypatch: p
     assert all(line.isprintable() for line in (*standing.lines, standing.brief))
 
 
-@pytest.mark.skipif(shutil.which("py-spy") is None, reason="py-spy is not installed here")
+@needs_py_spy
 def test_with_py_spy_the_functions_are_named() -> None:
     children: set[int] = set()
     with process(sys.executable, "-S", "-c", HANGS) as hangs:
@@ -101,7 +103,7 @@ def test_with_py_spy_the_functions_are_named() -> None:
     assert children == set()
 
 
-@pytest.mark.skipif(shutil.which("py-spy") is None, reason="py-spy is not installed here")
+@needs_py_spy
 def test_the_python_below_a_shell_is_found() -> None:
     with process("/bin/sh", "-c", f'"{sys.executable}" -S -c "$1"; true', "sh", HANGS) as shell:
         standing = Witness(set()).look(shell.pid)
