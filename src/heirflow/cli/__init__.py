@@ -135,21 +135,21 @@ def answer(command: click.Command, args: Sequence[str], called: str) -> int:
     except SystemExit as end:
         if sys.stdout is not out:  # Click has put another in its place, as nobody reads any more
             sys.stdout = out
-            _give_up_output()
+            give_up_output()
             return BROKEN_PIPE
         return end.code if isinstance(end.code, int) else 1
     except BrokenPipeError:  # whoever read our output has had enough
-        _give_up_output()
+        give_up_output()
         return BROKEN_PIPE
     except OSError as error:
         if error.filename is None and error.errno in NOT_WRITTEN:
-            _give_up_output()
+            give_up_output()
             return complain(f"cannot write the answer to standard output: {error.strerror}", 1)
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
         return complain(f"{error.strerror or error}{where}", 1)
 
 
-def _give_up_output() -> None:
+def give_up_output() -> None:
     """What is left of it goes nowhere, or Python would complain when it exits, with a code of its own."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
