@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from heirflow.election import line, work
 from heirflow.election.endings import failed_starts, is_counted
-from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
+from heirflow.election.record import ANYONE, CheckIn, Event, Exchange, Record, Swap, What
 from heirflow.election.state import Ask, Happened, Purpose, State, Then
 from heirflow.election.timings import Timings
 
@@ -162,7 +162,8 @@ def _renew(state: State, timings: Timings) -> Wish:
         return Wish(Purpose.RENEW, _over(state, renewed))
     # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.
     refusal = "the election is paused" if record.paused else "no such member is ready in the line"
-    because = f"switchover to {record.switchover_to} refused: {refusal}"
+    to = "the next in line" if record.switchover_to == ANYONE else record.switchover_to
+    because = f"switchover to {to} refused: {refusal}"
     event = Event(What.REFUSED, record.term, state.me, because)
     refused = replace(_over(state, replace(renewed, switchover_to=None), event), news=True)
     return Wish(Purpose.RENEW, refused, urgent=True)
