@@ -130,6 +130,15 @@ class Snapshot:
             differences=_differences(succession),
         )
 
+    @property
+    def unheard(self) -> str:
+        """What is so of a leader that leads and is not heard, as the end of a sentence; empty where it is heard."""
+        leading = next((row for row in self.succession if row.rank == 1), None)
+        if leading is None or not leading.silent:
+            return ""
+        heard_s = leading.last_check_in_s
+        return "was never heard" if heard_s is None else f"is silent for {duration(heard_s)}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values only."""
         return asdict(self)

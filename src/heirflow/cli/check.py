@@ -62,19 +62,14 @@ def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:
     if line.runs is False:
         return Level.CRITICAL, "runs nothing", line.promise
     led = f"led by {line.leader}"
-    leading = next(row for row in line.succession if row.rank == 1)
-    if leading.silent:
-        silent = (
-            "was never heard"
-            if leading.last_check_in_s is None
-            else f"is silent for {duration(leading.last_check_in_s)}"
-        )
-        return Level.WARNING, "silent", f"{led}, which {silent}; {line.promise}"
+    if line.unheard:
+        return Level.WARNING, "silent", f"{led}, which {line.unheard}; {line.promise}"
     if line.paused:
         return Level.WARNING, "paused", f"{led}, and paused: nobody takes its place until `heirflow resume`"
     if line.heir is None:
         return Level.WARNING, "no heir", f"{led}, and no heir is ready"
     starts = _starts(events, line.at - FLAPS_WITHIN_S)
+    leading = next(row for row in line.succession if row.rank == 1)
     if starts >= FLAPS:
         return Level.WARNING, "flapping", f"{led}, started {starts} times within {duration(FLAPS_WITHIN_S)}"
     if leading.because:

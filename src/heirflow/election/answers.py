@@ -28,6 +28,9 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     # A gap in our own reading (we were frozen, say) is like a failed read: the leader gets its chance first.
     unbroken = now - state.read_at <= timings.fresh_s
     mine = next((row for row in reading.members if row.id == state.me), None)
+    silent_before_s = seat.silent_before_s if same else 0.0
+    if not state.known and reading.written_at:
+        silent_before_s = max(0.0, reading.db_now - reading.written_at)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
     again_at_once = 0 < lost_swaps < 3
     written = (*ask.noted, *(ask.within if reading.swapped else ()))
@@ -37,11 +40,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
             seat,
             record=record,
             record_since=seat.record_since if same else now,
-            silent_before_s=seat.silent_before_s
-            if same
-            else 0.0
-            if state.known
-            else max(0.0, reading.db_now - reading.written_at),
+            silent_before_s=silent_before_s,
             vacant_before_s=seat.vacant_before_s if same else max(0.0, reading.db_now - reading.since),
             watch_since=seat.watch_since if same and unbroken and seat.watch_since is not None and not moved else now,
             highest_term=max(seat.highest_term, record.term if record else 0),

@@ -122,7 +122,7 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
     elif record.leader == state.me:
         because, empty_s = f"{state.me} leads again: nobody else had taken charge", now - seat.record_since
     else:
-        # It may be that reads failed meanwhile: for the turn that counts (`line.turn_at`), and not for what is told.
+        # Whatever kept this member from reading meanwhile: that matters for its turn (`line.turn_at`), not for what is told.
         empty_s = now - seat.record_since + seat.silent_before_s
         because = f"{record.leader} was silent for {empty_s:.1f} s"
     skipped = FORGOTTEN_TERMS if seat.doubtful else 0

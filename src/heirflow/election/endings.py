@@ -41,9 +41,10 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
         return Step(replace(state, command=Idle(after=stop)), said=(ended,))
     because = stop.because if stop is not None else event.because
     ended = Said(Named.COMMAND_ENDED, because)
-    state = replace(state, command=Idle(), failures=state.failures if ran_s < state.policy.healthy_after_s else 0)
+    too_soon = ran_s < state.policy.healthy_after_s
+    state = replace(state, command=Idle(), failures=state.failures if too_soon else 0)
     if event.status is not None:
-        failures = state.failures + 1 if ran_s < state.policy.healthy_after_s else 0
+        failures = state.failures + too_soon
         state = replace(state, failures=failures, restart_at=now + back_off_s(failures, state.policy.restart_limit_s))
         if state.policy.exit_with_command and not replaced:
             code = event.status if event.status >= 0 else 128 - event.status

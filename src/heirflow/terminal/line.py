@@ -44,10 +44,8 @@ def headline(snapshot: Snapshot) -> str:
         led += f": the lease of {snapshot.last_leader} has ended"
     if snapshot.runs is False:
         led += ", which runs nothing"
-    leading = next((row for row in snapshot.succession if row.rank == 1), None)
-    if leading is not None and leading.silent:
-        heard = leading.last_check_in_s
-        led += ", which was never heard" if heard is None else f", which is silent for {duration(heard)}"
+    if snapshot.unheard:
+        led += f", which {snapshot.unheard}"
     return f"{snapshot.election}   term {snapshot.term}   {led}{'   PAUSED' if snapshot.paused else ''}"
 
 

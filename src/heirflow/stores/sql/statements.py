@@ -83,7 +83,7 @@ class Statements:
         self.rare_note = (
             event.insert().inline().values(election=bindparam("p_election"), at=now - ago_s, **told, **rare)
         )
-        """The same of what happened before it could be written, or for the so manieth time."""
+        """The same of what happened before it could be written, or stands for several of the same."""
         written = [(v[name] if name in kept else sa.null()).label(name) for name in more]
         self.events = (
             sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at, *written)
