@@ -236,3 +236,16 @@ def _heard(standby: Server, election: str, wanted: Record) -> None:
     """Wait until the standby has this record."""
     asked = f"SELECT version FROM heirflow_election WHERE name = '{election}'"
     _until(lambda: standby.sql(asked) == str(wanted.version))
+
+
+def test_who_may_not_add_a_column_keeps_nobody_else_from_it(mariadb: Server, new_database: NewDatabase) -> None:
+    """MySQL's lock is of the session, and not of the transaction that failed."""
+    url = new_database("pymysql")
+    name = str(sa.engine.make_url(url).database)
+    mariadb.sql(f"CREATE USER poor@'%' IDENTIFIED BY 'x'; GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO poor@'%'")
+    with opened(url):
+        mariadb.sql("ALTER TABLE heirflow_event DROP COLUMN times", database=name)
+    with opened(mariadb.url("pymysql", user="poor", password="x", database=name)):
+        assert mariadb.sql("SELECT IS_FREE_LOCK('heirflow tables')", database=name).strip() == "1"
+        with opened(url):
+            assert mariadb.sql("SHOW COLUMNS FROM heirflow_event LIKE 'times'", database=name).startswith("times")
