@@ -7,6 +7,7 @@ Everything here is for people, and rests on the store's clock only. The rules ne
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -49,7 +50,10 @@ class Row:
     because: str = ""
     """Why nothing runs there, or what a person should know of what does; of another member, why it is not ready."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What it says of itself: ``ttl_s``, ``check_in_s``, ``version``, ``command``. Empty: it is of an older version."""
+    """What it says of itself: ``ttl_s``, ``check_in_s``, ``version``, ``command``, and where its work has parts, ``partition``.
+
+    Empty: it is of an older version.
+    """
     kill_is_sure: bool = True
     """False: its command may become another user (``--allow-sudo``), and the member could then not kill it."""
 
@@ -86,6 +90,8 @@ class Snapshot:
     """What stands in the tables and cannot be, as sentences; the rest of the snapshot leaves it out."""
     runs: bool | None = None
     """Whether the leader's command runs; None: it does not say, or nobody leads."""
+    done_at: float | None = None
+    """Of a line of `heirflow once` that waits for its next call: when its last due time was done, by the store's clock."""
     differences: tuple[str, ...] = ()
     """In what the members that are heard differ, as sentences."""
 
@@ -98,6 +104,10 @@ class Snapshot:
         succession = _succession(record, reading, expired=expired)
         heir = next((row for row in succession if row.rank == 2), None)
         leading = next((row for row in succession if row.rank == 1), None)
+        done_at = _done_at(record) if heir is None else None
+        promise = _promise(record, heir, stood_s if expired else None, leading, followed=record.version > 0)
+        if done_at is not None:
+            promise = f"its command was done {duration(reading.db_now - done_at)} ago; the next call of `heirflow once` begins it"
         return cls(
             election=election,
             term=record.term,
@@ -112,13 +122,22 @@ class Snapshot:
             paused=record.paused,
             switchover_to=record.switchover_to,
             succession=succession,
-            promise=_promise(record, heir, stood_s if expired else None, leading, followed=record.version > 0)
-            + not_promised(succession),
+            promise=promise + not_promised(succession),
             at=reading.db_now,
             odd=reading.odd,
             runs=leading.runs if leading is not None else None,
+            done_at=done_at,
             differences=_differences(succession),
         )
+
+    @property
+    def unheard(self) -> str:
+        """What is so of a leader that leads and is not heard, as the end of a sentence; empty where it is heard."""
+        leading = next((row for row in self.succession if row.rank == 1), None)
+        if leading is None or not leading.silent:
+            return ""
+        heard_s = leading.last_check_in_s
+        return "was never heard" if heard_s is None else f"is silent for {duration(heard_s)}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values only."""
@@ -135,9 +154,24 @@ def fresh_s(ttl_s: float, note: str = "") -> float:
 def _settings(note: str) -> dict[str, Any]:
     """What stands in a note of a member's settings, of the kinds that we know."""
     said = _said(note).get("settings")
-    kinds = {"ttl_s": (int, float), "check_in_s": (int, float), "version": (str,), "command": (str,)}
+    kinds = {
+        "ttl_s": (int, float),
+        "check_in_s": (int, float),
+        "version": (str,),
+        "command": (str,),
+        "partition": (str,),
+    }
     known = said if isinstance(said, dict) else {}
     return {key: known[key] for key, kind in kinds.items() if type(known.get(key)) in kind}
+
+
+_COMPARED = (
+    ("ttl_s", "ttl", " s"),
+    ("partition", "partition", ""),
+    ("command", "command", ""),
+    ("version", "version", ""),
+)
+"""Setting, its word for people, its unit."""
 
 
 def _differences(rows: Iterable[Row]) -> tuple[str, ...]:
@@ -145,7 +179,7 @@ def _differences(rows: Iterable[Row]) -> tuple[str, ...]:
     heard = [row for row in rows if not row.silent]
     return tuple(
         f"members differ in {word}: {', '.join(f'{value} ({_several(who)})' for value, who in found.items())}"
-        for key, word, unit in (("ttl_s", "ttl", " s"), ("command", "command", ""), ("version", "version", ""))
+        for key, word, unit in _COMPARED
         if len(found := _by_value(heard, key, unit)) > 1
     )
 
@@ -154,7 +188,7 @@ def _by_value(rows: Iterable[Row], key: str, unit: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in rows:
         if (value := row.settings.get(key)) is not None:
-            found.setdefault(f"{value:g}{unit}" if unit else str(value), []).append(row.member)
+            found.setdefault(f"{value:g}{unit}" if unit else str(value) or "none", []).append(row.member)
     return found
 
 
@@ -236,6 +270,13 @@ def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, ttl_
     )
 
 
+def _done_at(record: Record) -> float | None:
+    """When the last due time of `heirflow once` was done, if this is the line of one, and nothing is under way."""
+    once = _said(record.note).get("once") if record.leader is None else None
+    done_at = once.get("done_at") if isinstance(once, dict) else None
+    return float(done_at) if isinstance(done_at, (int, float)) and math.isfinite(done_at) else None
+
+
 def said_of_work(note: str) -> tuple[bool | None, str]:
     """What a member's note says of the work: whether it runs, and why not. Anything else may stand there."""
     said = _said(note)
@@ -291,7 +332,7 @@ def _next(record: Record, following: Row | None, silent_s: float | None, *, foll
         if record.paused:
             return f"{ended}; paused: nobody takes charge until `heirflow resume`"
         if heir is None:
-            return f"{ended} and nobody is ready to{'' if silent_s is None else ' take charge'}"
+            return f"{ended} and nobody is ready to{' lead' if silent_s is None else ' take charge'}"
         return f"{ended}; {heir} takes charge {'at once' if silent_s is None else 'now'}"
     if record.paused:
         return "paused: nobody changes place until `heirflow resume`"

@@ -274,6 +274,19 @@ class TestWhatTheMemberDoesForAComponent:
         assert isinstance(asked.lookout._check, CommandCheck)
         assert isinstance(asked.on_taken, Adoption)
 
+    @pytest.mark.parametrize("cold", [False, True])
+    def test_progress_is_looked_at_where_the_tables_are_airflows(self, cold: bool) -> None:
+        handling, looked = self.handling(health="progress", cold=cold)
+        progress = handling.lookout._progress
+        assert progress is not None and (progress.limit_s, progress.acts) == (600.0, False)
+        with pytest.raises(HeirflowError, match="not now"):
+            progress._check.look("", 1.0)
+        assert looked == [handling.config]
+        assert self.handling(cold=cold)[0].lookout._progress is None
+        elsewhere = self.handling(health="progress", db_url="postgresql://h/line", cold=cold)[0]
+        assert elsewhere.lookout._progress is None
+        assert any(told.startswith("health by progress needs Airflow's own database") for told in elsewhere.warnings)
+
     def test_preload_is_for_other_programs(self) -> None:
         with pytest.raises(ConfigError, match="--preload is for other programs"):
             self.handling(preload="json")

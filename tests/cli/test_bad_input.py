@@ -212,16 +212,32 @@ def test_ctrl_c_is_130_and_silent(home: Path, store: Store) -> None:
     assert err.strip() == b""
 
 
-def test_a_reader_that_had_enough_is_no_error(home: Path, line: Callable) -> None:
+def buffered() -> dict[str, str]:
+    """As people's shells have it: with PYTHONUNBUFFERED nothing is left for the end, when it goes wrong."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["history"], ["status", "--json"], ["config"], ["status", "--watch", "--json"]]
+)
+def test_a_reader_that_had_enough_is_no_error(home: Path, line: Callable, command: list[str]) -> None:
     line("beat", "a")
     reader, writer = os.pipe()
     os.close(reader)
-    answer = subprocess.run(
-        [sys.executable, "-m", "heirflow", "status"], stdout=writer, stderr=subprocess.PIPE, check=False
-    )
+    whole = [sys.executable, "-m", "heirflow", *command]
+    answer = subprocess.run(whole, stdout=writer, stderr=subprocess.PIPE, check=False, env=buffered(), timeout=30)
     os.close(writer)
-    assert answer.returncode in (1, 141)
-    assert answer.stderr == b""
+    assert (answer.returncode, answer.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("command", [["status"], ["history"], ["config"], ["status", "--check"], ["--help"], ["init"]])
+def test_an_output_that_is_full_is_one_sentence(home: Path, line: Callable, command: list[str]) -> None:
+    line("beat", "a")
+    with open("/dev/full", "wb") as full:
+        whole = [sys.executable, "-m", "heirflow", *command]
+        answer = subprocess.run(whole, stdout=full, stderr=subprocess.PIPE, check=False, env=buffered(), timeout=30)
+    said = b"heirflow: cannot write the answer to standard output: No space left on device\n"
+    assert (answer.returncode, answer.stderr) == (3 if "--check" in command else 1, said)
 
 
 def test_a_sentence_that_nobody_reads_does_not_hold_up_the_end(home: Path) -> None:

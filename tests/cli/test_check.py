@@ -13,6 +13,7 @@ from heirflow.cli.check import FLAPS, judged
 from heirflow.election.record import Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.status import Snapshot
 from heirflow.stores import Store
+from heirflow.terminal.line import headline
 from tests.cli.conftest import Answer, until
 
 NOW = 1_000_000.0
@@ -108,6 +109,27 @@ def test_too_many_starts_are_flapping() -> None:
     assert judged(look(), loop).sentence == "beat: led by a, started 4 times within 10 min 00 s"
     assert judged(look(), loop[:2]).state == "led"
     assert judged(look('{"runs": true, "because": "the command has ended 3 times in a row"}'), []).state == "flapping"
+
+
+def test_a_finished_once_is_well(heirflow: Callable, store: Store) -> None:
+    note = json.dumps({"once": {"at": 1.0, "by": "a", "done_at": 2.0, "status": 0}})
+    store.exchange("nightly", Exchange(swap=Swap(None, Record(1, 1, None, 10, "a left the line", note=note))))
+    answer = heirflow("status", "--check")
+    assert answer.code == 0 and "nightly: its command was done" in answer.out, answer
+    assert "the next call of `heirflow once` begins it" in heirflow("status").out
+    begun = note.replace("2.0", "null")
+    store.exchange("nightly", Exchange(swap=Swap(1, Record(2, 2, None, 10, "a ended without a word", note=begun))))
+    assert heirflow("status", "--check").code == 2, "begun, and nobody there to end it"
+
+
+def test_a_leader_that_is_not_heard_is_told_before_its_lease_ends() -> None:
+    members = tuple(
+        MemberRow(name, 1, name, 1, ready=True, silent_s=silent_s) for name, silent_s in (("a", 20.0), ("b", 0.1))
+    )
+    line = Snapshot.of("beat", Reading(Record(5, 7, "a", 30), members, written_at=NOW - 20, since=NOW - 99, db_now=NOW))
+    told = judged(line, [])
+    assert (told.level, told.state) == (1, "silent") and "led by a, which is silent for 20 s" in told.sentence
+    assert headline(line) == "beat   term 7   led by a, which is silent for 20 s"
 
 
 def test_a_name_with_a_bar_gives_no_numbers(heirflow: Callable, line: Callable, store: Store) -> None:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -122,6 +123,8 @@ def test_history_is_in_the_order_in_which_it_happened(heirflow: Callable, line: 
     text = heirflow("history").out.splitlines()
     assert [word in line for word, line in zip(("lost", "took charge", "ordered"), text[1:], strict=True)] == [True] * 3
     assert text[1].endswith("the store did not answer; written 3 h 00 min later")
+    store.exchange("beat", Exchange(notes=(replace(late, because="why " * 99 + "why"),)))
+    assert "why; written 3 h 00 min later" in heirflow("history").out, "nothing is cut in a pipe"
     first, *_ = json.loads(heirflow("history", "--json").out)["events"]
     assert first["written_at"] - first["at"] == pytest.approx(3 * 3600)
     assert "lost" not in heirflow("history", "--since", "1h").out

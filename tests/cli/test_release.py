@@ -145,7 +145,7 @@ def test_the_heir_takes_charge_at_once_and_never_beside_what_is_left(
         kill_all(cgroup)
         assert not began.exists()
         assert release(cgroup)[0] == 0
-        until(began.exists, "the heir's command")
+        until(lambda: began.exists() and began.read_text(), "the heir's command")
         until(lambda: store.events("unit", 1)[0].what is What.TOOK_CHARGE, "the heir's lead")
         released, took = store.events("unit", 2)
     assert (released.what, released.member, released.term, took.term) == (What.RELEASED, charge.member, 1, 2)

@@ -118,6 +118,11 @@ FILES: dict[str, bytes] = {
     "not a key": b'"ttl\\u0000" = 1\n',
     "a misspelt key": b'tlt = "3s"\n',
     "of the command line": b'config = "x"\n',
+    "a number of 401 digits": b"ttl = 1" + b"0" * 400,
+    "a number of 5000 digits": b"ttl = 1" + b"0" * 5000,
+    "a long number in another base": b"ttl = 0x" + b"f" * 5000,
+    "a long count": b"history-most = 0x" + b"f" * 5000,
+    "a long number for a label": b"label = 0x" + b"f" * 5000,
 }
 
 

@@ -92,6 +92,8 @@ def test_tables_that_an_older_heirflow_made_get_the_column_and_older_members_go_
         conn.execute(sa.text("ALTER TABLE heirflow_event DROP COLUMN times"))
     store = open_store(url, call_limit_s=10)
     store.open(create=False)  # which changes no table
+    told = {each.topic: each.level for each in store.examine()}
+    assert "problem" not in told.values() and told.get("rights", "ok") == "ok", "doctor looks before the upgrade too"
     read = store.exchange(election, Exchange(who("a"), swap=take("a", 1, 2, expected=1)))
     assert read.swapped
     assert read.record is not None
@@ -234,3 +236,16 @@ def _heard(standby: Server, election: str, wanted: Record) -> None:
     """Wait until the standby has this record."""
     asked = f"SELECT version FROM heirflow_election WHERE name = '{election}'"
     _until(lambda: standby.sql(asked) == str(wanted.version))
+
+
+def test_who_may_not_add_a_column_keeps_nobody_else_from_it(mariadb: Server, new_database: NewDatabase) -> None:
+    """MySQL's lock is of the session, and not of the transaction that failed."""
+    url = new_database("pymysql")
+    name = str(sa.engine.make_url(url).database)
+    mariadb.sql(f"CREATE USER poor@'%' IDENTIFIED BY 'x'; GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO poor@'%'")
+    with opened(url):
+        mariadb.sql("ALTER TABLE heirflow_event DROP COLUMN times", database=name)
+    with opened(mariadb.url("pymysql", user="poor", password="x", database=name)):
+        assert mariadb.sql("SELECT IS_FREE_LOCK('heirflow tables')", database=name).strip() == "1"
+        with opened(url):
+            assert mariadb.sql("SHOW COLUMNS FROM heirflow_event LIKE 'times'", database=name).startswith("times")

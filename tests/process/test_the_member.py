@@ -204,6 +204,23 @@ def test_health_checks_that_hang_leave_no_zombies_and_end_with_their_member(
     wait_until(lambda: not [pid for pid in of_group(group) if lives(pid)], "the end of the last look")
 
 
+def test_a_command_that_no_longer_touches_its_file_is_replaced(alone: Alone, tmp_path: Path) -> None:
+    alive, stays = tmp_path / "alive", tmp_path / "stays"
+    works = f"while sleep 0.1; do [ -e {stays} ] || touch {alive}; done"
+    alone.program = ["/bin/sh", "-c", works]
+    first = alone.start("--health-file", str(alive), "--health-timeout", "2s", "--stop-timeout", "5s")
+    time.sleep(4.0)
+    assert alone.command() == first and "health check failed" not in alone.log.read_text()
+    stays.touch()
+    wait_until(lambda: f"{alive} has not been written to" in alone.log.read_text(), "its end", 15.0)
+    stays.unlink()
+    wait_until(lambda: alone.facts().get("command_pid") not in {None, first}, "another command", 15.0)
+    assert f"warning: where the command stands: sh ({first}): sleeps" in alone.log.read_text()
+    with contextlib.closing(sqlite3.connect(alone.folder / "line.db")) as store:
+        (because,) = store.execute("SELECT because FROM heirflow_event WHERE what = 'restarted'").fetchone()
+    assert f"{alive} has not been written to; its main thread sleeps" in because
+
+
 def of_group(group: int) -> list[int]:
     found = []
     for entry in os.listdir("/proc"):

@@ -13,11 +13,13 @@ import pytest
 
 from heirflow.config.resolve import Config, Origin, Source, resolve
 from heirflow.errors import ConfigError
+from heirflow.member.file_check import FileCheck
 from heirflow.member.health import CommandCheck
 from heirflow.member.url_check import UrlCheck
 from heirflow.programs import program
 from heirflow.programs.plain import Plain, lookout_for
-from heirflow.programs.program import Handling, Program
+from heirflow.programs.program import Handling, Program, Seen
+from heirflow.stores import Finding
 
 ENV = {"HOME": "/nowhere"}
 
@@ -93,6 +95,7 @@ class TestHealth:
         assert lookout_for(settle(no_health=True), set(), check=own)._check is None
         assert isinstance(lookout_for(settle(health_url="http://h/"), set(), check=own)._check, UrlCheck)
         assert lookout_for(settle(health_cmd="x"), set(), check=own)._check is not own
+        assert isinstance(lookout_for(settle(health_file="x"), set(), check=own)._check, FileCheck)
         assert math.isclose(lookout_for(settle(ttl="8s"), set())._standstill_s, 4.0)
 
     @pytest.mark.parametrize(
@@ -109,6 +112,12 @@ class TestHealth:
             ({}, {}, "no-health = true\nhealth-cmd = 'x'", False),
             ({}, {}, "no-health = true\n[election.beat]\nhealth-cmd = 'x'", False),
             ({"health_url": "http://h/"}, {"HEIRFLOW_HEALTH_CMD": "x"}, "", True),
+            ({"health_file": "x"}, {"HEIRFLOW_HEALTH_CMD": "x"}, "", True),
+            ({"health_file": "x"}, {"HEIRFLOW_HEALTH_URL": "http://h/"}, "", True),
+            ({"no_health": True, "health_file": "x"}, {}, "", True),
+            ({"no_health": True, "health": "progress"}, {}, "", True),
+            ({"no_health": True}, {"HEIRFLOW_HEALTH": "progress=act"}, "", False),
+            ({"no_health": True}, {"HEIRFLOW_HEALTH_FILE": "x"}, "", False),
         ],
     )
     def test_what_is_turned_off_nearer_to_the_command_is_no_contradiction(
@@ -121,6 +130,27 @@ class TestHealth:
                 lookout_for(config, set())
         else:
             assert lookout_for(config, set())._check is None
+
+    @pytest.mark.parametrize(
+        ("flags", "expected"),
+        [
+            ({}, None),
+            ({"health": "progress"}, (600.0, False)),
+            ({"health": "Progress=Act", "progress_timeout": "1m"}, (90.0, True)),
+            ({"health": "progress", "health_cmd": "x"}, (600.0, False)),
+        ],
+    )
+    def test_progress_is_told_unless_it_may_act(self, flags: dict[str, object], expected: object) -> None:
+        found = lookout_for(settle(**flags), set(), progress=(CommandCheck("true", set()), 90.0))._progress
+        assert (None if found is None else (found.limit_s, found.acts)) == expected
+        with pytest.raises(ConfigError, match="health must be progress or progress=act"):
+            settle(health="yes")
+
+    def test_who_has_no_program_with_known_progress_is_told_so(self) -> None:
+        config = settle(name="poller", db_url="sqlite:////x", health="progress")
+        handling = handled(["poller"], config)
+        assert handling.lookout._progress is None
+        assert ["HeirFlow does not know what this program should move" in each for each in handling.warnings] == [True]
 
 
 @dataclass(frozen=True)
@@ -146,9 +176,13 @@ def orchestra(monkeypatch: pytest.MonkeyPatch) -> None:
         url = environ.get("ORCHESTRA")
         return config if url is None else config.placed(url, Origin(Source.PROGRAM, "orchestra's configuration"))
 
+    def examine(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: object) -> list[Finding]:
+        return [Finding("orchestra", "note", f"{len(seen)} play")]
+
     module = ModuleType("heirflow.programs.orchestra")
-    for name, value in (("ELECTIONS", {"orchestra-daemon"}), ("recognise", recognise), ("located", located)):
-        setattr(module, name, value)
+    for each in (recognise, located, examine):
+        setattr(module, each.__name__, each)
+    module.ELECTIONS = {"orchestra-daemon"}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(program.KNOWN, "orchestra", "orchestra")
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from heirflow.election.steps import Readiness, StopAsked
-from heirflow.member.report import describe
+from heirflow.election.timings import Timings
+from heirflow.member.report import describe, settings_of
 from tests.unit.election import Story, heir, leader
 
 
@@ -60,3 +61,9 @@ def test_who_is_not_able_says_why() -> None:
     b.fail(2.2)
     assert facts(b)["because"] == "its last call to the database failed"
     assert facts(b)["sentence"] == "next in line; its last call to the database failed"
+
+
+def test_the_partition_is_told_where_there_are_any() -> None:
+    assert "partition" not in settings_of(Timings(), ["beat"])
+    assert settings_of(Timings(), ["airflow", "triggerer"], "")["partition"] == ""
+    assert settings_of(Timings(), ["airflow", "triggerer"], "--queues q")["partition"] == "--queues q"

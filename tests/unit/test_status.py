@@ -71,7 +71,7 @@ def test_the_chosen_one_goes_first() -> None:
     [
         ({"paused": True}, LINE, 1, "paused: nobody changes place until `heirflow resume`"),
         ({"leader": None}, LINE, 1, "nobody leads; a takes charge at once"),
-        ({"leader": None}, (), 1, "nobody leads and nobody is ready to"),
+        ({"leader": None}, (), 1, "nobody leads and nobody is ready to lead"),
         ({}, LINE, 14, "a has been silent for 14 s; b takes charge now"),
         ({}, LINE[:1], 14, "a has been silent for 14 s and nobody is ready to take charge"),
         ({"switchover_to": ANYONE}, LINE, 1, "switchover to the next in line under way"),
@@ -188,6 +188,17 @@ def test_different_commands_and_versions_are_told() -> None:
         "members differ in command: beat#000001 (a), beat#000002 (b, c)",
         "members differ in version: 0.1.0 (a, b), 0.2.0 (c)",
     )
+
+
+def test_different_partitions_are_told() -> None:
+    """Two that came at the same moment; one of them leaves soon."""
+    members = tuple(
+        row(name, number, note=json.dumps({"settings": {"partition": told}}))
+        for number, (name, told) in enumerate([("a", "--bundle-name x"), ("b", ""), ("c", "--bundle-name x")], 1)
+    )
+    found = Snapshot.of("beat", reading(members=members))
+    assert found.differences == ("members differ in partition: --bundle-name x (a, c), none (b)",)
+    assert found.succession[0].settings == {"partition": "--bundle-name x"}
 
 
 STUCK = "the command is not gone: process 12 was killed and is still there"

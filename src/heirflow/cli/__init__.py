@@ -113,6 +113,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def answer(command: click.Command, args: Sequence[str], called: str) -> int:
     """The same for any command of Click's; `called`: what a person types to start it."""
+    out = sys.stdout
     try:
         result = command.main(args=list(args), prog_name=called, standalone_mode=False)
         sys.stdout.flush()
@@ -131,16 +132,27 @@ def answer(command: click.Command, args: Sequence[str], called: str) -> int:
         with suppress(OSError):
             sys.stderr.write("\n")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough; Python must not complain about that when it exits.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as end:
+        if sys.stdout is not out:  # Click has put another in its place, as nobody reads any more
+            sys.stdout = out
+            give_up_output()
+            return BROKEN_PIPE
+        return end.code if isinstance(end.code, int) else 1
+    except BrokenPipeError:  # whoever read our output has had enough
+        give_up_output()
         return BROKEN_PIPE
     except OSError as error:
         if error.filename is None and error.errno in NOT_WRITTEN:
+            give_up_output()
             return complain(f"cannot write the answer to standard output: {error.strerror}", 1)
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
         return complain(f"{error.strerror or error}{where}", 1)
+
+
+def give_up_output() -> None:
+    """What is left of it goes nowhere, or Python would complain when it exits, with a code of its own."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(sentence: str, code: int) -> int:

@@ -41,7 +41,8 @@ class Verdict:
 
     level: Level
     state: str
-    """``led``, ``no heir``, ``flapping``, ``paused``, ``odd rows``, ``nobody leads``, ``runs nothing`` or ``unknown``."""
+    """``led``, ``done``, ``no heir``, ``silent``, ``flapping``, ``paused``, ``odd rows``, ``nobody leads``, ``runs nothing`` or
+    ``unknown``."""
     sentence: str
     election: str | None = None
 
@@ -53,12 +54,16 @@ def judged(line: Snapshot, events: Iterable[Event]) -> Verdict:
 
 
 def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:
+    if line.done_at is not None:
+        return Level.OK, "done", line.promise
     if line.leader is None:
         # The promise begins with that itself, unless it tells of the leader whose lease has ended.
         return Level.CRITICAL, "nobody leads", f"nobody leads: {line.promise}" if line.expired else line.promise
     if line.runs is False:
         return Level.CRITICAL, "runs nothing", line.promise
     led = f"led by {line.leader}"
+    if line.unheard:
+        return Level.WARNING, "silent", f"{led}, which {line.unheard}; {line.promise}"
     if line.paused:
         return Level.WARNING, "paused", f"{led}, and paused: nobody takes its place until `heirflow resume`"
     if line.heir is None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from heirflow.cli.common import (
     WHERE,
+    everywhere,
     json_option,
     opened,
     output,
@@ -30,10 +32,11 @@ from heirflow.stores import Finding, Store, kind_of
 from heirflow.terminal import tables
 from heirflow.text import masked
 
+if TYPE_CHECKING:
+    from heirflow.stores.sql.store import SqlStore
+
 TRIPS_TO_TAKE = 22
 """Round trips of an exchange that takes charge on PostgreSQL, with old sessions to end and Airflow's tasks to adopt, about."""
-FINDING_LIMIT = 10_000
-"""Characters of a finding in a pipe: somebody else may have put anything into the tables, and no finding of ours is so long."""
 STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
 
 
@@ -44,8 +47,9 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
     """Look for anything that could break the promises of an election. Exit code 1 when there is a problem.
 
     It changes nothing. It looks at the settings, the folder for probes and the database: whether a pooler stands in between,
-    how far its clock is from ours, which rights we have there, and whether a failover of the database could lose writes. Run
-    it as the user and the database role of the members: rights that another role lacks are only a warning.
+    how far its clock is from ours, which rights we have there, and whether a failover of the database could lose writes. In
+    Airflow's database it also looks for components that run without HeirFlow. Run it as the user and the database role of the
+    members: rights that another role lacks are only a warning.
 
     \b
     heirflow doctor
@@ -67,13 +71,13 @@ def doctor(*, as_json: bool, **flags: Any) -> int:
             head = ("", "topic", "finding")
             tables.show(tables.rich_table(head, rows, [STYLES.get(each.level, "") for each in findings]))
         else:
-            click.echo(tables.plain_table(("level", "topic", "finding"), rows, limit=FINDING_LIMIT))
+            click.echo(tables.plain_table(("level", "topic", "finding"), rows, limit=tables.WHOLE))
     return int(any(each.level == "problem" for each in findings))
 
 
 def examined(config: Config) -> list[Finding]:
-    """Settings, host and store, each with what there is to say."""
-    return [_settings(config), _run_dir(config), *_store(config)]
+    """Settings, host and store, each with what there is to say. Where an old default file hides a program's lines, both stores."""
+    return [_settings(config), _run_dir(config), *(found for each in everywhere(config) for found in _store(each))]
 
 
 def _settings(config: Config) -> Finding:
@@ -109,7 +113,9 @@ def _store(config: Config) -> list[Finding]:
     try:
         store = store_for_people(config, "doctor")
         try:
-            found = [*store.examine(), *_lines(store, config)]
+            found = list(store.examine())
+            lines = _lines(store)
+            found += [*_told_of(lines, config), *_beside(lines, config, store)]
         finally:
             store.close()
     except HeirflowError as error:
@@ -117,21 +123,38 @@ def _store(config: Config) -> list[Finding]:
     return found + [more for finding in found if (more := reach(config, finding.facts.get("latency_s", 0.0)))]
 
 
-def _lines(store: Store, config: Config) -> list[Finding]:
-    """A warning for each election whose command may be beyond the reach of its member, and a note where members differ."""
-    with suppress(HeirflowError):  # no tables yet, or none that can be read: other findings say so
+def _lines(store: Store) -> list[Snapshot]:
+    """All that stand there; none where there are no tables yet, or none that can be read, as other findings say."""
+    with suppress(HeirflowError):
         store.open(create=False)
-        names = [name for name in store.elections() if config["name"] in (None, name)]
-        lines = {name: Snapshot.of(name, store.exchange(name, Exchange())) for name in names}
-        kills = [
-            Finding("kills", "warning", f"{name}{said}")
-            for name, line in lines.items()
-            if (said := not_promised(line.succession))
-        ]
-        return kills + [
-            Finding("members", "note", f"{name}: {each}") for name, line in lines.items() for each in line.differences
-        ]
+        return [Snapshot.of(name, store.exchange(name, Exchange())) for name in store.elections()]
     return []
+
+
+def _told_of(lines: Sequence[Snapshot], config: Config) -> list[Finding]:
+    """A warning for each election whose command may be beyond the reach of its member, and a note where members differ."""
+    meant = [line for line in lines if config["name"] in (None, line.election)]
+    kills = [
+        Finding("kills", "warning", f"{line.election}{said}")
+        for line in meant
+        if (said := not_promised(line.succession))
+    ]
+    return kills + [
+        Finding("members", "note", f"{line.election}: {each}") for line in meant for each in line.differences
+    ]
+
+
+def _beside(lines: Sequence[Snapshot], config: Config, store: Store) -> list[Finding]:
+    """What runs without HeirFlow of the programs that it knows."""
+    from heirflow.programs.program import Seen, examined
+
+    seen = [
+        Seen(line.election, row.member, row.host, row.rank == 1, row.note, str(row.settings.get("command", "")))
+        for line in lines
+        for row in line.succession
+        if row.rank == 1 or not row.silent
+    ]
+    return examined(config, os.environ, seen, cast("SqlStore", store))
 
 
 def reach(config: Config, latency_s: float) -> Finding | None:

@@ -42,7 +42,7 @@ def _moment(ctx: click.Context, option: click.Parameter, text: str | None) -> Mo
     try:
         ago_s = read_duration(text)
         return lambda now: now - ago_s
-    except (ValueError, OverflowError):
+    except ValueError:
         pass
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
@@ -99,7 +99,7 @@ def history(
     elif tables.on_terminal():
         tables.show(tables.rich_table(HEAD, cells))
     else:
-        click.echo(tables.plain_table(HEAD, cells))
+        click.echo(tables.plain_table(HEAD, cells, limit=tables.WHOLE))
     return 0
 
 

@@ -119,4 +119,5 @@ def joined(
         address=handling.config.address,
         keep=Keep(config["history-keep"], config["history-most"]),
         once=once,
+        partition=handling.partition,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from heirflow.cli.common import json_option, settings, settled, write_json
 from heirflow.config.options import OPTIONS
+from heirflow.config.readers import written
 from heirflow.config.resolve import Source
 from heirflow.errors import ConfigError
 from heirflow.terminal import tables
@@ -71,4 +73,6 @@ def _in_words(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}s" if isinstance(value, float) else str(value)
+    if isinstance(value, signal.Signals):
+        return value.name.removeprefix("SIG")
+    return written(value) if isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Group, RenderableType
 
-from heirflow.cli import complain
+from heirflow.cli import complain, give_up_output
 from heirflow.cli.check import EVENTS, Level, json_of, judged, line_of, unknown, worst
 from heirflow.cli.common import (
     WHERE,
@@ -162,6 +162,7 @@ def _check(flags: dict[str, Any], *, as_json: bool) -> int:
         else:
             click.echo(line_of(verdicts))
     except OSError as error:  # whoever asked knows nothing
+        give_up_output()
         complain(f"cannot write the answer to standard output: {error.strerror}", Level.UNKNOWN)
         return int(Level.UNKNOWN)
     return int(worst(verdicts))

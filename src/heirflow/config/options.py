@@ -25,6 +25,7 @@ from heirflow.config.readers import (
 from heirflow.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "HEIRFLOW_"
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class Option:
 
     def read(self, raw: object, origin: object) -> Any:
         """The typed value. Raises `ConfigError` that names the origin."""
+        if isinstance(raw, int) and not -LARGEST <= raw <= LARGEST:
+            raise ConfigError(f"{self.name} must be a smaller number ({origin})")
         try:
             return self.reads(raw)
         except ValueError as error:
@@ -85,8 +88,9 @@ OPTIONS: tuple[Option, ...] = (
         "name",
         read_name,
         "The name of the election.",
-        "with `run`: the program's own name, for Airflow `airflow-<component>`, and none for Python, shells and others that only "
-        "run programs; with other commands: the only election in the database",
+        "with `run`: the program's own name, for Airflow `airflow-<component>` (and `/<partition>` behind it where the command is "
+        "for one), and none for Python, shells and others that only run programs; with other commands: the only election in the "
+        "database",
         metavar="NAME",
     ),
     Option(
@@ -183,6 +187,24 @@ OPTIONS: tuple[Option, ...] = (
         metavar="",
     ),
     Option(
+        "health",
+        one_of("progress", "progress=act"),
+        "For Airflow: look, beside all else, whether the component moves what waits for it: tasks that could be queued, DAGs to "
+        "parse, triggers to take. When nothing moved for `progress-timeout`, that is told in the journal and by `heirflow status`. "
+        "With `progress=act` the component is stopped too, as for any other check.",
+        "not looked at",
+        metavar="progress|progress=act",
+    ),
+    Option(
+        "progress-timeout",
+        read_duration,
+        "How long nothing may move with `--health progress`. For the dag-processor at least three times Airflow's "
+        "`min_file_process_interval`.",
+        "10m",
+        default=600.0,
+        metavar="DURATION",
+    ),
+    Option(
         "health-cmd",
         read_text,
         "A shell command that exits with 0 while the command is healthy. It runs on the leader's host. Put no secret in it: "
@@ -198,6 +220,14 @@ OPTIONS: tuple[Option, ...] = (
         "none",
         metavar="URL",
         secret=True,
+    ),
+    Option(
+        "health-file",
+        read_text,
+        "A file that the command writes to or touches, again and again, while it is healthy. It is unhealthy when the file was not "
+        "changed for as long as `health-timeout`. No clock is compared with the file's.",
+        "none",
+        metavar="FILE",
     ),
     Option(
         "health-timeout",

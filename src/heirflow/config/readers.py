@@ -27,6 +27,14 @@ def read_duration(raw: object) -> float:
     return seconds
 
 
+def written(seconds: float) -> str:
+    """A duration as it may be given."""
+    for unit, factor in (("d", 86400.0), ("h", 3600.0)):
+        if seconds and seconds % factor == 0:
+            return f"{seconds / factor:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def read_count(raw: object) -> int:
     """A whole number, from 0 on."""
     text = str(raw).strip() if isinstance(raw, (str, int)) and not isinstance(raw, bool) else ""

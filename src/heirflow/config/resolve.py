@@ -256,7 +256,7 @@ def _read_file(file: Path) -> tuple[dict[str, object], dict[str, dict[str, objec
         raise ConfigError(f"{file} is not UTF-8 text") from None
     except RecursionError:
         raise ConfigError(f"{file} is nested too deeply") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also of a number with thousands of digits
         raise ConfigError(f"{file} is not TOML: {error}") from None
     elections = data.pop("election", {})
     if not isinstance(elections, dict) or not all(isinstance(table, dict) for table in elections.values()):

@@ -79,12 +79,17 @@ def _seat(state: State, number: int) -> Seat:
 def _seen(seat: Seat, place: Place, reading: Reading, now: float, *, unbroken: bool) -> Seat:
     """The seat, after a look at its record. `unbroken`: whether this look came soon enough after the one before."""
     record = believed(place.record, seat.record)
-    same = seat.record_since != NEVER and record == seat.record
+    first = seat.record_since == NEVER
+    same = not first and record == seat.record
+    silent_before_s = seat.silent_before_s if same else 0.0
+    if first and place.written_at:
+        silent_before_s = max(0.0, reading.db_now - place.written_at)
     watched = same and unbroken and seat.watch_since is not None and not _moved(seat, reading)
     return replace(
         seat,
         record=record,
         record_since=seat.record_since if same else now,
+        silent_before_s=silent_before_s,
         vacant_before_s=seat.vacant_before_s if same else max(0.0, reading.db_now - place.since),
         watch_since=seat.watch_since if watched else now,
         highest_term=max(seat.highest_term, record.term if record else 0),

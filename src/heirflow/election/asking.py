@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from heirflow.election import line, seats, work
 from heirflow.election.endings import failed_starts, is_counted
-from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
+from heirflow.election.record import ANYONE, CheckIn, Event, Exchange, Record, Swap, What
 from heirflow.election.state import Ask, Happened, Purpose, Seat, State, Then
 from heirflow.election.timings import Timings
 
@@ -123,8 +123,9 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
     elif record.leader == state.me:
         because, empty_s = f"{state.me} leads again: nobody else had taken charge", now - seat.record_since
     else:
-        since = seat.watch_since if seat.watch_since is not None else now
-        because, empty_s = f"{record.leader} was silent for {now - since:.1f} s", now - since
+        # Whatever kept this member from reading meanwhile: that matters for its turn (`line.turn_at`), not for what is told.
+        empty_s = now - seat.record_since + seat.silent_before_s
+        because = f"{record.leader} was silent for {empty_s:.1f} s"
     skipped = FORGOTTEN_TERMS if seat.doubtful else 0
     term = max(seat.highest_term, record.term if record else 0) + skipped + 1
     taken = Record(
@@ -162,7 +163,8 @@ def _renew(state: State, timings: Timings) -> Wish:
         return Wish(Purpose.RENEW, _over(state, renewed))
     # An order that could be obeyed has become a `stop` by now (`rules._obey`); this one cannot.
     refusal = "the election is paused" if record.paused else "no such member is ready in the line"
-    because = f"switchover to {record.switchover_to} refused: {refusal}"
+    to = "the next in line" if record.switchover_to == ANYONE else record.switchover_to
+    because = f"switchover to {to} refused: {refusal}"
     event = Event(What.REFUSED, record.term, state.me, because)
     refused = replace(_over(state, replace(renewed, switchover_to=None), event), news=True)
     return Wish(Purpose.RENEW, refused, urgent=True)

@@ -6,8 +6,17 @@ from dataclasses import replace
 
 from heirflow.election import line
 from heirflow.election.record import Event, What
-from heirflow.election.state import Happened, Idle, Leaving, State, Stop, Then, with_stop, without_lead
-from heirflow.election.steps import EXIT_LOST, CommandGone, KillCommand, Step, StopAsked, StopCommand, Unhealthy
+from heirflow.election.state import Happened, Idle, Leaving, Running, State, Stop, Then, with_stop, without_lead
+from heirflow.election.steps import (
+    EXIT_LOST,
+    CommandGone,
+    Doubted,
+    KillCommand,
+    Step,
+    StopAsked,
+    StopCommand,
+    Unhealthy,
+)
 from heirflow.election.timings import Timings, back_off_s
 from heirflow.election.told import Named, Said
 
@@ -19,7 +28,7 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
     """The command is proved gone. What it was stopped for says what follows; if it ended by itself, the line does."""
     stop, ran_s = state.stop, now - state.command_since
     ended = Said(Named.COMMAND_ENDED, event.because)
-    state = replace(state, withstands="", ended=event.because)
+    state = replace(state, withstands="", doubt="", ended=event.because)
     if state.losing or now >= state.trusted_until:
         sentence = stop.because if stop is not None else f"{event.because}{state.troubled}"
         if state.term is not None:
@@ -32,9 +41,10 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
         return Step(replace(state, command=Idle(after=stop)), said=(ended,))
     because = stop.because if stop is not None else event.because
     ended = Said(Named.COMMAND_ENDED, because)
-    state = replace(state, command=Idle(), failures=state.failures if ran_s < state.policy.healthy_after_s else 0)
+    too_soon = ran_s < state.policy.healthy_after_s
+    state = replace(state, command=Idle(), failures=state.failures if too_soon else 0)
     if event.status is not None:
-        failures = state.failures + 1 if ran_s < state.policy.healthy_after_s else 0
+        failures = state.failures + too_soon
         state = replace(state, failures=failures, restart_at=now + back_off_s(failures, state.policy.restart_limit_s))
         if state.policy.exit_with_command and not replaced:
             code = event.status if event.status >= 0 else 128 - event.status
@@ -60,6 +70,15 @@ def unhealthy(state: State, event: Unhealthy, timings: Timings) -> Step:
     return Step(
         state, (StopCommand(grace_s),), (Said(Named.COMMAND_UNHEALTHY, f"{event.because}: stopping the command"),)
     )
+
+
+def doubted(state: State, event: Doubted) -> Step:
+    """Tell it, here and with the next check-in to everybody, and stop nothing."""
+    if not isinstance(state.command, Running):
+        return Step(state)
+    state = replace(state, doubt="" if event.over else event.because)
+    named = Named.WORK_GOES_ON if event.over else Named.WORK_STANDS_STILL
+    return Step(state, said=(Said(named, event.because),))
 
 
 def stop_asked(state: State, event: StopAsked, now: float, timings: Timings) -> Step:

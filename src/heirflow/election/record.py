@@ -198,7 +198,9 @@ class Place:
 
     record: Record | None
     since: float = 0.0
-    """When its leader last changed, by the store's clock, seconds since 1970. For people."""
+    """When its leader last changed, by the store's clock, seconds since 1970. This and the next are for people."""
+    written_at: float = 0.0
+    """When it was last written, by the store's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,7 @@ class Reading:
     @property
     def places(self) -> tuple[Place, ...]:
         """All of them, the first seat's first."""
-        return (Place(self.record, self.since), *self.others)
+        return (Place(self.record, self.since, self.written_at), *self.others)
 
 
 def believed(record: Record | None, before: Record | None) -> Record | None:

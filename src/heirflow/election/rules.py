@@ -69,6 +69,7 @@ from heirflow.election.steps import (
     CommandGone,
     CommandStarted,
     CommandWithstands,
+    Doubted,
     Exit,
     Failed,
     GuardDown,
@@ -147,6 +148,8 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
             return endings.gone(state, event, now, timings)
         case Unhealthy():
             return endings.unhealthy(state, event, timings)
+        case Doubted():
+            return endings.doubted(state, event)
         case GuardUp():
             return Step(replace(state, guard_up=True, ask_at=now))
         case GuardDown():

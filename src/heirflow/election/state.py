@@ -219,6 +219,8 @@ class Seat:
     """When this version was first seen."""
     vacant_before_s: float = 0.0
     """For people: how long it had been vacant when this version was first seen, by the store's clock."""
+    silent_before_s: float = 0.0
+    """For people: how old it was, by the store's clock, when this member read anything for the first time."""
     watch_since: float | None = None
     """Since when this version stands still while every read succeeded."""
     highest_term: int = 0
@@ -267,6 +269,8 @@ class State:
     command: Command = Idle()
     withstands: str = ""
     """Why the command was killed and is still there, as its guard said last; empty when that is not so."""
+    doubt: str = ""
+    """Why the command that runs seems to do no work; empty when it does, for all that is known."""
     ended: str = ""
     """How its command ended last, for people."""
     guard_up: bool = False

@@ -80,6 +80,15 @@ class Unhealthy:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubted:
+    """The command seems to do no work, which is told and no reason to stop it."""
+
+    because: str
+    over: bool = False
+    """It works again."""
+
+
+@dataclass(frozen=True, slots=True)
 class GuardUp:
     """A guard is there and can start the command."""
 
@@ -121,6 +130,7 @@ StateEvent = (
     | CommandWithstands
     | CommandGone
     | Unhealthy
+    | Doubted
     | GuardUp
     | GuardDown
     | Readiness

@@ -29,7 +29,7 @@ def work(state: State, now: float) -> Work:
             return Work(False, "its command is being started")
         case Running(since):
             ailing = state.failures > 0 and now - since < state.policy.healthy_after_s
-            return Work(True, f"the command has {_failed(state)}" if ailing else "")
+            return Work(True, f"the command has {_failed(state)}" if ailing else state.doubt)
         case Stopping(stop):
             return Work(False, stop.because) if stop.then is Then.REPLACE else Work(True)
         case Idle(after):

@@ -10,8 +10,9 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class CannotTell(Exception):
@@ -26,6 +27,14 @@ class Check(Protocol):
 
         Raises `CannotTell`.
         """
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """A check that wants to know when a command has started: what is there already is not of its making."""
+
+    def begin(self) -> None:
+        """Called in the thread of the looks, before the first one of each run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +52,21 @@ class Found:
 
 
 class Asker:
-    """Asks `check` in a thread of its own. `ask` and `take` never wait."""
+    """Asks `check` in a thread of its own. `begin`, `ask` and `take` never wait."""
 
     def __init__(self, check: Check, wake: Callable[[], None]) -> None:
         """`wake` is called from the thread when `take` has something."""
         self._check = check
         self._wake = wake
-        self._questions: queue.SimpleQueue[tuple[int, str, float] | None] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[tuple[int, str, float] | Callable[[], None] | None] = queue.SimpleQueue()
         self._found: deque[Found] = deque()
         self._thread = threading.Thread(target=self._work, name="heirflow-health", daemon=True)
         self._thread.start()
+
+    def begin(self) -> None:
+        """A run of the command has begun."""
+        if isinstance(self._check, Begins):
+            self._questions.put(self._check.begin)
 
     def ask(self, run: int, note: str, limit_s: float) -> None:
         """Look at this run of the command."""
@@ -68,6 +82,10 @@ class Asker:
 
     def _work(self) -> None:
         while (question := self._questions.get()) is not None:
+            if callable(question):
+                with suppress(Exception):  # the looks will tell
+                    question()
+                continue
             run, note, limit_s = question
             try:
                 found = Found(run, self._check.look(note, limit_s))

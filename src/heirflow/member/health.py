@@ -9,6 +9,8 @@ A command that was *stopped* (SIGSTOP) is seen at once, in ``/proc``, without as
 database perhaps, and does nothing. So it is given up after a shorter time, and has a shorter time to end in order.
 
 A check that cannot tell for a whole timeout is told, and told again: until it can, nobody sees a command that hangs.
+
+Before a command is given up, a `witness` says where it stands, for a limited time and once: after the kill nobody can.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from heirflow.clock import boottime
 from heirflow.guard.processes import stat_of
 from heirflow.member.asker import Asker, CannotTell, Check, Found
+from heirflow.member.progress import Doubt, Progress
 from heirflow.member.shell import run_beside
+from heirflow.member.witness import AnyWitness
 
 LOOKS_PER_TIMEOUT = 4
 SLOWEST_LOOK_S = 15.0
@@ -40,6 +44,8 @@ class Unwell:
 
     because: str
     still: bool = False
+    stands: tuple[str, ...] = ()
+    """Where it stood, a line for each thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,9 @@ class Stale:
     """What the standby imported is not what would be imported now."""
 
     because: str
+
+
+Finding = Unwell | Blind | Doubt | Stale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +101,10 @@ class Judge:
 class Sight:
     """For how long a check could not tell, and when that is worth a word. No thread, no clock."""
 
-    def __init__(self, limit_s: float, now: float) -> None:
+    def __init__(self, limit_s: float, now: float, name: str = "the health check") -> None:
         self._limit_s = limit_s
         self._since = now
+        self._name = name
         self._told_at: float | None = None
 
     def hear(self, now: float, found: Found) -> Blind | None:
@@ -102,19 +112,17 @@ class Sight:
         if found.unwell is not None:
             blind_s, told = now - self._since, self._told_at is not None
             self._since, self._told_at = now, None
-            return Blind(f"the health check can tell again, after {blind_s:.0f} s", over=True) if told else None
+            return Blind(f"{self._name} can tell again, after {blind_s:.0f} s", over=True) if told else None
         if self._told_at is not None and now - self._told_at < BLIND_AGAIN_S:
             return None
         hidden = "so a command that hangs is not seen"
         if found.broken and self._told_at is None:
             self._told_at = now
-            return Blind(f"the health check is broken, {hidden}: {found.because}")
+            return Blind(f"{self._name} is broken, {hidden}: {found.because}")
         if now - self._since < self._limit_s:
             return None
         self._told_at = now
-        return Blind(
-            f"the health check has not been able to tell for {now - self._since:.0f} s, {hidden}: {found.because}"
-        )
+        return Blind(f"{self._name} has not been able to tell for {now - self._since:.0f} s, {hidden}: {found.because}")
 
 
 class Standstill:
@@ -153,18 +161,23 @@ class Lookout:
         standstill_s: float = math.inf,
         fingerprint: Callable[[], dict[str, Any]] | None = None,
         fingerprint_every_s: float = FRESHNESS_EVERY_S,
+        witness: AnyWitness | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """`fingerprint`: everything that a standby depends on, by name; a standby that was started with another one is stale.
 
-        `standstill_s`: how long a command with a `check` may be stopped.
+        `standstill_s`: how long a command with a `check` may be stopped. `witness`: says where one stands that is given up.
+        `progress`: who looks whether anything moves.
         """
         self._check = check
         self._patience = patience or Patience()
         self._standstill_s = standstill_s
         self._fingerprint = fingerprint
         self._fingerprint_every_s = fingerprint_every_s
+        self._witness, self._progress = witness, progress
+        self._witnessed = 0  # the run about which it was asked
         self._changed = threading.Condition()
-        self._found: deque[Unwell | Blind | Stale] = deque()
+        self._found: deque[Finding] = deque()
         self._run = 0  # number of the command's run, 0 while none runs: a verdict on an earlier one is void
         self._runs = 0
         self._pid = 0
@@ -181,7 +194,9 @@ class Lookout:
         self._wake = wake
         if self._check is not None:
             self._asker = Asker(self._check, self._look_again)
-        if self._check is not None or self._fingerprint is not None:
+        if self._progress is not None:
+            self._progress.begin(self._look_again)
+        if self._check is not None or self._fingerprint is not None or self._progress is not None:
             threading.Thread(target=self._watch, name="heirflow-lookout", daemon=True).start()
 
     def command(self, pid: int | None) -> None:
@@ -206,7 +221,7 @@ class Lookout:
             self._standby += 1
             self._changed.notify()
 
-    def take(self) -> list[Unwell | Blind | Stale]:
+    def take(self) -> list[Finding]:
         """What was found since the last call."""
         with self._changed:
             found = list(self._found)
@@ -218,8 +233,9 @@ class Lookout:
         with self._changed:
             self._ending = True
             self._changed.notify()
-        if self._asker is not None:
-            self._asker.close()
+        for asked in (self._asker, self._progress):
+            if asked is not None:
+                asked.close()
 
     def _look_again(self) -> None:
         with self._changed:
@@ -231,6 +247,7 @@ class Lookout:
     def _watch(self) -> None:
         run = standby = 0
         judge, sight = Judge(self._patience, boottime()), Sight(self._patience.timeout_s, boottime())
+        progress, far_sight = self._progress, sight
         health_at = fresh_at = still_at = float("inf")
         standstill = Standstill(self._standstill_s)
         print_before: dict[str, Any] = {}
@@ -239,7 +256,7 @@ class Lookout:
                 if self._ending:
                     return
                 due = min(
-                    min(health_at, still_at) if self._run else float("inf"),
+                    min(health_at, still_at, progress.at if progress else health_at) if self._run else float("inf"),
                     fresh_at if self._fingerprint else float("inf"),
                 )
                 if (run, standby) == (self._run, self._standby) and due > boottime() and not self._answered:
@@ -252,16 +269,23 @@ class Lookout:
                 judge, health_at = Judge(self._patience, now), now + self._patience.every_s
                 sight = Sight(self._patience.timeout_s, now)
                 standstill, still_at = Standstill(self._standstill_s), now
+                if self._asker is not None:
+                    self._asker.begin()
+            if begun and run and progress is not None:
+                progress.command(now)
+                far_sight = Sight(progress.limit_s, now, "the look at its progress")
             if run and now >= still_at:
                 still_at = now + STANDSTILL_EVERY_S
                 if because := standstill.look(self._pid, now):
-                    self._report_of(run, Unwell(because, still=True))
+                    self._give_up(run, Unwell(because, still=True))
             if self._asker is not None and (found := self._look(self._asker, run, note, asks=now >= health_at)):
                 if run and found.run == run:
                     self._hear(found, judge, sight, now)
                 health_at = now + self._patience.every_s
             elif now >= health_at:
                 health_at = now + self._patience.every_s
+            if progress is not None and (seen := progress.look(run, note, now)) is not None:
+                self._hear_of(progress, seen, far_sight, now)
             if self._fingerprint is not None and (standby != before or now >= fresh_at):
                 print_now = {name: value for name, value in self._fingerprint().items() if value is not None}
                 changed = sorted(name for name, value in print_now.items() if print_before.get(name, value) != value)
@@ -289,13 +313,29 @@ class Lookout:
         if (blind := sight.hear(now, found)) is not None:
             self._report_of(found.run, blind)
         if (verdict := judge.hear(now, found.unwell)) is not None:
-            self._report_of(found.run, Unwell(verdict))
+            self._give_up(found.run, Unwell(verdict))
 
-    def _report_of(self, run: int, found: Unwell | Blind) -> None:
+    def _hear_of(self, progress: Progress, found: Found, sight: Sight, now: float) -> None:
+        if (blind := sight.hear(now, found)) is not None:
+            self._report_of(found.run, blind)
+        if (doubt := progress.hear(found, now)) is not None:
+            acts = progress.acts and not doubt.over
+            self._give_up(found.run, Unwell(doubt.because)) if acts else self._report_of(found.run, doubt)
+
+    def _give_up(self, run: int, found: Unwell) -> None:
+        pid, standing = self._pid, None
+        if self._witness is not None and pid and self._witnessed != run:
+            self._witnessed = run
+            standing = self._witness.look(pid)
+        if standing is not None:
+            found = replace(found, because=f"{found.because}; {standing.brief}", stands=standing.lines)
+        self._report_of(run, found)
+
+    def _report_of(self, run: int, found: Unwell | Blind | Doubt) -> None:
         if run == self._run:
             self._report(found)
 
-    def _report(self, found: Unwell | Blind | Stale) -> None:
+    def _report(self, found: Finding) -> None:
         with self._changed:
             self._found.append(found)
         self._wake()

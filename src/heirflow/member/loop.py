@@ -41,7 +41,6 @@ from heirflow.election.steps import (
     StopAsked,
     StopCommand,
     Tick,
-    Unhealthy,
 )
 from heirflow.election.timings import Timings
 from heirflow.election.told import Named
@@ -63,7 +62,7 @@ from heirflow.member.guard_events import (
     lost,
     stuck,
 )
-from heirflow.member.health import Blind, Lookout, Stale, Unwell
+from heirflow.member.health import Lookout, Stale
 from heirflow.member.journal import Log
 from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Listener
@@ -90,6 +89,7 @@ class Identity:
     pid: int
     label: str = ""
     argv: tuple[str, ...] = ()
+    partition: str | None = None  # see `Partition.told`
 
     @classmethod
     def new(cls, host: str, label: str = "", argv: Sequence[str] = ()) -> Identity:
@@ -119,12 +119,11 @@ class Member:
         keep: Keep | None = None,
     ) -> None:
         """`standby_argv`: what waits at a gate until needed; None: started cold. `address`: the stores' URL, if it can change."""
-        self._election = election
-        self._identity = identity
+        self._election, self._identity = election, identity
         self._keeper_factory = keeper_factory
         self._store_factory = store_factory
         self._timings = timings
-        self._settings = settings_of(timings, identity.argv)
+        self._settings = settings_of(timings, identity.argv, identity.partition)
         self._journal = journal
         self._again_s = again_s
         self._standby = Standby(standby_argv, journal)
@@ -240,12 +239,10 @@ class Member:
             if not self._state.idle:
                 self._keeper.signal(number)
         for found in self._lookout.take():
-            if isinstance(found, Unwell):
-                yield Unhealthy(found.because, found.still)
-            elif isinstance(found, Blind):
-                tell_of_health(self._journal, found)
-            else:
+            if isinstance(found, Stale):
                 yield from self._renew_standby(found)
+            else:
+                yield from tell_of_health(self._journal, found)
         outcomes, news = self._store_thread.take()
         for outcome in outcomes:
             tell_of_store(self._journal, outcome.reading)

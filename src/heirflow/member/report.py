@@ -17,6 +17,7 @@ from heirflow.election.steps import (
     CommandEnding,
     CommandGone,
     CommandWithstands,
+    Doubted,
     GuardDown,
     StateEvent,
     Unhealthy,
@@ -62,15 +63,23 @@ def describe(
     }
 
 
-def settings_of(timings: Timings, argv: Sequence[str]) -> dict[str, Any]:
+def settings_of(timings: Timings, argv: Sequence[str], partition: str | None = None) -> dict[str, Any]:
     """What a member's note says of its settings, so that others see how late it may be, and where members differ.
 
-    Arguments may be secret, so that they are only a number there: enough to see that they differ.
+    Arguments may be secret, so that they are only a number there: enough to see that they differ. `partition`: see
+    `Partition.told`; None for a command that has none.
     """
     program = Path(argv[0]).name if argv else ""
     number = hashlib.sha256("\0".join((program, *argv[1:])).encode("utf-8", "surrogateescape")).hexdigest()[:6]
     command = f"{program}#{number}" if argv else ""
-    return {"ttl_s": timings.ttl_s, "check_in_s": timings.check_in_s, "version": __version__, "command": command}
+    part = {} if partition is None else {"partition": partition}
+    return {
+        "ttl_s": timings.ttl_s,
+        "check_in_s": timings.check_in_s,
+        "version": __version__,
+        "command": command,
+        **part,
+    }
 
 
 def noted(exchange: Exchange, settings: Mapping[str, Any] | None = None, *, kill_is_sure: bool = True) -> Exchange:
@@ -138,6 +147,8 @@ def deserves_warning(before: State, event: StateEvent, after: State) -> bool:
     match event:
         case GuardDown() | Unhealthy() | CommandEnding() | CommandWithstands():
             return True
+        case Doubted(over=over):
+            return not over
         case CommandGone(status=status):
             if before.stop is None:
                 return status != 0 or not after.policy.exit_with_command

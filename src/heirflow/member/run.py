@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from heirflow.election.record import Keep
@@ -21,6 +22,7 @@ from heirflow.member.keeper import Keeper
 from heirflow.member.listeners import Hooks, Listener, ServiceManager
 from heirflow.member.loop import Identity, Member
 from heirflow.member.once import Once
+from heirflow.member.partition import OnePartition, Partition
 from heirflow.member.shell import end_all
 from heirflow.member.signals import handle_signals
 from heirflow.stores.base import Address, Register
@@ -49,6 +51,7 @@ def run_member(
     address: Address | None = None,
     keep: Keep | None = None,
     once: Once | None = None,
+    partition: Partition | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
@@ -58,7 +61,7 @@ def run_member(
     not the guard's, as `lookout` may start them. `hooks`: see `listeners.Hooks`; its programs stand in `children` too.
     `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
     command to end in order. `address`: the URL of the stores, where it can change. `keep`: how much history
-    stays. `once`: what runs once per due time.
+    stays. `once`: what runs once per due time. `partition`: the part of the work that the program is for, if its work has parts.
     """
     children = set() if children is None else children
     door = None
@@ -82,6 +85,14 @@ def run_member(
         made.spare, made.collects = children, True
         return made if once is None else once.keeper(made)
 
+    one = None if partition is None else OnePartition(identity.id, partition, ttl_s=timings.ttl_s)
+    if partition is not None:
+        identity = replace(identity, partition=partition.told)
+
+    def store() -> Register:
+        made = store_factory() if one is None else one.store(store_factory())
+        return made if once is None else once.store(made)
+
     listeners: list[Listener] = []
     if (manager := ServiceManager.of(os.environ)) is not None:
         listeners.append(manager)
@@ -94,7 +105,7 @@ def run_member(
         election=election,
         identity=identity,
         keeper_factory=guard,
-        store_factory=store_factory if once is None else lambda: once.store(store_factory()),
+        store_factory=store,
         timings=timings,
         policy=Policy(
             exit_with_command=on_exit == "exit",
@@ -112,8 +123,11 @@ def run_member(
     )
     if once is not None:
         once.stop = member.stop
+    if one is not None:
+        one.stop = member.stop
     handle_signals(member)
     try:
-        return member.run()
+        code = member.run()
+        return code if one is None else one.exit_code(code)
     finally:
         end_all(children)

@@ -218,11 +218,9 @@ class _Thread:
         if reading is None or not reading.swapped or swap.record.leader != who.id or swap.takes_over is not None:
             return False
         prune.next_at = time.monotonic() + PRUNE_EVERY_S  # also where this call hangs, and another thread goes on
-        try:
+        with contextlib.suppress(Exception):  # the next exchange tells what is wrong with the connection
             if self._store.prune(self._election, prune.keep):
                 prune.next_at = 0.0
-        except Exception:
-            return True  # the next exchange tells what is wrong with the connection
         return True
 
     def _heard_news(self) -> bool:

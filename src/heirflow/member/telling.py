@@ -6,12 +6,13 @@ from typing import Any
 
 from heirflow.election.record import Reading
 from heirflow.election.state import State
-from heirflow.election.steps import CommandGone, GuardDown, StateEvent, Step
+from heirflow.election.steps import CommandGone, Doubted, GuardDown, StateEvent, Step, Unhealthy
 from heirflow.election.told import Named, Said
 from heirflow.guard.why import KillBy
 from heirflow.member.guard_events import KILLS
-from heirflow.member.health import Blind
+from heirflow.member.health import Blind, Unwell
 from heirflow.member.journal import Log
+from heirflow.member.progress import Doubt
 from heirflow.member.report import deserves_warning
 
 
@@ -43,12 +44,23 @@ def tell_of_store(journal: Log, reading: Reading | None) -> None:
             journal.log(told.sentence, event=Named.TOOK_OVER, term=term)
 
 
-def tell_of_health(journal: Log, found: Blind) -> None:
-    """That nobody can look at the command's health, or can again."""
-    if found.over:
-        journal.log(found.because, event=Named.HEALTH_SEEN)
-    else:
-        journal.warn(found.because, event=Named.HEALTH_BLIND)
+def tell_of_health(journal: Log, found: Unwell | Blind | Doubt) -> tuple[StateEvent, ...]:
+    """Where a command stands that is given up; that nobody can look at its health, or can again.
+
+    Returns what the rules must know.
+    """
+    match found:
+        case Unwell():
+            for line in found.stands:
+                journal.warn(f"where the command stands: {line}", event=Named.COMMAND_STANDS)
+            return (Unhealthy(found.because, found.still),)
+        case Doubt():
+            return (Doubted(found.because, found.over),)
+        case Blind(over=True):
+            journal.log(found.because, event=Named.HEALTH_SEEN)
+        case Blind():
+            journal.warn(found.because, event=Named.HEALTH_BLIND)
+    return ()
 
 
 def tell_of_kills(journal: Log, kill_by: KillBy) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from heirflow.config.resolve import Config
     from heirflow.member.health import Lookout
-    from heirflow.stores import OnTaken
+    from heirflow.member.partition import Partition
+    from heirflow.stores import Finding, OnTaken
     from heirflow.stores.sql.store import SqlStore
 
 KNOWN = {"airflow": "airflow.component"}
@@ -42,10 +43,26 @@ class Handling:
     """In an orderly stop: when a second TERM follows, counted from the first. None: never."""
     warnings: list[str] = field(default_factory=list)
     """What a person should be told once."""
+    partition: Partition | None = None
+    """The part of the program's work that this command is for; None where it has no parts."""
 
 
 SideStore = Callable[["Config"], "SqlStore"]
 """Makes a store for a look beside the election: where these settings say, with a limit of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A member that is heard, as `heirflow doctor` sees it."""
+
+    election: str
+    member: str
+    host: str
+    leads: bool
+    note: str
+    """What it says of itself, and its command said."""
+    command: str
+    """The name of the command, and a number made of its arguments; empty where it is of an older version."""
 
 
 class Program(Protocol):
@@ -70,13 +87,21 @@ class Known(Protocol):
     """A module that knows a program."""
 
     ELECTIONS: frozenset[str]
-    """The names that its elections have where nobody gave one."""
+    """The names that its elections have where nobody gave one. With a slash and more behind it, a name is a partition's line."""
 
     def recognise(self, argv: Sequence[str], environ: Mapping[str, str]) -> Program | None:
         """The program that this command starts, or None. Starts nothing. Raises `ConfigError` for what cannot be run."""
 
     def located(self, config: Config, environ: Mapping[str, str]) -> Config:
         """The settings with the database of the program that is installed here; unchanged without one. Raises `ConfigError`."""
+
+    def examine(
+        self, config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore
+    ) -> list[Finding]:
+        """What `heirflow doctor` tells of the program beside these members of its lines, all that stand in this store.
+
+        Nothing where the store is not in the program's own database. Changes nothing.
+        """
 
 
 def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Program:
@@ -98,16 +123,25 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
     Unchanged where there is none. Raises `ConfigError` where the program cannot be asked.
     """
     every = [_module(name) for name in KNOWN.values()]
-    for known in [known for known in every if config["name"] in known.ELECTIONS] or every:
+    for known in [known for known in every if _has(known, config["name"])] or every:
         found = known.located(config, environ)
         if found is not config:
             return found
     return config
 
 
+def examined(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore) -> list[Finding]:
+    """What there is to tell of every program that HeirFlow knows, beside its lines."""
+    return [told for name in KNOWN.values() for told in _module(name).examine(config, environ, seen, store)]
+
+
 def is_known(election: str) -> bool:
     """Whether the election of a known program has this name where nobody gave one."""
-    return any(election in _module(name).ELECTIONS for name in KNOWN.values())
+    return any(_has(_module(name), election) for name in KNOWN.values())
+
+
+def _has(known: Known, election: str | None) -> bool:
+    return election is not None and election.partition("/")[0] in known.ELECTIONS
 
 
 def _module(name: str) -> Known:

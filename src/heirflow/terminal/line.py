@@ -44,6 +44,8 @@ def headline(snapshot: Snapshot) -> str:
         led += f": the lease of {snapshot.last_leader} has ended"
     if snapshot.runs is False:
         led += ", which runs nothing"
+    if snapshot.unheard:
+        led += f", which {snapshot.unheard}"
     return f"{snapshot.election}   term {snapshot.term}   {led}{'   PAUSED' if snapshot.paused else ''}"
 
 

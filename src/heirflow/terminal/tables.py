@@ -15,6 +15,8 @@ from rich.text import Text
 from heirflow.text import printable
 
 CELL_LIMIT = 200
+WHOLE = 10_000
+"""Where nothing is cut that anybody means to tell."""
 
 
 def console(out: TextIO | None = None) -> Console:

@@ -88,17 +88,23 @@ def job_table(schema: str | None) -> sa.Table:
         sa.Column("state", sa.String),
         sa.Column("end_date", sa.TIMESTAMP(timezone=True)),
         sa.Column("latest_heartbeat", sa.TIMESTAMP(timezone=True)),
+        sa.Column("hostname", sa.String),
     )
 
 
 def failed(dialect: str, schema: str | None, number: int, kind: str) -> Any:
     """The one statement."""
     job = job_table(schema)
-    # The database's clock, in the form in which Airflow keeps moments there: with its zone, or in UTC without one.
-    now: Any = sa.func.clock_timestamp()
-    if dialect in {"mysql", "mariadb"}:
-        now = sa.func.current_timestamp(sa.literal_column("6"))  # TIMESTAMP: the session's zone is taken out again
-    elif dialect == "sqlite":
-        now = sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now")
     same = sa.and_(job.c.id == number, job.c.job_type == kind, job.c.state == "running")
-    return job.update().where(same).values(state="failed", end_date=now)
+    return job.update().where(same).values(state="failed", end_date=now_in(dialect))
+
+
+def now_in(dialect: str) -> Any:
+    """The database's clock, in the form in which Airflow keeps moments there: with its zone, or in UTC without one."""
+    moment = sa.TIMESTAMP(timezone=True)
+    if dialect in {"mysql", "mariadb"}:
+        # TIMESTAMP: the session's zone is taken out again
+        return sa.func.current_timestamp(sa.literal_column("6"), type_=moment)
+    if dialect == "sqlite":
+        return sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now", type_=moment)
+    return sa.func.clock_timestamp(type_=moment)

@@ -19,6 +19,15 @@ from heirflow.member.sweep import SPARING
 
 _MARK = "heirflow-answer:"
 
+NUMBERS = (
+    ("core", "parallelism"),
+    ("triggerer", "capacity"),
+    ("triggerer", "default_capacity"),
+    ("dag_processor", "min_file_process_interval"),
+    ("scheduler", "min_file_process_interval"),
+)
+"""What `progress` must know; the newer place before the older one."""
+
 _QUESTION = """\
 import sys
 sys.path[:] = [place for place in sys.path if place]  # before any other import: the current folder may be a stranger's
@@ -39,7 +48,16 @@ try:
             continue
         place = "%s-%s.dist-info/METADATA" % (name.replace("-", "_"), found.version)
         answer["files"]["the installed Airflow"] = str(found.locate_file(place))
+    answer["numbers"] = {}
+    for section, key in %r:
+        found = str(conf.get(section, key, fallback="")).strip()
+        if found.isdigit():
+            answer["numbers"].setdefault(key.replace("default_", ""), int(found))
     answer["schema"] = conf.get("database", "sql_alchemy_schema", fallback="") or ""
+    try:
+        answer["row_locks"] = bool(conf.getboolean("scheduler", "use_row_level_locking", fallback=True))
+    except Exception:
+        pass  # told by Airflow itself; nothing of ours rests on it
     for place in (os.path.join(AIRFLOW_HOME, "config"), conf.get("core", "plugins_folder", fallback="")):
         if place and place not in sys.path:
             sys.path.append(place)
@@ -53,7 +71,7 @@ try:
 except BaseException as error:
     answer["problem"] = "Airflow's configuration cannot be read: %s: %s" % (type(error).__name__, error)
 sys.stdout.write("\\n%s%s\\n" % (sys.argv[1], json.dumps(answer)))
-"""
+""".replace("%r", repr(NUMBERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +84,10 @@ class Answer:
     version: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     """What a process of Airflow's reads once: name for people -> path."""
+    row_locks: bool = True
+    """Whether schedulers lock rows, so that several of them can work side by side (``use_row_level_locking``)."""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Of `NUMBERS`, those that Airflow's configuration has, without ``default_``."""
     problem: str = ""
     """Half a sentence, empty when all is well."""
 
@@ -134,7 +156,8 @@ def _read(out: str, err: str, code: int, python: str) -> Answer:
         return Answer(problem="Airflow's configuration names no database")
     arguments = answer.get("connect_args") or {}
     url = _with_password(url, arguments)
-    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), answer["files"])
+    files, locks, numbers = answer["files"], answer.get("row_locks", True), answer["numbers"]
+    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), files, locks, numbers)
 
 
 def _with_password(url: str, arguments: dict[str, Any]) -> str:

@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING
 
 from heirflow.config.resolve import Config, Source
 from heirflow.errors import ConfigError
+from heirflow.member.asker import Check
 from heirflow.programs.airflow import installation
+from heirflow.programs.airflow.partition import partition_of
 from heirflow.programs.plain import Plain, lookout_for
 from heirflow.programs.program import Handling, SideStore
 
 if TYPE_CHECKING:  # mypy sees whether this module offers what it must
+    from heirflow.member.partition import Partition
     from heirflow.programs.airflow import component as itself  # noqa: PLW0406  that is the point
-    from heirflow.programs.program import Known
+    from heirflow.programs.program import Known, Seen
+    from heirflow.stores import Finding
+    from heirflow.stores.sql.store import SqlStore
 
     _: Known = itself
 
@@ -55,19 +60,28 @@ class Component:
     interpreter: tuple[str, ...]
     """The Python that will run it, with its options; empty when it cannot be told."""
     argv: tuple[str, ...]
+    partition: Partition | None = None
+    """Which part of the component's work it is for."""
 
     @property
     def election(self) -> str:
-        return f"airflow-{self.name}"
+        return f"airflow-{self.name}" if self.partition is None else self.partition.line
 
     def check(self, config: Config) -> list[str]:
         """See `Program.check`."""
         name, origin = config["name"], config.settings["name"].origin
         if name == self.election:
             return []
-        if name in ELECTIONS:
+        whole, _, other = name.partition("/")
+        if whole in ELECTIONS and whole != f"airflow-{self.name}":
             raise ConfigError(
                 f"{name} is the election of another Airflow component, and this {self.name} would become its heir ({origin}); "
+                f"leave the name out to get {self.election}"
+            )
+        if whole in ELECTIONS and other:
+            part = "" if self.partition is None else f" ({self.partition.shown})"
+            raise ConfigError(
+                f"{name} is the line of another partition, and this {self.name}{part} would stand in it; "
                 f"leave the name out to get {self.election}"
             )
         if origin.source is Source.FLAG:
@@ -95,8 +109,13 @@ class Component:
                 f"the database was given ({config.settings['db-url'].origin}), so HeirFlow leaves Airflow's job table alone: "
                 f"{_WITHOUT}; a standby is not renewed when Airflow changes"
             )
+        progress = None if database is None else self._progress(config, database, side_store)
+        if config["health"] and progress is None:
+            warnings.append(
+                f"health by progress needs Airflow's own database, and is not looked at ({config.settings['health'].origin})"
+            )
         if database is None or standby_argv is None:
-            lookout, on_taken = lookout_for(config, children), None
+            lookout, on_taken = lookout_for(config, children, progress=progress), None
         else:
             from heirflow.programs.airflow.adopt import Adoption
             from heirflow.programs.airflow.row import Fingerprint, RowCheck
@@ -104,7 +123,7 @@ class Component:
             schema = database.schema
             check = RowCheck(lambda: side_store(config), schema)
             fingerprint = Fingerprint(database.files, lambda: side_store(config), schema)
-            lookout = lookout_for(config, children, check=check, fingerprint=fingerprint)
+            lookout = lookout_for(config, children, check=check, fingerprint=fingerprint, progress=progress)
             on_taken = None if config["no-adopt"] else Adoption(schema)
         return Handling(
             config=config,
@@ -114,7 +133,20 @@ class Component:
             on_taken=on_taken,
             again_s=again_s(config["stop-timeout"]),
             warnings=warnings,
+            partition=self.partition,
         )
+
+    def _progress(
+        self, config: Config, database: installation.Database, side_store: SideStore
+    ) -> tuple[Check, float] | None:
+        """What it should move, and the least time for it."""
+        if not config["health"]:
+            return None
+        from heirflow.programs.airflow.progress import Limits, least_limit_s, progress_of
+
+        limits = Limits.of(database.numbers)
+        check = progress_of(self.name, self.argv, limits, database.version, lambda: side_store(config), database.schema)
+        return check, least_limit_s(self.name, limits)
 
     def database(self, environ: Mapping[str, str], *, limit_s: float = 30.0) -> installation.Database:
         """Ask Airflow where its tables are. Raises `ConfigError` with a sentence that says what to do instead."""
@@ -154,7 +186,7 @@ def recognise(argv: Sequence[str], environ: Mapping[str, str]) -> Component | Pl
         raise ConfigError(
             f"airflow {words[0]} --daemon would leave heirflow at once; leave out --daemon, and run heirflow in the background"
         )
-    return Component(words[0], interpreter, tuple(argv))
+    return Component(words[0], interpreter, tuple(argv), partition_of(words[0], words[1:]))
 
 
 def _hidden(component: str, argv: Sequence[str]) -> str:
@@ -168,6 +200,13 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
     """See `Known.located`: the Airflow on the PATH."""
     found = installation.on_path(environ)
     return config if found is None else found.place(config)
+
+
+def examine(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore) -> list[Finding]:
+    """See `Known.examine`."""
+    from heirflow.programs.airflow.beside import examine as beside  # for `heirflow doctor` only
+
+    return beside(config, environ, seen, store)
 
 
 def again_s(stop_timeout_s: float) -> float:

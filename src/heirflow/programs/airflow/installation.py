@@ -39,7 +39,10 @@ class Database:
     """Of Airflow."""
     files: Mapping[str, str] = field(default_factory=dict)
     """What its processes read once, at their start: name for people -> path."""
-
+    row_locks: bool = True
+    """Whether schedulers lock rows, so that several of them can work side by side."""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Of its configuration: see `ask.NUMBERS`."""
     again: Callable[[set[int]], str] | None = field(default=None, repr=False, compare=False)
     """Ask for the URL once more. Raises `ConfigError`."""
 
@@ -72,7 +75,16 @@ def database(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s:
             raise ConfigError(found.problem)
         return found.url
 
-    return Database(answer.url, answer.schema or None, answer.connect_args, answer.version, answer.files, again)
+    return Database(
+        answer.url,
+        answer.schema or None,
+        answer.connect_args,
+        answer.version,
+        answer.files,
+        answer.row_locks,
+        answer.numbers,
+        again,
+    )
 
 
 def split(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, ...], Sequence[str]]:

@@ -54,11 +54,11 @@ def fit_later(conn: sa.engine.Connection, here: schemas.Tables, flavour: Flavour
             flavour.hurry(conn, LIMIT_S)
             schemas.add_later(conn, here, table, flavour.try_lock)
             conn.commit()
-            flavour.unlock(conn)
         except sa.exc.DBAPIError as error:
             if error.connection_invalidated:
                 raise
             conn.rollback()
+        flavour.unlock(conn)
         flavour.hurry(conn, None)
         conn.commit()
     return _kept(conn, here, flavour)

@@ -120,7 +120,7 @@ def tables(schema: str | None = None) -> Tables:
         sa.Column("at", _instant(), nullable=False),
         # So long after `at` it was written down; null: at once. From `add_later`, too.
         sa.Column("ago_s", sa.Float(53), nullable=True),
-        # The so manieth of a row of which not each is written; null: the only one. From `add_later`, too.
+        # Its number in a row of the same, of which not each is written; null: the only one. From `add_later`, too.
         sa.Column("times", sa.BigInteger, nullable=True),
         sa.Index("heirflow_event_of", "election", "id"),
         sqlite_autoincrement=True,
@@ -214,6 +214,10 @@ def make(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine
 def later(here: Tables) -> tuple[sa.Column[Any], ...]:
     """The columns that tables of an older HeirFlow lack. Members that do not know them go on beside them."""
     return (here.election.c.history, here.event.c.ago_s, here.event.c.times)
+
+
+LATER = frozenset(column.name for column in later(tables()))
+"""Their names."""
 
 
 def has_later(conn: sa.engine.Connection, here: Tables) -> frozenset[str]:

@@ -11,11 +11,8 @@ from sqlalchemy import bindparam
 
 from heirflow.election.record import Event, MemberRow, Record, what_of
 from heirflow.stores.sql.flavour import Flavour
-from heirflow.stores.sql.schema import Tables, later, tables
+from heirflow.stores.sql.schema import LATER, Tables
 from heirflow.stores.sql.values import Values, text, text_or_none
-
-LATER = frozenset(column.name for column in later(tables()))
-"""The columns that tables of an older HeirFlow may lack."""
 
 
 class Statements:
@@ -86,7 +83,7 @@ class Statements:
         self.rare_note = (
             event.insert().inline().values(election=bindparam("p_election"), at=now - ago_s, **told, **rare)
         )
-        """The same of what happened before it could be written, or for the so manieth time."""
+        """The same of what happened before it could be written, or stands for several of the same."""
         written = [(v[name] if name in kept else sa.null()).label(name) for name in more]
         self.events = (
             sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at, *written)

@@ -28,7 +28,7 @@ from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.forgetting import SHARE, forget, prune
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
-from heirflow.stores.sql.statements import LATER, Statements, event_of, member_of, plain, record_of
+from heirflow.stores.sql.statements import Statements, event_of, member_of, plain, record_of
 from heirflow.stores.sql.taking import carry_out, fenced, hook_of
 from heirflow.stores.sql.values import Values, checked_name, cleaned, text_or_none
 
@@ -229,7 +229,7 @@ class SqlStore:
     def _connected(self) -> sa.engine.Connection:
         """The connection, new if need be, to tables that fit."""
         conn = self._link.usable()
-        look_again = conn is None and self._later != LATER
+        look_again = conn is None and self._later != schemas.LATER
         if conn is None:
             # Once there were tables, an empty database is never made again behind the back of a leader that still
             # trusts the old one: whoever found it empty would take charge at once.
