@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from heirflow.election.record import ANYONE, MemberRow, Record
 from heirflow.election.state import Heard, State
-from heirflow.election.timings import Timings
+from heirflow.election.timings import Timings, fresh_s
 
 FOREVER = float("inf")
 
@@ -38,6 +38,16 @@ def silence_s(state: State, member: str, now: float) -> float:
     return FOREVER if heard is None else now - heard.since
 
 
+def is_heard(state: State, row: MemberRow, now: float, timings: Timings) -> bool:
+    """Whether this member's last check-in is not too old, by its own interval or by ours, whichever is longer.
+
+    By its own: a leader with a short lease must not take a healthy heir with a long one for silent. By ours: we cannot have
+    heard of it since we last looked.
+    """
+    silent_s = silence_s(state, row.id, now)
+    return silent_s <= timings.fresh_s or silent_s <= fresh_s(row.check_in_s or 0.0)
+
+
 def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
     """The members who could take charge, in the order in which they should try; without the one the record names.
 
@@ -54,7 +64,7 @@ def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
         if row.ready
         and not row.drained
         and row.id != holder
-        and (row.id == state.me or silence_s(state, row.id, now) <= timings.fresh_s)
+        and (row.id == state.me or is_heard(state, row, now, timings))
     ]
     chosen = record.switchover_to if record else None
     return tuple(sorted(able, key=lambda row: (row.id != chosen, row.seniority)))
@@ -120,7 +130,15 @@ def turn_at(state: State, now: float, timings: Timings) -> float:
         ttl_s = record.ttl_s if record else timings.ttl_s
         ttl_s = max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s
         vacant_since = seat.watch_since + ttl_s
-    order = [row.id for row in line(state, now, timings)]
-    if state.me not in order:
-        return FOREVER
-    return vacant_since + order.index(state.me) * timings.turn_s
+    turns_s = 0.0
+    for row in line(state, now, timings):
+        if row.id == state.me:
+            return vacant_since + turns_s
+        turns_s += _turn_s(row, record, timings)
+    return FOREVER
+
+
+def _turn_s(row: MemberRow, record: Record | None, timings: Timings) -> float:
+    """How long this more senior member is given. Who was named by an order, and looks more rarely than we do, must not miss it."""
+    named = record is not None and record.switchover_to == row.id
+    return max(timings.turn_s, (row.check_in_s or 0.0) if named else 0.0)
