@@ -332,11 +332,16 @@ MUTANTS = (
     Mutant("silence keeps its seniority", "silence loses seniority", (
         Patch(asking, "compose", "now - state.checked_in_at > timings.ttl_s", "False"),)),
     Mutant("everybody tries at once", ("the oldest ready takes charge", "a switchover reaches the named member"), (
-        Patch(line, "turns", "(mine - place) * timings.turn_s", "0.0"),), scene=scenes.quiet),
+        Patch(line, "turns", "sum(turns_s[place:])", "0.0"),), scene=scenes.quiet),
+    Mutant("a named heir that checks in rarely is given as long as others", "a switchover reaches the named member", (
+        Patch(line, "_turn_s", "(row.check_in_s or 0.0) if named else 0.0", "0.0"),), scene=scenes.a_quick_leader_has_a_slow_heir),
     Mutant("the youngest goes first", "the oldest ready takes charge", (
         Patch(line, "line", "row.seniority)", "-row.seniority)"),), scene=scenes.quiet),
     Mutant("a named successor does not go first", "a switchover reaches the named member", (
         Patch(line, "line", "row.id not in chosen, ", ""),), scene=scenes.quiet),
+    Mutant("a leader judges an heir that checks in rarely by its own interval", "a switchover reaches the named member", (
+        Patch(line, "is_heard", " or silent_s <= fresh_s(row.check_in_s or 0.0)", ""),),
+        scene=scenes.a_quick_leader_has_a_slow_heir),
     Mutant("a leader stops when it sees somebody older", "no preemption without an order", (
         Patch(rules, "_obey", "elif state.drained and",
               "elif state.members and state.members[0].id != state.me and"),)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heirflow.election.state import Ask
 from heirflow.election.steps import Answered, Failed, News, StateEvent
+from heirflow.member.report import noted, settings_of
 from lab.sim.surroundings import Inhabitant, Surroundings
 
 WILL_LIMIT_S = 3.0
@@ -56,7 +57,8 @@ class Network:
             return
         asked_s = member.host.true(ask.asked_at)
         world.judge.speaking(member, ask)
-        reading, news = store.exchange(ask.exchange, world.agenda.now, asked_s)
+        asked = noted(ask.exchange, settings_of(member.timings, ()))
+        reading, news = store.exchange(asked, world.agenda.now, asked_s)
         self._answer(member, Answered(ask.serial, reading))
         if news:
             self.news()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heirflow.election.timings import Timings
 from lab.sim.judge import Red
 from lab.sim.process import MemberProcess
 from lab.sim.promises import Promise
@@ -41,6 +42,28 @@ def order_outlives_its_leader(seed: int) -> Verdict:
         world.network.news_lost = 0.0
         _pass(world, 3 * max(timings.check_in_s for timings in world.timings))
         _leads(world, named, "an order outlives its leader")
+    except Red as red:
+        promise, sentence = red.promise, red.sentence
+    judge = world.judge
+    return Verdict(seed, promise, sentence, judge.lives.thaw_overlaps, judge.changes, False, world.agenda.now)
+
+
+def a_quick_leader_has_a_slow_heir(seed: int) -> Verdict:
+    """A leader with a short ttl is told to hand over to an heir with a long one, who is healthy and checks in rarely."""
+    world = World(seed, quiet=True)
+    promise: Promise | None = None
+    sentence = ""
+    try:
+        quick = world.timings[0]
+        slow = Timings.of(8 * quick.ttl_s, stop_timeout_s=quick.stop_timeout_s)
+        world.timings = [quick, *(slow for _ in world.timings[1:])]
+        world.longest_ttl_s = slow.ttl_s
+        _leader, heir = (world.start_member(index) for index in (0, 1))
+        assert heir is not None
+        _pass(world, 3 * slow.check_in_s * world.rng.uniform(1, 2))  # so that its last check-in is of any age
+        world.order(switchover_to=heir.id)
+        _pass(world, 2 * slow.check_in_s + 2 * quick.stop_timeout_s)
+        _leads(world, heir, "a switchover reaches the named member")
     except Red as red:
         promise, sentence = red.promise, red.sentence
     judge = world.judge

@@ -6,14 +6,13 @@ Everything here is for people, and rests on the store's clock only. The rules ne
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from heirflow.election.record import ANYONE, LONGEST_TTL_S, MemberRow, Reading, Record
-from heirflow.election.timings import Timings
+from heirflow.election.record import ANYONE, MemberRow, Reading, Record, said_in
+from heirflow.election.timings import Timings, fresh_s
 
 LEADER, HEIR, EXPIRED = "leader", "heir", "expired"
 
@@ -144,27 +143,6 @@ class Snapshot:
         return asdict(self)
 
 
-def fresh_s(ttl_s: float, note: str = "") -> float:
-    """The oldest check-in that a healthy member has: by its own interval where its note has it, else by the usual one."""
-    own = _settings(note).get("check_in_s")
-    check_in_s = own if own is not None and 0 < own < LONGEST_TTL_S else ttl_s / 5
-    return Timings(ttl_s=ttl_s, check_in_s=check_in_s, call_limit_s=0.75 * check_in_s).fresh_s
-
-
-def _settings(note: str) -> dict[str, Any]:
-    """What stands in a note of a member's settings, of the kinds that we know."""
-    said = _said(note).get("settings")
-    kinds = {
-        "ttl_s": (int, float),
-        "check_in_s": (int, float),
-        "version": (str,),
-        "command": (str,),
-        "partition": (str,),
-    }
-    known = said if isinstance(said, dict) else {}
-    return {key: known[key] for key, kind in kinds.items() if type(known.get(key)) in kind}
-
-
 _COMPARED = (
     ("ttl_s", "ttl", " s"),
     ("partition", "partition", ""),
@@ -213,7 +191,7 @@ def _succession(record: Record, reading: Reading, *, expired: bool) -> tuple[Row
 
 
 def _silent(member: MemberRow, ttl_s: float) -> bool:
-    return member.silent_s > fresh_s(ttl_s, member.note)
+    return member.silent_s > fresh_s(member.check_in_s or ttl_s / 5)
 
 
 def _may_lead(member: MemberRow, ttl_s: float) -> bool:
@@ -265,31 +243,23 @@ def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, ttl_
         note=member.note,
         runs=runs if rank == 1 else None,
         because=because,
-        settings=_settings(member.note),
-        kill_is_sure=_said(member.note).get("kill_is_sure") is not False,
+        settings=member.settings,
+        kill_is_sure=said_in(member.note).get("kill_is_sure") is not False,
     )
 
 
 def _done_at(record: Record) -> float | None:
     """When the last due time of `heirflow once` was done, if this is the line of one, and nothing is under way."""
-    once = _said(record.note).get("once") if record.leader is None else None
+    once = said_in(record.note).get("once") if record.leader is None else None
     done_at = once.get("done_at") if isinstance(once, dict) else None
     return float(done_at) if isinstance(done_at, (int, float)) and math.isfinite(done_at) else None
 
 
 def said_of_work(note: str) -> tuple[bool | None, str]:
     """What a member's note says of the work: whether it runs, and why not. Anything else may stand there."""
-    said = _said(note)
+    said = said_in(note)
     runs, because = said.get("runs"), said.get("because")
     return runs if isinstance(runs, bool) else None, because if isinstance(because, str) else ""
-
-
-def _said(note: str) -> dict[str, Any]:
-    try:
-        said = json.loads(note) if note.startswith("{") else None
-    except (ValueError, RecursionError):
-        said = None
-    return said if isinstance(said, dict) else {}
 
 
 def _age(now: float, since: float | None) -> float | None:

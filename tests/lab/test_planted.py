@@ -77,8 +77,8 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
         [
             (
                 "election/line.py",
-                "vacant_since = seat.watch_since + ttl_s",
-                "vacant_since = seat.watch_since + 3 * ttl_s",
+                "return seat.watch_since + ttl_s",
+                "return seat.watch_since + 3 * ttl_s",
             )
         ],
         ["--world", "mariadb", "--only", "kill host", "--faults", "3"],

@@ -42,12 +42,12 @@ def test_every_promise_has_a_mutant_that_breaks_it() -> None:
 
 
 def test_a_mutant_whose_words_are_gone_fails_loudly() -> None:
-    with pytest.raises(DoesNotApply, match="0 times"), patched([Patch(line, "turn_at", "no such words", "")]):
+    with pytest.raises(DoesNotApply, match="0 times"), patched([Patch(line, "free_at", "no such words", "")]):
         pass
 
 
 def test_a_mutant_leaves_nothing_behind() -> None:
-    healthy = line.turn_at
-    with patched([Patch(line, "turn_at", "seat.watch_since + ttl_s", "0.0")]):
-        assert line.turn_at is not healthy
-    assert line.turn_at is healthy
+    healthy = line.free_at
+    with patched([Patch(line, "free_at", "seat.watch_since + ttl_s", "0.0")]):
+        assert line.free_at is not healthy
+    assert line.free_at is healthy

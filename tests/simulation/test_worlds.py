@@ -52,6 +52,12 @@ def test_an_order_outlives_a_leader_that_is_killed_before_it_obeys(seed: int) ->
     assert verdict.promise is None, f"{verdict.promise}: {verdict.sentence}"
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_an_heir_that_checks_in_rarely_is_handed_the_lead(seed: int) -> None:
+    verdict = scenes.a_quick_leader_has_a_slow_heir(seed)
+    assert verdict.promise is None, f"{verdict.promise}: {verdict.sentence}"
+
+
 def test_every_kind_of_fault_happens_within_a_thousand_worlds() -> None:
     met = Counter(fault.kind for seed in range(300) for fault in World(seed).faults)
     assert not [kind for kind in KINDS if met[kind] < 20]

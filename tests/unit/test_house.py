@@ -79,7 +79,8 @@ ALONE = [
 """Started as `python -I file`, or loaded by one that is: they import nothing of ours, so that they are small and start at once."""
 
 DECIDING_MAY_IMPORT = {
-    "__future__", "abc", "collections", "collections.abc", "dataclasses", "enum", "functools", "itertools", "math", "typing",
+    "__future__", "abc", "collections", "collections.abc", "dataclasses", "enum", "functools", "itertools", "json", "math",
+    "typing",
 }  # fmt: skip
 """`decide` has no clock, store, thread, log or random in it."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from heirflow.election.record import ANYONE, MemberRow, Reading, Record
-from heirflow.status import Snapshot, duration, fresh_s, ordinal
+from heirflow.status import Snapshot, duration, ordinal
 from heirflow.terminal.line import headline, plain
 from heirflow.terminal.tables import plain_table
 
@@ -143,9 +143,12 @@ def test_ordinals() -> None:
     ]  # fmt: skip
 
 
-def test_what_counts_as_silent_follows_the_ttl() -> None:
-    assert fresh_s(10) == 5.5
-    assert fresh_s(60) == 33
+@pytest.mark.parametrize(("ttl_s", "healthy_s"), [(10, 5.5), (60, 33)])
+def test_what_counts_as_silent_follows_the_ttl(ttl_s: float, healthy_s: float) -> None:
+    record, members = replace(RECORD, ttl_s=ttl_s), (row("a", 1), row("b", 2, silent_s=healthy_s))
+    assert places(Snapshot.of("beat", reading(record, members)))["b"] == "heir"
+    late = (members[0], replace(members[1], silent_s=healthy_s + 0.1))
+    assert places(Snapshot.of("beat", reading(record, late)))["b"] == "silent"
 
 
 def test_silent_is_judged_by_each_members_own_interval() -> None:
@@ -174,7 +177,7 @@ def test_a_quick_member_is_silent_soon_beside_a_slow_leader() -> None:
     "said", [None, 7, {"check_in_s": "2"}, {"check_in_s": True}, {"check_in_s": -1}, {"check_in_s": 1e9}]
 )
 def test_odd_settings_are_as_none(said: object) -> None:
-    assert fresh_s(10, json.dumps({"settings": said})) == 5.5
+    assert row("a", 1, note=json.dumps({"settings": said})).check_in_s is None
 
 
 def test_different_commands_and_versions_are_told() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from heirflow.election.record import MemberRow
 from heirflow.election.rules import wake_at
 from heirflow.election.state import Policy, Starting, Stopping, Then
 from heirflow.election.steps import (
@@ -22,7 +23,6 @@ from heirflow.election.steps import (
     Unhealthy,
 )
 from heirflow.member.report import describe, noted, settings_of
-from heirflow.status import fresh_s
 from tests.unit.election import GONE_BY_ITSELF, Story, heir, leader, newcomer
 
 STUCK = "the command is not gone: process 12 was killed and is still there, perhaps it waits in the kernel"
@@ -54,7 +54,7 @@ def test_a_note_says_what_a_member_was_set_to_and_no_argument() -> None:
     settings = settings_of(b.timings, ("/opt/bin/beat", "--password=hunter2"))
     check_in = noted(b.asked.exchange, settings).check_in
     assert check_in is not None and "hunter2" not in check_in.note and len(check_in.note) < 200
-    assert fresh_s(1.0, check_in.note) == b.timings.fresh_s
+    assert MemberRow("b", 1, "hb", 1, True, note=check_in.note).check_in_s == b.timings.check_in_s
     assert settings["command"] == settings_of(b.timings, ("/usr/bin/beat", "--password=hunter2"))["command"]
     assert settings["command"] != settings_of(b.timings, ("/usr/bin/beat", "--password=hunter3"))["command"]
 

@@ -6,11 +6,12 @@ safety.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from heirflow.election.record import ANYONE, MemberRow, Record
 from heirflow.election.state import Heard, Seat, State
-from heirflow.election.timings import Timings
+from heirflow.election.timings import Timings, fresh_s
 
 FOREVER = float("inf")
 
@@ -38,6 +39,16 @@ def silence_s(state: State, member: str, now: float) -> float:
     return FOREVER if heard is None else now - heard.since
 
 
+def is_heard(state: State, row: MemberRow, now: float, timings: Timings) -> bool:
+    """Whether this member's last check-in is not too old, by its own interval or by ours, whichever is longer.
+
+    By its own: a leader with a short lease must not take a healthy heir with a long one for silent. By ours: we cannot have
+    heard of it since we last looked.
+    """
+    silent_s = silence_s(state, row.id, now)
+    return silent_s <= timings.fresh_s or silent_s <= fresh_s(row.check_in_s or 0.0)
+
+
 def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
     """The members who could take charge, in the order in which they should try; without those whom a record names.
 
@@ -54,10 +65,15 @@ def line(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
         if row.ready
         and not row.drained
         and row.id not in holders
-        and (row.id == state.me or silence_s(state, row.id, now) <= timings.fresh_s)
+        and (row.id == state.me or is_heard(state, row, now, timings))
     ]
-    chosen = {record.switchover_to for _, record in records}
+    chosen = named(state)
     return tuple(sorted(able, key=lambda row: (row.id not in chosen, row.seniority)))
+
+
+def named(state: State) -> set[str | None]:
+    """Whom orders to switch over name, at any seat."""
+    return {seat.record.switchover_to for seat in state.all_seats if seat.record is not None}
 
 
 def heirs(state: State, now: float, timings: Timings) -> tuple[MemberRow, ...]:
@@ -127,14 +143,20 @@ def turns(state: State, now: float, timings: Timings) -> tuple[tuple[float, int]
     Each more senior ready member gets its turn first, at the seat that is free first. Where several are free, the first in line
     tries the first of them and the second the second, without waiting for one another.
     """
-    order = [row.id for row in line(state, now, timings)]
-    if state.me not in order:
+    order, chosen = line(state, now, timings), named(state)
+    before = list(itertools.takewhile(lambda row: row.id != state.me, order))
+    if len(before) == len(order):
         return ()
-    mine = order.index(state.me)
+    turns_s = [_turn_s(row, timings, named=row.id in chosen) for row in before]
     free = sorted((free_at(state, seat, timings), seat.number) for seat in state.all_seats)
     return tuple(
-        sorted((at + (mine - place) * timings.turn_s, number) for place, (at, number) in enumerate(free[: mine + 1]))
+        sorted((at + sum(turns_s[place:]), number) for place, (at, number) in enumerate(free[: len(before) + 1]))
     )
+
+
+def _turn_s(row: MemberRow, timings: Timings, *, named: bool) -> float:
+    """How long this more senior member is given. Who was named by an order, and looks more rarely than we do, must not miss it."""
+    return max(timings.turn_s, (row.check_in_s or 0.0) if named else 0.0)
 
 
 def turn_at(state: State, now: float, timings: Timings) -> float:

@@ -7,8 +7,10 @@ for people.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 ANYONE = "*"
 """The switchover target that means "whoever is next in line"."""
@@ -66,6 +68,38 @@ class MemberRow:
     silent_s: float = 0.0
     """Age of that check-in by the store's clock when it was read. May be wrong where that clock jumps."""
     joined_at: float = 0.0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it says of its settings, of those that we know; empty where it says nothing (HeirFlow 0.1)."""
+        said = said_in(self.note).get("settings")
+        known = said if isinstance(said, dict) else {}
+        return {key: known[key] for key, kind in _SETTINGS.items() if type(known.get(key)) in kind}
+
+    @property
+    def check_in_s(self) -> float | None:
+        """How often it checks in by its own settings, in seconds; None where it does not say, or says what cannot be."""
+        own: float = self.settings.get("check_in_s", 0.0)
+        return own if 0 < own < LONGEST_TTL_S else None
+
+
+_SETTINGS = {
+    "ttl_s": (int, float),
+    "check_in_s": (int, float),
+    "version": (str,),
+    "command": (str,),
+    "partition": (str,),
+}
+"""What a member tells of its settings, and of which kinds a value may be."""
+
+
+def said_in(note: str) -> dict[str, Any]:
+    """What stands in a note; empty where that is nothing, or no JSON object. Anybody may have written there."""
+    try:
+        said = json.loads(note) if note.startswith("{") else None
+    except (ValueError, RecursionError):
+        said = None
+    return said if isinstance(said, dict) else {}
 
 
 class What(str, Enum):

@@ -42,7 +42,7 @@ def to_vacate(state: State, now: float, timings: Timings) -> Seat | None:
 
     It may be one that names this member by a write of its own that landed late: what runs here runs for the seat that it holds,
     and nothing for that one. Or one whose leader has been silent for its whole lease, with nobody in line who could take it:
-    what it left is then looked after all the same.
+    what it left is then looked after all the same. Who is heard stands in the line itself, and is next.
     """
     for seat in state.others:
         record = seat.record
@@ -50,7 +50,7 @@ def to_vacate(state: State, now: float, timings: Timings) -> Seat | None:
             continue
         if names(state, seat):
             return seat
-        dead = line.silence_s(state, record.leader, now) > timings.fresh_s  # else it stands in line itself, and is next
-        if dead and now >= line.free_at(state, seat, timings) and not line.heirs(state, now, timings):
+        heard = any(row.id == record.leader and line.is_heard(state, row, now, timings) for row in state.members)
+        if not heard and now >= line.free_at(state, seat, timings) and not line.heirs(state, now, timings):
             return seat
     return None

@@ -19,6 +19,8 @@ from heirflow.errors import ConfigError
 BACKSTOP_S = 0.1
 """How long after a deadline the backstop strikes, when neither guard nor member does (`guard.backstop.LATE_S`, twice)."""
 START_LIMIT_S = 10.0
+CALL_SHARE = 0.75
+"""The longest time a store call may take, as a share of the time between two check-ins."""
 DYING_S = 0.02
 """What a killed tree takes to be gone, on a host that is not overloaded."""
 
@@ -63,7 +65,7 @@ class Timings:
             margin_s=margin,
             loss_grace_s=ttl_s / 10,
             kill_lead_s=min(0.25, margin / 3),
-            call_limit_s=0.75 * check_in,
+            call_limit_s=CALL_SHARE * check_in,
             stop_timeout_s=stop_timeout_s,
             guard_limit_s=ttl_s / 4,
         )
@@ -98,7 +100,7 @@ class Timings:
     @property
     def fresh_s(self) -> float:
         """A member whose check-in is older than this does not count in the line."""
-        return 2 * self.check_in_s + self.call_limit_s
+        return fresh_s(self.check_in_s)
 
     def moments(self, trusted_until: float) -> tuple[float, float]:
         """When the guard sends TERM, and when KILL, so that nothing is left at the end of trust."""
@@ -126,13 +128,18 @@ class Timings:
                 f"after its deadline, and dying takes {DYING_S:g} s; an heir moves {self.kill_lead_s:.2g} s (kill) + "
                 f"{self.margin_s:g} s (margin) after it; raise --margin"
             )
-        need = 2 * self.check_in_s + self.call_limit_s + self.loss_grace_s + self.kill_lead_s + self.margin_s
+        need = self.fresh_s + self.loss_grace_s + self.kill_lead_s + self.margin_s
         if need > self.ttl_s:
             raise UnsafeTimings(
                 f"ttl {self.ttl_s:g} s is too short: 2 check-ins {2 * self.check_in_s:g} + one slow call "
                 f"{self.call_limit_s:g} + grace {self.loss_grace_s:g} + kill {self.kill_lead_s:.2g} + margin "
                 f"{self.margin_s:g} = {need:.4g} s; raise --ttl or lower --check-in"
             )
+
+
+def fresh_s(check_in_s: float) -> float:
+    """The oldest check-in of a healthy member that checks in so often, in seconds: one may be missed, and one may be slow."""
+    return (2 + CALL_SHARE) * check_in_s
 
 
 def back_off_s(failures: int, limit_s: float) -> float:
