@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import signal
+import subprocess
 import sys
 import termios
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from heirflow.guard.processes import lives
+from tests.process import evidence
 from tests.process.stage import wait_until
 from tests.process.test_the_member import Alone
 
@@ -75,7 +77,11 @@ class Recorded(Alone):
 
     def ends(self, limit_s: float = 20.0) -> int:
         assert self.member is not None
-        return self.member.wait(limit_s)
+        try:
+            return self.member.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            told = f"the command heard {self.heard()}\n{self.log.read_text()}\n{evidence.of(self.pid)}"
+        raise AssertionError(f"the member did not end within {limit_s:g} s; {told}")
 
 
 @pytest.fixture
