@@ -72,6 +72,22 @@ def handle_signals(member: Hears) -> None:
 
 
 @contextlib.contextmanager
+def waking(end: int) -> Iterator[None]:
+    """Within this block, each signal that is handled also writes a byte to this descriptor, at the moment when it comes.
+
+    Handlers run in the main thread, when Python gets to it. One that waits in the kernel is not woken by a signal that came
+    just before it went there, nor by one that came to another thread: then it sleeps on to the end of its time.
+    """
+    own = os.dup(end)  # whoever owns `end` may close it meanwhile, and its number may be given to another file
+    signal.set_wakeup_fd(own, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(own)
+
+
+@contextlib.contextmanager
 def stop_on_signals(member: Hears) -> Iterator[None]:
     """In a program that is not ours, TERM and INT ask for an orderly stop within this block.
 
