@@ -59,10 +59,15 @@ class Base:
         }  # fmt: skip
         self._config = resolve(arguments=arguments)
         if self._config["name"] is None:
-            raise ConfigError("an election needs a name")
+            raise ConfigError("an election needs a name: give the argument name, or set HEIRFLOW_NAME")
         self._timings = self._config.timings()
         self._overrun: Overrun = overrun
-        self._store("member").close()  # whatever is wrong with the URL or the driver is told here; it does not connect
+        try:
+            self._store(
+                "member"
+            ).close()  # whatever is wrong with the URL or the driver is told here; it does not connect
+        except ConfigError as error:
+            raise ConfigError(f"{error} ({self._config.settings['db-url'].origin})") from None
 
     @property
     def name(self) -> str:
