@@ -97,7 +97,11 @@ def test_a_long_value_does_not_hide_what_is_wrong_with_it(
                 ("./plain", 126, "chmod +x"),
             )
         ),
-        (["preload", "--", "true"], CONFIG, "--preload works with a command `python -m PROGRAM` or a script of Python's"),
+        (
+            ["preload", "--", "true"],
+            CONFIG,
+            "--preload works with a command `python -m PROGRAM` or a script of Python's",
+        ),
         (["run", "--config", "absent.toml", "--", "true"], CONFIG, "there is no configuration file absent.toml"),
         (["run", "--config", "x" * 300, "--", "true"], CONFIG, "cannot read"),
         (["run", "--config", "~no-such-user/x", "--", "true"], CONFIG, "(flag --config)"),
@@ -120,8 +124,12 @@ def test_a_long_value_does_not_hide_what_is_wrong_with_it(
         (["status", "--db-url", "postgresql://me:hunter2@127.0.0.1:1/x"], STORE, "127.0.0.1:1"),
         (["status", "--db-url", "mysql://me:hunter2@127.0.0.1:1/x"], STORE, "127.0.0.1:1"),
         (["status", "--db-url-file", "absent"], CONFIG, "cannot read absent"),
-        (["status", "--db-url", "sqlite:////dev/null/line.db"], None, "line.db"),
-        (["status", "--db-url", "sqlite:///{home}/plain"], None, "plain"),
+        (["status", "--db-url", "sqlite:////dev/null/line.db"], CONFIG, "/dev/null is not a folder"),
+        (
+            ["status", "--db-url", "sqlite:///{home}/plain"],
+            CONFIG,
+            "plain cannot be the database: it is not an SQLite database",
+        ),
         (["init", "--db-url", "sqlite:////proc/line.db"], None, "line.db"),
         (["status", "--db-url", "sqlite:///{home}/absent.db"], CONFIG, "run `heirflow init`"),
         (["status", "nosuch"], REFUSED, "there is no election 'nosuch'"),
