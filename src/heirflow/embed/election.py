@@ -208,7 +208,6 @@ class Standing:
         elif self.code in {EXIT_STORE_UNAVAILABLE, StoreMisfit.exit_code}:
             kind = StoreUnavailable if self.code == EXIT_STORE_UNAVAILABLE else StoreMisfit
             self.failed = kind(f"{self.election}: {self.journal.warned}")
-            LOG.error("%s", self.failed)
         self.left.set()
 
     def check(self) -> None:
@@ -231,7 +230,8 @@ class LogJournal:
 
     def warn(self, sentence: str, *, event: Named, **facts: Any) -> None:
         self.warned = sentence
-        LOG.warning("%s: %s", self._election, sentence, extra=self._beside(event, facts))
+        level = logging.ERROR if event is Named.GAVE_UP else logging.WARNING
+        LOG.log(level, "%s: %s", self._election, sentence, extra=self._beside(event, facts))
 
     def _beside(self, event: Named, facts: dict[str, Any]) -> dict[str, Any]:
         return {
