@@ -160,6 +160,10 @@ class Member:
         self._stop_because.append(because)
         self._nudge()
 
+    def fileno(self) -> int:
+        """Whatever is written to this descriptor wakes the loop."""
+        return self._nudge_writer.fileno()
+
     def _nudge(self) -> None:
         with contextlib.suppress(OSError):
             self._nudge_writer.send(b".")
@@ -186,12 +190,12 @@ class Member:
                 self._keeper.close()
         finally:
             store_thread.close()
-            self._nudge_reader.close()
-            self._nudge_writer.close()
             if self._door is not None:
                 self._door.close()
             for listener in self._listeners:
                 listener.close()
+            self._nudge_reader.close()
+            self._nudge_writer.close()
         assert self._exit_code is not None
         return self._exit_code
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from heirflow.election.record import Exchange, MemberRow, Reading
+from heirflow.member.between import between
 from heirflow.stores.base import Register, StoreMisfit
 
 
@@ -58,7 +59,7 @@ class OnePartition:
 
     def store(self, inner: Register) -> Register:
         """The store as this member sees it."""
-        return cast("Register", _Store(inner, self))
+        return between(inner, self.exchange)
 
     def exchange(self, inner: Register, election: str, request: Exchange) -> Reading:
         """One transaction, and a look at whose line this is. Raises `OtherPartition` before this member stands in it."""
@@ -136,14 +137,3 @@ def told_in(note: str) -> str | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return told if isinstance(told, str) else None
-
-
-class _Store:
-    def __init__(self, inner: Register, one: OnePartition) -> None:
-        self._inner, self._one = inner, one
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def exchange(self, election: str, request: Exchange) -> Reading:
-        return self._one.exchange(self._inner, election, request)

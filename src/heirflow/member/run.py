@@ -24,7 +24,7 @@ from heirflow.member.loop import Identity, Member
 from heirflow.member.once import Once
 from heirflow.member.partition import OnePartition, Partition
 from heirflow.member.shell import end_all
-from heirflow.member.signals import handle_signals
+from heirflow.member.signals import handle_signals, waking
 from heirflow.stores.base import Address, Register
 
 
@@ -129,7 +129,8 @@ def run_member(
         one.stop = member.stop
     handle_signals(member)
     try:
-        code = member.run()
+        with waking(member.fileno()):
+            code = member.run()
         return code if one is None else one.exit_code(code)
     finally:
         end_all(children)
