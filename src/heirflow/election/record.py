@@ -271,6 +271,17 @@ class Reading:
         """All of them, the first seat's first."""
         return (Place(self.record, self.since, self.written_at), *self.others)
 
+    @property
+    def leaders(self) -> tuple[str, ...]:
+        """Who leads a seat, while its lease lasts by the store's clock. For people; the rules watch for themselves."""
+        return tuple(
+            place.record.leader
+            for place in self.places
+            if place.record is not None
+            and place.record.leader is not None
+            and self.db_now - place.written_at <= place.record.ttl_s
+        )
+
 
 def believed(record: Record | None, before: Record | None) -> Record | None:
     """The record with the ttl that was read first for this leader and term, where the longest stands there now.
