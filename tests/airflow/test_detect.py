@@ -9,16 +9,18 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from heirflow.config.resolve import Config, resolve
+from heirflow.config.resolve import Config, Origin, Setting, Source, resolve
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.member.health import CommandCheck
 from heirflow.programs import program
 from heirflow.programs.airflow import component, installation
 from heirflow.programs.airflow.adopt import Adoption
+from heirflow.programs.airflow.lateness import INTERVAL, THRESHOLD
 from heirflow.programs.airflow.row import RowCheck
 from heirflow.programs.airflow.warm import STANDBY
 from heirflow.programs.plain import Plain
@@ -28,7 +30,9 @@ from heirflow.stores.sql.store import SqlStore
 CONFIGURATION = """
 import os
 AIRFLOW_HOME = os.environ["AIRFLOW_HOME"]
-VALUES = {("database", "sql_alchemy_conn"): os.environ.get("FAKE_URL", "postgresql://u:p@h/d"),
+VALUES = {("scheduler", "scheduler_health_check_threshold"): "30",
+          ("scheduler", "orphaned_tasks_check_interval"): "300.0",
+          ("database", "sql_alchemy_conn"): os.environ.get("FAKE_URL", "postgresql://u:p@h/d"),
           ("database", "sql_alchemy_schema"): os.environ.get("FAKE_SCHEMA", ""),
           ("database", "sql_alchemy_connect_args"): os.environ.get("FAKE_CONNECT_ARGS", "")}
 class conf:
@@ -221,11 +225,13 @@ class TestWhatTheMemberDoesForAComponent:
         script(Path(fake["PATH"].split(":")[0]) / "airflow", f"#!{sys.executable}\nfrom airflow.__main__ import main\n")
 
     @staticmethod
-    def handling(**flags: object) -> tuple[Handling, list[Config]]:
-        """How ``airflow scheduler`` is handled with these flags, and the settings with which it was looked at beside the line."""
+    def handling(*, component: str = "scheduler", seats: int = 1, **flags: object) -> tuple[Handling, list[Config]]:
+        """How ``airflow COMPONENT`` is handled with these flags, and the settings with which it was looked at beside the line."""
         given = {name.replace("_", "-"): value for name, value in flags.items()}
-        found = program.recognise(["airflow", "scheduler"], os.environ)
+        found = program.recognise(["airflow", component], os.environ)
         config = resolve(given, {"HOME": os.environ["AIRFLOW_HOME"]}, fallback_name=found.election)
+        setting = Setting("seats", seats, Origin(Source.FLAG, "flag --seats"))
+        config = replace(config, settings={**config.settings, "seats": setting})
         looked: list[Config] = []
 
         def side_store(where: Config) -> SqlStore:
@@ -286,6 +292,31 @@ class TestWhatTheMemberDoesForAComponent:
         elsewhere = self.handling(health="progress", db_url="postgresql://h/line", cold=cold)[0]
         assert elsewhere.lookout._progress is None
         assert any(told.startswith("health by progress needs Airflow's own database") for told in elsewhere.warnings)
+
+    def test_with_seats_a_scheduler_is_told_how_to_judge_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        late, look = f"AIRFLOW__SCHEDULER__{THRESHOLD.upper()}", f"AIRFLOW__SCHEDULER__{INTERVAL.upper()}"
+        assert (self.handling()[0].environment, self.handling()[0].told) == ({}, "")
+        handling, _ = self.handling(seats=2)
+        assert (handling.environment, handling.warnings) == ({late: "300", look: "5"}, [])
+        assert handling.told.startswith(
+            f"its scheduler runs with {late}=300 and {look}=5, which nobody has set: with 2 "
+        )
+        long, _ = self.handling(seats=2, stop_timeout="30m")
+        assert int(long.environment[late]) > 1800
+        monkeypatch.setenv(late, "30")
+        handling, _ = self.handling(seats=2)
+        assert (handling.environment, handling.told) == ({}, "")
+        [told] = handling.warnings
+        assert told.startswith(f"[scheduler] {THRESHOLD} is ") and f" ({late}), so another scheduler takes " in told
+
+    @pytest.mark.parametrize("flags", [{"cold": True}, {"no_adopt": True}, {"db_url": "postgresql://h/line"}])
+    def test_who_marks_nobody_leaves_airflow_its_own_judgement(self, flags: dict[str, object]) -> None:
+        handling, _ = self.handling(seats=2, **flags)
+        assert (handling.environment, handling.told) == ({}, "")
+
+    def test_other_components_have_no_such_settings(self) -> None:
+        handling, _ = self.handling(component="triggerer", seats=2)
+        assert (handling.environment, handling.told) == ({}, "")
 
     def test_preload_is_for_other_programs(self) -> None:
         with pytest.raises(ConfigError, match="--preload is for other programs"):

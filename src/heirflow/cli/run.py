@@ -92,6 +92,8 @@ def joined(
         journal.log(f"reads its settings from {file}", event=Named.SETTINGS_READ, file=file)
     for sentence in handling.warnings:
         journal.warn(sentence, event=Named.SETTINGS_DOUBTFUL)
+    if handling.told:
+        journal.log(handling.told, event=Named.SETTINGS_GIVEN, environment=dict(handling.environment))
     return run_member(
         election=config["name"],
         argv=list(command),
@@ -120,4 +122,5 @@ def joined(
         keep=Keep(config["history-keep"], config["history-most"]),
         once=once,
         partition=handling.partition,
+        environment=handling.environment,
     )

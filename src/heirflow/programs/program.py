@@ -43,6 +43,10 @@ class Handling:
     """In an orderly stop: when a second TERM follows, counted from the first. None: never."""
     warnings: list[str] = field(default_factory=list)
     """What a person should be told once."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the command finds in its environment, beside what this process has there."""
+    told: str = ""
+    """Why, as a sentence; empty where there is nothing of that."""
     partition: Partition | None = None
     """The part of the program's work that this command is for; None where it has no parts."""
 

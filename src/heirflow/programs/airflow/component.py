@@ -125,6 +125,13 @@ class Component:
             fingerprint = Fingerprint(database.files, lambda: side_store(config), schema)
             lookout = lookout_for(config, children, check=check, fingerprint=fingerprint, progress=progress)
             on_taken = None if config["no-adopt"] else Adoption(schema)
+        environment, told = {}, ""
+        if config.seats > 1 and self.name == "scheduler" and database is not None and on_taken is not None:
+            from heirflow.programs.airflow.lateness import patience_s, seat_settings
+
+            found = seat_settings(config.seats, database.given, patience_s(config))
+            environment, told = dict(found.environment), found.told
+            warnings += found.doubts
         return Handling(
             config=config,
             lookout=lookout,
@@ -133,6 +140,8 @@ class Component:
             on_taken=on_taken,
             again_s=again_s(config["stop-timeout"]),
             warnings=warnings,
+            environment=environment,
+            told=told,
             partition=self.partition,
         )
 

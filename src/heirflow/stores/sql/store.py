@@ -356,9 +356,7 @@ class SqlStore:
         sessions. Returns what else is worth telling.
         """
         leader, left = swap.record.leader, swap.takes_over
-        leads = leader is not None and (
-            left is not None or (who is not None and who.id == leader)
-        )  # no release, no order
+        leads = leader is not None and (left is not None or (who is not None and who.id == leader))
         told = self._flavour.fence(conn, self._here, election, swap) if leads and look else ()
         if left is not None and self._hook is not None:
             adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
