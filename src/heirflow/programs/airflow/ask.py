@@ -66,11 +66,15 @@ try:
         for section, key in %LATENESS:
             name = ("AIRFLOW__%s__%s" % (section, key)).upper()
             by = [name + tail for tail in ("", "_CMD", "_SECRET") if name + tail in os.environ]
-            # Airflow keeps its defaults elsewhere: what the parser itself has stood in the file.
+            value = str(conf.get(section, key, fallback="")).strip()
+            # Airflow keeps its defaults elsewhere: what the parser itself has stood in the file. A file that Airflow wrote has
+            # every default in it, and nobody meant those.
             if isinstance(conf, RawConfigParser):
-                own = [key + tail for tail in ("", "_cmd", "_secret")]
+                own = [key + tail for tail in ("_cmd", "_secret")]
+                if value != str(conf.get_default_value(section, key)).strip():
+                    own.append(key)
                 by += ["airflow.cfg" for option in own if RawConfigParser.has_option(conf, section, option)]
-            found[key] = [str(conf.get(section, key, fallback="")).strip(), (by or [""])[0]]
+            found[key] = [value, (by or [""])[0]]
         answer["given"] = found
     except Exception:
         pass  # then they are left as they are
