@@ -63,10 +63,13 @@ class Seen:
     member: str
     host: str
     leads: bool
+    """Any seat of its line."""
     note: str
     """What it says of itself, and its command said."""
     command: str
     """The name of the command, and a number made of its arguments; empty where it is of an older version."""
+    seats: int = 1
+    """How many may lead in its line."""
 
 
 class Program(Protocol):

@@ -63,18 +63,27 @@ def seat_settings(seats: int, given: Mapping[str, Given], patience_s: float) -> 
     return SeatSettings(added, told, doubts(given, patience_s))
 
 
-def doubts(given: Mapping[str, Given], patience_s: float) -> tuple[str, ...]:
-    """What is wrong, where there are several schedulers, with what somebody else has set."""
+def doubts(given: Mapping[str, Given], patience_s: float, *, sets_the_rest: bool = True) -> tuple[str, ...]:
+    """What is wrong, where there are several schedulers, with what somebody else has set.
+
+    `sets_the_rest`: a member sets what nobody has; where none does, that is Airflow's default.
+    """
     if not given:
         return (
             "Airflow cannot tell who has set what in [scheduler], so another one takes the tasks of one that is late",
         )
     late, look = given[THRESHOLD], given[INTERVAL]
     found = []
+    limit = threshold_for(patience_s)
     if _is_early(given, patience_s):
         found.append(
             f"[{SECTION}] {THRESHOLD} is {late.value} ({late.by}), so another scheduler takes the tasks of one that is late by "
-            f"{late.value} s, though it lives; leave it out, or set {threshold_for(patience_s)}"
+            f"{late.value} s, though it lives; leave it out, or set {limit}"
+        )
+    elif not sets_the_rest and not late.by:
+        found.append(
+            f"[{SECTION}] {THRESHOLD} is {late.value} by default, so another scheduler takes the tasks of one that is late by "
+            f"{late.value} s, though it lives; let all schedulers stand in one line with --seats, or set {limit}"
         )
     if look.by and (look_s := seconds(look)) is not None and look_s > QUICK_S:
         found.append(
