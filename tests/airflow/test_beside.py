@@ -295,7 +295,8 @@ class TestBesideAnInstalledAirflow:
         assert (ok.level, late.level, late.facts) == ("ok", "warning", {"late_after_s": 30.0, "looks_every_s": 300.0})
         assert late.sentence == (
             "[scheduler] scheduler_health_check_threshold is 30 by default, so another scheduler takes the tasks of one that is "
-            "late by 30 s, though it lives; let all schedulers stand in one line with --seats, or set 300 (as configured on this host)"
+            "late by 30 s, though it lives; let all schedulers stand in one line with --seats, or set "
+            "300 (as configured on this host)"
         )
         assert [each.level for each in place.told(name="airflow-triggerer")] == ["ok"]
         monkeypatch.setenv(SET, "600")

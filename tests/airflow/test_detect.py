@@ -5,6 +5,7 @@ The Airflow here is a package of a few lines in a folder of the test; the real o
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from heirflow.programs.airflow.warm import STANDBY
 from heirflow.programs.plain import Plain
 from heirflow.programs.program import Handling
 from heirflow.stores.sql.store import SqlStore
+from tests.schemas import check_output
 
 CONFIGURATION = """
 import os
@@ -308,6 +310,40 @@ class TestWhatTheMemberDoesForAComponent:
         assert (handling.environment, handling.told) == ({}, "")
         [told] = handling.warnings
         assert told.startswith(f"[scheduler] {THRESHOLD} is ") and f" ({late}), so another scheduler takes " in told
+
+    def test_heirflow_config_shows_the_same(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        from heirflow.cli import main
+
+        monkeypatch.setattr(Config, "seats", 2)
+        monkeypatch.chdir(os.environ["AIRFLOW_HOME"])
+        for name in [name for name in os.environ if name.startswith(("HEIRFLOW_", "XDG_"))]:
+            monkeypatch.delenv(name)
+
+        def told(*words: str) -> dict[str, str]:
+            assert main(["config", *words, "--json"]) == 0
+            out = capfd.readouterr().out
+            check_output(["config", *words, "--json"], out)
+            return json.loads(out)["environment"]
+
+        both = self.handling(seats=2)[0].environment
+        assert told("--name", "airflow-scheduler") == both != {}
+        assert main(["config", "--name", "airflow-scheduler"]) == 0
+        lines = [line.split() for line in capfd.readouterr().out.splitlines()]
+        assert [[*line[:2], *line[-2:]] for line in lines if line[0] in both] == [
+            [name, value, "2", "seats"] for name, value in both.items()
+        ]
+        for words in (
+            ["--name", "airflow-triggerer"],
+            ["--name", "airflow-scheduler", "--cold"],
+            ["--name", "airflow-scheduler", "--no-adopt"],
+            ["--name", "airflow-scheduler", "--db-url", "postgresql://h/line"],
+            ["--name", "poller", "--db-url", "postgresql://h/line"],
+        ):
+            assert told(*words) == {}, words
+        monkeypatch.setattr(Config, "seats", 1)
+        assert told("--name", "airflow-scheduler") == {}
 
     @pytest.mark.parametrize("flags", [{"cold": True}, {"no_adopt": True}, {"db_url": "postgresql://h/line"}])
     def test_who_marks_nobody_leaves_airflow_its_own_judgement(self, flags: dict[str, object]) -> None:

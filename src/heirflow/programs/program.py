@@ -102,6 +102,12 @@ class Known(Protocol):
     def located(self, config: Config, environ: Mapping[str, str]) -> Config:
         """The settings with the database of the program that is installed here; unchanged without one. Raises `ConfigError`."""
 
+    def environment(self, config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """What `Handling.environment` would have for the election that is named, or the usual one, on this host.
+
+        Raises `ConfigError` where the program cannot be asked.
+        """
+
     def examine(
         self, config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore
     ) -> list[Finding]:
@@ -135,6 +141,14 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
         if found is not config:
             return found
     return config
+
+
+def environment(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
+    """For those who ask without a command: what a known program's command would find in its environment. Raises `ConfigError`."""
+    name = config["name"]
+    every = [_module(each) for each in KNOWN.values()]
+    knows = [known for known in every if name is None or _has(known, name)]
+    return {key: value for known in knows for key, value in known.environment(config, environ).items()}
 
 
 def examined(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore) -> list[Finding]:
