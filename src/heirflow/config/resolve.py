@@ -104,6 +104,12 @@ class Config:
         return self.settings["db-url"].origin.source is Source.DEFAULT
 
     @property
+    def seats(self) -> int:
+        """How many members may lead at once, as far as these settings say."""
+        given = self.settings.get("seats")
+        return 1 if given is None or given.value is None else int(given.value)
+
+    @property
     def not_shared(self) -> tuple[str, ...]:
         """A sentence that warns of a database that only this host sees, because none was given."""
         sentence = (
