@@ -1,0 +1,175 @@
+"""Members as rows of the table that people see: leader, heir and the rest of the line, then those without a place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from heirflow.election.record import MemberRow, Reading, Record, said_in
+from heirflow.election.timings import fresh_s
+from heirflow.status.words import ordinal
+
+LEADER, HEIR, EXPIRED = "leader", "heir", "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One member and its place, as one row of the table that people see."""
+
+    member: str
+    place: str
+    """``leader``, ``heir``, ``3rd`` and so on, or why it has no place: ``expired`` (it led, and its lease has ended),
+    ``drained``, ``not ready``, ``silent``."""
+    rank: int | None
+    """1 for the leader, 2 for the heir; None without a place."""
+    host: str
+    pid: int | None
+    ready: bool
+    """As `heirflow probe ready`: it is heard, and does not hold the lead without running the command."""
+    able: bool
+    """As `heirflow probe able`: ready, and it leads or could take charge now."""
+    drained: bool
+    silent: bool
+    """Its last check-in is older than a healthy member's can be."""
+    last_check_in_s: float | None
+    """Age of its last check-in, seconds."""
+    since: float | None
+    """Seconds since 1970 by the store's clock: since when it leads, or stands in the line."""
+    since_s: float | None
+    """The same as an age."""
+    label: str = ""
+    note: str = ""
+    runs: bool | None = None
+    """Of a leader: whether its command runs. None: it does not say, or it does not lead."""
+    because: str = ""
+    """Why nothing runs there, or what a person should know of what does; of another member, why it is not ready."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What it says of itself: ``ttl_s``, ``check_in_s``, ``version``, ``command``, and where its work has parts, ``partition``.
+
+    Empty: it is of an older version.
+    """
+    kill_is_sure: bool = True
+    """False: its command may become another user (``--allow-sudo``), and the member could then not kill it."""
+
+
+_COMPARED = (
+    ("ttl_s", "ttl", " s"),
+    ("partition", "partition", ""),
+    ("command", "command", ""),
+    ("version", "version", ""),
+)
+"""Setting, its word for people, its unit."""
+
+
+def differences(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Members of different settings, of those that are heard."""
+    heard = [row for row in rows if not row.silent]
+    return tuple(
+        f"members differ in {word}: {', '.join(f'{value} ({_several(who)})' for value, who in found.items())}"
+        for key, word, unit in _COMPARED
+        if len(found := _by_value(heard, key, unit)) > 1
+    )
+
+
+def _by_value(rows: Iterable[Row], key: str, unit: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if (value := row.settings.get(key)) is not None:
+            found.setdefault(f"{value:g}{unit}" if unit else str(value) or "none", []).append(row.member)
+    return found
+
+
+def _several(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
+
+
+def rows_of(record: Record, reading: Reading, *, expired: bool) -> tuple[Row, ...]:
+    """Every member, and the leader also where it has no row of its own."""
+    in_line = sorted(
+        (member for member in reading.members if _may_lead(member, record.ttl_s) and member.id != record.leader),
+        key=lambda member: (member.id != record.switchover_to, member.seniority),
+    )
+    rows = [_leader(record, reading, expired=expired)] if record.leader is not None else []
+    for rank, member in enumerate(in_line, start=2):
+        rows.append(_row(member, HEIR if rank == 2 else ordinal(rank), rank, reading, record.ttl_s))
+    placed = {row.member for row in rows}
+    for member in reading.members:
+        if member.id not in placed:
+            why = "silent" if _silent(member, record.ttl_s) else "drained" if member.drained else "not ready"
+            rows.append(_row(member, why, None, reading, record.ttl_s))
+    return tuple(rows)
+
+
+def _silent(member: MemberRow, ttl_s: float) -> bool:
+    return member.silent_s > fresh_s(member.check_in_s or ttl_s / 5)
+
+
+def _may_lead(member: MemberRow, ttl_s: float) -> bool:
+    return member.ready and not member.drained and not _silent(member, ttl_s)
+
+
+def _leader(record: Record, reading: Reading, *, expired: bool) -> Row:
+    place, rank = (EXPIRED, None) if expired else (LEADER, 1)
+    member = next((member for member in reading.members if member.id == record.leader), None)
+    since = reading.since or None
+    since_s = _age(reading.db_now, since)
+    if member is not None:
+        return replace(_row(member, place, rank, reading, record.ttl_s), since=since, since_s=since_s)
+    # The record decides, whether the leader has a row or not.
+    return Row(
+        member=str(record.leader),
+        place=place,
+        rank=rank,
+        host="",
+        pid=None,
+        ready=False,
+        able=False,
+        drained=False,
+        silent=True,
+        last_check_in_s=None,
+        since=since,
+        since_s=since_s,
+    )
+
+
+def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, ttl_s: float) -> Row:
+    runs, because = said_of_work(member.note)
+    silent = _silent(member, ttl_s)
+    ready = not silent and not (rank == 1 and runs is False)
+    return Row(
+        member=member.id,
+        place=place,
+        rank=rank,
+        host=member.host,
+        pid=member.pid,
+        ready=ready,
+        able=ready and rank is not None,
+        drained=member.drained,
+        silent=silent,
+        last_check_in_s=rounded(max(0.0, member.silent_s)),
+        since=member.joined_at or None,
+        since_s=_age(reading.db_now, member.joined_at or None),
+        label=member.label,
+        note=member.note,
+        runs=runs if rank == 1 else None,
+        because=because,
+        settings=member.settings,
+        kill_is_sure=said_in(member.note).get("kill_is_sure") is not False,
+    )
+
+
+def said_of_work(note: str) -> tuple[bool | None, str]:
+    """What a member's note says of the work: whether it runs, and why not. Anything else may stand there."""
+    said = said_in(note)
+    runs, because = said.get("runs"), said.get("because")
+    return runs if isinstance(runs, bool) else None, because if isinstance(because, str) else ""
+
+
+def _age(now: float, since: float | None) -> float | None:
+    return rounded(max(0.0, now - since)) if since and now else None
+
+
+def rounded(seconds: float | None) -> float | None:
+    """To milliseconds: nobody reads more, and JSON stays short."""
+    return None if seconds is None else round(seconds, 3)
