@@ -7,31 +7,34 @@ Everything here is for people, and rests on the store's clock only. The rules ne
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from heirflow.election.record import Reading, Record, said_in
-from heirflow.election.timings import Timings
-from heirflow.status.promise import not_promised, promised
-from heirflow.status.rows import EXPIRED, HEIR, LEADER, Row, differences, rounded, rows_of, said_of_work
-from heirflow.status.words import duration, ordinal
+from heirflow.status.promise import not_promised, promised, promised_of_several, troubles
+from heirflow.status.rows import EXPIRED, HEIR, LEADER, Row, differences, rows_of, said_of_work
+from heirflow.status.seats import Seat, seats_of
+from heirflow.status.words import counted, duration, ordinal
 
 __all__ = [
     "EXPIRED",
     "HEIR",
     "LEADER",
     "Row",
+    "Seat",
     "Snapshot",
+    "counted",
     "duration",
     "not_promised",
     "ordinal",
     "said_of_work",
+    "troubles",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One election at one moment."""
+    """One election at one moment. What concerns one seat is said of the first one; `by_seat` has all of them."""
 
     election: str
     term: int
@@ -50,9 +53,10 @@ class Snapshot:
     renewed_s: float | None
     """Age of the record; a leader's never grows beyond ttl."""
     paused: bool
+    """Of several seats: of any."""
     switchover_to: str | None
     succession: tuple[Row, ...]
-    """Leader, heir and the rest of the line, then those without a place."""
+    """Leader or leaders, heir and the rest of the line, then those without a place."""
     promise: str
     """What happens next when the leader ends, and how fast."""
     at: float
@@ -65,58 +69,68 @@ class Snapshot:
     """Of a line of `heirflow once` that waits for its next call: when its last due time was done, by the store's clock."""
     differences: tuple[str, ...] = ()
     """In what the members that are heard differ, as sentences."""
+    seats: int = 1
+    """How many members may lead at once."""
+    by_seat: tuple[Seat, ...] = ()
+    """Each seat, the first one first, and behind them those that are too many now and still held."""
 
     @classmethod
     def of(cls, election: str, reading: Reading) -> Snapshot:
         """What one reading says."""
-        record = reading.record or Record(version=0, term=0, leader=None, ttl_s=Timings().ttl_s)
-        stood_s = max(0.0, reading.db_now - reading.written_at) if reading.record and reading.written_at else None
-        expired = record.leader is not None and stood_s is not None and stood_s > record.ttl_s
-        succession = rows_of(record, reading, expired=expired)
-        heir = next((row for row in succession if row.rank == 2), None)
-        leading = next((row for row in succession if row.rank == 1), None)
-        done_at = _done_at(record) if heir is None else None
-        promise = promised(record, heir, stood_s if expired else None, leading, followed=record.version > 0)
+        seats = seats_of(reading)
+        rows = rows_of(seats, reading)
+        leading = {row.seat: row for row in rows if row.rank == 1}
+        seats = tuple(replace(seat, runs=leading[seat.seat].runs) if seat.seat in leading else seat for seat in seats)
+        first, heir = seats[0], next((row for row in rows if row.rank == 2), None)
+        done_at = _done_at(reading.record) if heir is None and len(seats) == 1 else None
         if done_at is not None:
             promise = f"its command was done {duration(reading.db_now - done_at)} ago; the next call of `heirflow once` begins it"
+        elif len(seats) == 1:
+            followed = reading.record is not None and reading.record.version > 0
+            promise = promised(first, heir, leading.get(1), followed=followed)
+        else:
+            promise = promised_of_several(seats, rows)
         return cls(
             election=election,
-            term=record.term,
-            leader=None if expired else record.leader,
-            expired=expired,
-            last_leader=record.leader,
-            leader_since=reading.since or None,
-            because=record.because,
+            term=first.term,
+            leader=first.leader,
+            expired=first.expired,
+            last_leader=first.last_leader,
+            leader_since=first.since,
+            because=first.because,
             heir=heir.member if heir else None,
-            ttl_s=record.ttl_s,
-            renewed_s=rounded(stood_s),
-            paused=record.paused,
-            switchover_to=record.switchover_to,
-            succession=succession,
-            promise=promise + not_promised(succession),
+            ttl_s=first.ttl_s,
+            renewed_s=first.renewed_s,
+            paused=any(seat.paused for seat in seats),
+            switchover_to=first.switchover_to,
+            succession=rows,
+            promise=promise + not_promised(rows),
             at=reading.db_now,
             odd=reading.odd,
-            runs=leading.runs if leading is not None else None,
+            runs=first.runs,
             done_at=done_at,
-            differences=differences(succession),
+            differences=differences(rows),
+            seats=reading.seats,
+            by_seat=seats,
         )
 
     @property
+    def several(self) -> bool:
+        """Whether there is more than one seat to show: there are several, or who holds one too many has not stopped yet."""
+        return len(self.by_seat) > 1
+
+    @property
     def unheard(self) -> str:
-        """What is so of a leader that leads and is not heard, as the end of a sentence; empty where it is heard."""
-        leading = next((row for row in self.succession if row.rank == 1), None)
-        if leading is None or not leading.silent:
-            return ""
-        heard_s = leading.last_check_in_s
-        return "was never heard" if heard_s is None else f"is silent for {duration(heard_s)}"
+        """`Row.unheard` of the first seat's leader."""
+        return next((row.unheard for row in self.succession if row.rank == 1 and row.seat == 1), "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values only."""
         return asdict(self)
 
 
-def _done_at(record: Record) -> float | None:
+def _done_at(record: Record | None) -> float | None:
     """When the last due time of `heirflow once` was done, if this is the line of one, and nothing is under way."""
-    once = said_in(record.note).get("once") if record.leader is None else None
+    once = said_in(record.note).get("once") if record is not None and record.leader is None else None
     done_at = once.get("done_at") if isinstance(once, dict) else None
     return float(done_at) if isinstance(done_at, (int, float)) and math.isfinite(done_at) else None

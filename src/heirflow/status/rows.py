@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from heirflow.election.record import MemberRow, Reading, Record, said_in
+from heirflow.election.record import MemberRow, Reading, said_in
 from heirflow.election.timings import fresh_s
-from heirflow.status.words import ordinal
+from heirflow.status.seats import Seat
+from heirflow.status.words import age, duration, ordinal, rounded
 
 LEADER, HEIR, EXPIRED = "leader", "heir", "expired"
 
@@ -22,7 +23,7 @@ class Row:
     """``leader``, ``heir``, ``3rd`` and so on, or why it has no place: ``expired`` (it led, and its lease has ended),
     ``drained``, ``not ready``, ``silent``."""
     rank: int | None
-    """1 for the leader, 2 for the heir; None without a place."""
+    """1 for the leader, or each leader of several seats, 2 for the heir; None without a place."""
     host: str
     pid: int | None
     ready: bool
@@ -51,6 +52,16 @@ class Row:
     """
     kill_is_sure: bool = True
     """False: its command may become another user (``--allow-sudo``), and the member could then not kill it."""
+    seat: int | None = None
+    """The number of the seat that it leads, or led when its lease ended; None: none."""
+
+    @property
+    def unheard(self) -> str:
+        """What is so of a leader that leads and is not heard, as the end of a sentence; empty where it is heard."""
+        if self.rank != 1 or not self.silent:
+            return ""
+        heard_s = self.last_check_in_s
+        return "was never heard" if heard_s is None else f"is silent for {duration(heard_s)}"
 
 
 _COMPARED = (
@@ -84,20 +95,28 @@ def _several(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
 
 
-def rows_of(record: Record, reading: Reading, *, expired: bool) -> tuple[Row, ...]:
-    """Every member, and the leader also where it has no row of its own."""
+def rows_of(seats: Sequence[Seat], reading: Reading) -> tuple[Row, ...]:
+    """Every member once, the leaders also where they have no row of their own, and those first.
+
+    Who is named for two seats (by a write that landed late) is shown at the one that it leads.
+    """
+    ttl_s = max((seat.ttl_s for seat in seats if seat.last_leader is not None), default=seats[0].ttl_s)
+    holders, chosen = {seat.last_leader for seat in seats}, {seat.switchover_to for seat in seats}
     in_line = sorted(
-        (member for member in reading.members if _may_lead(member, record.ttl_s) and member.id != record.leader),
-        key=lambda member: (member.id != record.switchover_to, member.seniority),
+        (member for member in reading.members if _may_lead(member, ttl_s) and member.id not in holders),
+        key=lambda member: (member.id not in chosen, member.seniority),
     )
-    rows = [_leader(record, reading, expired=expired)] if record.leader is not None else []
+    held: dict[str, Row] = {}
+    for seat in sorted((seat for seat in seats if seat.last_leader is not None), key=lambda seat: seat.expired):
+        held.setdefault(str(seat.last_leader), _leader(seat, reading))
+    rows = sorted(held.values(), key=lambda row: row.seat or 0)
     for rank, member in enumerate(in_line, start=2):
-        rows.append(_row(member, HEIR if rank == 2 else ordinal(rank), rank, reading, record.ttl_s))
+        rows.append(_row(member, HEIR if rank == 2 else ordinal(rank), rank, reading, ttl_s))
     placed = {row.member for row in rows}
     for member in reading.members:
         if member.id not in placed:
-            why = "silent" if _silent(member, record.ttl_s) else "drained" if member.drained else "not ready"
-            rows.append(_row(member, why, None, reading, record.ttl_s))
+            why = "silent" if _silent(member, ttl_s) else "drained" if member.drained else "not ready"
+            rows.append(_row(member, why, None, reading, ttl_s))
     return tuple(rows)
 
 
@@ -109,16 +128,15 @@ def _may_lead(member: MemberRow, ttl_s: float) -> bool:
     return member.ready and not member.drained and not _silent(member, ttl_s)
 
 
-def _leader(record: Record, reading: Reading, *, expired: bool) -> Row:
-    place, rank = (EXPIRED, None) if expired else (LEADER, 1)
-    member = next((member for member in reading.members if member.id == record.leader), None)
-    since = reading.since or None
-    since_s = _age(reading.db_now, since)
+def _leader(seat: Seat, reading: Reading) -> Row:
+    place, rank = (EXPIRED, None) if seat.expired else (LEADER, 1)
+    member = next((member for member in reading.members if member.id == seat.last_leader), None)
     if member is not None:
-        return replace(_row(member, place, rank, reading, record.ttl_s), since=since, since_s=since_s)
+        row = _row(member, place, rank, reading, seat.ttl_s)
+        return replace(row, seat=seat.seat, since=seat.since, since_s=seat.since_s)
     # The record decides, whether the leader has a row or not.
     return Row(
-        member=str(record.leader),
+        member=str(seat.last_leader),
         place=place,
         rank=rank,
         host="",
@@ -128,8 +146,9 @@ def _leader(record: Record, reading: Reading, *, expired: bool) -> Row:
         drained=False,
         silent=True,
         last_check_in_s=None,
-        since=since,
-        since_s=since_s,
+        since=seat.since,
+        since_s=seat.since_s,
+        seat=seat.seat,
     )
 
 
@@ -149,7 +168,7 @@ def _row(member: MemberRow, place: str, rank: int | None, reading: Reading, ttl_
         silent=silent,
         last_check_in_s=rounded(max(0.0, member.silent_s)),
         since=member.joined_at or None,
-        since_s=_age(reading.db_now, member.joined_at or None),
+        since_s=age(reading.db_now, member.joined_at or None),
         label=member.label,
         note=member.note,
         runs=runs if rank == 1 else None,
@@ -164,12 +183,3 @@ def said_of_work(note: str) -> tuple[bool | None, str]:
     said = said_in(note)
     runs, because = said.get("runs"), said.get("because")
     return runs if isinstance(runs, bool) else None, because if isinstance(because, str) else ""
-
-
-def _age(now: float, since: float | None) -> float | None:
-    return rounded(max(0.0, now - since)) if since and now else None
-
-
-def rounded(seconds: float | None) -> float | None:
-    """To milliseconds: nobody reads more, and JSON stays short."""
-    return None if seconds is None else round(seconds, 3)

@@ -26,3 +26,18 @@ def duration(seconds: float | None) -> str:
     if not days:
         return f"{hours} h {minutes % 60:02} min"
     return f"{days} d {hours % 24} h"
+
+
+def counted(seats: int) -> str:
+    """1 seat, 2 seats."""
+    return f"{seats} seat{'' if seats == 1 else 's'}"
+
+
+def age(now: float, since: float | None) -> float | None:
+    """Of a moment by the store's clock; None where that is not known."""
+    return rounded(max(0.0, now - since)) if since and now else None
+
+
+def rounded(seconds: float | None) -> float | None:
+    """To milliseconds: nobody reads more, and JSON stays short."""
+    return None if seconds is None else round(seconds, 3)
