@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def ordinal(number: int) -> str:
     """1st, 2nd, 3rd, 4th, 11th, 21st."""
@@ -26,6 +28,11 @@ def duration(seconds: float | None) -> str:
     if not days:
         return f"{hours} h {minutes % 60:02} min"
     return f"{days} d {hours % 24} h"
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, a and b, a, b and c."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def counted(seats: int) -> str:
