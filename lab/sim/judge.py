@@ -249,7 +249,7 @@ class Judge:
     def _released(self, before: Record, writer: str, seat: int) -> None:
         now, own = self.world.agenda.now, before.leader == writer or writer == f"will of {before.leader}"
         for command in self.lives.of(before.leader, seat):
-            if own or not self.lives.fenced(command):
+            if own or not (self.void or self.lives.fenced(command)):
                 self.broken("release only when gone", f"{writer} released while the command of {before.leader} lived")
         if before.leader == writer:
             self.released.add((writer, seat, before.term))

@@ -25,7 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "stores": {"errors", "clock", "text", "election.record"},
     "guard": {"clock"},
     "alone": set(),
-    "config": {"errors", "ownership", "text", "election.timings"},
+    "config": {"errors", "ownership", "text", "election.record", "election.timings"},
     "member": {"errors", "clock", "ownership", "text", "election", "stores", "guard"},
     "programs": {"errors", "clock", "text", "member", "config", "stores"},
     "status": {"errors", "clock", "text", "election", "stores"},

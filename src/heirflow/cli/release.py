@@ -96,12 +96,14 @@ def _release(store: Store, charge: Charge) -> bool:
     because = f"{charge.member} was killed with its whole group by the service manager, and its cgroup is empty"
     for _ in range(TRIES):
         reading = store.exchange(charge.election, Exchange())
-        record = reading.record
+        place = reading.places[charge.seat - 1] if charge.seat <= len(reading.places) else None
+        record = None if place is None else place.record
         if record is None or (record.leader, record.term) != (charge.member, charge.term):
             return False
         vacant = replace(record, version=record.version + 1, leader=None, because=because)
-        event = Event(What.RELEASED, record.term, charge.member, because)
-        swap = Swap(record.version, vacant, event, news=True, under=reading.history, expected_term=record.term)
+        seat, term = charge.seat, record.term
+        event = Event(What.RELEASED, term, charge.member, because, seat=seat)
+        swap = Swap(record.version, vacant, event, news=True, under=reading.history, expected_term=term, seat=seat)
         if store.exchange(charge.election, Exchange(swap=swap)).swapped:
             return True
     raise HeirflowError(f"the record of {charge.election} changed {TRIES} times while it was to be released; try again")

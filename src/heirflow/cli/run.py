@@ -118,6 +118,7 @@ def joined(
         children=handling.children,
         address=handling.config.address,
         keep=Keep(config["history-keep"], config["history-most"]),
+        seats=config["seats"] if once is None else None,
         once=once,
         partition=handling.partition,
     )

@@ -17,6 +17,7 @@ from heirflow.config.readers import (
     read_label,
     read_modules,
     read_name,
+    read_seats,
     read_signal,
     read_switch,
     read_text,
@@ -272,6 +273,14 @@ OPTIONS: tuple[Option, ...] = (
         "30s",
         default=30.0,
         metavar="DURATION",
+    ),
+    Option(
+        "seats",
+        read_seats,
+        "How many members of the election may lead at once. It counts when the election is made; `heirflow seats` changes it "
+        "later, and a member that was started with another number says so.",
+        "1",
+        metavar="NUMBER",
     ),
     Option(
         "history-keep",

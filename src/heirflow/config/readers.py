@@ -6,7 +6,10 @@ import math
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+from heirflow.election.record import MOST_SEATS
 
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|min|h|d|)\s*", re.IGNORECASE)
@@ -43,6 +46,14 @@ def read_count(raw: object) -> int:
     return int(text)
 
 
+def read_seats(raw: object) -> int:
+    """How many members may lead at once."""
+    with suppress(ValueError):
+        if 1 <= (seats := read_count(raw)) <= MOST_SEATS:
+            return seats
+    raise ValueError(f"must be a whole number from 1 to {MOST_SEATS}")
+
+
 def read_text(raw: object) -> str:
     """Text that is not empty and holds no NUL or line break."""
     if not isinstance(raw, str) or not raw.strip():
@@ -59,6 +70,8 @@ def read_name(raw: object) -> str:
         raise ValueError("must be at most 100 characters")
     if not text.isprintable():
         raise ValueError("must be printable")
+    if re.search(r"#[0-9]+$", text):
+        raise ValueError("must not end in # and a number, as the records of further seats do")
     return text
 
 

@@ -143,6 +143,12 @@ def _said(before: State, ask: Ask, reading: Reading, now: float, timings: Timing
     if ask.exchange.join and before.joined and mine and silent_s > timings.ttl_s:
         sentence = f"was silent for {silent_s:.1f} s and joins again at the end of the line"
         said += (Said(Named.JOINED_AGAIN, sentence),)
+    wanted, heard_of_it = before.policy.seats, before.known and before.seats == reading.seats
+    if wanted not in (None, reading.seats) and record is not None and not heard_of_it:
+        sentence = (
+            f"was started with --seats {wanted}, and the election has {reading.seats}; `heirflow seats` changes that"
+        )
+        said += (Said(Named.SEATS_DIFFER, sentence),)
     for number, place in enumerate(reading.places, 1):
         said += _said_of(_seat(before, number), place.record, reading, timings)
     return said

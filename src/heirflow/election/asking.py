@@ -139,7 +139,8 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
     )
     event = Event(What.TOOK_CHARGE, term, state.me, because, took_s=empty_s)
     left = record.note if record else ""
-    swap = replace(_over(state, taken, event), takes_over=left, news=True)
+    seats_made = (state.policy.seats or 1) if record is None and seat.number == 1 else 1
+    swap = replace(_over(state, taken, event), takes_over=left, news=True, seats=seats_made)
     return Wish(Purpose.TAKE, swap, urgent=True)
 
 

@@ -117,7 +117,12 @@ def gives_no_right(seat: Seat, record: Record) -> bool:
 
 
 def free_at(state: State, seat: Seat, timings: Timings) -> float:
-    """The moment from which somebody may try to take this seat, as far as is known now; never where nobody may.
+    """The moment from which somebody may try to take this seat, as far as is known now; never where nobody may."""
+    return FOREVER if seat.number > state.seats else over_at(state, seat, timings)
+
+
+def over_at(state: State, seat: Seat, timings: Timings) -> float:
+    """The moment from which nobody can lead this seat any more, as far as is known now; never where that cannot be known.
 
     A vacant record may be taken at once. A leader's record may be taken when it has stood still for *its* ttl while every
     read succeeded; so may a record that was there and is gone, or that is vacant with a term from before one already seen
@@ -125,7 +130,7 @@ def free_at(state: State, seat: Seat, timings: Timings) -> float:
     forgotten may not know yet, and its ttl may be any that was seen.
     """
     record = seat.record
-    if not state.known or seat.number > state.seats or (record is not None and record.paused):
+    if not state.known or (record is not None and record.paused):
         return FOREVER
     forgotten = seat.doubtful or (record.term if record else 0) < seat.highest_term
     if (record is None or record.leader is None) and not forgotten:

@@ -16,6 +16,8 @@ ANYONE = "*"
 """The switchover target that means "whoever is next in line"."""
 SHORTEST_TTL_S, LONGEST_TTL_S = 1.0, 3600.0
 """Between these is the ttl of every member. A store that finds another one in its record shows the longest."""
+MOST_SEATS = 16
+"""So many members of one election may lead at once, at most."""
 LARGEST = 2**63 - 1
 """The largest term and version that a store can hold."""
 
@@ -180,6 +182,8 @@ class Swap:
     """Number of the leader's start of its command that runs, or comes next: what its earlier starts left at the store is over."""
     seat: int = 1
     """The number of the seat whose record it replaces."""
+    seats: int = 1
+    """Where there is no record yet: how many seats the election is made with. A record for each is there from then on."""
     expected_term: int | None = None
     """The term that must stand beside that version, which a restored backup can bring back in another one. None: any."""
 
@@ -270,6 +274,11 @@ class Reading:
     def places(self) -> tuple[Place, ...]:
         """All of them, the first seat's first."""
         return (Place(self.record, self.since, self.written_at), *self.others)
+
+
+def record_name(election: str, seat: int) -> str:
+    """The name of a seat's record. The first seat has the election's name: an election of one seat is as it always was."""
+    return election if seat == 1 else f"{election}#{seat}"
 
 
 def believed(record: Record | None, before: Record | None) -> Record | None:

@@ -42,7 +42,8 @@ def to_vacate(state: State, now: float, timings: Timings) -> Seat | None:
 
     It may be one that names this member by a write of its own that landed late: what runs here runs for the seat that it holds,
     and nothing for that one. Or one whose leader has been silent for its whole lease, with nobody in line who could take it:
-    what it left is then looked after all the same. Who is heard stands in the line itself, and is next.
+    what it left is then looked after all the same. Who is heard stands in the line itself, and is next. Or one whose record names
+    this member, and was brought back: whoever led what was forgotten has had its whole lease.
     """
     for seat in state.others:
         record = seat.record
@@ -50,7 +51,9 @@ def to_vacate(state: State, now: float, timings: Timings) -> Seat | None:
             continue
         if names(state, seat):
             return seat
-        heard = any(row.id == record.leader and line.is_heard(state, row, now, timings) for row in state.members)
-        if not heard and now >= line.free_at(state, seat, timings) and not line.heirs(state, now, timings):
+        here = (row for row in state.members if row.id == record.leader != state.me)
+        heard = any(line.is_heard(state, row, now, timings) for row in here)
+        nobody = seat.number > state.seats or not line.heirs(state, now, timings)
+        if not heard and now >= line.over_at(state, seat, timings) and nobody:
             return seat
     return None

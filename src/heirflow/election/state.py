@@ -196,6 +196,8 @@ class Policy:
     """A command that ran this long is not part of a crash loop."""
     restart_limit_s: float = 60.0
     """The longest back-off between restarts of the command."""
+    seats: int | None = None
+    """How many seats an election is made with that is not there yet. None: one, and however many there are is right."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Named(str, Enum):
     SWITCHES_OVER = "switches_over"
     RELEASED = "released"
     VACATED = "vacated"
+    SEATS_DIFFER = "seats_differ"
     TERM_OVER = "term_over"
     NOT_RENEWED = "not_renewed"
     LOST = "lost"

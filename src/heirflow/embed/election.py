@@ -50,12 +50,14 @@ class Base:
         host: str | None = None,
         label: str | None = None,
         overrun: Overrun = "exit",
+        seats: int | None = None,
     ) -> None:
         if overrun not in {"exit", "warn"}:
             raise ConfigError(f"overrun must be 'exit' or 'warn', not {overrun!r}")
         arguments = {
             "name": name, "db-url": db_url, "db-url-file": db_url_file, "ttl": ttl_s, "check-in": check_in_s,
             "margin": margin_s, "stop-timeout": stop_timeout_s, "start-timeout": start_timeout_s, "host": host, "label": label,
+            "seats": seats,
         }  # fmt: skip
         self._config = resolve(arguments=arguments)
         if self._config["name"] is None:
@@ -93,7 +95,9 @@ class Base:
             keeper_factory=lambda: keeper,
             store_factory=lambda: self._store(f"member/{identity.id}"),
             timings=self._timings,
-            policy=Policy(exit_with_command=once, start_timeout_s=self._config["start-timeout"]),
+            policy=Policy(
+                exit_with_command=once, start_timeout_s=self._config["start-timeout"], seats=self._config["seats"]
+            ),
             journal=journal,
             address=self._config.address,
             keep=Keep(self._config["history-keep"], self._config["history-most"]),

@@ -57,7 +57,8 @@ class ThreadKeeper:
     def start(self, *, env: Mapping[str, str], term_at: float, kill_at: float) -> None:
         if self.raised is not None:  # it ended a lead that was lost, and the program goes on
             _show(self.raised)
-        self._lead = Lead(env["HEIRFLOW_ELECTION"], env["HEIRFLOW_MEMBER"], int(env["HEIRFLOW_TERM"]))
+        who, seat = (env["HEIRFLOW_ELECTION"], env["HEIRFLOW_MEMBER"]), int(env["HEIRFLOW_SEAT"])
+        self._lead = Lead(*who, int(env["HEIRFLOW_TERM"]), seat=seat)
         self.lease(term_at=term_at, kill_at=kill_at)
         self._status, self._returned, self._stop_at, self.raised = 0, False, FOREVER, None
         self._thread = threading.Thread(target=self._call, args=(self._lead,), name=f"heirflow-term-{self._lead.term}")

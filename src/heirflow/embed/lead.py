@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heirflow.clock import boottime
+from heirflow.election.record import record_name
 from heirflow.errors import ConfigError, LostLead
 
 
@@ -57,6 +58,8 @@ class Lead:
     """Set when the callable must return: an orderly stop, a switchover, or a lease that is nearly over."""
     schema: str | None = None
     """Where HeirFlow's tables are, if not where a connection looks."""
+    seat: int = 1
+    """Which of the election's seats it leads; `term` is that seat's."""
 
     def trusted_for_s(self) -> float:
         """How long this lead is still believed without news from the store; 0 when it is over."""
@@ -75,7 +78,7 @@ class Lead:
         """
         from heirflow.stores.sql.holding import locked  # SQLAlchemy is loaded only where it is used
 
-        found = locked(connection, self.election, self.schema)
+        found = locked(connection, record_name(self.election, self.seat), self.schema)
         if found != (self.term, self.member):
             term, leader = found or (0, None)
             raise LostLead(
@@ -92,4 +95,4 @@ class Lead:
             election, member, term = (os.environ[f"HEIRFLOW_{name}"] for name in ("ELECTION", "MEMBER", "TERM"))
         except KeyError as error:
             raise ConfigError(f"{error} is not set: this program was not started by `heirflow run`") from None
-        return cls(election, member, int(term), schema=schema)
+        return cls(election, member, int(term), schema=schema, seat=int(os.environ.get("HEIRFLOW_SEAT", "1")))

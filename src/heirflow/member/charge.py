@@ -40,6 +40,8 @@ class Charge:
     """The member's process."""
     cgroup: Cgroup | None
     """Where member and guard live; None where that could not be seen."""
+    seat: int = 1
+    """Of which seat it is."""
 
     @classmethod
     def read(cls, path: Path) -> Charge | None:
@@ -49,7 +51,8 @@ class Charge:
                 said = json.loads(file.read(SIZE_LIMIT))
             where = said["cgroup"]
             cgroup = None if where is None else Cgroup(str(where["folder"]), int(where["number"]), str(where["boot"]))
-            return cls(str(said["election"]), str(said["member"]), int(said["term"]), int(said["pid"]), cgroup)
+            who, seat = (str(said["election"]), str(said["member"])), int(said.get("seat", 1))
+            return cls(*who, int(said["term"]), int(said["pid"]), cgroup, seat)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
@@ -57,7 +60,7 @@ class Charge:
         return run_dir / f"{safe_name(self.election)}.{safe_name(self.member)}{ENDING}"
 
     def write(self, run_dir: Path) -> None:
-        """Raises OSError. Notes of earlier terms of this election go: their records have moved on."""
+        """Raises OSError. Notes of earlier terms of this seat go: their records have moved on."""
         path = self.path(run_dir)
         unfinished = path.with_suffix(".lead-new")
         unfinished.unlink(missing_ok=True)
@@ -65,7 +68,7 @@ class Charge:
             json.dump(asdict(self), file)
         unfinished.rename(path)
         for other, charge in noted(run_dir):
-            if charge.election == self.election and charge.term < self.term:
+            if (charge.election, charge.seat) == (self.election, self.seat) and charge.term < self.term:
                 other.unlink(missing_ok=True)
 
 
@@ -94,7 +97,8 @@ class ChargeNote:
         running = isinstance(state.command, Running)  # its guard has said who it is by then
         if state.term is None or not running or state.term in {self._failed_term, self._term()}:
             return
-        charge = Charge(self._election, self._member, state.term, os.getpid(), _home(facts().get("guard_pid")))
+        home = _home(facts().get("guard_pid"))
+        charge = Charge(self._election, self._member, state.term, os.getpid(), home, state.seat.number)
         try:
             charge.write(self._run_dir)
         except OSError as error:

@@ -133,6 +133,7 @@ class Hooks:
             **self._environment,
             "HEIRFLOW_EVENT": event,
             "HEIRFLOW_TERM": str(term),
+            "HEIRFLOW_SEAT": str(state.seat.number),
             "HEIRFLOW_LEADER": _told((record.leader if record else None) or ""),
             "HEIRFLOW_BECAUSE": _told(record.because if record else ""),
         }

@@ -279,7 +279,7 @@ class Member:
                 case Started(pid):
                     self._command_pid = pid
                     # Not before, as people wait for the start; a member that dies in between leaves no will, only its lease.
-                    self._keeper.will(self._wills.write(self._state.term))
+                    self._keeper.will(self._wills.write(self._state.term, self._state.seat.number))
                     self._standby.begun()
                     tell, term = self._journal.log, self._state.term
                     tell("the command has started", event=Named.COMMAND_STARTED, command_pid=pid, term=term)
@@ -368,8 +368,8 @@ class Member:
                 self._keeper.start(env=self._environment(term), term_at=term_at, kill_at=kill_at)
             case ExtendLease(term_at, kill_at):
                 self._keeper.lease(term_at=term_at, kill_at=kill_at)
-                if (stale := self._wills.stale_term) is not None:
-                    self._keeper.will(self._wills.write(stale))
+                if self._wills.stale():
+                    self._keeper.will(self._wills.again())
             case StopCommand(grace_s):
                 self._keeper.stop(grace_s=grace_s, again_s=self._again_s)
             case KillCommand():
@@ -384,7 +384,7 @@ class Member:
         ours = {
             "HEIRFLOW_ELECTION": self._election,
             "HEIRFLOW_MEMBER": self._identity.id,
-            **({} if term is None else {"HEIRFLOW_TERM": str(term)}),
+            **({} if term is None else {"HEIRFLOW_TERM": str(term), "HEIRFLOW_SEAT": str(self._state.seat.number)}),
             "PGAPPNAME": session_name(self._identity.id, None if term is None else self._starts),
         }
         return command_environment(os.environ, ours)

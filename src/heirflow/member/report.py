@@ -54,6 +54,8 @@ def describe(
         "runs": found is not None and found.runs,
         "because": because,
         "term": state.term,
+        "seat": state.seat.number if leads else None,
+        "seats": state.seats,
         "place": place,
         "trusted_for_s": round(state.trusted_until - now, 3) if leads else None,
         "guard_pid": pids.get("guard"),

@@ -50,6 +50,7 @@ def run_member(
     stop_signal: int = signal.SIGTERM,
     address: Address | None = None,
     keep: Keep | None = None,
+    seats: int | None = None,
     once: Once | None = None,
     partition: Partition | None = None,
 ) -> int:
@@ -111,6 +112,7 @@ def run_member(
             exit_with_command=on_exit == "exit",
             exit_on_loss=on_loss == "exit",
             start_timeout_s=start_timeout_s,
+            seats=seats,
         ),
         journal=journal,
         again_s=again_s,

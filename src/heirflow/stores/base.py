@@ -128,7 +128,7 @@ class Register(Protocol):
         Ask after every exchange too: word that came in during one makes no descriptor readable any more.
         """
 
-    def will(self, election: str, member: str, term: int, because: str) -> Will | None:
+    def will(self, election: str, member: str, term: int, because: str, *, seat: int = 1) -> Will | None:
         """What a helper must do to release exactly this member's term; None where that cannot be written down."""
 
     def prune(self, election: str, keep: Keep) -> bool:
@@ -161,6 +161,9 @@ class Store(Register, Protocol):
 
     def drain(self, election: str, member: str, on: bool) -> bool:
         """Order one member to stand aside, or take that back; False when there is no such member."""
+
+    def set_seats(self, election: str, seats: int) -> bool:
+        """Change how many members may lead at once; False where there is no such election. Raises `ConfigError`, too."""
 
     def forget(self, election: str, seen: Reading) -> bool:
         """Delete the election with its line and its history; False, with nothing changed, where it is not as it was seen."""

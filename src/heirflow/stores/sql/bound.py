@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from heirflow.election.record import CheckIn, Event, Record, Swap, What
+from heirflow.election.record import CheckIn, Event, Record, Swap, What, record_name
 
 Bound = dict[str, Any]
 Text = Callable[[str], str]
@@ -29,7 +29,7 @@ def wanted_by(election: str, swap: Swap, text: Text) -> Bound:
     """What a swap writes, and what it asks of the record where there must be one."""
     wanted = swap.record
     bound = {
-        "p_name": election,
+        "p_name": record_name(election, swap.seat),
         "p_version": wanted.version,
         "p_term": wanted.term,
         "p_leader": wanted.leader,
@@ -56,12 +56,13 @@ def told_of(election: str, event: Event, text: Text) -> Bound:
         "p_because": text(event.because),
         "p_took_s": event.took_s,
     }
-    return {**bound, "p_ago_s": event.ago_s, "p_times": event.times} if is_rare(event) else bound
+    rare = {"p_ago_s": event.ago_s, "p_times": event.times, "p_seat": event.seat}
+    return {**bound, **rare} if is_rare(event) else bound
 
 
 def is_rare(event: Event) -> bool:
-    """Whether it tells more than nearly all events do: it was written late, or stands for several."""
-    return event.ago_s > 0 or event.times > 1
+    """Whether it tells more than nearly all events do: it was written late, stands for several, or is of a further seat."""
+    return event.ago_s > 0 or event.times > 1 or event.seat > 1
 
 
 def noted_of(event: Event, text: Text) -> Bound:

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from heirflow.election.record import Swap, Told, What
 from heirflow.errors import first_line
 from heirflow.stores.base import Finding, KeptOut
+from heirflow.stores.sql.further import names
 from heirflow.stores.sql.schema import Tables
 
 PREFIX = "heirflow/"
@@ -86,17 +87,22 @@ class SessionFence:
     """What one leader knows about other members' sessions. Used for one store's connection."""
 
     def __init__(self, here: Tables) -> None:
-        v, m = here.event.c, here.member.c
+        e, v, m = here.election.c, here.event.c, here.member.c
         by_history = sa.select(v.member).where(
             v.election == sa.bindparam("p_election"),
             v.what == What.TOOK_CHARGE.value,
             v.term < sa.bindparam("p_term"),
             v.member.in_(sa.bindparam("p_ids", expanding=True)),
         )
-        by_place = sa.select(m.id).where(
+        by_place = sa.select(m.id.label("member")).where(
             m.election == sa.bindparam("p_election"), m.id.in_(sa.bindparam("p_numbered", expanding=True))
         )
-        self._led = sa.union(by_history, by_place)
+        led = sa.union(by_history, by_place).subquery("led")
+        # Who leads another seat has a right to its sessions; they end when that seat is lost.
+        leads = sa.select(e.leader).where(e.name.in_(sa.bindparam("p_names", expanding=True)), e.leader.is_not(None))
+        self._led = sa.select(led.c.member).where(
+            sa.or_(led.c.member == sa.bindparam("p_leader"), led.c.member.not_in(leads))
+        )
         self._reign: tuple[str, str, int] | None = None
         self._strangers: set[str] = set()
         """Names of sessions that are not ours to end: their members led no earlier term, nor do they stand in this line."""
@@ -194,6 +200,8 @@ class SessionFence:
                 "p_term": term,
                 "p_ids": sorted({*others.values()}),
                 "p_numbered": numbered,
+                "p_leader": leader,
+                "p_names": [election, *names(election)],
             }
             led = {member for (member,) in conn.execute(self._led, asked).all()}
             self._strangers.update(name for name, member in others.items() if member not in led | {leader})

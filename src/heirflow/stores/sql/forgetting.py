@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from heirflow.election.record import Keep, Reading, What
+from heirflow.election.record import Keep, Reading, What, record_name
 from heirflow.stores.sql.flavour import Flavour
+from heirflow.stores.sql.further import names
 from heirflow.stores.sql.schema import Tables
 
 BITE = 200
@@ -21,13 +22,19 @@ def forget(conn: sa.engine.Connection, here: Tables, election: str, seen: Readin
     line = conn.execute(sa.select(m.c.id, m.c.checked_in_at).where(m.c.election == election)).all()
     if sorted(tuple(row) for row in line) != sorted(known):
         return False
-    if seen.record is None:
-        if conn.execute(sa.select(e.c.version).where(e.c.name == election)).first() is not None:
+    savepoint = conn.begin_nested()
+    for seat, place in enumerate(seen.places, 1):
+        name, record = e.c.name == record_name(election, seat), place.record
+        if record is None:
+            changed = conn.execute(sa.select(e.c.version).where(name)).first() is not None
+        else:
+            it = name, e.c.version == record.version, e.c.term == record.term
+            changed = conn.execute(e.delete().where(*it)).rowcount != 1
+        if changed:
+            savepoint.rollback()
             return False
-    else:
-        record = e.c.name == election, e.c.version == seen.record.version, e.c.term == seen.record.term
-        if conn.execute(e.delete().where(*record)).rowcount != 1:
-            return False
+    savepoint.commit()
+    conn.execute(e.delete().where(e.c.name.in_(names(election)), e.c.leader.is_(None)))  # of seats that are no more
     conn.execute(m.delete().where(m.c.election == election))
     conn.execute(v.delete().where(v.c.election == election))
     return True

@@ -37,14 +37,14 @@ SERVER_IN_TRANSACTION = 1
 """The same in MySQL's protocol."""
 
 
-def locked(connection: Any, election: str, schema: str | None) -> tuple[int, str | None] | None:
-    """Term and leader of the record, which nobody changes before this transaction ends; None when there is no record.
+def locked(connection: Any, record: str, schema: str | None) -> tuple[int, str | None] | None:
+    """Term and leader of the record of this name, which nobody changes before this transaction ends; None when there is no record.
 
     `connection`: an SQLAlchemy connection or session, or a DB-API cursor. Raises `ConfigError` where it is none of these, or in no
     transaction, and what the driver raises.
     """
     here = tables(schema).election
-    select = sa.select(here.c.term, here.c.leader).where(here.c.name == election).with_for_update(read=True)
+    select = sa.select(here.c.term, here.c.leader).where(here.c.name == record).with_for_update(read=True)
     if hasattr(connection, "get_bind"):  # a session of the ORM
         connection = connection.connection()
     if isinstance(connection, sa.engine.Connection):

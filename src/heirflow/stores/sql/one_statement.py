@@ -33,7 +33,7 @@ from heirflow.stores.sql.bound import NOBODY, Bound
 from heirflow.stores.sql.fence import SEEN, SessionFence
 from heirflow.stores.sql.flavour import AtOnce
 from heirflow.stores.sql.schema import Tables
-from heirflow.stores.sql.statements import MEMBER, RECORD, TOLD, Statements
+from heirflow.stores.sql.statements import MEMBER, RECORD, RECORD_LATER, TOLD, Statements
 
 NOT_SO = "42"
 """Codes that begin so: a right, a function or a table is wanting."""
@@ -44,7 +44,13 @@ Rows = Sequence[Any]
 
 Row = namedtuple(  # type: ignore[misc]  # noqa: PYI024
     "Row",
-    ("db_now", "history", *(f"e_{name}" for name in (*RECORD, "history")), *(f"m_{name}" for name in MEMBER), "seen"),
+    (
+        "db_now",
+        "history",
+        *(f"e_{name}" for name in (*RECORD, *RECORD_LATER)),
+        *(f"m_{name}" for name in MEMBER),
+        "seen",
+    ),
 )
 """As `Statements.read` answers, and the names of sessions that a leader looks for."""
 
@@ -69,7 +75,7 @@ def kind_of(request: Exchange) -> Kind | None:
         return None
     if swap is None:
         return None if request.join else Kind.LOOK if who is None else Kind.CHECK_IN
-    if who is None or swap.expected is None:
+    if who is None or swap.expected is None or swap.seat != 1:
         return None
     if swap.record.leader is None and swap.event is not None:
         return Kind.RELEASE_AND_JOIN if request.join else Kind.RELEASE

@@ -262,7 +262,9 @@ class Postgres:
         if not self.direct:
             return (Told(POOLED, failed=True),) if taking else ()
         wait_s = FENCE_WAIT * self._call_limit_s if taking else None
-        return self._session_fence(here).end(conn, election, str(record.leader), record.term, wait_s, swap.start)
+        # Who makes a seat vacant sits down nowhere: the term that is over has earlier sessions, and there is no own one.
+        leader, term = (record.leader, record.term) if record.leader is not None else ("", record.term + 1)
+        return self._session_fence(here).end(conn, election, leader, term, wait_s, swap.start)
 
     def _session_fence(self, here: Tables) -> SessionFence:
         if self._fence is None:

@@ -86,6 +86,8 @@ def tables(schema: str | None = None) -> Tables:
         sa.Column("since", _instant(), nullable=False),
         # Tables that an older HeirFlow has made get it from `add_later`.
         sa.Column("history", _name(), nullable=True),
+        # In the record of the first seat: how many there are; null: one. From `add_later`, too.
+        sa.Column("seats", sa.BigInteger, nullable=True),
         **engine,
     )
     member = sa.Table(
@@ -122,6 +124,8 @@ def tables(schema: str | None = None) -> Tables:
         sa.Column("ago_s", sa.Float(53), nullable=True),
         # Its number in a row of the same, of which not each is written; null: the only one. From `add_later`, too.
         sa.Column("times", sa.BigInteger, nullable=True),
+        # Of which seat it tells; null: of the first. From `add_later`, too.
+        sa.Column("seat", sa.BigInteger, nullable=True),
         sa.Index("heirflow_event_of", "election", "id"),
         sqlite_autoincrement=True,
         **engine,
@@ -213,7 +217,7 @@ def make(conn: sa.engine.Connection, here: Tables, try_lock: Callable[[sa.engine
 
 def later(here: Tables) -> tuple[sa.Column[Any], ...]:
     """The columns that tables of an older HeirFlow lack. Members that do not know them go on beside them."""
-    return (here.election.c.history, here.event.c.ago_s, here.event.c.times)
+    return (here.election.c.history, here.election.c.seats, here.event.c.ago_s, here.event.c.times, here.event.c.seat)
 
 
 LATER = frozenset(column.name for column in later(tables()))

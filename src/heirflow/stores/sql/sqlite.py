@@ -11,7 +11,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from heirflow.election.record import Exchange, Reading, Swap, Told
+from heirflow.election.record import MOST_SEATS, Exchange, Reading, Swap, Told, record_name
 from heirflow.errors import ConfigError
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.connecting import Arguments, Place
@@ -176,13 +176,15 @@ class Sqlite:
             conn.rollback()
             return False
         e, m = here.election.c, here.member.c
-        record = conn.execute(sa.select(e.term, e.leader, e.paused, e.switchover_to).where(e.name == election)).first()
+        names = [record_name(election, seat) for seat in range(1, MOST_SEATS + 1)]
+        found = conn.execute(
+            sa.select(e.name, e.term, e.leader, e.paused, e.switchover_to).where(e.name.in_(names))
+        ).all()
         mine = sa.and_(m.election == election, m.id == self._who.get(election, ""))
         drained = conn.execute(sa.select(m.drained).where(mine)).scalar()
         conn.rollback()
         self._data_version = version
-        term, leader, paused, to = (None, None, False, None) if record is None else record
-        now = _known(term, leader, paused, to, drained)
+        now = _known(election, {name: tuple(record) for name, *record in found}, drained)
         changed = now != self._known.get(election)
         self._known[election] = now
         return changed
@@ -192,11 +194,12 @@ class Sqlite:
             self._who[election] = request.check_in.id
         who = self._who.get(election, "")
         drained = next((row.drained for row in reading.members if row.id == who), None)
-        record = reading.record
-        if record is None:
-            self._known[election] = _known(None, None, False, None, drained)
-        else:
-            self._known[election] = _known(record.term, record.leader, record.paused, record.switchover_to, drained)
+        records = {
+            record_name(election, seat): (record.term, record.leader, record.paused, record.switchover_to)
+            for seat, place in enumerate(reading.places, 1)
+            if (record := place.record) is not None
+        }
+        self._known[election] = _known(election, records, drained)
 
     def refuses(self, error: BaseException) -> bool:
         return "readonly" in str(error)
@@ -219,5 +222,11 @@ class Sqlite:
         return examine_sqlite(conn, self.path)
 
 
-def _known(term: int | None, leader: str | None, paused: Any, switchover_to: str | None, drained: Any) -> Known:
-    return term, leader, bool(paused), switchover_to, None if drained is None else bool(drained)
+def _known(election: str, records: Mapping[str, Sequence[Any]], drained: Any) -> Known:
+    """What would be news: the first record whatever it says, of the others those that are led."""
+    told = {
+        name: (term, leader, bool(paused), to)
+        for name, (term, leader, paused, to) in records.items()
+        if name == election or leader is not None
+    }
+    return told, None if drained is None else bool(drained)

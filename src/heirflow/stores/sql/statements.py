@@ -55,9 +55,10 @@ class Statements:
         }
         if "history" in kept:
             wanted["history"] = bindparam("p_history")
+        made = {"seats": bindparam("p_seats", type_=sa.BigInteger())} if "seats" in kept else {}
         self.first = (
             flavour.insert_if_absent(election)
-            .values(name=bindparam("p_name"), written_at=now, since=now, **wanted)
+            .values(name=bindparam("p_name"), written_at=now, since=now, **wanted, **made)
             .execution_options(preserve_rowcount=True)  # SQLAlchemy 2 asks the driver too late otherwise
         )
         expected_term = sa.func.coalesce(bindparam("p_expected_term", type_=sa.BigInteger()), e.term)
@@ -78,12 +79,13 @@ class Statements:
         told: dict[str, Any] = {name: bindparam(f"p_{name}") for name in TOLD}
         self.note = event.insert().inline().values(election=bindparam("p_election"), at=now, **told)
         ago_s = bindparam("p_ago_s", type_=sa.Float(53))
-        more: dict[str, Any] = {"ago_s": ago_s, "times": bindparam("p_times", type_=sa.BigInteger())}
+        more: dict[str, Any] = {"ago_s": ago_s}
+        more |= {name: bindparam(f"p_{name}", type_=sa.BigInteger()) for name in ("times", "seat")}
         rare = {name: value for name, value in more.items() if name in kept}
         self.rare_note = (
             event.insert().inline().values(election=bindparam("p_election"), at=now - ago_s, **told, **rare)
         )
-        """The same of what happened before it could be written, or stands for several of the same."""
+        """The same of what happened before it could be written, stands for several of the same, or is of a further seat."""
         written = [(v[name] if name in kept else sa.null()).label(name) for name in more]
         self.events = (
             sa.select(v.what, v.term, v.member, v.because, v.took_s, v.at, *written)
@@ -96,13 +98,16 @@ class Statements:
         # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
         self.one = sa.select(sa.literal_column("1").label("one")).subquery("one")
         self.now, self._here_now = now, here_now
-        self.record = (*RECORD, "history") if "history" in kept else RECORD
+        self.record = (*RECORD, *(name for name in RECORD_LATER if name in kept))
         """The columns of a record."""
         self.stands = self.one.outerjoin(election, e.name == bindparam("p_election"))
         """The record, in one row even where there is none."""
         self.source = self.stands.outerjoin(member, m.election == bindparam("p_election"))
         """Where an answer comes from."""
         self.read = self.answer(e, m).select_from(self.source).order_by(m.seniority)
+        self.further = sa.select(e.name, *self._labelled(e)).where(e.name.in_(bindparam("p_names", expanding=True)))
+        """The records of further seats."""
+        self.seats = election.update().where(e.name == bindparam("p_name")).values(seats=bindparam("p_seats"))
 
         released = sa.and_(
             e.name == bindparam("p_name"), e.leader == bindparam("p_leader"), e.term == bindparam("p_term")
@@ -120,16 +125,21 @@ class Statements:
         return sa.select(
             self.now.label("db_now"),
             self._here_now.label("history"),
-            *(record[name].label(f"e_{name}") for name in RECORD),
-            (record.history if "history" in self.record else sa.null()).label("e_history"),
+            *self._labelled(record),
             *(line[name].label(f"m_{name}") for name in MEMBER),
             *more,
         )
+
+    def _labelled(self, record: Any) -> list[Any]:
+        """The columns of a record; nothing for those that the tables here lack."""
+        names = (*RECORD, *RECORD_LATER)
+        return [(record[name] if name in self.record else sa.null()).label(f"e_{name}") for name in names]
 
 
 TOLD = ("term", "member", "what", "because", "took_s")
 """What an event tells."""
 RECORD = ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to", "written_at", "since")
+RECORD_LATER = ("history", "seats")
 MEMBER = (
     "id", "seniority", "host", "pid", "ready", "drained", "label", "note", "joined_at", "checked_in_at",
 )  # fmt: skip
@@ -183,6 +193,7 @@ def event_of(row: Any) -> Event:
         values.seconds(row.at, whose, "when it was"),
         ago_s=0.0 if row.ago_s is None else values.seconds(row.ago_s, whose, "how late it was written"),
         times=1 if row.times is None else max(1, values.whole(row.times, whose, "how often it happened")),
+        seat=1 if row.seat is None else max(1, values.whole(row.seat, whose, "which seat")),
         odd="; ".join(values.odd),
     )
 

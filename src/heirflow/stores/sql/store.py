@@ -10,31 +10,40 @@ one case in which nothing can have happened.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from heirflow.election.record import CheckIn, Event, Exchange, Keep, Reading, Swap, Told, What
+from heirflow.election.record import (
+    CheckIn,
+    Event,
+    Exchange,
+    Keep,
+    Reading,
+    Swap,
+    Told,
+    What,
+    record_name,
+)  # fmt: skip
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.bound import Bound, is_rare, noted_of, said_by, told_of, wanted_by
-from heirflow.stores.sql.connecting import hosts_apart
 from heirflow.stores.sql.fitting import fit, fit_later
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.forgetting import SHARE, forget, prune
+from heirflow.stores.sql.further import first, is_further, make, names, set_seats
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
-from heirflow.stores.sql.statements import Statements, event_of, member_of, plain, record_of
+from heirflow.stores.sql.reading import Answer
+from heirflow.stores.sql.statements import Statements, event_of, plain
 from heirflow.stores.sql.taking import carry_out, fenced, hook_of
-from heirflow.stores.sql.values import Values, checked_name, cleaned, text_or_none
+from heirflow.stores.sql.values import checked_name, cleaned
+from heirflow.stores.sql.wills import will_of
 
 T = TypeVar("T")
-Answer = tuple[Sequence[Any], bool | None, tuple[Told, ...], tuple[str, ...]]
-"""Rows of `Statements.read`, whether the swap won, what else is worth telling, and why rows may be hidden."""
 
 
 class SqlStore:
@@ -58,6 +67,8 @@ class SqlStore:
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
         self._later = self._sql.later
+        self._several: set[str] = set()
+        """Elections of several seats: their exchanges are carried out in steps."""
         self._fits = False
         self._create = True
 
@@ -75,23 +86,13 @@ class SqlStore:
             checked_name(request.check_in.id, "the member")
         elif request.join or request.leave:
             raise ValueError("who joins or leaves must say who it is: give a check_in")
-        rows, swapped, told, hidden = self._at_once(election, request) or self._in_steps(election, request)
-        if swapped and request.swap is not None and request.swap.news:
-            told += self._tell(election)
-        values, first = Values(), rows[0]
-        reading = Reading(
-            record_of(first, values),
-            tuple(member_of(row, values) for row in rows if row.m_id is not None),
-            swapped,
-            written_at=values.seconds(first.e_written_at or 0, "the record", "when it was written"),
-            since=values.seconds(first.e_since or 0, "the record", "when its leader changed"),
-            db_now=float(first.db_now),
-            told=told,
-            odd=(*hidden, *values.odd),
-            history=text_or_none(first.history) or None,
-        )
-        if values.stuck is not None and request != Exchange():
-            raise StoreUnavailable(values.stuck)  # committed: who checks in is seen, and the next reading tells
+        at_once = None if election in self._several else self._at_once(election, request)
+        answer = at_once or self._in_steps(election, request)
+        news = answer.swapped and request.swap is not None and request.swap.news
+        reading, stuck = answer.reading(election, self._tell(election) if news else ())
+        (self._several.add if reading.seats > 1 or reading.others else self._several.discard)(election)
+        if stuck is not None and request != Exchange():
+            raise StoreUnavailable(stuck)  # committed: who checks in is seen, and the next reading tells
         self._flavour.saw(election, request, reading)
         return reading
 
@@ -119,10 +120,10 @@ class SqlStore:
 
     def elections(self) -> tuple[str, ...]:
         with self._transaction(writes=False) as conn:
-            names = tuple(sorted(name for (name,) in conn.execute(self._sql.elections).all()))
-            for told in () if names else self._hidden(conn):
+            found = frozenset(name for (name,) in conn.execute(self._sql.elections).all())
+            for told in () if found else self._hidden(conn):
                 raise StoreMisfit(told)
-            return names
+            return tuple(sorted(name for name in found if not is_further(name, found)))
 
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
         with self._transaction(writes=False) as conn:
@@ -148,38 +149,20 @@ class SqlStore:
             self._tell(election)
         return known
 
+    def set_seats(self, election: str, seats: int) -> bool:
+        with self._transaction(writes=True) as conn:
+            known = set_seats(conn, self._sql, election, seats)
+        if known:
+            self._tell(election)
+        return known
+
     def forget(self, election: str, seen: Reading) -> bool:
         with self._transaction(writes=True) as conn:
             return forget(conn, self._here, election, seen)
 
-    def will(self, election: str, member: str, term: int, because: str) -> Will | None:
-        because = self._text(because)
-        release = {"p_name": election, "p_leader": member, "p_term": term, "p_because": because}
-        note = {"p_election": election, "p_member": member, "p_term": term, "p_because": because}
-        steps: list[tuple[Any, dict[str, Any]]] = [
-            (self._sql.release, release),
-            (self._sql.note, {**note, "p_what": What.RELEASED.value, "p_took_s": None}),
-            (self._sql.delete, {"p_election": election, "p_id": member}),
-        ]
-        self._link.look_up()
-        args, kwargs = self._link.engine.dialect.create_connect_args(self._link.url)
-        kwargs.pop("context", None)  # SQLAlchemy's type adapters for psycopg; the bare driver has its own
-        kwargs |= self._link.options.get("connect_args", {})
-        kwargs |= self._flavour.will_options(self._link.engine.dialect)
-        will = Will(
-            module=self._link.dbapi.__name__.partition(".")[0],
-            connect_args=list(args),
-            connect_kwargs=kwargs,
-            hosts=hosts_apart(self._flavour.places(kwargs)),
-            statements=[plain(self._link.engine.dialect, statement, values) for statement, values in steps],
-            because=because,
-            news=self._news(election),
-        )
-        try:
-            json.dumps([will.connect_args, will.connect_kwargs, will.statements, will.news])
-        except (TypeError, ValueError):
-            return None  # something that lives only in this process, like a TLS context
-        return will
+    def will(self, election: str, member: str, term: int, because: str, *, seat: int = 1) -> Will | None:
+        event = Event(What.RELEASED, term, member, self._text(because), seat=seat)
+        return will_of(self._link, self._flavour, self._sql, election, event, self._news(election))
 
     def examine(self) -> tuple[Finding, ...]:
         from heirflow.stores.sql.examine import examine
@@ -289,7 +272,11 @@ class SqlStore:
         if done.fence and not done.open and swap is not None:
             with self._transaction(writes=True) as conn:
                 told = self._end_earlier(conn, election, swap)
-        return done.rows, done.swapped, told, ()
+        further: list[Any] = []
+        if done.rows[0].e_seats is not None:
+            with self._transaction(writes=False) as conn:
+                further = self._further(conn, election)
+        return Answer(done.rows, done.swapped, told, further=further)
 
     def _end_earlier(self, conn: sa.engine.Connection, election: str, swap: Swap) -> tuple[Told, ...]:
         """After a renewal: end earlier leaders' sessions, while nobody else can take charge.
@@ -297,7 +284,8 @@ class SqlStore:
         Whoever has taken charge since may be one of those that led before, and its sessions are its command's.
         """
         record = swap.record
-        held = {"p_name": election, "p_version": record.version, "p_term": record.term, "p_leader": record.leader}
+        name = record_name(election, swap.seat)
+        held = {"p_name": name, "p_version": record.version, "p_term": record.term, "p_leader": record.leader}
         if conn.execute(self._sql.hold, held).first() is None:
             return ()
         told = self._flavour.fence(conn, self._here, election, swap)
@@ -322,7 +310,12 @@ class SqlStore:
             for event in request.notes:
                 self._write(conn, election, event)
             rows = conn.execute(self._sql.read, {"p_election": election}).all()
-            return rows, swapped, told, self._hidden(conn) if rows[0].e_version is None else ()
+            further = self._further(conn, election) if rows[0].e_seats is not None else []
+            hidden = self._hidden(conn) if rows[0].e_version is None else ()
+            return Answer(rows, swapped, told, hidden, further)
+
+    def _further(self, conn: sa.engine.Connection, election: str) -> list[Any]:
+        return list(conn.execute(self._sql.further, {"p_names": names(election)}).all())
 
     def _check_in(self, conn: sa.engine.Connection, election: str, who: CheckIn, request: Exchange) -> None:
         key, said = {"p_election": election, "p_id": who.id}, said_by(election, who, self._text)
@@ -342,9 +335,14 @@ class SqlStore:
         """Whether it won, and what else is worth telling."""
         later = self._sql.swap_vacant if swap.record.leader is None else self._sql.swap_led
         statement = self._sql.first if swap.expected is None else later
-        changed = conn.execute(statement, wanted_by(election, swap, self._text)).rowcount
+        wanted = wanted_by(election, swap, self._text)
+        changed = conn.execute(
+            statement, {**wanted, **first(swap, self._sql)} if swap.expected is None else wanted
+        ).rowcount
         if changed != 1:
             return False, ()
+        if swap.expected is None:
+            make(conn, self._sql, election, swap.seats, wanted)
         return True, self._won(conn, election, swap, who)
 
     def _won(
@@ -356,7 +354,7 @@ class SqlStore:
         """
         leader, left = swap.record.leader, swap.takes_over
         told: tuple[Told, ...] = ()
-        if leader is not None and (left is not None or (who is not None and who.id == leader)):  # no release, no order
+        if left is not None or (leader is not None and who is not None and who.id == leader):  # no release, no order
             told = self._flavour.fence(conn, self._here, election, swap) if look else ()
             if left is not None and self._hook is not None:
                 adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)

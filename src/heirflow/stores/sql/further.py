@@ -1,0 +1,107 @@
+"""The records of further seats: the election's name with ``#2``, ``#3`` and so on. An election of one seat has none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from heirflow.election.record import MOST_SEATS, Place, Swap, record_name
+from heirflow.errors import ConfigError
+from heirflow.stores.base import StoreMisfit
+from heirflow.stores.sql.schema import NAME_LENGTH
+from heirflow.stores.sql.statements import Statements, record_of
+from heirflow.stores.sql.values import Values, shown
+
+NOBODY_YET = "nobody has taken this seat yet"
+ONE_ONLY = "the tables know one seat only; run `heirflow init` once, as a role that may add a column"
+
+
+def names(election: str) -> list[str]:
+    """All names that records of further seats can have."""
+    return [record_name(election, seat) for seat in range(2, MOST_SEATS + 1)]
+
+
+def is_further(name: str, others: frozenset[str]) -> bool:
+    """Whether a record of this name belongs to a further seat of one of these elections."""
+    election, hash_, number = name.rpartition("#")
+    return hash_ == "#" and number.isdecimal() and election in others
+
+
+def count(row: Any, values: Values) -> int:
+    """How many seats there are, by the first seat's record in a row of `Statements.read`."""
+    if row.e_seats is None:
+        return 1
+    seats = values.whole(row.e_seats, "the record", "how many seats there are")
+    if 1 <= seats <= MOST_SEATS:
+        return seats
+    values.odd.append(
+        f"the record says {shown(row.e_seats)} seats; there can be 1 to {MOST_SEATS}: run `heirflow seats`"
+    )
+    return min(max(1, seats), MOST_SEATS)
+
+
+def places(rows: Sequence[Any], election: str, seats: int, values: Values) -> tuple[Place, ...]:
+    """Of seats 2, 3, …: as many as there are, and those beyond that are still led. `rows`: of `Statements.further`."""
+    by_name = {row.name: row for row in rows}
+    found = [by_name.get(name) for name in names(election)]
+    last = max((seat for seat, row in enumerate(found, 2) if row is not None and row.e_leader is not None), default=1)
+    return tuple(_place(row, seat, values) for seat, row in enumerate(found[: max(seats, last) - 1], 2))
+
+
+def _place(row: Any, seat: int, values: Values) -> Place:
+    if row is None:
+        return Place(None)
+    own = Values()  # a record that nobody can write keeps nobody from the other seats
+    record = record_of(row, own)
+    whose = f"the record of seat {seat}"
+    since, written_at = (
+        own.seconds(row.e_since or 0, whose, "when its leader changed"),
+        own.seconds(row.e_written_at or 0, whose, "when it was written"),
+    )
+    values.odd += [f"seat {seat}: {each}" for each in own.odd]
+    return Place(None if own.stuck is not None else record, since, written_at)
+
+
+def make(conn: sa.engine.Connection, sql: Statements, election: str, seats: int, like: dict[str, Any]) -> None:
+    """Give each further seat a record where there is none. `like`: what `bound.wanted_by` has for the first seat's."""
+    if len(record_name(election, seats)) > NAME_LENGTH:
+        raise ConfigError(
+            f"the name of an election with {seats} seats may have {NAME_LENGTH - len(f'#{seats}')} characters"
+        )
+    vacant = {
+        "p_version": 1,
+        "p_term": 0,
+        "p_leader": None,
+        "p_because": NOBODY_YET,
+        "p_note": "",
+        "p_switchover_to": None,
+    }
+    for seat in range(2, seats + 1):
+        conn.execute(sql.first, {**like, **vacant, "p_name": record_name(election, seat), "p_seats": None})
+
+
+def first(swap: Swap, sql: Statements) -> dict[str, Any]:
+    """What the first record says of the number of seats. Raises `StoreMisfit` where these tables cannot say it."""
+    if swap.seats > 1 and "seats" not in sql.later:
+        raise StoreMisfit(ONE_ONLY)
+    return {"p_seats": swap.seats if swap.seats > 1 else None}
+
+
+def set_seats(conn: sa.engine.Connection, sql: Statements, election: str, seats: int) -> bool:
+    """Change how many there are; False where there is no such election.
+
+    Records of seats that are no more stay: their terms go on where they stopped.
+    Raises `ConfigError`, and `StoreMisfit` like `first`.
+    """
+    if not 1 <= seats <= MOST_SEATS:
+        raise ConfigError(f"an election has 1 to {MOST_SEATS} seats, not {seats}")
+    row = conn.execute(sql.read, {"p_election": election}).first()
+    if row is None or row.e_version is None:
+        return False
+    if "seats" not in sql.later:
+        raise StoreMisfit(ONE_ONLY)
+    make(conn, sql, election, seats, {"p_ttl_s": row.e_ttl_s, "p_paused": row.e_paused, "p_history": row.e_history})
+    conn.execute(sql.seats, {"p_name": election, "p_seats": seats})
+    return True
