@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from heirflow.election.record import Reading, Record, said_in
-from heirflow.status.promise import not_promised, promised, promised_of_several, troubles
+from heirflow.status.promise import held, not_promised, promised, promised_of_several, troubles
 from heirflow.status.rows import EXPIRED, HEIR, LEADER, Row, differences, rows_of, said_of_work
 from heirflow.status.seats import Seat, seats_of
 from heirflow.status.words import counted, duration, listed, ordinal
@@ -25,6 +25,7 @@ __all__ = [
     "Snapshot",
     "counted",
     "duration",
+    "held",
     "listed",
     "not_promised",
     "ordinal",

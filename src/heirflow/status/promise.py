@@ -116,6 +116,14 @@ def _ends(seat: Seat) -> str:
     return f"{seat.leader} stops{' after `heirflow resume`' if seat.paused else ''}"
 
 
+def held(seat: Seat) -> str:
+    """Who holds one of several seats."""
+    if seat.expired:
+        return f"the lease of {seat.last_leader} on seat {seat.seat} has ended"
+    who = f"seat {seat.seat} is {f'led by {seat.leader}' if seat.leader else 'vacant'}"
+    return f"{who} and over the number of seats" if seat.over else who
+
+
 def troubles(seats: Sequence[Seat], rows: Iterable[Row]) -> list[str]:
     """What is the matter with each of several seats, in short sentences; empty: nothing."""
     leading = {row.seat: row for row in rows if row.rank == 1}

@@ -1,0 +1,188 @@
+"""Each command on an election of several seats that stands in a store; nobody runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from heirflow.election.record import ANYONE, CheckIn, Event, Exchange, Record, Swap, What
+from heirflow.stores import Store, open_store
+
+TOLD = {"ttl_s": 600.0, "check_in_s": 120.0, "version": "0.3.0", "command": "beat#000001"}
+
+
+def joins(store: Store, *members: str, **told: object) -> None:
+    note = json.dumps({"settings": {**TOLD, **told}})
+    for name in members:
+        store.exchange("beat", Exchange(check_in=CheckIn(name, f"host-{name}", 4242, True, note=note), join=True))
+
+
+@pytest.fixture
+def seated(store: Store) -> Callable[..., None]:
+    """Write down an election of so many seats as if members had: `leaders` hold the first of them, and `heirs` stand in line."""
+
+    def write(leaders: str, heirs: str = "", *, seats: int = 2) -> None:
+        joins(store, *leaders, *heirs)
+        for number, leader in enumerate(leaders, 1):
+            took = Event(What.TOOK_CHARGE, 1, leader, "nobody led", seat=number)
+            if number == 1:
+                swap = Swap(None, Record(1, 1, leader, 600.0, "it is the first of its line"), took, seats=seats)
+            else:
+                swap = Swap(1, Record(2, 1, leader, 600.0, "nobody led"), took, seat=number)
+            assert store.exchange("beat", Exchange(swap=swap)).swapped
+
+    return write
+
+
+def records(store: Store) -> dict[int, Record]:
+    places = store.exchange("beat", Exchange()).places
+    return {number: place.record for number, place in enumerate(places, 1) if place.record is not None}
+
+
+def becomes(store: Store, seat: int, **changes: object) -> None:
+    before = records(store)[seat]
+    after = replace(before, version=before.version + 1, **changes)  # type: ignore[arg-type]
+    assert store.exchange("beat", Exchange(swap=Swap(before.version, after, seat=seat))).swapped
+
+
+def ordered(store: Store) -> list[tuple[str, int]]:
+    """What people have ordered, and of which seat."""
+    found = (event for event in store.events("beat", 50) if event.what is What.ORDERED)
+    return [(event.because.partition(", ordered by ")[0], event.seat) for event in found]
+
+
+def test_status_and_history_show_every_seat(heirflow: Callable, seated: Callable) -> None:
+    seated("ab", "c")
+    assert "heir c takes the first seat that falls free within 720 s; at once on a clean end" in heirflow("status").out
+    [look] = json.loads(heirflow("status", "--json").out)["elections"]
+    assert (look["seats"], [seat["leader"] for seat in look["by_seat"]]) == (2, ["a", "b"])
+    assert heirflow("status", "--check").out == "HEIRFLOW OK - beat: led by a and b, heir c\n"
+    assert heirflow("history").out.splitlines()[0].split() == [
+        "when",
+        "seat",
+        "term",
+        "what",
+        "member",
+        "took",
+        "because",
+    ]
+    assert [event["seat"] for event in json.loads(heirflow("history", "--json").out)["events"]] == [1, 2]
+
+
+def test_check_says_which_seat_is_not_led(heirflow: Callable, seated: Callable) -> None:
+    seated("a")
+    answer = heirflow("status", "--check")
+    assert (answer.code, answer.out) == (
+        2, "HEIRFLOW CRITICAL - beat: seat 2 is vacant, and nobody is ready to take it\n",
+    )  # fmt: skip
+
+
+# ---- switchover ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leaving", ["2", "b", "host-b"])
+def test_one_seat_is_handed_over(heirflow: Callable, seated: Callable, store: Store, leaving: str) -> None:
+    seated("ab", "cd")
+    result = json.loads(heirflow("switchover", "--from", leaving, "--to", "d", "--no-wait", "--json").out)
+    assert (result["seat"], result["from"], result["to"]) == (2, "b", "d")
+    assert [record.switchover_to for record in records(store).values()] == [None, "d"]
+    assert ordered(store) == [("switchover from b to d", 2)]
+    assert "already under way" in heirflow("switchover", "--from", leaving).err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["--to", "c"],
+            "beat has 2 seats, so --from must name one or its leader: seat 1 is led by a, seat 2 is led by b",
+        ),
+        ([], "beat has 2 seats, so --from must name one or its leader: seat 1 is led by a, seat 2 is led by b"),
+        (["--from", "3"], "there is no seat 3: beat has 2 seats"),
+        (["--from", "0"], "there is no seat 0: beat has 2 seats"),
+        (["--from", "c"], "c leads nothing: seat 1 is led by a, seat 2 is led by b"),
+        (["--from", "zoe"], "there is no member 'zoe'; members: a, b, c"),
+        (["--from", "2", "--to", "a"], "a leads seat 1, and a member holds one seat at most"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(heirflow: Callable, seated: Callable, words: list[str], sentence: str) -> None:
+    seated("ab", "c")
+    answer = heirflow("switchover", *words)
+    assert (answer.code, answer.err) == (1, f"heirflow: {sentence}\n")
+
+
+def test_a_vacant_seat_and_a_member_that_is_named_already(heirflow: Callable, seated: Callable, store: Store) -> None:
+    seated("ab", "cd", seats=3)
+    assert "seat 3 is vacant, so nobody can hand over" in heirflow("switchover", "--from", "3").err
+    becomes(store, 1, switchover_to="c")
+    said = heirflow("switchover", "--from", "2", "--to", "c").err
+    assert "a switchover of seat 1 to c is already under way" in said
+
+
+def test_to_who_leads_that_seat_already_is_done(heirflow: Callable, seated: Callable, store: Store) -> None:
+    seated("ab", "c")
+    before = records(store)
+    result = json.loads(heirflow("switchover", "--from", "2", "--to", "b", "--json").out)
+    assert (result["seat"], result["to"], result["term"], records(store)) == (2, "b", 1, before)
+
+
+def test_one_seat_may_be_named_too(heirflow: Callable, seated: Callable, store: Store) -> None:
+    seated("a", "b", seats=1)
+    assert "b leads nothing: seat 1 is led by a" in heirflow("switchover", "--from", "b").err
+    assert heirflow("switchover", "--from", "a", "--no-wait").out == (
+        "beat: switchover from a to the next in line is ordered.\n"
+    )
+    assert records(store)[1].switchover_to == ANYONE
+
+
+def test_it_waits_for_that_seat(heirflow: Callable, seated: Callable, store: Store) -> None:
+    seated("ab", "c")
+    becomes(store, 1, leader="d", term=9)
+
+    def hand_over() -> None:
+        mine = open_store(os.environ["HEIRFLOW_DB_URL"], call_limit_s=5)
+        mine.open()
+        ends_at = time.monotonic() + 20
+        while records(mine)[2].switchover_to is None and time.monotonic() < ends_at:
+            time.sleep(0.02)
+        becomes(mine, 2, leader=None, switchover_to=None)
+        becomes(mine, 2, leader="c", term=2)
+        mine.close()
+
+    other = threading.Thread(target=hand_over)
+    other.start()
+    answer = heirflow("switchover", "--from", "2", "--limit", "30s")
+    other.join()
+    assert answer.out.startswith("beat: c leads seat 2, term 2, "), answer
+    assert "b has not handed over yet" not in answer.err
+
+
+# ---- pause, resume and drain -----------------------------------------------------------------------------------------
+
+
+def test_all_seats_pause_by_one_order(heirflow: Callable, seated: Callable, store: Store) -> None:
+    seated("ab", "c", seats=3)
+    assert heirflow("pause").out == "beat is paused.\n"
+    assert [record.paused for record in records(store).values()] == [True] * 3
+    assert ordered(store) == [("pause", 1)]
+    assert heirflow("pause").out == "beat is paused already.\n"
+    assert "is paused: `heirflow resume beat` first" in heirflow("switchover", "--from", "2").err
+    becomes(store, 1, paused=False)
+    assert heirflow("status", "--check").code == 2, "seat 3 is vacant"
+    assert heirflow("resume").out == "beat is not paused.\n"
+    assert [record.paused for record in records(store).values()] == [False] * 3
+    assert ordered(store) == [("pause", 1), ("resume", 2)]
+
+
+def test_drain_waits_until_it_leads_no_seat(heirflow: Callable, seated: Callable, store: Store) -> None:
+    seated("ab", "c")
+    assert "b is drained and still leads" in heirflow("drain", "b", "--wait", "--limit", "200ms").err
+    assert ordered(store) == [("b is drained", 2)]
+    becomes(store, 2, leader="c", term=2)
+    assert heirflow("drain", "b", "--wait", "--limit", "200ms").code == 0
