@@ -167,6 +167,39 @@ def test_what_a_dead_leader_left_is_looked_after_though_nobody_sits_down() -> No
     assert asked[asked.index(vacating) + 1].purpose is Purpose.RENEW, "its own lease comes next, at once"
 
 
+def test_what_was_left_at_a_released_seat_is_looked_after_at_once_where_there_is_no_heir() -> None:
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.record = replace(record(None), term=1, version=9, note="job 17", because="a was killed")
+    b.rows.pop("a")
+    live(b, b.now + 3.0)
+    assert (b.record.leader, b.record.note, b.record.because) == (None, "", "a was killed"), "its job was taken over"
+    version = b.record.version
+    live(b, b.now + 10.0)
+    assert b.record.version == version, "and once is enough"
+
+
+def test_what_was_left_is_the_heirs_where_there_is_one() -> None:
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.record = replace(record(None), term=1, version=9, note="job 17", because="a was killed")
+    b.other("d", 9)
+    live(b, b.now + 10.0, "d")
+    assert b.record.note == "job 17"
+
+
+def test_a_dead_holder_of_a_seat_that_is_no_more_is_looked_after_though_there_is_an_heir() -> None:
+    b = standing(None, "c", "c")
+    b.check_in(2.0)
+    b.answer(2.01)
+    assert (b.state.seat.number, b.state.term) == (1, 2)
+    b.others[2] = replace(second(b), note="job 18")
+    b.seats = 1
+    b.other("d", 9)
+    live(b, 16.0, "d")
+    assert (second(b).leader, second(b).note) == (None, "")
+
+
 def test_with_an_heir_nobody_vacates() -> None:
     b = standing("a", None, "a")
     leads_second(b)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from heirflow.election import asking, line, news, seats
 from heirflow.election.endings import lose, note_event
-from heirflow.election.record import Place, Reading, Record, What, believed
+from heirflow.election.record import Place, Reading, Record, Swap, What, believed
 from heirflow.election.state import (
     NEVER,
     Ask,
@@ -171,6 +171,11 @@ def _said_of(seat: Seat, record: Record | None, reading: Reading, timings: Timin
     return said
 
 
+def _place(state: State, swap: Swap) -> str:
+    """Which leadership it is, for people."""
+    return f"term {swap.record.term}" + (f" of seat {swap.seat}" if state.seats > 1 or swap.seat > 1 else "")
+
+
 def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> Step:
     """What an answer means for the lead that this member holds, or wanted."""
     swap = ask.exchange.swap
@@ -179,9 +184,9 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
     said: tuple[Said, ...] = ()
     if reading.swapped and swap is not None and not elsewhere:
         if ask.purpose is Purpose.VACATE:
-            said = (Said(Named.VACATED, f"seat {swap.seat} is vacant now: {swap.record.because}"),)
+            said = (Said(Named.VACATED, f"seat {swap.seat} is vacant: {swap.record.because}"),)
         elif ask.purpose is Purpose.RELEASE:
-            said = (Said(Named.RELEASED, f"released term {swap.record.term}: {swap.record.because}"),)
+            said = (Said(Named.RELEASED, f"released {_place(state, swap)}: {swap.record.because}"),)
             state = without_lead(replace(state, note=""))
         else:
             trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s
@@ -189,7 +194,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
             if swap.takes_over and swap.takes_over == state.note:
                 state = replace(state, note="")
             if ask.purpose is Purpose.TAKE:
-                sentence = f"took charge for term {swap.record.term}: {swap.record.because}"
+                sentence = f"took charge for {_place(state, swap)}: {swap.record.because}"
                 said = (Said(Named.TOOK_CHARGE, sentence),)
             if not state.idle and not state.losing:
                 acts = (ExtendLease(*timings.moments(trusted_until)),)

@@ -172,22 +172,24 @@ def _renew(state: State, timings: Timings) -> Wish:
 
 
 def _vacate(state: State, seat: Seat, now: float) -> Wish:
-    """Make a seat vacant that is not its own, under which nothing can run: its lease is over, or it names this member.
+    """Make a seat vacant that is not its own, under which nothing can run, and take over what was left there.
 
-    What runs here runs for the seat that this member holds.
+    Its lease is over, it was released, or it names this member: what runs here runs for the seat that this member holds.
     """
     record = seat.record
-    assert record is not None and record.leader is not None and seat.number != state.seat.number
-    if record.leader == state.me:
+    assert record is not None and seat.number != state.seat.number
+    silent_s = None if seat.watch_since is None else now - seat.watch_since
+    if record.leader is None:
+        because = record.because
+    elif record.leader == state.me:
         because, silent_s = f"{state.me} leads another seat", None
     else:
-        silent_s = now - (seat.watch_since if seat.watch_since is not None else now)
-        because = f"{record.leader} was silent for {silent_s:.1f} s, and nobody is ready to take its place"
+        because = f"{record.leader} was silent for {silent_s or 0.0:.1f} s, and nobody is ready to take its place"
     vacant = replace(record, version=record.version + 1, leader=None, because=because, note="", history=seat.history)
-    event = Event(What.RELEASED, record.term, state.me, because, took_s=silent_s, seat=seat.number)
+    released = Event(What.RELEASED, record.term, state.me, because, took_s=silent_s, seat=seat.number)
     swap = Swap(
-        record.version, vacant, event, news=True, takes_over=record.note, under=seat.history,
-        seat=seat.number, expected_term=record.term,
+        record.version, vacant, released if record.leader is not None else None, news=True, takes_over=record.note,
+        under=seat.history, seat=seat.number, expected_term=record.term,
     )  # fmt: skip
     return Wish(Purpose.VACATE, swap, urgent=True)
 

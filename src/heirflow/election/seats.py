@@ -38,22 +38,22 @@ def names(state: State, seat: Seat) -> bool:
 
 
 def to_vacate(state: State, now: float, timings: Timings) -> Seat | None:
-    """Of a leader: another seat that it is to make vacant; None: there is none.
+    """Of a leader: another seat where it is to look after what was left, and make it vacant; None: there is none.
 
     It may be one that names this member by a write of its own that landed late: what runs here runs for the seat that it holds,
-    and nothing for that one. Or one whose leader has been silent for its whole lease, with nobody in line who could take it:
-    what it left is then looked after all the same. Who is heard stands in the line itself, and is next. Or one whose record names
-    this member, and was brought back: whoever led what was forgotten has had its whole lease.
+    and nothing for that one. Or one whose lease is over, or that was released and left something, where nobody in line could
+    sit down, be it the member that it names. Where a restored backup, or a fail-over, names this member, the lease of whoever
+    led what was forgotten is over, too.
     """
     for seat in state.others:
         record = seat.record
-        if record is None or record.leader is None or record.paused:
+        if record is None or record.paused or not (record.leader or record.note):
             continue
         if names(state, seat):
             return seat
-        here = (row for row in state.members if row.id == record.leader != state.me)
-        heard = any(line.is_heard(state, row, now, timings) for row in here)
+        itself = (row for row in state.members if row.id == record.leader != state.me)
+        next_itself = any(row.ready and not row.drained and line.is_heard(state, row, now, timings) for row in itself)
         nobody = seat.number > state.seats or not line.heirs(state, now, timings)
-        if not heard and now >= line.over_at(state, seat, timings) and nobody:
+        if not next_itself and now >= line.over_at(state, seat, timings) and nobody:
             return seat
     return None
