@@ -186,3 +186,99 @@ def test_drain_waits_until_it_leads_no_seat(heirflow: Callable, seated: Callable
     assert ordered(store) == [("b is drained", 2)]
     becomes(store, 2, leader="c", term=2)
     assert heirflow("drain", "b", "--wait", "--limit", "200ms").code == 0
+
+
+# ---- heirflow seats --------------------------------------------------------------------------------------------------
+
+
+def test_how_many_and_who_holds_them(heirflow: Callable, seated: Callable) -> None:
+    seated("ab", "c", seats=3)
+    assert heirflow("seats", "beat").out == (
+        "beat has 3 seats: seat 1 is led by a, seat 2 is led by b, seat 3 is vacant.\n"
+    )
+    told = json.loads(heirflow("seats", "beat", "--json").out)
+    assert (told["seats"], told["before"], [seat["leader"] for seat in told["by_seat"]]) == (3, 3, ["a", "b", None])
+    assert heirflow("seats", "beat", "3").out == "beat has 3 seats already.\n"
+
+
+def test_more_seats(heirflow: Callable, seated: Callable, store: Store) -> None:
+    seated("a", "bc", seats=1)
+    assert (
+        heirflow("seats", "beat", "2").out == "beat has 2 seats now; seat 2 opens: b takes it at its next check-in.\n"
+    )
+    assert (store.exchange("beat", Exchange()).seats, len(records(store))) == (2, 2)
+    assert ordered(store) == [("2 seats instead of 1", 1)]
+    told = json.loads(heirflow("seats", "beat", "5", "--json").out)
+    assert (told["seats"], told["before"]) == (5, 2)
+    assert told["sentence"] == (
+        "beat has 5 seats now; seat 3 opens: c takes it at its next check-in; seat 4 opens, and nobody is ready to take it; "
+        "seat 5 opens, and nobody is ready to take it"
+    ), "b is for seat 2, which nobody has taken yet"
+
+
+def test_fewer_seats(heirflow: Callable, seated: Callable, store: Store) -> None:
+    seated("ab", "c", seats=3)
+    told = json.loads(heirflow("seats", "beat", "1", "--json").out)
+    assert told["sentence"] == "beat has 1 seat now; b stops in order, and seat 2 is no more"
+    assert [(seat["leader"], seat["over"]) for seat in told["by_seat"]] == [("a", False), ("b", True)]
+    assert "is over the number of seats: b stops without an order" in heirflow("switchover", "--from", "2").err
+    assert "seat 2 is over the number of seats: b stops" in heirflow("status").out
+
+
+def test_a_seat_that_opens_again_is_as_the_others(heirflow: Callable, seated: Callable, store: Store) -> None:
+    """What was ordered of it before it was closed is over."""
+    seated("ab", "c")
+    heirflow("pause")
+    assert "beat is paused: `heirflow resume beat` first" in heirflow("seats", "beat", "3").err
+    assert heirflow("seats", "beat", "1").out == "beat has 1 seat now; b stops in order after `heirflow resume`.\n"
+    becomes(store, 2, leader=None, switchover_to="c")
+    heirflow("resume")
+    assert (
+        heirflow("seats", "beat", "2").out == "beat has 2 seats now; seat 2 opens: b takes it at its next check-in.\n"
+    )
+    assert (records(store)[2].paused, records(store)[2].switchover_to, records(store)[2].term) == (False, None, 1)
+
+
+@pytest.mark.parametrize("number", ["0", "17", "two", "-1"])
+def test_no_such_number(heirflow: Callable, seated: Callable, number: str) -> None:
+    seated("a", seats=1)
+    assert heirflow("seats", "beat", number).code == 2
+
+
+def test_seats_of_what_is_not_there(heirflow: Callable, store: Store, seated: Callable) -> None:
+    assert "there is no election 'beat'" in heirflow("seats", "beat", "2").err
+    joins(store, "a")
+    answer = heirflow("seats", "beat", "2")
+    assert (answer.code, answer.err) == (
+        1, "heirflow: beat has had no leader yet: start its first member with `--seats 2`\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "who"),
+    [
+        ({"version": "0.2.9"}, "c is of version 0.2.9"),
+        ({"version": None}, "c does not tell its version"),
+        ({"version": "unknown"}, "c is of version unknown"),
+    ],
+)
+def test_a_member_that_knows_one_seat_only_is_in_the_way(
+    heirflow: Callable, seated: Callable, store: Store, told: dict[str, object], who: str
+) -> None:
+    seated("a", "b", seats=1)
+    joins(store, "c", **told)
+    answer = heirflow("seats", "beat", "2")
+    assert answer.code == 1
+    assert answer.err == (
+        f"heirflow: {who}, and several seats need 0.3 or newer on every member: an older one that leads ends the sessions of "
+        "the other seats' leaders\n"
+    )
+    assert store.exchange("beat", Exchange()).seats == 1
+    assert heirflow("seats", "beat", "1").code == 0
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "0.10.1", "1.0", "0.3.0.dev4+g12"])
+def test_newer_versions_are_welcome(heirflow: Callable, seated: Callable, store: Store, version: str) -> None:
+    seated("a", seats=1)
+    joins(store, "c", version=version)
+    assert heirflow("seats", "beat", "2").code == 0

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("orders", "Stop all changes of leadership until `resume`."),
     "resume": ("orders", "End a `pause`."),
     "drain": ("orders", "Keep one member from leading, or undo that."),
+    "seats": ("seats", "Show how many members of an election may lead at once, or change it."),
     "forget": ("forget", "Take an election that nobody needs any more out of the store."),
     "release": ("release", "Release for a member that the service manager killed with its whole group."),
     "probe": ("probe", "Ask the member on this host: is it live, ready, able to lead, leader?"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from heirflow.election.record import Reading, Record, said_in
 from heirflow.status.promise import held, not_promised, promised, promised_of_several, troubles
-from heirflow.status.rows import EXPIRED, HEIR, LEADER, Row, differences, rows_of, said_of_work
+from heirflow.status.rows import EXPIRED, HEIR, LEADER, Row, differences, one_seat_only, rows_of, said_of_work
 from heirflow.status.seats import Seat, seats_of
 from heirflow.status.words import counted, duration, listed, ordinal
 
@@ -28,6 +28,7 @@ __all__ = [
     "held",
     "listed",
     "not_promised",
+    "one_seat_only",
     "ordinal",
     "said_of_work",
     "troubles",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -93,6 +94,26 @@ def _by_value(rows: Iterable[Row], key: str, unit: str) -> dict[str, list[str]]:
 
 def _several(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
+
+
+FIRST_WITH_SEATS = (0, 3)
+"""Members of older versions look at the first seat only, and their fence takes the other seats' leaders for deposed ones."""
+
+
+def one_seat_only(rows: Iterable[Row]) -> str:
+    """Whose version knows one seat only, of those that are heard, as the beginning of a sentence; empty: nobody's."""
+    told = {row.member: row.settings.get("version") for row in rows if not row.silent}
+    old = {member: version for member, version in told.items() if _numbers(version) < FIRST_WITH_SEATS}
+    return ", ".join(
+        f"{member} {'does not tell its version' if version is None else f'is of version {version}'}"
+        for member, version in old.items()
+    )
+
+
+def _numbers(version: str | None) -> tuple[int, ...]:
+    """Of a version, the first two; what is none is older than all."""
+    found = re.match(r"(\d+)\.(\d+)", version or "")
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def rows_of(seats: Sequence[Seat], reading: Reading) -> tuple[Row, ...]:
