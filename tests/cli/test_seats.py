@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -282,3 +285,47 @@ def test_newer_versions_are_welcome(heirflow: Callable, seated: Callable, store:
     seated("a", seats=1)
     joins(store, "c", version=version)
     assert heirflow("seats", "beat", "2").code == 0
+
+
+# ---- forget and doctor -----------------------------------------------------------------------------------------------
+
+
+def silence(home: Path, *members: str) -> None:
+    with sqlite3.connect(home / "line.db") as db:
+        for name in members:
+            db.execute("UPDATE heirflow_member SET checked_in_at = checked_in_at - 7200 WHERE id = ?", (name,))
+    db.close()
+
+
+def test_forget_watches_every_seat(
+    heirflow: Callable, seated: Callable, store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seated("ab")
+    assert "a, b of beat checked in just now" in heirflow("forget", "beat").err
+    silence(home, "a", "b")
+    becomes(store, 1, leader=None, ttl_s=1.0)
+    becomes(store, 2, ttl_s=2.0)
+    looks = itertools.count()
+    with monkeypatch.context() as patched:
+        patched.setattr("heirflow.cli.forget.time.sleep", lambda _: next(looks) == 1 and becomes(store, 2, term=1))
+        answer = heirflow("forget", "beat")
+    assert "beat: watching for 2 s that nobody is heard" in answer.err, "the longest lease"
+    assert "somebody of beat is heard again; stop its members first" in answer.err
+    becomes(store, 2, leader=None, ttl_s=1.0)
+    assert heirflow("forget", "beat").out == "beat is forgotten.\n"
+    assert "beat" not in store.elections()
+
+
+def test_doctor_tells_of_members_that_know_one_seat_only(heirflow: Callable, seated: Callable, store: Store) -> None:
+    def problems() -> list[str]:
+        findings = json.loads(heirflow("doctor", "--json").out)["findings"]
+        return [each["sentence"] for each in findings if each["topic"] == "members" and each["level"] == "problem"]
+
+    seated("ab", "c")
+    assert problems() == []
+    joins(store, "c", version="0.2.0")
+    [problem] = problems()
+    assert problem == (
+        "beat has 2 seats, and c is of version 0.2.0: when an older one than 0.3 leads, it ends the sessions of the other "
+        "seats' leaders; upgrade it, or run `heirflow seats beat 1`"
+    )
