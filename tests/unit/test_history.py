@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from heirflow.cli.history import _line_of
 from heirflow.election.record import Event, What
-from heirflow.terminal.history import added, cells_of, facts_of, in_order, rows_of
+from heirflow.terminal.history import HEAD, Row, added, cells_of, facts_of, in_order, rows_of, table_of
 
 CRASH = Event(What.RESTARTED, 4, "a", "it exited with 1", at=1000.0)
 TOOK = Event(What.TOOK_CHARGE, 4, "a", "nobody led", at=900.0)
@@ -53,3 +54,21 @@ def test_what_is_new_is_told_once_though_the_latest_that_was_known_is_deleted() 
     assert added([one, two], [one, two]) == []
     assert added([], [one]) == [one]
     assert added([one], [three, four]) == [three, four]
+
+
+def test_seats_are_told_only_where_there_are_several() -> None:
+    second = replace(TOOK, seat=2, member="b")
+    assert table_of(rows_of([TOOK])) == (HEAD, [cells_of(row) for row in rows_of([TOOK])])
+    head, cells = table_of(rows_of([TOOK, second]))
+    assert head == ("when", "seat", "term", "what", "member", "took", "because")
+    assert [(each[1], each[2], each[4]) for each in cells] == [("1", "4", "a"), ("2", "4", "b")]
+    assert [facts_of(row)["seat"] for row in rows_of([TOOK, second])] == [1, 2]
+    lines = [_line_of(Row(second), seats=seats).split("  ") for seats in (False, True)]
+    assert (lines[0][1], lines[1][1:3]) == ("4", ["seat 2", "4"])
+
+
+def test_a_crash_loop_is_counted_for_each_seat() -> None:
+    """The terms of two seats are numbers of their own, and one member may have led both."""
+    second = [replace(each, seat=2) for each in crashes(1, 2)]
+    rows = rows_of([*crashes(1), *second, *crashes(4)])
+    assert [(row.event.seat, row.event.times, row.since) for row in rows] == [(2, 2, 1001.0), (1, 4, 1001.0)]

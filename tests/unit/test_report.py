@@ -67,3 +67,13 @@ def test_the_partition_is_told_where_there_are_any() -> None:
     assert "partition" not in settings_of(Timings(), ["beat"])
     assert settings_of(Timings(), ["airflow", "triggerer"], "")["partition"] == ""
     assert settings_of(Timings(), ["airflow", "triggerer"], "--queues q")["partition"] == "--queues q"
+
+
+def test_who_leads_says_which_seat_where_there_are_several() -> None:
+    b = leader()
+    assert (facts(b)["seat"], facts(b)["seats"], facts(b)["sentence"]) == (1, 1, "leads term 1")
+    b.state = replace(b.state, seats=2)
+    assert facts(b)["sentence"] == "leads seat 1, term 1"
+    b.state = replace(b.state, seats=1, seat=replace(b.state.seat, number=2))
+    assert (facts(b)["seat"], facts(b)["sentence"]) == (2, "leads seat 2, term 1"), "one too many, until it stops"
+    assert (facts(heir())["seat"], facts(heir())["sentence"]) == (None, "next in line")

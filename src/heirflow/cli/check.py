@@ -1,8 +1,8 @@
 """`heirflow status --check`: one line and an exit code, as monitoring plugins have them.
 
-    0  OK        somebody leads, its command runs, and an heir is ready
+    0  OK        somebody leads (each seat, where there are several), its command runs, and an heir is ready
     1  WARNING   somebody leads, but no heir is ready, or it is paused, or it changes too often
-    2  CRITICAL  nobody leads, or the leader runs nothing
+    2  CRITICAL  nobody leads, or the leader runs nothing; of several seats, that any of them is so
     3  UNKNOWN   nothing can be said: the store does not answer, or has no such election
 
 Of several elections the worst counts. What is unknown is not called critical: the leader may be well.
@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Any
 
 from heirflow.election.record import Event, What
-from heirflow.status import Snapshot, duration
+from heirflow.status import Snapshot, duration, listed
 from heirflow.text import brief, printable
 
 FLAPS = 4
@@ -41,8 +41,8 @@ class Verdict:
 
     level: Level
     state: str
-    """``led``, ``done``, ``no heir``, ``silent``, ``flapping``, ``paused``, ``odd rows``, ``nobody leads``, ``runs nothing`` or
-    ``unknown``."""
+    """``led``, ``done``, ``no heir``, ``silent``, ``flapping``, ``paused``, ``odd rows``, ``nobody leads``,
+    ``seat not led``, ``runs nothing`` or ``unknown``."""
     sentence: str
     election: str | None = None
 
@@ -54,6 +54,8 @@ def judged(line: Snapshot, events: Iterable[Event]) -> Verdict:
 
 
 def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:
+    if line.several:
+        return _judged_seats(line, [*events])
     if line.done_at is not None:
         return Level.OK, "done", line.promise
     if line.leader is None:
@@ -74,6 +76,36 @@ def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:
         return Level.WARNING, "flapping", f"{led}, started {starts} times within {duration(FLAPS_WITHIN_S)}"
     if leading.because:
         return Level.WARNING, "flapping", f"{led}, and {leading.because}"
+    if line.odd:
+        return Level.WARNING, "odd rows", f"{led}, heir {line.heir}, but {line.odd[0]}"
+    return Level.OK, "led", f"{led}, heir {line.heir}"
+
+
+def _judged_seats(line: Snapshot, events: Sequence[Event]) -> tuple[Level, str, str]:
+    """The same of several seats. One over their number counts for nothing: it ends."""
+    seats = [seat for seat in line.by_seat if not seat.over]
+    leaders = [seat.leader for seat in seats if seat.leader is not None]
+    if not leaders:
+        return Level.CRITICAL, "nobody leads", f"nobody leads: {line.promise}"
+    if len(leaders) < len(seats):
+        return Level.CRITICAL, "seat not led", line.promise
+    if any(seat.runs is False for seat in seats):
+        return Level.CRITICAL, "runs nothing", line.promise
+    led = f"led by {listed(leaders)}"
+    leading = [row for row in line.succession if row.rank == 1 and row.member in leaders]
+    if unheard := [f"{row.member} on seat {row.seat} {row.unheard}" for row in leading if row.unheard]:
+        return Level.WARNING, "silent", f"{led}, but {listed(unheard)}; {line.promise}"
+    if line.paused:
+        return Level.WARNING, "paused", f"{led}, and paused: nobody takes their places until `heirflow resume`"
+    if line.heir is None:
+        return Level.WARNING, "no heir", f"{led}, and no heir is ready"
+    for seat in seats:
+        starts = _starts((each for each in events if each.seat == seat.seat), line.at - FLAPS_WITHIN_S)
+        if starts >= FLAPS:
+            often = f"seat {seat.seat} was started {starts} times within {duration(FLAPS_WITHIN_S)}"
+            return Level.WARNING, "flapping", f"{led}, but {often}"
+    if loops := [f"{row.member}: {row.because}" for row in leading if row.because]:
+        return Level.WARNING, "flapping", f"{led}, and {'; '.join(loops)}"
     if line.odd:
         return Level.WARNING, "odd rows", f"{led}, heir {line.heir}, but {line.odd[0]}"
     return Level.OK, "led", f"{led}, heir {line.heir}"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -27,7 +28,7 @@ from heirflow.election.record import Exchange, Reading
 from heirflow.errors import HeirflowError
 from heirflow.member.door import mode_of
 from heirflow.ownership import OTHERS_WRITE
-from heirflow.status import Snapshot, not_promised
+from heirflow.status import Snapshot, counted, not_promised, one_seat_only
 from heirflow.stores import Finding, Store, kind_of
 from heirflow.terminal import tables
 from heirflow.text import masked
@@ -134,14 +135,24 @@ def _lines(store: Store) -> list[tuple[Snapshot, Reading]]:
 
 
 def _told_of(lines: Sequence[Snapshot], config: Config) -> list[Finding]:
-    """A warning for each election whose command may be beyond the reach of its member, and a note where members differ."""
+    """What its members say of each election: a command beyond reach, a version too old for its seats, and differences."""
     meant = [line for line in lines if config["name"] in (None, line.election)]
     kills = [
         Finding("kills", "warning", f"{line.election}{said}")
         for line in meant
         if (said := not_promised(line.succession))
     ]
-    return kills + [
+    old = [
+        Finding(
+            "members",
+            "problem",
+            f"{line.election} has {counted(line.seats)}, and {who}: when an older one than 0.3 leads, it ends the sessions of the "
+            f"other seats' leaders; upgrade it, or run `heirflow seats {quote(line.election)} 1`",
+        )
+        for line in meant
+        if line.seats > 1 and (who := one_seat_only(line.succession))
+    ]
+    return [*kills, *old] + [
         Finding("members", "note", f"{line.election}: {each}") for line in meant for each in line.differences
     ]
 

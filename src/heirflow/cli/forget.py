@@ -42,7 +42,7 @@ def forget(name: str, *, as_json: bool, **flags: Any) -> int:
         heard = [row.member for row in Snapshot.of(election, seen).succession if not row.silent]
         if heard:
             raise Refused(f"{', '.join(heard)} of {election} checked in just now; stop its members first")
-        if seen.members or (seen.record is not None and seen.record.leader is not None):
+        if seen.members or any(place.record is not None and place.record.leader for place in seen.places):
             _watch(store, election, seen, quiet=as_json)
         if not store.forget(election, seen):
             raise Refused(f"{election} has changed just now; nothing is deleted")
@@ -50,8 +50,8 @@ def forget(name: str, *, as_json: bool, **flags: Any) -> int:
 
 
 def _watch(store: Store, election: str, seen: Reading, *, quiet: bool) -> None:
-    """For a lease. Raises `Refused` where anything changes."""
-    ttl_s = Snapshot.of(election, seen).ttl_s
+    """For a lease, of several seats the longest. Raises `Refused` where anything changes."""
+    ttl_s = max(seat.ttl_s for seat in Snapshot.of(election, seen).by_seat)
     if not quiet:
         click.echo(printable(f"{election}: watching for {ttl_s:g} s that nobody is heard …"), err=True)
     ends_at = time.monotonic() + ttl_s
@@ -63,5 +63,6 @@ def _watch(store: Store, election: str, seen: Reading, *, quiet: bool) -> None:
 
 
 def _said(reading: Reading) -> object:
-    version = None if reading.record is None else (reading.record.term, reading.record.version)
-    return version, sorted((row.id, row.stamp) for row in reading.members)
+    records = [place.record for place in reading.places]
+    versions = [None if record is None else (record.term, record.version) for record in records]
+    return versions, sorted((row.id, row.stamp) for row in reading.members)

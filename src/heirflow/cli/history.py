@@ -25,7 +25,18 @@ from heirflow.config.readers import read_duration
 from heirflow.election.record import Event, Exchange
 from heirflow.stores import Store, StoreUnavailable
 from heirflow.terminal import tables
-from heirflow.terminal.history import HEAD, Row, added, cells_of, facts_of, in_order, oddities, rows_of
+from heirflow.terminal.history import (
+    Row,
+    added,
+    cells_of,
+    facts_of,
+    has_seats,
+    in_order,
+    oddities,
+    rows_of,
+    table_of,
+    with_seat,
+)
 from heirflow.text import masked, printable
 
 LOOK_EVERY_S = 1.0
@@ -72,7 +83,8 @@ def history(
     """Show every change of leadership, with its cause and how long nobody led. The newest is last.
 
     Each is shown at the time at which it happened. What a member could tell the database only later says so.
-    A command that ends again and again is one row, which counts.
+    A command that ends again and again is one row, which counts. Where an election has several seats, each row says which one
+    it is about.
 
     \b
     heirflow history
@@ -91,27 +103,27 @@ def history(
         rows = rows_of(events)
         if follow:
             _follow(store, election, known, rows, as_json=as_json)
-    cells = [cells_of(row) for row in rows]
     if as_json:
         write_json({"election": election, "events": [facts_of(row) for row in rows]})
     elif not rows:
         click.echo(f"Nothing has happened in {printable(election)} {'yet' if since is None else 'since then'}.")
     elif tables.on_terminal():
-        tables.show(tables.rich_table(HEAD, cells))
+        tables.show(tables.rich_table(*table_of(rows)))
     else:
-        click.echo(tables.plain_table(HEAD, cells, limit=tables.WHOLE))
+        click.echo(tables.plain_table(*table_of(rows), limit=tables.WHOLE))
     return 0
 
 
 def _follow(store: Store, election: str, known: Sequence[Event], rows: Sequence[Row], *, as_json: bool) -> None:
     """Write these and then each new one, in lines, until Ctrl-C. A store that does not answer is told once, and asked again."""
-    trouble = ""
+    trouble, seats = "", False
     while True:
+        seats = seats or has_seats(rows)
         for row in rows:
             if as_json:
                 write_json({"election": election, **facts_of(row)}, line=True)
             else:
-                click.echo("  ".join(printable(cell) for cell in cells_of(row) if cell))
+                click.echo(_line_of(row, seats=seats))
         sys.stdout.flush()
         time.sleep(LOOK_EVERY_S)
         before, rows = known, ()
@@ -124,3 +136,9 @@ def _follow(store: Store, election: str, known: Sequence[Event], rows: Sequence[
             trouble = str(error)
         else:
             rows = [Row(event) for event in in_order(added(before, known))]
+
+
+def _line_of(row: Row, *, seats: bool) -> str:
+    """There is no head above it. `seats`: whether it must say which one it is about."""
+    cells = with_seat(cells_of(row), f"seat {row.event.seat}") if seats else cells_of(row)
+    return "  ".join(printable(cell) for cell in cells if cell)

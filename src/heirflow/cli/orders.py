@@ -1,15 +1,16 @@
-"""`heirflow switchover`, `pause`, `resume` and `drain`: orders, which the leader obeys at its next check-in.
+"""`heirflow pause`, `resume` and `drain`, and what a switchover shares with them: orders, which leaders obey at the next check-in.
 
 An order is written into the record by the same swap that leaders use: it can lose to a renewal, and is then tried again
-on what stands there now. It never changes who leads by itself.
+on what stands there now. It never changes who leads by itself. Of several seats, each has a record of its own: one of them hands
+over, and all of them pause.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from shlex import quote
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import click
@@ -27,11 +28,11 @@ from heirflow.cli.common import (
     somebody,
     warn,
 )
-from heirflow.election.record import ANYONE, Event, Exchange, MemberRow, Reading, Record, Swap, What
+from heirflow.election.record import Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.errors import HeirflowError
-from heirflow.status import Snapshot, duration
+from heirflow.status import Snapshot
 from heirflow.stores import Store, StoreUnavailable
-from heirflow.text import masked, printable
+from heirflow.text import masked
 
 TRIES = 10
 LOOK_EVERY_S = 0.1
@@ -41,96 +42,20 @@ class Refused(HeirflowError):
     """The order makes no sense now; the sentence says why."""
 
 
-class LeadsAlready(Exception):
-    """The member that is meant leads already, so nothing is to be done."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the record of one seat is to become."""
 
-    def __init__(self, record: Record) -> None:
-        super().__init__()
-        self.record = record
+    seat: int
+    before: Record
+    after: Record
+    """Its version is not looked at."""
+    what: str
+    """What is ordered, for the history; empty: another order tells of it."""
 
 
 class NotInTime(HeirflowError):
     """The order was written, and was not carried out in time."""
-
-
-@click.command()
-@name_argument
-@click.option(
-    "--to", "target", metavar="MEMBER", help="The member that is to lead: its id, the beginning of its id, or its host."
-)
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the other member leads.")
-@duration_option("--limit", "limit_s", default="2m", help="How long to wait.")
-@json_option
-@settings(*WHERE)
-def switchover(name: str | None, *, target: str | None, wait: bool, limit_s: float, as_json: bool, **flags: Any) -> int:
-    """Let another member take charge: the heir, or the one that you name.
-
-    The leader stops its command in order, makes sure that it is gone, and joins the line again at its end.
-
-    \b
-    heirflow switchover
-    heirflow switchover airflow-scheduler --to host-b
-    """
-    config = settled({"name": name, **flags})
-    with opened(config) as store:
-        election = chosen_election(store, config)
-        began = time.monotonic()
-        try:
-            before, to = _order_switchover(store, election, target)
-        except LeadsAlready as leads:
-            record = leads.record
-            result: dict[str, Any] = {"election": election, "from": record.leader, "to": record.leader, "waited": wait}
-            result |= {"term": record.term, "took_s": 0.0}
-            return output(f"{election}: {record.leader} leads already, term {record.term}.", result, as_json=as_json)
-        result = {"election": election, "from": before.leader, "to": to, "waited": wait}
-        whom = "the next in line" if to == ANYONE else to
-        if not wait:
-            return output(f"{election}: switchover from {before.leader} to {whom} is ordered.", result, as_json=as_json)
-        if not as_json:
-            click.echo(printable(f"{election}: {before.leader} hands over to {whom} …"), err=True)
-        after = _await_switchover(store, election, before, to, began + limit_s)
-    took_s = time.monotonic() - began
-    result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
-    sentence = f"{election}: {after.leader} leads term {after.term}, {duration(took_s)} after the order."
-    return output(sentence, result, as_json=as_json)
-
-
-def _order_switchover(store: Store, election: str, target: str | None) -> tuple[Record, str]:
-    """Write the order; returns the record on which it rests and whom it names."""
-    chosen = ANYONE
-
-    def ordered(record: Record, reading: Reading) -> tuple[Record, str]:
-        nonlocal chosen
-        chosen = _checked_target(record, reading, election, target)
-        whom = "the next in line" if chosen == ANYONE else chosen
-        return replace(record, switchover_to=chosen), f"switchover from {record.leader} to {whom}"
-
-    before = order(store, election, ordered)
-    return before, chosen
-
-
-def _checked_target(record: Record, reading: Reading, election: str, target: str | None) -> str:
-    """Whom the order names. Raises `Refused`, or `LeadsAlready`."""
-    if record.leader is None:
-        raise Refused("nobody leads now, so nobody can hand over")
-    snapshot = Snapshot.of(election, reading)
-    row = None
-    if target is not None and record.switchover_to is None:
-        row = find_member(snapshot, reading.members, target)
-        if row.id == record.leader:
-            raise LeadsAlready(record)
-    if record.paused:
-        raise Refused(f"{election} is paused: `heirflow resume {quote(election)}` first")
-    if record.switchover_to is not None:
-        raise Refused("a switchover is already under way")
-    if row is None:
-        if snapshot.heir is None:
-            raise Refused("no other member is ready to take charge")
-        return ANYONE
-    shown = next(each for each in snapshot.succession if each.member == row.id)
-    if shown.rank is None:
-        raise Refused(f"{row.id} cannot take charge: it is {shown.place}")
-    return row.id
 
 
 def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str) -> MemberRow:
@@ -140,7 +65,7 @@ def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str)
     only where nobody else can be. Not so a leader: it may be frozen, and lead when it wakes.
     """
     silent = {shown.member for shown in snapshot.succession if shown.silent and shown.rank is None}
-    gone = silent - {snapshot.last_leader}
+    gone = silent - {seat.last_leader for seat in snapshot.by_seat}
     for found in (
         [row for row in members if row.id == target],
         [row for row in members if row.host == target],
@@ -153,32 +78,6 @@ def find_member(snapshot: Snapshot, members: tuple[MemberRow, ...], target: str)
             raise Refused(f"{target!r} may mean {' or '.join(row.id for row in matches)}; give the whole id")
     known = ", ".join(row.id for row in members) or "none"
     raise Refused(f"there is no member {target!r}; members: {known}")
-
-
-def _await_switchover(store: Store, election: str, before: Record, to: str, ends_at: float) -> Record:
-    released = False
-    while time.monotonic() < ends_at:
-        record = store.exchange(election, Exchange()).record
-        if record is not None:
-            if record.leader not in (None, before.leader):
-                if to not in (ANYONE, record.leader):
-                    raise NotInTime(f"{record.leader} took charge instead of {to}: {record.because}")
-                return record
-            if record.leader == before.leader and record.term > before.term:
-                raise NotInTime(f"{record.leader} leads again: {record.because}")
-            if record.leader == before.leader and record.switchover_to is None:
-                raise Refused(
-                    _why_refused(store, election) or f"{record.leader} did not carry out the order: {record.because}"
-                )
-            released = released or record.leader is None
-        time.sleep(LOOK_EVERY_S)
-    where = "nobody leads yet" if released else f"{before.leader} has not handed over yet"
-    raise NotInTime(f"{where}; the order remains in force, see `heirflow status {quote(election)}`")
-
-
-def _why_refused(store: Store, election: str) -> str | None:
-    newest = store.events(election, 3)
-    return next((event.because for event in reversed(newest) if event.what is What.REFUSED), None)
 
 
 @click.command()
@@ -216,12 +115,22 @@ def _set_paused(name: str | None, flags: dict[str, Any], *, on: bool, as_json: b
     state = "paused" if on else "not paused"
     with opened(config) as store:
         election = chosen_election(store, config)
-        found = store.exchange(election, Exchange()).record
+        places = store.exchange(election, Exchange()).places
         result = {"election": election, "paused": on}
-        if (found.paused if found else False) == on:
+        standing = {number: place.record for number, place in enumerate(places, 1) if place.record is not None}
+        others = [number for number, record in standing.items() if record.paused != on]
+        if not others and (standing or not on):
             return output(f"{election} is {state} already.", result, as_json=as_json)
-        order(store, election, lambda record, _: (replace(record, paused=on), "pause" if on else "resume"))
+        what = "pause" if on else "resume"
+        for number in others or [1]:
+            order(store, election, partial(_paused, election, number, on=on, what=what))
+            what = ""  # one order of a person, whatever the number of seats
     return output(f"{election} is {state}.", result, as_json=as_json)
+
+
+def _paused(election: str, seat: int, reading: Reading, *, on: bool, what: str) -> Order:
+    record = record_of(reading, election, seat)
+    return Order(seat, record, replace(record, paused=on), what)
 
 
 @click.command()
@@ -252,9 +161,11 @@ def drain(member: str | None, *, undo: bool, wait: bool, limit_s: float, as_json
             raise Refused(f"{row.id} has left the line")
         if row.drained == undo:
             because = f"{row.id} is {'drained no more' if undo else 'drained'}, ordered by {somebody()}"
-            term = 0 if reading.record is None else reading.record.term
+            seat = next((number for number in _seats_of(reading, row.id)), 1)
+            record = seat_record(reading, seat)
+            note = Event(What.ORDERED, 0 if record is None else record.term, somebody(), because, seat=seat)
             try:
-                store.exchange(election, Exchange(notes=(Event(What.ORDERED, term, somebody(), because),)))
+                store.exchange(election, Exchange(notes=(note,)))
             except StoreUnavailable as error:  # the order stands
                 warn(f"the history does not tell of it: {masked(str(error))}")
         if wait:
@@ -267,34 +178,52 @@ def drain(member: str | None, *, undo: bool, wait: bool, limit_s: float, as_json
 
 def _await_drained(store: Store, election: str, member: str, limit_s: float) -> None:
     ends_at = time.monotonic() + limit_s
-    while (record := store.exchange(election, Exchange()).record) is not None and record.leader == member:
+    while _seats_of(store.exchange(election, Exchange()), member):
         if time.monotonic() > ends_at:
             raise NotInTime(f"{member} is drained and still leads: it hands over as soon as another member is ready")
         time.sleep(LOOK_EVERY_S)
 
 
-def order(store: Store, election: str, change: Callable[[Record, Reading], tuple[Record, str]]) -> Record:
-    """Replace the record by what `change` makes of it; returns what stood there before.
+def _seats_of(reading: Reading, member: str) -> list[int]:
+    """The numbers of the seats whose record names this member."""
+    numbered = enumerate(reading.places, 1)
+    return [number for number, place in numbered if place.record is not None and place.record.leader == member]
 
-    `change` also says what is ordered, and raises `Refused` when it makes no sense. Losing the swap to a renewal is
-    usual, so it is tried again.
+
+def seat_record(reading: Reading, seat: int) -> Record | None:
+    """The record of this seat, if there is one."""
+    return reading.places[seat - 1].record if seat <= len(reading.places) else None
+
+
+def record_of(reading: Reading, election: str, seat: int) -> Record:
+    """The record of this seat, on which an order can be written. Raises `Refused`."""
+    record = seat_record(reading, seat)
+    if record is None:
+        which = f"seat {seat} of {election}" if seat > 1 else election
+        raise Refused(f"{which} has had no leader yet, so nobody can carry out the order")
+    return record
+
+
+def order(store: Store, election: str, change: Callable[[Reading], Order]) -> Order:
+    """Write the order that `change` makes of what stands there; returns it.
+
+    `change` raises `Refused` when it makes no sense. Losing the swap to a renewal is usual, so it is tried again.
     """
     for _ in range(TRIES):
         reading = store.exchange(election, Exchange())
-        record = reading.record
-        if record is None:
-            raise Refused(f"{election} has had no leader yet, so nobody can carry out the order")
-        changed, what = change(record, reading)
-        because = f"{what}, ordered by {somebody()}"
-        event = Event(What.ORDERED, record.term, somebody(), because)
+        given = change(reading)
+        record = given.before
+        because = f"{given.what}, ordered by {somebody()}"
+        event = Event(What.ORDERED, record.term, somebody(), because, seat=given.seat) if given.what else None
         swap = Swap(
             record.version,
-            replace(changed, version=record.version + 1),
+            replace(given.after, version=record.version + 1),
             event,
             news=True,
             under=reading.history,
+            seat=given.seat,
             expected_term=record.term,
         )
         if store.exchange(election, Exchange(swap=swap)).swapped:
-            return record
+            return given
     raise NotInTime(f"the record changed {TRIES} times while the order was written; try again")

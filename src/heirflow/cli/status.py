@@ -53,7 +53,8 @@ def status(name: str | None, *, watch: bool, check: bool, as_json: bool, **flags
     """Show who leads, who is heir, and how fast the heir would take charge.
 
     Without NAME: all elections in the store. With --check, the worst of them decides: 0 somebody leads and an heir is
-    ready, 1 no heir, paused or flapping, 2 nobody leads or the leader runs nothing, 3 the store does not answer.
+    ready, 1 no heir, paused or flapping, 2 nobody leads or the leader runs nothing, 3 the store does not answer. Of several
+    seats, each must be led: 2 where any is not, or runs nothing.
 
     \b
     heirflow status
@@ -152,7 +153,9 @@ def _check(flags: dict[str, Any], *, as_json: bool) -> int:
         verdicts = []
         for each in everywhere(config):
             with opened(each) as store:
-                verdicts += [judged(look, store.events(look.election, EVENTS)) for look in take(store, each)]
+                verdicts += [
+                    judged(look, store.events(look.election, EVENTS * look.seats)) for look in take(store, each)
+                ]
         verdicts = verdicts or [unknown(f"there is {none_yet(place(config))}")]
     except HeirflowError as error:
         verdicts = [unknown(str(error))]

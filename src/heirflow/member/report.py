@@ -126,11 +126,11 @@ def _hindrance(state: State, now: float) -> str:
 def _state_and_sentence(state: State, place: int | None, found: Work | None, because: str) -> tuple[str, str]:
     if found is not None and not found.runs:
         name = "leader" if state.leaving is None else "stopping"
-        return name, f"leads term {state.term}, runs nothing, because {found.because}"
+        return name, f"{_leads(state)}, runs nothing, because {found.because}"
     if state.leaving is not None:
         return "stopping", state.leaving.because
     if found is not None:
-        return "leader", f"leads term {state.term}" + (f"; {found.because}" if found.because else "")
+        return "leader", _leads(state) + (f"; {found.because}" if found.because else "")
     after = f"; {because}" if because else ""
     if place == 1 and state.record is not None:
         return "heir", f"next in line{after}"
@@ -142,6 +142,12 @@ def _state_and_sentence(state: State, place: int | None, found: Work | None, bec
     if state.joined:
         return "not ready", f"joined, and cannot take charge now{why}"
     return "not ready", f"has not joined the line yet{why}"
+
+
+def _leads(state: State) -> str:
+    """What it leads; the seat only where there are several."""
+    seat = f"seat {state.seat.number}, " if state.seats > 1 or state.seat.number > 1 else ""
+    return f"leads {seat}term {state.term}"
 
 
 def deserves_warning(before: State, event: StateEvent, after: State) -> bool:

@@ -11,6 +11,8 @@ from heirflow.election.record import Event, What
 from heirflow.status import duration
 
 HEAD = ("when", "term", "what", "member", "took", "because")
+SEAT_AT = 1
+"""Where the seat stands among these, where there are several."""
 
 
 def oddities(events: Sequence[Event]) -> str | None:
@@ -44,9 +46,9 @@ class Row:
 def rows_of(events: Sequence[Event]) -> list[Row]:
     """One for each, but for a crash loop, which stands where its latest event is."""
     rows: list[Row] = []
-    loops: dict[tuple[int, str], Row] = {}
+    loops: dict[tuple[int, int, str], Row] = {}
     for event in events:
-        row, whose = Row(event), (event.term, event.member)
+        row, whose = Row(event), (event.seat, event.term, event.member)
         if event.what is What.RESTARTED:
             before = loops.get(whose)
             if before is not None and event.times > 1 and event.times >= before.event.times:
@@ -74,12 +76,32 @@ def facts_of(row: Row) -> dict[str, Any]:
         "written_at": event.at + event.ago_s if event.at else None,
         "since": row.since or (event.at if event.times == 1 else 0.0) or None,
         "times": event.times,
+        "seat": event.seat,
         "term": event.term,
         "what": event.word,
         "member": event.member,
         "took_s": event.took_s,
         "because": event.because,
     }
+
+
+def has_seats(rows: Sequence[Row]) -> bool:
+    """Whether any of these is about another seat than the first, so that each must say which one it is about."""
+    return any(row.event.seat > 1 for row in rows)
+
+
+def table_of(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Head and cells of the table; with the seats only where there are several."""
+    cells = [cells_of(row) for row in rows]
+    if not has_seats(rows):
+        return HEAD, cells
+    head = (*HEAD[:SEAT_AT], "seat", *HEAD[SEAT_AT:])
+    return head, [with_seat(each, str(row.event.seat)) for each, row in zip(cells, rows, strict=True)]
+
+
+def with_seat(cells: list[str], seat: str) -> list[str]:
+    """The same cells, and the seat in its place."""
+    return [*cells[:SEAT_AT], seat, *cells[SEAT_AT:]]
 
 
 def cells_of(row: Row) -> list[str]:
