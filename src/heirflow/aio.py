@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from heirflow.embed.election import Base, Standing
 from heirflow.embed.lead import Lead
 from heirflow.errors import ConfigError
-from heirflow.member.signals import stop_on_signals
+from heirflow.member.signals import hear_signals, stop_on_signals
 
 Work = Callable[[Lead], Awaitable[object]]
 
@@ -64,11 +64,12 @@ class Election(Base):
                 loop.call_soon_threadsafe(ended.set)
 
         threading.Thread(target=live, name=f"heirflow-{self.name}", daemon=True).start()
-        try:
-            yield standing, ended
-        finally:
-            standing.leave()
-            await _outlast(ended)
+        with hear_signals() as standing.heard:
+            try:
+                yield standing, ended
+            finally:
+                standing.leave()
+                await _outlast(ended)
         standing.check()
 
 

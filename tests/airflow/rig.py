@@ -10,7 +10,7 @@ import tempfile
 import time
 import weakref
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +56,9 @@ class Rig:
         )
         assert done.returncode == 0, done.stderr
 
-    def member(self, host: str, component: str, *flags: str, **env: str) -> Process:
+    def member(
+        self, host: str, component: str, *flags: str, program: Sequence[str] = ("heirflow",), **env: str
+    ) -> Process:
         """A wrapped component on a host of its own: its ports are its own."""
         ports = {
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
@@ -64,7 +66,7 @@ class Rig:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port()),
         }
         path = f"{self.airflow.folder / 'bin'}{os.pathsep}{self.env['PATH']}"
-        argv = ["heirflow", "run", "--host", host, *flags, "--", "airflow", component]
+        argv = [*program, "run", "--host", host, *flags, "--", "airflow", component]
         env = {**self.env, **ports, "PATH": path, "HEIRFLOW_RUN_DIR": str(self.doors / host), **env}
         return self.stage.start(f"{component}-{host}", argv, env)
 

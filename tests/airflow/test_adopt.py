@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
+from heirflow.election.record import Event, Exchange, Record, Swap, What
 from heirflow.member.asker import CannotTell
 from heirflow.programs.airflow.adopt import Adoption, NotAirflows, job_of
 from heirflow.programs.airflow.row import Fingerprint, RowCheck
@@ -119,6 +120,36 @@ def test_a_table_that_is_not_airflows_is_left_alone(url: str) -> None:
 def test_which_job() -> None:
     assert job_of(OURS) == (2, "SchedulerJob")
     assert job_of('{"job_id": 2, "job_type": "Other"}') is None
+
+
+def test_of_several_schedulers_only_the_one_whose_seat_is_taken_or_vacated_is_marked(
+    connection: sa.engine.Connection, url: str
+) -> None:
+    """a runs job 1 in the first seat all the time. c's job 2 was in the second, and its host is lost. Each seat has its note."""
+    before = states(connection)
+    store = open_store(url, call_limit_s=5.0, on_taken=Adoption(None))
+    try:
+        store.open()
+        first, second = "airflow-scheduler", "its-second-seat"
+        for seat, who, number in ((first, "a", 1), (second, "c", 2)):
+            note = json.dumps({"job_id": number, "job_type": "SchedulerJob"})
+            store.exchange(seat, Exchange(swap=Swap(None, Record(1, 1, who, 10.0), takes_over="")))
+            store.exchange(seat, Exchange(swap=Swap(1, Record(2, 1, who, 10.0, note=note))))
+        left = store.exchange(second, Exchange()).record
+        assert left is not None and states(connection) == before
+        event = Event(What.RELEASED, 1, "a", "c was silent for 10.0 s")
+        vacant = Swap(2, Record(3, 1, None, 10.0), event, takes_over=left.note)
+        reading = store.exchange(second, Exchange(swap=vacant))
+        connection.rollback()
+        assert states(connection) == {**before, 2: ("failed", True)}
+        [told] = reading.told
+        assert told.sentence.startswith("marked job 2 of the predecessor failed")
+        taken = Swap(3, Record(4, 2, "b", 10.0), Event(What.TOOK_CHARGE, 2, "b", "nobody led"), takes_over="")
+        assert store.exchange(second, Exchange(swap=taken)).swapped
+        connection.rollback()
+        assert states(connection) == {**before, 2: ("failed", True)}, "a's goes on"
+    finally:
+        store.close()
 
 
 # ---- looks at the same table ----

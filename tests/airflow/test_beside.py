@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import sqlalchemy as sa
 
 from heirflow.cli.doctor import examined
 from heirflow.config.resolve import resolve
-from heirflow.election.record import CheckIn, Exchange, Record, Swap
+from heirflow.election.record import CheckIn, Exchange, Reading, Record, Swap
+from heirflow.election.record import Place as SeatPlace
+from heirflow.programs.airflow.lateness import THRESHOLD, variable
 from heirflow.stores import Finding, Store, open_store
+from heirflow.stores.sql.store import SqlStore
 
 COLUMNS = """id INTEGER PRIMARY KEY, dag_id VARCHAR(250), state VARCHAR(20), job_type VARCHAR(30), start_date {moment},
     end_date {moment} NULL, latest_heartbeat {moment} NULL, hostname VARCHAR(500)"""
@@ -27,15 +31,18 @@ AGO = {
 CONFIGURATION = """
 import os
 AIRFLOW_HOME = os.environ["AIRFLOW_HOME"]
+DEFAULTS = {"scheduler_health_check_threshold": os.environ.get("FAKE_LATE", "30"), "orphaned_tasks_check_interval": "300.0"}
 class conf:
     @staticmethod
     def get(section, key, fallback=None):
-        return os.environ["FAKE_URL"] if key == "sql_alchemy_conn" else fallback
+        return os.environ["FAKE_URL"] if key == "sql_alchemy_conn" else DEFAULTS.get(key, fallback)
     @staticmethod
     def getboolean(section, key, fallback=None):
         assert (section, key) == ("scheduler", "use_row_level_locking")
         return os.environ["FAKE_LOCKS"] == "True"
 """
+
+SET = variable(THRESHOLD)
 
 
 class Place:
@@ -194,6 +201,41 @@ def test_a_cold_leader_of_another_component_explains_nothing(place: Place) -> No
     assert place.levels(name="airflow-scheduler") == [("problem", "scheduler", "host-a")]
 
 
+@pytest.fixture
+def seats(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts in what a store shows of the second seat."""
+    real = SqlStore.exchange
+
+    def with_second(election: str, *, leads: str, job: int | None) -> None:
+        note = "" if job is None else json.dumps({"job_id": job, "job_type": "SchedulerJob"})
+
+        def exchange(store: SqlStore, name: str, request: Exchange) -> Reading:
+            reading = real(store, name, request)
+            if name != election:
+                return reading
+            other = SeatPlace(Record(1, 1, leads, 10.0, note=note), written_at=reading.db_now)
+            return replace(reading, seats=2, others=(other,))
+
+        monkeypatch.setattr(SqlStore, "exchange", exchange)
+
+    return with_second
+
+
+def test_who_leads_the_second_seat_is_a_member_that_leads(place: Place, seats: Callable[..., None]) -> None:
+    """Warm, it knows its row, from its record where it has no row of its own in the line; cold, it may be any."""
+    place.leader("airflow-scheduler", "host-a", job=1)
+    place.job(1, "SchedulerJob", "host-a")
+    place.job(2, "SchedulerJob", "host-b")
+    assert place.levels() == [("problem", "scheduler", "host-b")]
+    seats("airflow-scheduler", leads="host-b-123456", job=2)
+    assert place.levels() == [("ok", "", "")]
+    who = CheckIn("host-b-123456", "host-b", 1, ready=True, note=json.dumps({"settings": {"command": "airflow#1"}}))
+    place.store.exchange("airflow-scheduler", Exchange(check_in=who, join=True))
+    seats("airflow-scheduler", leads="host-b-123456", job=None)
+    [told] = place.told()
+    assert told.level == "note" and "it may be the command of host-b-123456" in told.sentence
+
+
 def test_another_table_of_that_name_is_none_of_airflows(place: Place) -> None:
     place.sql("DROP TABLE job")
     assert place.told() == []
@@ -241,6 +283,38 @@ class TestBesideAnInstalledAirflow:
         [_, locks] = place.told()
         assert locks.level == "problem"
         assert locks.sentence.endswith("and 2 run: on host-a, host-b")
+
+    def test_several_lines_of_schedulers_judge_one_another_as_airflow_does(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_LOCKS", "True")
+        for number, name, host in ((1, "airflow-scheduler", "host-a"), (2, "more", "host-b")):
+            place.leader(name, host, job=number)
+            place.job(number, "SchedulerJob", host)
+        [ok, late] = place.told()
+        assert (ok.level, late.level, late.facts) == ("ok", "warning", {"late_after_s": 30.0, "looks_every_s": 300.0})
+        assert late.sentence == (
+            "[scheduler] scheduler_health_check_threshold is 30 by default, so another scheduler takes the tasks of one that is "
+            "late by 30 s, though it lives; let all schedulers stand in one line with --seats, or set "
+            "300 (as configured on this host)"
+        )
+        assert [each.level for each in place.told(name="airflow-triggerer")] == ["ok"]
+        monkeypatch.setenv(SET, "600")
+        monkeypatch.setenv("FAKE_LATE", "600")
+        assert [each.level for each in place.told()] == ["ok"]
+
+    def test_with_seats_only_what_somebody_has_set_is_told(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch, seats: Callable[..., None]
+    ) -> None:
+        monkeypatch.setenv("FAKE_LOCKS", "True")
+        place.leader("airflow-scheduler", "host-a", job=1)
+        seats("airflow-scheduler", leads="host-b-123456", job=2)
+        for number, host in ((1, "host-a"), (2, "host-b")):
+            place.job(number, "SchedulerJob", host)
+        assert [each.level for each in place.told()] == ["ok"], "its members set both, and know both rows"
+        monkeypatch.setenv(SET, "30")
+        [_, late] = place.told()
+        assert late.level == "warning" and f"is 30 ({SET}), so another scheduler takes" in late.sentence
 
     def test_an_airflow_of_another_database_is_not_asked_for(
         self, place: Place, monkeypatch: pytest.MonkeyPatch

@@ -5,30 +5,36 @@ The Airflow here is a package of a few lines in a folder of the test; the real o
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from heirflow.config.resolve import Config, resolve
+from heirflow.config.resolve import Config, Origin, Setting, Source, resolve
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.member.health import CommandCheck
 from heirflow.programs import program
 from heirflow.programs.airflow import component, installation
 from heirflow.programs.airflow.adopt import Adoption
+from heirflow.programs.airflow.lateness import INTERVAL, THRESHOLD
 from heirflow.programs.airflow.row import RowCheck
 from heirflow.programs.airflow.warm import STANDBY
 from heirflow.programs.plain import Plain
 from heirflow.programs.program import Handling
 from heirflow.stores.sql.store import SqlStore
+from tests.schemas import check_output
 
 CONFIGURATION = """
 import os
 AIRFLOW_HOME = os.environ["AIRFLOW_HOME"]
-VALUES = {("database", "sql_alchemy_conn"): os.environ.get("FAKE_URL", "postgresql://u:p@h/d"),
+VALUES = {("scheduler", "scheduler_health_check_threshold"): "30",
+          ("scheduler", "orphaned_tasks_check_interval"): "300.0",
+          ("database", "sql_alchemy_conn"): os.environ.get("FAKE_URL", "postgresql://u:p@h/d"),
           ("database", "sql_alchemy_schema"): os.environ.get("FAKE_SCHEMA", ""),
           ("database", "sql_alchemy_connect_args"): os.environ.get("FAKE_CONNECT_ARGS", "")}
 class conf:
@@ -221,11 +227,13 @@ class TestWhatTheMemberDoesForAComponent:
         script(Path(fake["PATH"].split(":")[0]) / "airflow", f"#!{sys.executable}\nfrom airflow.__main__ import main\n")
 
     @staticmethod
-    def handling(**flags: object) -> tuple[Handling, list[Config]]:
-        """How ``airflow scheduler`` is handled with these flags, and the settings with which it was looked at beside the line."""
+    def handling(*, component: str = "scheduler", seats: int = 1, **flags: object) -> tuple[Handling, list[Config]]:
+        """How ``airflow COMPONENT`` is handled with these flags, and the settings with which it was looked at beside the line."""
         given = {name.replace("_", "-"): value for name, value in flags.items()}
-        found = program.recognise(["airflow", "scheduler"], os.environ)
+        found = program.recognise(["airflow", component], os.environ)
         config = resolve(given, {"HOME": os.environ["AIRFLOW_HOME"]}, fallback_name=found.election)
+        setting = Setting("seats", seats, Origin(Source.FLAG, "flag --seats"))
+        config = replace(config, settings={**config.settings, "seats": setting})
         looked: list[Config] = []
 
         def side_store(where: Config) -> SqlStore:
@@ -286,6 +294,65 @@ class TestWhatTheMemberDoesForAComponent:
         elsewhere = self.handling(health="progress", db_url="postgresql://h/line", cold=cold)[0]
         assert elsewhere.lookout._progress is None
         assert any(told.startswith("health by progress needs Airflow's own database") for told in elsewhere.warnings)
+
+    def test_with_seats_a_scheduler_is_told_how_to_judge_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        late, look = f"AIRFLOW__SCHEDULER__{THRESHOLD.upper()}", f"AIRFLOW__SCHEDULER__{INTERVAL.upper()}"
+        assert (self.handling()[0].environment, self.handling()[0].told) == ({}, "")
+        handling, _ = self.handling(seats=2)
+        assert (handling.environment, handling.warnings) == ({late: "300", look: "5"}, [])
+        assert handling.told.startswith(
+            f"its scheduler runs with {late}=300 and {look}=5, which nobody has set: with 2 "
+        )
+        long, _ = self.handling(seats=2, stop_timeout="30m")
+        assert int(long.environment[late]) > 1800
+        monkeypatch.setenv(late, "30")
+        handling, _ = self.handling(seats=2)
+        assert (handling.environment, handling.told) == ({}, "")
+        [told] = handling.warnings
+        assert told.startswith(f"[scheduler] {THRESHOLD} is ") and f" ({late}), so another scheduler takes " in told
+
+    def test_heirflow_config_shows_the_same(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        from heirflow.cli import main
+
+        monkeypatch.setattr(Config, "seats", 2)
+        monkeypatch.chdir(os.environ["AIRFLOW_HOME"])
+        for name in [name for name in os.environ if name.startswith(("HEIRFLOW_", "XDG_"))]:
+            monkeypatch.delenv(name)
+
+        def told(*words: str) -> dict[str, str]:
+            assert main(["config", *words, "--json"]) == 0
+            out = capfd.readouterr().out
+            check_output(["config", *words, "--json"], out)
+            return json.loads(out)["environment"]
+
+        both = self.handling(seats=2)[0].environment
+        assert told("--name", "airflow-scheduler") == both != {}
+        assert main(["config", "--name", "airflow-scheduler"]) == 0
+        lines = [line.split() for line in capfd.readouterr().out.splitlines()]
+        assert [[*line[:2], *line[-2:]] for line in lines if line[0] in both] == [
+            [name, value, "2", "seats"] for name, value in both.items()
+        ]
+        for words in (
+            ["--name", "airflow-triggerer"],
+            ["--name", "airflow-scheduler", "--cold"],
+            ["--name", "airflow-scheduler", "--no-adopt"],
+            ["--name", "airflow-scheduler", "--db-url", "postgresql://h/line"],
+            ["--name", "poller", "--db-url", "postgresql://h/line"],
+        ):
+            assert told(*words) == {}, words
+        monkeypatch.setattr(Config, "seats", 1)
+        assert told("--name", "airflow-scheduler") == {}
+
+    @pytest.mark.parametrize("flags", [{"cold": True}, {"no_adopt": True}, {"db_url": "postgresql://h/line"}])
+    def test_who_marks_nobody_leaves_airflow_its_own_judgement(self, flags: dict[str, object]) -> None:
+        handling, _ = self.handling(seats=2, **flags)
+        assert (handling.environment, handling.told) == ({}, "")
+
+    def test_other_components_have_no_such_settings(self) -> None:
+        handling, _ = self.handling(component="triggerer", seats=2)
+        assert (handling.environment, handling.told) == ({}, "")
 
     def test_preload_is_for_other_programs(self) -> None:
         with pytest.raises(ConfigError, match="--preload is for other programs"):

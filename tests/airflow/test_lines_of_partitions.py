@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from heirflow.demo.stage import Process, Stage
-from lab.airflow.environment import ensure, fits
-from lab.servers.servers import free_port, postgres_server
+from lab.airflow.environment import AirflowEnvironment
+from lab.servers.servers import Server, free_port
 from tests.airflow.rig import Rig
 
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 
 
-@pytest.fixture(params=["3.3", "2.11"])
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
-    if not fits(request.param):
-        pytest.skip("Airflow 2.11 is pinned for Python 3.11 and 3.12")
+@pytest.fixture
+def rig(airflow: AirflowEnvironment, server: Server, stage: Stage, database_name: str, tmp_path: Path) -> Rig:
+    older = airflow.version.startswith("2.")
     folders = {name: tmp_path / name for name in ("a", "b")}
     for name, folder in folders.items():
         folder.mkdir()
         text = f"from airflow import DAG\ndag = DAG('of_{name}', schedule=None)\n"
-        (folder / "one.py").write_text(
-            text if request.param == "2.11" else text.replace("airflow import", "airflow.sdk import")
-        )
+        (folder / "one.py").write_text(text if older else text.replace("airflow import", "airflow.sdk import"))
     bundles = [{"name": name, "classpath": BUNDLE, "kwargs": {"path": str(path)}} for name, path in folders.items()]
-    more = {"DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)} if request.param == "3.3" else {}
-    name = f"lines_{request.param.replace('.', '_')}"
-    with postgres_server() as server, Stage(tmp_path / "stage") as stage:
-        yield Rig(ensure(request.param), server, stage, name, **more)
+    more = {"DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)} if not older else {}
+    return Rig(airflow, server, stage, database_name, **more)
 
 
 def member(rig: Rig, host: str, *words: str, name: str | None = None) -> Process:

@@ -13,25 +13,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from heirflow.demo.stage import Process, Stage, clean_environment
-from lab.airflow.environment import AirflowEnvironment, ensure, fits
-from lab.servers.servers import Server, free_port, postgres_server
+from lab.airflow.environment import AirflowEnvironment
+from lab.servers.servers import Server, free_port
 
 JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 LIMIT_S = 240.0
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "dags" / "ticking.py"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres_server() as running:
-        yield running
 
 
 class Installation:
@@ -106,13 +100,9 @@ class Installation:
             time.sleep(0.1)
 
 
-@pytest.fixture(params=["3.3", "2.11"])
-def installation(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[Installation]:
-    if not fits(request.param):
-        pytest.skip("Airflow 2.11 is pinned for Python 3.11 and 3.12")
-    airflow = ensure(request.param)
-    with Stage(tmp_path / "stage") as stage:
-        yield Installation(airflow, server, stage, f"airflow_{request.param.replace('.', '_')}")
+@pytest.fixture
+def installation(airflow: AirflowEnvironment, server: Server, stage: Stage, database_name: str) -> Installation:
+    return Installation(airflow, server, stage, database_name)
 
 
 @pytest.mark.timeout(900)

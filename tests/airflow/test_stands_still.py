@@ -6,10 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -19,8 +17,8 @@ from heirflow.programs.airflow import installation
 from heirflow.programs.airflow.progress import Limits, progress_of
 from heirflow.stores import open_store
 from heirflow.stores.sql.store import SqlStore
-from lab.airflow.environment import ensure
-from lab.servers.servers import Server, postgres_server
+from lab.airflow.environment import AirflowEnvironment
+from lab.servers.servers import Server
 from tests.airflow.rig import JOBS, Rig
 
 DAG = """
@@ -41,22 +39,12 @@ waits()
 LIMIT_S = 240.0
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres_server() as running:
-        yield running
-
-
-@pytest.fixture(params=["3.3", "2.11"])
-def rig(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[Rig]:
-    if request.param == "2.11" and not (3, 11) <= sys.version_info[:2] <= (3, 12):
-        pytest.skip("Airflow 2.11 is pinned for Python 3.11 and 3.12")
-    airflow = ensure(request.param)
-    with Stage(tmp_path / "stage") as stage:
-        rig = Rig(airflow, server, stage, f"still_{request.param.replace('.', '_')}")
-        (rig.home / "dags" / "one.py").write_text(DAG)
-        said(rig, "dags", "reserialize")
-        yield rig
+@pytest.fixture
+def rig(airflow: AirflowEnvironment, server: Server, stage: Stage, database_name: str) -> Rig:
+    made = Rig(airflow, server, stage, database_name)
+    (made.home / "dags" / "one.py").write_text(DAG)
+    said(made, "dags", "reserialize")
+    return made
 
 
 def said(rig: Rig, *words: str) -> None:

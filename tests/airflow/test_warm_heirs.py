@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from heirflow.demo.stage import Stage
-from lab.airflow.environment import ensure
-from lab.servers.servers import Server, postgres_server
+from lab.airflow.environment import AirflowEnvironment
+from lab.servers.servers import Server
 from tests.airflow.rig import JOBS, Rig, kill, sockets, tree
 
 SOON_S = 8.0
 """What a failover may take on a busy machine that runs other tests; bench/airflow_failover.py measures it."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres_server() as running:
-        yield running
-
-
-@pytest.fixture(params=["3.3", "2.11"])
-def rig(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[Rig]:
-    if request.param == "2.11" and not (3, 11) <= sys.version_info[:2] <= (3, 12):
-        pytest.skip("Airflow 2.11 is pinned for Python 3.11 and 3.12")
-    airflow = ensure(request.param)
-    name = f"{request.node.originalname}_{request.param.replace('.', '_')}"[-60:]
-    with Stage(tmp_path / "stage") as stage:
-        yield Rig(airflow, server, stage, name, SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1")
+@pytest.fixture
+def rig(airflow: AirflowEnvironment, server: Server, stage: Stage, database_name: str) -> Rig:
+    return Rig(airflow, server, stage, database_name, SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1")
 
 
 def sessions(rig: Rig) -> list[str]:
@@ -118,7 +105,7 @@ def test_dag_processor_and_triggerer(rig: Rig, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("rig", ["3.3"], indirect=True)
+@pytest.mark.parametrize("airflow", ["3.3"], indirect=True)
 def test_a_standby_that_grew_stale_is_started_anew(rig: Rig) -> None:
     a = rig.member("a", "scheduler")
     rig.at_work("scheduler", a)

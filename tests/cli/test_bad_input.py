@@ -82,10 +82,26 @@ def test_a_long_value_does_not_hide_what_is_wrong_with_it(
         (["run", "--name", "", "--", "true"], CONFIG, "name must be text that is not empty"),
         (["run", "--name", "x" * 101, "--", "true"], CONFIG, "at most 100 characters"),
         (["run", "--name", "a\x1b[2J", "--", "true"], CONFIG, "printable"),
-        (["run", "--", "no-such-program-here"], 127, "no-such-program-here was not found in PATH"),
-        (["run", "--", "./absent"], 127, "./absent does not exist"),
-        (["run", "--", "/"], 126, "is a directory, not a program"),
-        (["run", "--", "./plain"], 126, "chmod +x"),
+        *(
+            ([*command, "--", program], code, sentence)
+            for command in (
+                ["run"],
+                ["run", "--preload", "json"],
+                ["once", "--name", "x", "--every", "1h"],
+                ["preload"],
+            )
+            for program, code, sentence in (
+                ("no-such-program-here", 127, "no-such-program-here was not found in PATH"),
+                ("./absent", 127, "./absent does not exist"),
+                ("/", 126, "is a directory, not a program"),
+                ("./plain", 126, "chmod +x"),
+            )
+        ),
+        (
+            ["preload", "--", "true"],
+            CONFIG,
+            "--preload works with a command `python -m PROGRAM` or a script of Python's",
+        ),
         (["run", "--config", "absent.toml", "--", "true"], CONFIG, "there is no configuration file absent.toml"),
         (["run", "--config", "x" * 300, "--", "true"], CONFIG, "cannot read"),
         (["run", "--config", "~no-such-user/x", "--", "true"], CONFIG, "(flag --config)"),
@@ -108,8 +124,12 @@ def test_a_long_value_does_not_hide_what_is_wrong_with_it(
         (["status", "--db-url", "postgresql://me:hunter2@127.0.0.1:1/x"], STORE, "127.0.0.1:1"),
         (["status", "--db-url", "mysql://me:hunter2@127.0.0.1:1/x"], STORE, "127.0.0.1:1"),
         (["status", "--db-url-file", "absent"], CONFIG, "cannot read absent"),
-        (["status", "--db-url", "sqlite:////dev/null/line.db"], None, "line.db"),
-        (["status", "--db-url", "sqlite:///{home}/plain"], None, "plain"),
+        (["status", "--db-url", "sqlite:////dev/null/line.db"], CONFIG, "/dev/null is not a folder"),
+        (
+            ["status", "--db-url", "sqlite:///{home}/plain"],
+            CONFIG,
+            "plain cannot be the database: it is not an SQLite database",
+        ),
         (["init", "--db-url", "sqlite:////proc/line.db"], None, "line.db"),
         (["status", "--db-url", "sqlite:///{home}/absent.db"], CONFIG, "run `heirflow init`"),
         (["status", "nosuch"], REFUSED, "there is no election 'nosuch'"),

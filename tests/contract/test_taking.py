@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from heirflow.election.record import Event, Exchange, Swap, Told, What
+from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, Told, What
 from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.store_tools import new_election, take
 from tests.contract.drivers import ALL, MYSQL, SERVERS
@@ -66,6 +66,36 @@ def test_it_is_called_once_for_a_swap_that_wins_and_its_sentence_stands_in_the_h
         assert reading.swapped and reading.told[-1] == Told("marked job 7 as failed")
         assert seen == [("a", ""), ("b", '{"job": 7}')]
         assert last(store, election).because == "b took charge; marked job 7 as failed"
+
+
+@pytest.mark.parametrize("driver", ALL)
+def test_it_is_called_for_a_seat_that_is_made_vacant_for_who_is_gone_and_for_no_release(
+    driver: str, database_url: DatabaseUrl
+) -> None:
+    election, seen = new_election(), []
+
+    def adopt(conn: sa.engine.Connection, note: str) -> str | None:
+        seen.append(note)
+        return "marked job 7 as failed" if note else None
+
+    def vacant(version: int, *, takes_over: str | None) -> Swap:
+        event = Event(What.RELEASED, 1, "b", "a was silent for 10.0 s")
+        return Swap(version - 1, Record(version, 1, None, 10.0, event.because), event, news=True, takes_over=takes_over)
+
+    def say(swap: Swap) -> Exchange:
+        return Exchange(check_in=CheckIn("b", "host-b", 1, ready=True), swap=swap)
+
+    with opened(database_url(driver), adopt) as store:
+        store.exchange(election, Exchange(check_in=CheckIn("b", "host-b", 1, ready=True), join=True))
+        assert store.exchange(election, Exchange(swap=take("a", 1, 1, expected=None))).swapped
+        reading = store.exchange(election, say(vacant(2, takes_over='{"job": 7}')))
+        assert reading.swapped and reading.record is not None and reading.record.leader is None
+        assert (seen, reading.told) == (['{"job": 7}'], (Told("marked job 7 as failed"),))
+        [event, *_] = store.events(election, 1)
+        assert (event.what, event.because) == (What.RELEASED, "a was silent for 10.0 s; marked job 7 as failed")
+        assert not store.exchange(election, say(vacant(9, takes_over="lost"))).swapped
+        assert store.exchange(election, say(vacant(3, takes_over=None))).swapped
+        assert seen == ['{"job": 7}']
 
 
 def fails_in_sql(conn: sa.engine.Connection, note: str) -> str:

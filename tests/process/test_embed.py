@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from heirflow import Election, HeirflowError, Lead, StoreUnavailable, UnsafeTimings
+from heirflow import Election, HeirflowError, Lead, StoreUnavailable, UnsafeTimings, aio
 from heirflow.clock import boottime
 from lab.servers.servers import free_port
 from tests.contract.drivers import POSTGRES
@@ -135,6 +135,32 @@ def test_a_callable_that_leaves_the_program_when_it_is_asked_to_stop_is_not_kill
 def released(folder: Path) -> bool:
     with closing(sqlite3.connect(folder / "line.db")) as conn:
         return conn.execute("SELECT leader FROM heirflow_election").fetchall() == [(None,)]
+
+
+@pytest.mark.parametrize("kind", ["run", "member", "aio run", "aio member"])
+def test_giving_up_is_told_once_in_the_log_and_once_raised(caplog, kind):
+    own = {"db_url": f"postgresql://nobody@127.0.0.1:{free_port()}/none", "ttl_s": 2, "start_timeout_s": 0.2}
+
+    async def in_a_block() -> None:
+        async with aio.Election("embedded", **own).member(coroutine) as member:
+            await asyncio.to_thread(member.left.wait, 15)
+
+    def stand() -> None:
+        if kind == "run":
+            Election("embedded", **own).run(lambda _lead: None)
+        elif kind == "member":
+            with Election("embedded", **own).member(lambda _lead: None) as member:
+                member.left.wait(15)
+        elif kind == "aio run":
+            asyncio.run(aio.Election("embedded", **own).run(coroutine))
+        else:
+            asyncio.run(in_a_block())
+
+    with pytest.raises(StoreUnavailable) as raised:
+        stand()
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if "gives up" in record.getMessage()]
+    assert told == [("ERROR", str(raised.value))]
+    assert caplog.records[-1].heirflow["event"] == "gave_up"
 
 
 def test_a_store_that_never_answers_is_an_error(tmp_path):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from heirflow.election.record import CheckIn, Exchange, Record, Swap
+from heirflow.election.record import CheckIn, Exchange, Place, Reading, Record, Swap
 from heirflow.member.partition import OnePartition, OtherPartition, Partition
 from heirflow.stores import Store, open_store
 
@@ -129,14 +129,50 @@ def test_whoever_leads_stays(store: Store) -> None:
     )
 
 
+class TestSeveralSeats:
+    """What the store shows of the second seat is put in by the test."""
+
+    @pytest.fixture
+    def second(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+        """Lets a member lead the second seat."""
+        real = store.exchange
+        led: list[str] = []
+
+        def with_second(line: str, request: Exchange) -> Reading:
+            reading = real(line, request)
+            others = tuple(Place(Record(1, 1, name, 10.0), written_at=reading.db_now) for name in led)
+            return replace(reading, seats=2, others=others)
+
+        monkeypatch.setattr(store, "exchange", with_second)
+        return led.append
+
+    def test_whoever_leads_the_second_seat_says_what_the_line_is_for(
+        self, store: Store, second: Callable[[str], None]
+    ) -> None:
+        in_line(store, "dags", "older", B)
+        in_line(store, "dags", "first", A)
+        second("first")
+        with pytest.raises(OtherPartition, match="first leads 'dags' for --bundle-name a"):
+            Somebody(store, "new", B).say(join=True)
+        Somebody(store, "fits", A).say(join=True)
+        assert members(store) == ["older", "first", "fits"]
+
+    def test_whoever_leads_it_stays(self, store: Store, second: Callable[[str], None]) -> None:
+        in_line(store, "dags", "first", A, leads=True)
+        other = Somebody(store, "other", B)
+        other.one.looked = True
+        second("other")
+        other.say(join=True)
+        other.say()
+        assert (other.stopped, other.one.exit_code(0)) == ([], 0)
+
+
 def test_who_is_not_heard_any_more_is_no_hindrance(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     in_line(store, "dags", "first", A, leads=True)
     second = Somebody(store, "second", B)
     real = store.exchange
 
     def later(line: str, request: Exchange):  # the same, when a lease has gone by
-        from dataclasses import replace
-
         reading = real(line, request)
         silent = tuple(row if row.id == "second" else replace(row, silent_s=60.0) for row in reading.members)
         return replace(reading, members=silent, written_at=reading.db_now - 60.0)

@@ -8,7 +8,7 @@ import pytest
 
 from heirflow.election.record import Record, What
 from heirflow.election.state import Following, Leading, Purpose, Then
-from heirflow.election.steps import CommandGone, CommandStarted, KillCommand, StartCommand, StopCommand
+from heirflow.election.steps import CommandGone, CommandStarted, KillCommand, Readiness, StartCommand, StopCommand
 from tests.unit.election import Story, newcomer
 
 
@@ -249,3 +249,39 @@ def test_a_paused_seat_is_taken_by_nobody(number: int) -> None:
         beat(b, "c")
         b.check_in(float(step))
     assert b.state.term is None
+
+
+def test_whoever_takes_a_seat_takes_over_what_that_seat_says_and_no_other() -> None:
+    """a leads the first seat, and runs what its note says; it must not be taken for dead because c is."""
+    b = standing("a", "c", "a", "c")
+    b.record = replace(b.record, note="job 17")  # type: ignore[type-var]
+    b.others[2] = replace(second(b), note="job 18")
+    asked = []
+    for step in range(1, 14):
+        beat(b, "a")
+        b.at(float(step))
+        while b.state.ask is not None:
+            asked.append(b.asked)
+            b.answer(b.now + 0.01)
+    left = [swap.takes_over for ask in asked if (swap := ask.exchange.swap) is not None and swap.takes_over is not None]
+    assert (left, second(b).leader) == (["job 18"], "b")
+    assert b.record is not None and (b.record.leader, b.record.note) == ("a", "job 17")
+
+
+def test_a_seat_that_names_a_leader_of_another_is_vacated_with_what_it_left_there() -> None:
+    """What b runs now stands in the note of its own seat only."""
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.at(b.now, Readiness(True, "job 19"))
+    b.record = record("b", term=5, version=7, note="job 17")
+    b.rows.pop("a")
+    left = []
+    for step in range(1, 7):
+        b.at(float(step))
+        while b.state.ask is not None:
+            swap = b.asked.exchange.swap
+            if swap is not None and swap.takes_over is not None:
+                left.append((swap.seat, swap.takes_over))
+            b.answer(b.now + 0.01)
+    assert left == [(1, "job 17")]
+    assert second(b).note == "job 19" and b.state.working

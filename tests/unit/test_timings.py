@@ -25,24 +25,24 @@ def test_every_ttl_in_range_works_with_nothing_else_given(ttl_s: float) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"ttl_s": 0.0}, "ttl must be more than 0 s, not 0 s"),
-        ({"ttl_s": float("nan")}, "ttl must be more than 0 s, not nan s"),
-        ({"ttl_s": 10.0, "check_in_s": -1.0}, "check-in must be more than 0 s, not -1 s"),
-        ({"ttl_s": 10.0, "margin_s": 0.0}, "margin must be more than 0 s, not 0 s"),
-        ({"ttl_s": 0.5}, "ttl must be between 1 s and 3600 s, not 0.5 s"),
-        ({"ttl_s": 7200.0}, "ttl must be between 1 s and 3600 s, not 7200 s"),
-        ({"ttl_s": 10.0, "stop_timeout_s": -1.0}, "stop timeout must not be negative, not -1 s"),
+        ({"ttl_s": 0.0}, "ttl_s must be more than 0 s, not 0 s"),
+        ({"ttl_s": float("nan")}, "ttl_s must be more than 0 s, not nan s"),
+        ({"ttl_s": 10.0, "check_in_s": -1.0}, "check_in_s must be more than 0 s, not -1 s"),
+        ({"ttl_s": 10.0, "margin_s": 0.0}, "margin_s must be more than 0 s, not 0 s"),
+        ({"ttl_s": 0.5}, "ttl_s must be between 1 s and 3600 s, not 0.5 s"),
+        ({"ttl_s": 7200.0}, "ttl_s must be between 1 s and 3600 s, not 7200 s"),
+        ({"ttl_s": 10.0, "stop_timeout_s": -1.0}, "stop_timeout_s must not be negative, not -1 s"),
         (
             {"ttl_s": 10.0, "margin_s": 0.1},
-            "margin 0.1 s is below 2 % of ttl 10 s (= 0.2 s): clocks of two hosts may differ by more; raise --margin",
+            "margin_s 0.1 s is below 2 % of ttl_s 10 s (= 0.2 s): clocks of two hosts may differ by more; raise margin_s",
         ),
         (
             {"ttl_s": 1.0, "margin_s": 0.05},
-            "dying takes 0.02 s; an heir moves 0.017 s (kill) + 0.05 s (margin) after it; raise --margin",
+            "dying takes 0.02 s; an heir moves 0.017 s (kill) + 0.05 s (margin) after it; raise margin_s",
         ),
         (
             {"ttl_s": 10.0, "check_in_s": 4.0},
-            "2 check-ins 8 + one slow call 3 + grace 1 + kill 0.25 + margin 1 = 13.25 s; raise --ttl or lower --check-in",
+            "2 check-ins 8 + one slow call 3 + grace 1 + kill 0.25 + margin 1 = 13.25 s; raise ttl_s or lower check_in_s",
         ),
     ],
 )
@@ -50,6 +50,11 @@ def test_unsafe_numbers_are_refused_with_the_sum(options: dict[str, float], sent
     with pytest.raises(UnsafeTimings) as refused:
         Timings.of(**options)
     assert str(refused.value).endswith(sentence)
+
+
+def test_the_command_line_is_told_of_its_flags() -> None:
+    with pytest.raises(UnsafeTimings, match=r"^ttl 10 s is too short: .* raise --ttl or lower --check-in$"):
+        Timings.of(10.0, check_in_s=4.0, flags=True)
 
 
 def test_the_backstop_strikes_when_the_sums_say() -> None:

@@ -24,7 +24,7 @@ from heirflow.cli.common import (
     write_json,
 )
 from heirflow.config.resolve import Config
-from heirflow.election.record import Exchange
+from heirflow.election.record import Exchange, Reading
 from heirflow.errors import HeirflowError
 from heirflow.member.door import mode_of
 from heirflow.ownership import OTHERS_WRITE
@@ -34,6 +34,7 @@ from heirflow.terminal import tables
 from heirflow.text import masked
 
 if TYPE_CHECKING:
+    from heirflow.programs.program import Seen
     from heirflow.stores.sql.store import SqlStore
 
 TRIPS_TO_TAKE = 22
@@ -116,7 +117,7 @@ def _store(config: Config) -> list[Finding]:
         try:
             found = list(store.examine())
             lines = _lines(store)
-            found += [*_told_of(lines, config), *_beside(lines, config, store)]
+            found += [*_told_of([line for line, _ in lines], config), *_beside(lines, config, store)]
         finally:
             store.close()
     except HeirflowError as error:
@@ -124,11 +125,12 @@ def _store(config: Config) -> list[Finding]:
     return found + [more for finding in found if (more := reach(config, finding.facts.get("latency_s", 0.0)))]
 
 
-def _lines(store: Store) -> list[Snapshot]:
+def _lines(store: Store) -> list[tuple[Snapshot, Reading]]:
     """All that stand there; none where there are no tables yet, or none that can be read, as other findings say."""
     with suppress(HeirflowError):
         store.open(create=False)
-        return [Snapshot.of(name, store.exchange(name, Exchange())) for name in store.elections()]
+        read = [(name, store.exchange(name, Exchange())) for name in store.elections()]
+        return [(Snapshot.of(name, reading), reading) for name, reading in read]
     return []
 
 
@@ -155,17 +157,39 @@ def _told_of(lines: Sequence[Snapshot], config: Config) -> list[Finding]:
     ]
 
 
-def _beside(lines: Sequence[Snapshot], config: Config, store: Store) -> list[Finding]:
+def _beside(lines: Sequence[tuple[Snapshot, Reading]], config: Config, store: Store) -> list[Finding]:
     """What runs without HeirFlow of the programs that it knows."""
-    from heirflow.programs.program import Seen, examined
+    from heirflow.programs.program import examined
 
-    seen = [
-        Seen(line.election, row.member, row.host, row.rank == 1, row.note, str(row.settings.get("command", "")))
-        for line in lines
-        for row in line.succession
-        if row.rank == 1 or not row.silent
-    ]
+    seen = [each for line, reading in lines for each in _seen(line, reading)]
     return examined(config, os.environ, seen, cast("SqlStore", store))
+
+
+def _seen(line: Snapshot, reading: Reading) -> list[Seen]:
+    """Who is heard, and who leads any of its seats; of a leader without a row, what its record says."""
+    from heirflow.programs.program import Seen
+
+    said = {place.record.leader: place.record.note for place in reading.places if place.record is not None}
+    notes = {leader: said[leader] for leader in reading.leaders}
+    found = [
+        Seen(
+            election=line.election,
+            member=row.member,
+            host=row.host,
+            leads=row.member in notes,
+            note=row.note or notes.get(row.member, ""),
+            command=str(row.settings.get("command", "")),
+            seats=reading.seats,
+        )
+        for row in line.succession
+        if row.member in notes or not row.silent
+    ]
+    placed = {each.member for each in found}
+    return found + [
+        Seen(line.election, leader, "", leads=True, note=note, command="", seats=reading.seats)
+        for leader, note in notes.items()
+        if leader not in placed
+    ]
 
 
 def reach(config: Config, latency_s: float) -> Finding | None:

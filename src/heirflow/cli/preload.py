@@ -28,8 +28,8 @@ def preload(*, command: tuple[str, ...], watch_s: float, as_json: bool, **_: Any
     from heirflow.programs.preload import comes_to_its_gate, preloaded, watched
     from heirflow.programs.runnable import check_runnable
 
-    preloaded(command, "")
     check_runnable(command, os.getcwd(), os.environ)
+    preloaded(command, "")
     found = watched(command, watch_s)
     if found and not comes_to_its_gate(command, ",".join(name for name, _ in found)):
         found = [each for each in found if comes_to_its_gate(command, each[0])]

@@ -92,6 +92,8 @@ def joined(
         journal.log(f"reads its settings from {file}", event=Named.SETTINGS_READ, file=file)
     for sentence in handling.warnings:
         journal.warn(sentence, event=Named.SETTINGS_DOUBTFUL)
+    if handling.told:
+        journal.log(handling.told, event=Named.SETTINGS_GIVEN, environment=dict(handling.environment))
     return run_member(
         election=config["name"],
         argv=list(command),
@@ -121,4 +123,5 @@ def joined(
         seats=config["seats"] if once is None else None,
         once=once,
         partition=handling.partition,
+        environment=handling.environment,
     )

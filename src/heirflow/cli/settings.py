@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from heirflow.config.options import OPTIONS
 from heirflow.config.readers import written
 from heirflow.config.resolve import Source
 from heirflow.errors import ConfigError
+from heirflow.programs.program import environment
 from heirflow.terminal import tables
 
 HEAD = ("setting", "value", "from")
@@ -25,6 +27,7 @@ ALL = tuple(option.name for option in OPTIONS)
 def config(*, as_json: bool, **flags: Any) -> int:
     """Show every setting and where it comes from. Passwords are masked.
 
+    With several seats, also what Airflow's schedulers will be told by their environment.
     Numbers that do not fit together are shown too, with the reason and exit code 78.
 
     \b
@@ -45,16 +48,20 @@ def config(*, as_json: bool, **flags: Any) -> int:
         else (setting.shown, str(setting.origin))
         for name, setting in found.settings.items()
     }
+    given = environment(found, os.environ)
     if as_json:
         write_json(
             {
                 "file": str(found.file) if found.file else None,
                 "settings": {name: {"value": value, "origin": origin} for name, (value, origin) in values.items()},
+                "environment": given,
                 "trouble": str(trouble) if trouble else None,
             }
         )
     else:
-        _show(values, [setting.origin.source is Source.DEFAULT for setting in found.settings.values()])
+        shown = values | {name: (value, f"HeirFlow, for {found.seats} seats") for name, value in given.items()}
+        by_default = [setting.origin.source is Source.DEFAULT for setting in found.settings.values()]
+        _show(shown, by_default + [False] * len(given))
     if trouble is not None:
         raise trouble
     return 0

@@ -62,18 +62,25 @@ class Option:
         return self.name.replace("-", "_")
 
     @property
+    def parameter(self) -> str:
+        """The parameter of `heirflow.Election`, where it has one."""
+        return f"{self.key}_s" if self.reads is read_duration else self.key
+
+    @property
     def is_switch(self) -> bool:
         return self.reads is read_switch
 
-    def read(self, raw: object, origin: object) -> Any:
-        """The typed value. Raises `ConfigError` that names the origin."""
+    def read(self, raw: object, origin: object, *, called: bool = False) -> Any:
+        """The typed value. Raises `ConfigError` that names the origin. `called`: it is an argument of a Python call."""
+        name = self.parameter if called else self.name
         if isinstance(raw, int) and not -LARGEST <= raw <= LARGEST:
-            raise ConfigError(f"{self.name} must be a smaller number ({origin})")
+            raise ConfigError(f"{name} must be a smaller number ({origin})")
         try:
             return self.reads(raw)
         except ValueError as error:
+            must = "must be a number of seconds, 0 or more" if called and self.reads is read_duration else error
             shown = "the value given" if self.secret else repr(raw)
-            raise ConfigError(f"{self.name} {error}, not {shown} ({origin})") from None
+            raise ConfigError(f"{name} {must}, not {shown} ({origin})") from None
 
 
 OPTIONS: tuple[Option, ...] = (

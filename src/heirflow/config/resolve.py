@@ -19,7 +19,7 @@ from typing import Any
 from heirflow.config.address import Address
 from heirflow.config.options import BY_NAME, ENVIRONMENT_PREFIX, NOT_SETTINGS, OPTIONS
 from heirflow.config.places import default_run_dir, default_url, home_of
-from heirflow.election.timings import Timings
+from heirflow.election.timings import Timings, UnsafeTimings
 from heirflow.errors import ConfigError
 from heirflow.ownership import stranger
 from heirflow.text import masked_url
@@ -86,6 +86,8 @@ class Config:
     """How the URL is learnt anew, where it can change."""
     schema: str | None = None
     """Where the tables are, if not where a connection looks by itself."""
+    called: bool = False
+    """Whether a Python call wants it: then what is said names parameters, and no flags."""
 
     def __getitem__(self, name: str) -> Any:
         return self.settings[name].value
@@ -102,11 +104,18 @@ class Config:
         return self.settings["db-url"].origin.source is Source.DEFAULT
 
     @property
+    def seats(self) -> int:
+        """How many members may lead at once, as far as these settings say."""
+        given = self.settings.get("seats")
+        return 1 if given is None or given.value is None else int(given.value)
+
+    @property
     def not_shared(self) -> tuple[str, ...]:
         """A sentence that warns of a database that only this host sees, because none was given."""
         sentence = (
             f"no database was given, so the record is in {self.settings['db-url'].shown}: members on other hosts do not see "
-            "it, and one of them would lead too. For several hosts, name a database with --db-url-file or HEIRFLOW_DB_URL"
+            "it, and one of them would lead too. For several hosts, name a database with "
+            f"{'db_url, db_url_file' if self.called else '--db-url-file'} or HEIRFLOW_DB_URL"
         )
         return (sentence,) if self.db_url_is_default else ()
 
@@ -125,10 +134,19 @@ class Config:
         return replace(self, settings=settings, connect_args=connect_args or {}, schema=schema, address=address)
 
     def timings(self) -> Timings:
-        """The numbers of the election, checked. Raises `UnsafeTimings` that shows the sum."""
-        return Timings.of(
-            self["ttl"], check_in_s=self["check-in"], margin_s=self["margin"], stop_timeout_s=self["stop-timeout"]
-        )
+        """The numbers of the election, checked. Raises `UnsafeTimings` that shows the sum, and who else gave a part of it."""
+        given = [self["ttl"], self["check-in"], self["margin"], self["stop-timeout"]]
+        try:
+            return Timings.of(
+                given[0], check_in_s=given[1], margin_s=given[2], stop_timeout_s=given[3], flags=not self.called
+            )
+        except UnsafeTimings as error:
+            elsewhere = [
+                f"{BY_NAME[name].parameter if self.called else name} is from {self.settings[name].origin}"
+                for name in ("ttl", "check-in", "margin")
+                if Source.ENVIRONMENT <= self.settings[name].origin.source <= Source.FILE
+            ]
+            raise UnsafeTimings(f"{error} ({'; '.join(elsewhere)})" if elsewhere else str(error)) from None
 
 
 def resolve(
@@ -156,17 +174,19 @@ def resolve(
         if not variable and not option.is_switch:  # an empty word is a switch that is off
             variable = None
         for origin, raw in (
-            (Origin(Source.ARGUMENT, f"argument {option.key}"), called.get(name)),
+            (Origin(Source.ARGUMENT, f"argument {option.parameter}"), called.get(name)),
             (Origin(Source.FLAG, f"flag {option.flag}"), given.get(name)),
             (Origin(Source.ENVIRONMENT, f"environment {option.environment}"), variable),
             *((origin, table.get(name)) for origin, table in tables),
         ):
             if raw is not None:
-                return Setting(name, option.read(raw, origin), origin)
+                return Setting(name, option.read(raw, origin, called=origin.source is Source.ARGUMENT), origin)
         return Setting(name, option.default, BY_DEFAULT)
 
     chosen = settle("config")
-    file = _find_file(chosen, env, folder or Path())
+    file = _find_file(
+        chosen, env, folder or Path(), BY_NAME["config"].environment if arguments is not None else "--config"
+    )
     top, elections = _read_file(file) if file else ({}, {})
     at_top = (Origin(Source.FILE, f"file {file}"), top)
     name = settle("name", at_top)
@@ -188,7 +208,7 @@ def resolve(
     for variable in _strange_variables(env):
         close = nearest(variable, [option.environment for option in OPTIONS])
         warnings.append(f"{variable} is not a setting of HeirFlow{f'; did you mean {close}?' if close else ''}")
-    return Config(settings, file, tuple(warnings), address=address)
+    return Config(settings, file, tuple(warnings), address=address, called=arguments is not None)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
@@ -199,12 +219,13 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | None:
+def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path, by: str) -> Path | None:
+    """The first that is there. `by`: how another one can be named."""
     if chosen.value is not None:
         file = _expanded(chosen)
         try:
             if file.is_file():
-                return _believed(file)
+                return _believed(file, by)
         except OSError as error:
             raise ConfigError(f"cannot read {file}: {error.strerror} ({chosen.origin})") from None
         raise ConfigError(f"there is no configuration file {file} ({chosen.origin})")
@@ -214,23 +235,23 @@ def _find_file(chosen: Setting, env: Mapping[str, str], folder: Path) -> Path | 
         file = place / "heirflow.toml"
         try:
             if file.is_file():
-                return _believed(file)
+                return _believed(file, by)
             there = os.path.lexists(file)
         except OSError:  # a folder that we may not look into holds nothing for us
             continue
         if there:
             raise ConfigError(
-                f"{file.absolute()} is not a file, or a link to none; remove it, or name another with --config"
+                f"{file.absolute()} is not a file, or a link to none; remove it, or name another with {by}"
             )
     return None
 
 
-def _believed(file: Path) -> Path:
+def _believed(file: Path, by: str) -> Path:
     """The same. Raises `ConfigError` where somebody else could have written it: it names programs to run."""
     if why := stranger(file.absolute()):
         raise ConfigError(
             f"{file.absolute()} is not used, because {why}; a configuration file and its folders must belong to this user or root, "
-            "and nobody else may write there (chmod go-w); change that, or name another file with --config"
+            f"and nobody else may write there (chmod go-w); change that, or name another file with {by}"
         )
     return file
 
@@ -289,7 +310,8 @@ def _settle_url(
     if direct.value is None and by_file.value is None:
         return Setting("db-url", default_url(env), BY_DEFAULT), None
     if direct.value is not None and by_file.value is not None and direct.origin.source is by_file.origin.source:
-        raise ConfigError(f"both db-url and db-url-file are given ({direct.origin}, {by_file.origin}); give one")
+        names = _said("db-url", direct.origin), _said("db-url-file", by_file.origin)
+        raise ConfigError(f"both {' and '.join(names)} are given ({direct.origin}, {by_file.origin}); give one")
     read = None
     if direct.origin.source < by_file.origin.source:
         setting = direct
@@ -312,8 +334,15 @@ def _settle_url(
         if why := stranger(file):
             warnings.append(f"somebody else could choose the database, because {why} ({by_file.origin})")
     if "://" not in setting.value:
-        raise ConfigError(f"db-url must be a URL like postgresql://user@host/database ({setting.origin})")
+        raise ConfigError(
+            f"{_said('db-url', setting.origin)} must be a URL like postgresql://user@host/database ({setting.origin})"
+        )
     return setting, read
+
+
+def _said(name: str, origin: Origin) -> str:
+    """The name of a setting, in the words of whoever gave it."""
+    return BY_NAME[name].parameter if origin.source is Source.ARGUMENT else name
 
 
 def based(url: str, file: Path) -> str:

@@ -275,6 +275,17 @@ class Reading:
         """All of them, the first seat's first."""
         return (Place(self.record, self.since, self.written_at), *self.others)
 
+    @property
+    def leaders(self) -> tuple[str, ...]:
+        """Who leads a seat, while its lease lasts by the store's clock. For people; the rules watch for themselves."""
+        return tuple(
+            place.record.leader
+            for place in self.places
+            if place.record is not None
+            and place.record.leader is not None
+            and self.db_now - place.written_at <= place.record.ttl_s
+        )
+
 
 def record_name(election: str, seat: int) -> str:
     """The name of a seat's record. The first seat has the election's name: an election of one seat is as it always was."""

@@ -55,8 +55,9 @@ class Timings:
         check_in_s: float | None = None,
         margin_s: float | None = None,
         stop_timeout_s: float = 30.0,
+        flags: bool = False,
     ) -> Timings:
-        """Fill in from the ttl what was not given, and check. Raises `UnsafeTimings`."""
+        """Fill in from the ttl what was not given, and check. Raises `UnsafeTimings`; `flags`: in words of the command line."""
         check_in = ttl_s / 5 if check_in_s is None else check_in_s
         margin = ttl_s / 10 if margin_s is None else margin_s
         timings = cls(
@@ -69,7 +70,7 @@ class Timings:
             stop_timeout_s=stop_timeout_s,
             guard_limit_s=ttl_s / 4,
         )
-        timings.check()
+        timings.check(flags=flags)
         return timings
 
     @property
@@ -107,33 +108,37 @@ class Timings:
         kill_at = trusted_until - self.kill_lead_s
         return kill_at - self.loss_grace_s, kill_at
 
-    def check(self) -> None:
+    def check(self, *, flags: bool = False) -> None:
         """Raise `UnsafeTimings` with the sum when one does not hold."""
-        for name, value in (("ttl", self.ttl_s), ("check-in", self.check_in_s), ("margin", self.margin_s)):
+        ttl, check_in, margin = ("ttl", "check-in", "margin") if flags else ("ttl_s", "check_in_s", "margin_s")
+        by = "--" if flags else ""
+        for name, value in ((ttl, self.ttl_s), (check_in, self.check_in_s), (margin, self.margin_s)):
             if not value > 0:
                 raise UnsafeTimings(f"{name} must be more than 0 s, not {value:g} s")
         if not SHORTEST_TTL_S <= self.ttl_s <= LONGEST_TTL_S:
             bounds = f"{SHORTEST_TTL_S:g} s and {LONGEST_TTL_S:g} s"
-            raise UnsafeTimings(f"ttl must be between {bounds}, not {self.ttl_s:g} s")
+            raise UnsafeTimings(f"{ttl} must be between {bounds}, not {self.ttl_s:g} s")
         if not self.stop_timeout_s >= 0:
-            raise UnsafeTimings(f"stop timeout must not be negative, not {self.stop_timeout_s:g} s")
+            raise UnsafeTimings(
+                f"{'stop-timeout' if flags else 'stop_timeout_s'} must not be negative, not {self.stop_timeout_s:g} s"
+            )
         if self.margin_s < 0.02 * self.ttl_s:
             raise UnsafeTimings(
-                f"margin {self.margin_s:g} s is below 2 % of ttl {self.ttl_s:g} s (= {0.02 * self.ttl_s:g} s): clocks of two "
-                "hosts may differ by more; raise --margin"
+                f"{margin} {self.margin_s:g} s is below 2 % of {ttl} {self.ttl_s:g} s (= {0.02 * self.ttl_s:g} s): clocks of two "
+                f"hosts may differ by more; raise {by}{margin}"
             )
         if self.kill_lead_s + self.margin_s < BACKSTOP_S + DYING_S:
             raise UnsafeTimings(
-                f"margin {self.margin_s:g} s is too short: a frozen guard whose member is dead too is struck {BACKSTOP_S:g} s "
+                f"{margin} {self.margin_s:g} s is too short: a frozen guard whose member is dead too is struck {BACKSTOP_S:g} s "
                 f"after its deadline, and dying takes {DYING_S:g} s; an heir moves {self.kill_lead_s:.2g} s (kill) + "
-                f"{self.margin_s:g} s (margin) after it; raise --margin"
+                f"{self.margin_s:g} s (margin) after it; raise {by}{margin}"
             )
         need = self.fresh_s + self.loss_grace_s + self.kill_lead_s + self.margin_s
         if need > self.ttl_s:
             raise UnsafeTimings(
-                f"ttl {self.ttl_s:g} s is too short: 2 check-ins {2 * self.check_in_s:g} + one slow call "
+                f"{ttl} {self.ttl_s:g} s is too short: 2 check-ins {2 * self.check_in_s:g} + one slow call "
                 f"{self.call_limit_s:g} + grace {self.loss_grace_s:g} + kill {self.kill_lead_s:.2g} + margin "
-                f"{self.margin_s:g} = {need:.4g} s; raise --ttl or lower --check-in"
+                f"{self.margin_s:g} = {need:.4g} s; raise {by}{ttl} or lower {by}{check_in}"
             )
 
 

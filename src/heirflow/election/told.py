@@ -15,6 +15,8 @@ class Named(str, Enum):
 
     SETTINGS_READ = "settings_read"
     SETTINGS_DOUBTFUL = "settings_doubtful"
+    SETTINGS_GIVEN = "settings_given"
+    """The command is told something by its environment that nobody else has set."""
     JOINED = "joined"
     JOINED_AGAIN = "joined_again"
     TOOK_CHARGE = "took_charge"

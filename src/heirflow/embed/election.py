@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from heirflow.embed.keeper import Overrun, ThreadKeeper
 from heirflow.embed.lead import Lead
 from heirflow.errors import ConfigError
 from heirflow.member.loop import Identity, Member
-from heirflow.member.signals import stop_on_signals
+from heirflow.member.signals import hear_signals, stop_on_signals, stopped_by
 from heirflow.stores import Store, StoreMisfit, StoreUnavailable, open_store
 from heirflow.text import masked
 
@@ -61,10 +62,15 @@ class Base:
         }  # fmt: skip
         self._config = resolve(arguments=arguments)
         if self._config["name"] is None:
-            raise ConfigError("an election needs a name")
+            raise ConfigError("an election needs a name: give the argument name, or set HEIRFLOW_NAME")
         self._timings = self._config.timings()
         self._overrun: Overrun = overrun
-        self._store("member").close()  # whatever is wrong with the URL or the driver is told here; it does not connect
+        try:
+            self._store(
+                "member"
+            ).close()  # whatever is wrong with the URL or the driver is told here; it does not connect
+        except ConfigError as error:
+            raise ConfigError(f"{error} ({self._config.settings['db-url'].origin})") from None
 
     @property
     def name(self) -> str:
@@ -142,11 +148,15 @@ class Election(Base):
         standing = self.stand(work, once=once)
         thread = threading.Thread(target=standing.run, name=f"heirflow-{self.name}", daemon=True)
         thread.start()
-        try:
-            yield standing
-        finally:
-            standing.leave()
-            thread.join()
+        with hear_signals() as standing.heard:
+            try:
+                yield standing
+            except KeyboardInterrupt:
+                standing.leave(stopped_by(signal.SIGINT))
+                raise
+            finally:
+                standing.leave()
+                thread.join()
         standing.check()
 
 
@@ -164,6 +174,9 @@ class Standing:
     """Set when it is not in the line any more, be it that it gave up: leaving the block then raises why."""
     failed: BaseException | None = None
     code: int = 0
+    heard: Callable[[], str] = str
+    """Says which signal the program has heard; nothing where there was none."""
+    told_to_leave: bool = False
 
     @property
     def member(self) -> str:
@@ -180,9 +193,12 @@ class Standing:
         """The term that this process leads; None while it does not."""
         return None if self.left.is_set() else self.engine.state.term
 
-    def leave(self) -> None:
-        """Ask for an orderly stop; returns at once."""
-        self.engine.stop("the program leaves the line")
+    def leave(self, because: str = "") -> None:
+        """Ask for an orderly stop; returns at once. `because`: what the history says, if not which signal stopped the program."""
+        if self.told_to_leave or self.engine.state.leaving is not None:  # asked twice, the callable would be killed
+            return
+        self.told_to_leave = True
+        self.engine.stop(because or self.heard() or "the program leaves the line")
 
     def run(self) -> None:
         """Stay in the line until told to leave. Raises nothing but what breaks off the main thread: `check` does."""
@@ -196,7 +212,6 @@ class Standing:
         elif self.code in {EXIT_STORE_UNAVAILABLE, StoreMisfit.exit_code}:
             kind = StoreUnavailable if self.code == EXIT_STORE_UNAVAILABLE else StoreMisfit
             self.failed = kind(f"{self.election}: {self.journal.warned}")
-            LOG.error("%s", self.failed)
         self.left.set()
 
     def check(self) -> None:
@@ -219,7 +234,8 @@ class LogJournal:
 
     def warn(self, sentence: str, *, event: Named, **facts: Any) -> None:
         self.warned = sentence
-        LOG.warning("%s: %s", self._election, sentence, extra=self._beside(event, facts))
+        level = logging.ERROR if event is Named.GAVE_UP else logging.WARNING
+        LOG.log(level, "%s: %s", self._election, sentence, extra=self._beside(event, facts))
 
     def _beside(self, event: Named, facts: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -20,6 +20,16 @@ def command_environment(base: Mapping[str, str], extra: Mapping[str, str]) -> di
     return {**kept, **extra}
 
 
+def names_of(election: str, member: str, term: int | None, start: int | None, seat: int | None) -> dict[str, str]:
+    """By what a command knows whose it is, and its database who it is. A standby has no term, no start and no seat yet."""
+    return {
+        "HEIRFLOW_ELECTION": election,
+        "HEIRFLOW_MEMBER": member,
+        **({} if term is None else {"HEIRFLOW_TERM": str(term), "HEIRFLOW_SEAT": str(seat)}),
+        "PGAPPNAME": session_name(member, start),
+    }
+
+
 def session_name(member: str, start: int | None) -> str:
     """What drivers built on libpq name a command's sessions after (PGAPPNAME), so that a leader can tell and end them.
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import selectors
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ from heirflow.election.told import Named
 from heirflow.errors import HeirflowError
 from heirflow.guard.why import KillBy
 from heirflow.member.door import LocalDoor
-from heirflow.member.environment import command_environment, numbered, session_name
+from heirflow.member.environment import command_environment, names_of, numbered
 from heirflow.member.guard_events import (
     AtGate,
     Ending,
@@ -117,8 +117,12 @@ class Member:
         listeners: Sequence[Listener] = (),
         address: Address | None = None,
         keep: Keep | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`standby_argv`: what waits at a gate until needed; None: started cold. `address`: the stores' URL, if it can change."""
+        """`standby_argv`: what waits at a gate until needed; None: started cold. `address`: the stores' URL, if it can change.
+
+        `environment`: what the command finds there, beside what this process has.
+        """
         self._election, self._identity = election, identity
         self._keeper_factory = keeper_factory
         self._store_factory = store_factory
@@ -130,7 +134,7 @@ class Member:
         self._door = door
         self._lookout = lookout or Lookout()
         self._listeners = listeners
-        self._address, self._keep = address, keep
+        self._address, self._keep, self._more = address, keep, environment or {}
         self._exit_code: int | None = None
         self._command_pid: int | None = None
         self._starts = 0
@@ -160,6 +164,10 @@ class Member:
         self._stop_because.append(because)
         self._nudge()
 
+    def fileno(self) -> int:
+        """Whatever is written to this descriptor wakes the loop."""
+        return self._nudge_writer.fileno()
+
     def _nudge(self) -> None:
         with contextlib.suppress(OSError):
             self._nudge_writer.send(b".")
@@ -186,12 +194,12 @@ class Member:
                 self._keeper.close()
         finally:
             store_thread.close()
-            self._nudge_reader.close()
-            self._nudge_writer.close()
             if self._door is not None:
                 self._door.close()
             for listener in self._listeners:
                 listener.close()
+            self._nudge_reader.close()
+            self._nudge_writer.close()
         assert self._exit_code is not None
         return self._exit_code
 
@@ -381,13 +389,9 @@ class Member:
 
     def _environment(self, term: int | None) -> dict[str, str]:
         """The command's environment; a standby's has no term yet."""
-        ours = {
-            "HEIRFLOW_ELECTION": self._election,
-            "HEIRFLOW_MEMBER": self._identity.id,
-            **({} if term is None else {"HEIRFLOW_TERM": str(term), "HEIRFLOW_SEAT": str(self._state.seat.number)}),
-            "PGAPPNAME": session_name(self._identity.id, None if term is None else self._starts),
-        }
-        return command_environment(os.environ, ours)
+        seat, start = (None, None) if term is None else (self._state.seat.number, self._starts)
+        ours = names_of(self._election, self._identity.id, term, start, seat)
+        return command_environment(os.environ, {**self._more, **ours})
 
 
 def _event_of(outcome: Outcome) -> StateEvent:

@@ -25,6 +25,7 @@ from typing import Any, cast
 from heirflow.clock import boottime
 from heirflow.election.record import Event, Exchange, Reading, Swap
 from heirflow.guard.why import Why
+from heirflow.member.between import between
 from heirflow.member.guard_events import Gone, GuardEvent
 from heirflow.member.keeper import Keeper
 from heirflow.stores.base import Register
@@ -94,7 +95,7 @@ class Once:
 
     def store(self, inner: Register) -> Register:
         """The store as a member of this call sees it."""
-        return cast("Register", _Store(inner, self))
+        return between(inner, self.exchange)
 
     def keeper(self, inner: Keeper) -> Keeper:
         """The keeper, whose word of the command's end is heard here before it is acted on: the release tells it."""
@@ -197,17 +198,6 @@ class Once:
                 with self._lock:
                     self.ended = event.status
                 self.stop("its command has ended")  # also where the lead was lost meanwhile: it is not run here again
-
-
-class _Store:
-    def __init__(self, inner: Register, once: Once) -> None:
-        self._inner, self._once = inner, once
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def exchange(self, election: str, request: Exchange) -> Reading:
-        return self._once.exchange(self._inner, election, request)
 
 
 class _Keeper:

@@ -2,8 +2,8 @@
 
 Some programs part their work: a dag-processor of Airflow's parses the bundles that it is told, and another one the others. Where
 two of them stand in one line under a given name, one runs, and nobody does the work of the other. So each member tells its
-partition among its settings, and whoever comes to a line looks first. The leader says what the line is for, and where nobody
-leads, the oldest member that is heard.
+partition among its settings, and whoever comes to a line looks first. The leader says what the line is for, with several the oldest
+of them, and where nobody leads, the oldest member that is heard.
 
 This stands between a member and its store, as nothing of it concerns who may lead. A member that leads is never stopped for it. Of
 two that came at the same moment, and saw each other too late, one leaves at its next check-in, and takes no lead meanwhile.
@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from heirflow.election.record import Exchange, MemberRow, Reading
+from heirflow.member.between import between
 from heirflow.stores.base import Register, StoreMisfit
 
 
@@ -58,7 +59,7 @@ class OnePartition:
 
     def store(self, inner: Register) -> Register:
         """The store as this member sees it."""
-        return cast("Register", _Store(inner, self))
+        return between(inner, self.exchange)
 
     def exchange(self, inner: Register, election: str, request: Exchange) -> Reading:
         """One transaction, and a look at whose line this is. Raises `OtherPartition` before this member stands in it."""
@@ -69,7 +70,7 @@ class OnePartition:
         if self._refused and swap is not None and swap.takes_over is not None:
             return replace(inner.exchange(election, replace(request, swap=None)), swapped=False)
         reading = inner.exchange(election, request)
-        leads = reading.record is not None and reading.record.leader == self._member
+        leads = any(place.record is not None and place.record.leader == self._member for place in reading.places)
         if not self._refused and not leads and not request.leave and (sentence := self._other(election, reading)):
             self._refused = True
             self.stop(sentence)
@@ -87,16 +88,16 @@ class OnePartition:
     def _other(self, election: str, reading: Reading) -> str:
         """Why this member must not stand in this line, or nothing."""
         mine = next((row.seniority for row in reading.members if row.id == self._member), None)
-        leads = _leader(reading)
+        leaders = reading.leaders
         heard = sorted(self._heard(reading), key=lambda row: row.seniority)
         older = [row for row in heard if mine is None or row.seniority < mine]
-        found = [row for row in heard if row.id == leads] if leads else older
+        found = [row for row in heard if row.id in leaders] if leaders else older
         known = [(row, told) for row in found if (told := told_in(row.note)) is not None]
         if not known or known[0][1] == self._partition.told:
             return ""
         row, told = known[0]
         return (
-            f"{row.id} {'leads' if leads else 'stands in'} {election!r} for {told or 'no partition'}, and this member is for "
+            f"{row.id} {'leads' if leaders else 'stands in'} {election!r} for {told or 'no partition'}, and this member is for "
             f"{self._partition.shown}, which nobody would run while it stands behind another partition; leave out the name to "
             f"get the line {self._partition.line}"
         )
@@ -105,7 +106,7 @@ class OnePartition:
         """Why this partition may be at work in the line where all of them stood before, or nothing."""
         for row in self._heard(reading):
             if told_in(row.note) in {None, self._partition.told}:
-                stands = "leads" if row.id == _leader(reading) else "stands in"
+                stands = "leads" if row.id in reading.leaders else "stands in"
                 return (
                     f"{row.id} {stands} {earlier!r}, where every partition stood before HeirFlow 0.2.0, and may run "
                     f"{self._partition.shown} too; stop the members there first, or stand in that line with --name {earlier}"
@@ -115,18 +116,10 @@ class OnePartition:
     def _heard(self, reading: Reading) -> list[MemberRow]:
         """Every other member that is heard, by the store's clock."""
         within_s = self._ttl_s if reading.record is None else reading.record.ttl_s
-        leads = _leader(reading)
+        leaders = reading.leaders
         return [
-            row for row in reading.members if row.id != self._member and (row.silent_s <= within_s or row.id == leads)
+            row for row in reading.members if row.id != self._member and (row.silent_s <= within_s or row.id in leaders)
         ]
-
-
-def _leader(reading: Reading) -> str | None:
-    """Who leads, while its lease lasts."""
-    record = reading.record
-    if record is None or reading.db_now - reading.written_at > record.ttl_s:
-        return None
-    return record.leader
 
 
 def told_in(note: str) -> str | None:
@@ -136,14 +129,3 @@ def told_in(note: str) -> str | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return told if isinstance(told, str) else None
-
-
-class _Store:
-    def __init__(self, inner: Register, one: OnePartition) -> None:
-        self._inner, self._one = inner, one
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def exchange(self, election: str, request: Exchange) -> Reading:
-        return self._one.exchange(self._inner, election, request)

@@ -24,7 +24,7 @@ from heirflow.member.loop import Identity, Member
 from heirflow.member.once import Once
 from heirflow.member.partition import OnePartition, Partition
 from heirflow.member.shell import end_all
-from heirflow.member.signals import handle_signals
+from heirflow.member.signals import handle_signals, waking
 from heirflow.stores.base import Address, Register
 
 
@@ -53,6 +53,7 @@ def run_member(
     seats: int | None = None,
     once: Once | None = None,
     partition: Partition | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
@@ -63,6 +64,7 @@ def run_member(
     `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
     command to end in order. `address`: the URL of the stores, where it can change. `keep`: how much history
     stays. `once`: what runs once per due time. `partition`: the part of the work that the program is for, if its work has parts.
+    `environment`: what the command and its standby find there, beside what this process has.
     """
     children = set() if children is None else children
     door = None
@@ -122,6 +124,7 @@ def run_member(
         listeners=listeners,
         address=address,
         keep=keep,
+        environment=environment,
     )
     if once is not None:
         once.stop = member.stop
@@ -129,7 +132,8 @@ def run_member(
         one.stop = member.stop
     handle_signals(member)
     try:
-        code = member.run()
+        with waking(member.fileno()):
+            code = member.run()
         return code if one is None else one.exit_code(code)
     finally:
         end_all(children)

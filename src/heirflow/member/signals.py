@@ -13,11 +13,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from heirflow.clock import boottime
 
@@ -72,13 +73,29 @@ def handle_signals(member: Hears) -> None:
 
 
 @contextlib.contextmanager
+def waking(end: int) -> Iterator[None]:
+    """Within this block, each signal that is handled also writes a byte to this descriptor, at the moment when it comes.
+
+    Handlers run in the main thread, when Python gets to it. One that waits in the kernel is not woken by a signal that came
+    just before it went there, nor by one that came to another thread: then it sleeps on to the end of its time.
+    """
+    own = os.dup(end)  # whoever owns `end` may close it meanwhile, and its number may be given to another file
+    signal.set_wakeup_fd(own, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(own)
+
+
+@contextlib.contextmanager
 def stop_on_signals(member: Hears) -> Iterator[None]:
     """In a program that is not ours, TERM and INT ask for an orderly stop within this block.
 
     What the program handles itself, or ignores, is left to it. Outside the main thread, which alone hears signals, nothing changes.
     """
     stop, before = _stops(_asks(member)), {}
-    if threading.current_thread() is threading.main_thread():
+    if _in_main_thread():
         numbers = (getattr(signal, name) for name in STOPPING)
         before = {number: signal.getsignal(number) for number in numbers}
         before = {number: old for number, old in before.items() if old in (signal.SIG_DFL, signal.default_int_handler)}
@@ -89,6 +106,59 @@ def stop_on_signals(member: Hears) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+class _Heard:
+    """A program's own handler of a signal: it is called as ever, and we know that it was."""
+
+    def __init__(self, handler: Callable[[int, Any], Any]) -> None:
+        self._handler = handler
+        self.users = 0
+        self.at = -math.inf
+
+    def __call__(self, number: int, frame: Any) -> Any:
+        self.at = boottime()
+        return self._handler(number, frame)
+
+    def left(self, number: int) -> None:
+        """One user less. After the last one the program has its handler back, unless it has put another one there."""
+        self.users -= 1
+        there: object = signal.getsignal(number)
+        if self.users == 0 and there is self and _in_main_thread():
+            signal.signal(number, self._handler)
+
+
+@contextlib.contextmanager
+def hear_signals() -> Iterator[Callable[[], str]]:
+    """What to say of a program that leaves within this block: by which of TERM and INT, where a handler of its own had one.
+
+    Python's own handler of INT stays in place, for asyncio looks whether it does; it raises `KeyboardInterrupt`, which tells.
+    """
+    since, heard = boottime(), dict[int, _Heard]()
+    for number in [getattr(signal, name) for name in STOPPING] if _in_main_thread() else []:
+        handler = signal.getsignal(number)
+        if isinstance(handler, _Heard):
+            heard[number] = handler
+        elif callable(handler) and handler is not signal.default_int_handler:
+            heard[number] = _Heard(handler)
+            signal.signal(number, heard[number])
+    for each in heard.values():
+        each.users += 1
+
+    def said() -> str:
+        number = max(heard, key=lambda each: heard[each].at, default=None)
+        return "" if number is None or heard[number].at < since else stopped_by(number)
+
+    try:
+        yield said
+    finally:
+        for number, each in heard.items():
+            each.left(number)
+
+
+def stopped_by(number: int) -> str:
+    """Why a member leaves that this signal stops."""
+    return f"stopped by {signal.Signals(number).name}"
 
 
 def _asks(member: Hears) -> Callable[[str], None]:
@@ -108,7 +178,7 @@ def _stops(ask: Callable[[str], None]) -> Callable[[int, object], None]:
     """The handler of a signal that asks for a stop."""
 
     def stop(number: int, _frame: object) -> None:
-        ask(f"stopped by {signal.Signals(number).name}")
+        ask(stopped_by(number))
 
     return stop
 
@@ -120,6 +190,11 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def _in_main_thread() -> bool:
+    """Whether signals can be handled from here."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _hear(name: str, handler: signal._HANDLER) -> None:

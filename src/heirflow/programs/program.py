@@ -43,6 +43,10 @@ class Handling:
     """In an orderly stop: when a second TERM follows, counted from the first. None: never."""
     warnings: list[str] = field(default_factory=list)
     """What a person should be told once."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the command finds in its environment, beside what this process has there."""
+    told: str = ""
+    """Why, as a sentence; empty where there is nothing of that."""
     partition: Partition | None = None
     """The part of the program's work that this command is for; None where it has no parts."""
 
@@ -59,10 +63,13 @@ class Seen:
     member: str
     host: str
     leads: bool
+    """Any seat of its line."""
     note: str
     """What it says of itself, and its command said."""
     command: str
     """The name of the command, and a number made of its arguments; empty where it is of an older version."""
+    seats: int = 1
+    """How many may lead in its line."""
 
 
 class Program(Protocol):
@@ -94,6 +101,12 @@ class Known(Protocol):
 
     def located(self, config: Config, environ: Mapping[str, str]) -> Config:
         """The settings with the database of the program that is installed here; unchanged without one. Raises `ConfigError`."""
+
+    def environment(self, config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """What `Handling.environment` would have for the election that is named, or the usual one, on this host.
+
+        Raises `ConfigError` where the program cannot be asked.
+        """
 
     def examine(
         self, config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore
@@ -128,6 +141,14 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
         if found is not config:
             return found
     return config
+
+
+def environment(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
+    """For those who ask without a command: what a known program's command would find in its environment. Raises `ConfigError`."""
+    name = config["name"]
+    every = [_module(each) for each in KNOWN.values()]
+    knows = [known for known in every if name is None or _has(known, name)]
+    return {key: value for known in knows for key, value in known.environment(config, environ).items()}
 
 
 def examined(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore) -> list[Finding]:

@@ -27,6 +27,8 @@ NUMBERS = (
     ("scheduler", "min_file_process_interval"),
 )
 """What `progress` must know; the newer place before the older one."""
+LATENESS = (("scheduler", "scheduler_health_check_threshold"), ("scheduler", "orphaned_tasks_check_interval"))
+"""What `lateness` must know, with who has set it."""
 
 _QUESTION = """\
 import sys
@@ -58,6 +60,24 @@ try:
         answer["row_locks"] = bool(conf.getboolean("scheduler", "use_row_level_locking", fallback=True))
     except Exception:
         pass  # told by Airflow itself; nothing of ours rests on it
+    try:
+        from configparser import RawConfigParser
+        found = {}
+        for section, key in %LATENESS:
+            name = ("AIRFLOW__%s__%s" % (section, key)).upper()
+            by = [name + tail for tail in ("", "_CMD", "_SECRET") if name + tail in os.environ]
+            value = str(conf.get(section, key, fallback="")).strip()
+            # Airflow keeps its defaults elsewhere: what the parser itself has stood in the file. A file that Airflow wrote has
+            # every default in it, and nobody meant those.
+            if isinstance(conf, RawConfigParser):
+                own = [key + tail for tail in ("_cmd", "_secret")]
+                if value != str(conf.get_default_value(section, key)).strip():
+                    own.append(key)
+                by += ["airflow.cfg" for option in own if RawConfigParser.has_option(conf, section, option)]
+            found[key] = [value, (by or [""])[0]]
+        answer["given"] = found
+    except Exception:
+        pass  # then they are left as they are
     for place in (os.path.join(AIRFLOW_HOME, "config"), conf.get("core", "plugins_folder", fallback="")):
         if place and place not in sys.path:
             sys.path.append(place)
@@ -71,7 +91,16 @@ try:
 except BaseException as error:
     answer["problem"] = "Airflow's configuration cannot be read: %s: %s" % (type(error).__name__, error)
 sys.stdout.write("\\n%s%s\\n" % (sys.argv[1], json.dumps(answer)))
-""".replace("%r", repr(NUMBERS))
+""".replace("%r", repr(NUMBERS)).replace("%LATENESS", repr(LATENESS))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One of Airflow's settings."""
+
+    value: str
+    by: str = ""
+    """Who has set it: the name of a variable in the environment, or ``airflow.cfg``. Empty: nobody, and it is Airflow's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +117,8 @@ class Answer:
     """Whether schedulers lock rows, so that several of them can work side by side (``use_row_level_locking``)."""
     numbers: Mapping[str, int] = field(default_factory=dict)
     """Of `NUMBERS`, those that Airflow's configuration has, without ``default_``."""
+    given: Mapping[str, Given] = field(default_factory=dict)
+    """Those of `LATENESS`; none where it cannot be told who has set them."""
     problem: str = ""
     """Half a sentence, empty when all is well."""
 
@@ -157,7 +188,8 @@ def _read(out: str, err: str, code: int, python: str) -> Answer:
     arguments = answer.get("connect_args") or {}
     url = _with_password(url, arguments)
     files, locks, numbers = answer["files"], answer.get("row_locks", True), answer["numbers"]
-    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), files, locks, numbers)
+    given = {key: Given(*said) for key, said in answer.get("given", {}).items()}
+    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), files, locks, numbers, given)
 
 
 def _with_password(url: str, arguments: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from heirflow.config.resolve import Config, Source
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.programs.airflow import installation
 from heirflow.programs.airflow.adopt import job_of, job_table, now_in
+from heirflow.programs.airflow.lateness import INTERVAL, THRESHOLD, doubts, patience_s, seconds
 from heirflow.programs.program import Seen
 from heirflow.stores import Finding, kind_of
 from heirflow.stores.sql.store import SqlStore
@@ -75,8 +76,10 @@ def examine(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], st
     found += [_may_be(row, leader) for row, leader in _cold(every, seen) if row.component in wanted]
     if not found:
         found = [Finding(TOPIC, "ok", f"no {_listed([*wanted], 'or')} runs without HeirFlow")]
-    if SCHEDULER in wanted and _row_locks_are_off(config, environ, located=located):
-        found.append(_without_row_locks([row for row in every if row.component == SCHEDULER]))
+    here = _here(config, environ, located=located) if SCHEDULER in wanted else None
+    if here is not None:
+        schedulers = [row for row in every if row.component == SCHEDULER]
+        found += _of_the_late(here, config, schedulers, seen) if here.row_locks else [_without_row_locks(schedulers)]
     return found
 
 
@@ -177,13 +180,13 @@ def _may_be(row: Running, leader: Seen) -> Finding:
     return Finding(TOPIC, "note", sentence, row.facts)
 
 
-def _row_locks_are_off(config: Config, environ: Mapping[str, str], *, located: bool) -> bool:
-    """Whether the Airflow of this database, if it is on the PATH here, locks no rows."""
+def _here(config: Config, environ: Mapping[str, str], *, located: bool) -> installation.Database | None:
+    """What the Airflow of this database says, if it is on the PATH here."""
     try:
         found = installation.on_path(environ)
     except ConfigError:
-        return False
-    return found is not None and not found.row_locks and (located or _place(found.url) == _place(config.db_url))
+        return None
+    return found if found is not None and (located or _place(found.url) == _place(config.db_url)) else None
 
 
 def _place(url: str) -> tuple[Any, ...]:
@@ -202,6 +205,22 @@ def _without_row_locks(schedulers: Sequence[Running]) -> Finding:
         hosts = ", ".join(row.host for row in schedulers)
         return Finding(TOPIC, "problem", f"{sentence}, and {len(schedulers)} run: on {hosts}", facts)
     return Finding(TOPIC, "note", f"{sentence}: let all of them stand in one line", facts)
+
+
+def _of_the_late(
+    here: installation.Database, config: Config, schedulers: Sequence[Running], seen: Sequence[Seen]
+) -> list[Finding]:
+    """What becomes of one that is only late, where several run or may run."""
+    lines = [each for each in seen if _component(each) == SCHEDULER]
+    several = max((each.seats for each in lines), default=1) > 1
+    if not several and len(schedulers) <= 1:
+        return []
+    # Members with seats set what nobody has set. Other schedulers guess as Airflow does.
+    told = doubts(here.given, patience_s(config), sets_the_rest=several)
+    keys = ((THRESHOLD, "late_after_s"), (INTERVAL, "looks_every_s"))
+    values = ((name, seconds(here.given[key])) for key, name in keys if key in here.given)
+    facts = {name: value for name, value in values if value is not None}
+    return [Finding(TOPIC, "warning", f"{sentence} (as configured on this host)", facts) for sentence in told]
 
 
 def _listed(words: Sequence[str], last: str) -> str:

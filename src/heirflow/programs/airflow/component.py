@@ -24,6 +24,7 @@ from heirflow.programs.program import Handling, SideStore
 if TYPE_CHECKING:  # mypy sees whether this module offers what it must
     from heirflow.member.partition import Partition
     from heirflow.programs.airflow import component as itself  # noqa: PLW0406  that is the point
+    from heirflow.programs.airflow.lateness import SeatSettings
     from heirflow.programs.program import Known, Seen
     from heirflow.stores import Finding
     from heirflow.stores.sql.store import SqlStore
@@ -125,6 +126,10 @@ class Component:
             fingerprint = Fingerprint(database.files, lambda: side_store(config), schema)
             lookout = lookout_for(config, children, check=check, fingerprint=fingerprint, progress=progress)
             on_taken = None if config["no-adopt"] else Adoption(schema)
+        seated = None
+        if self.name == "scheduler" and database is not None and on_taken is not None:
+            seated = _seated(config, database)
+            warnings += seated.doubts if seated else ()
         return Handling(
             config=config,
             lookout=lookout,
@@ -133,6 +138,8 @@ class Component:
             on_taken=on_taken,
             again_s=again_s(config["stop-timeout"]),
             warnings=warnings,
+            environment=seated.environment if seated else {},
+            told=seated.told if seated else "",
             partition=self.partition,
         )
 
@@ -200,6 +207,25 @@ def located(config: Config, environ: Mapping[str, str]) -> Config:
     """See `Known.located`: the Airflow on the PATH."""
     found = installation.on_path(environ)
     return config if found is None else found.place(config)
+
+
+def environment(config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """See `Known.environment`: a scheduler's, by the Airflow on the PATH."""
+    if config.seats <= 1 or config["cold"] or config["no-adopt"] or config["name"] not in {None, "airflow-scheduler"}:
+        return {}
+    located = config.settings["db-url"].origin.source is Source.PROGRAM
+    found = installation.on_path(environ) if located else None
+    seated = None if found is None else _seated(config, found)
+    return seated.environment if seated else {}
+
+
+def _seated(config: Config, database: installation.Database) -> SeatSettings | None:
+    """What one scheduler of several is told, whose row its successor will mark."""
+    if config.seats <= 1:
+        return None
+    from heirflow.programs.airflow.lateness import patience_s, seat_settings
+
+    return seat_settings(config.seats, database.given, patience_s(config))
 
 
 def examine(config: Config, environ: Mapping[str, str], seen: Sequence[Seen], store: SqlStore) -> list[Finding]:

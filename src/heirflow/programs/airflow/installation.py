@@ -14,10 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heirflow.config.resolve import Config, Origin, Source
 from heirflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from heirflow.programs.airflow.ask import Given
 
 ORIGIN = Origin(Source.PROGRAM, "Airflow's own configuration")
 AGAIN_LIMIT_S = 10.0
@@ -43,6 +46,8 @@ class Database:
     """Whether schedulers lock rows, so that several of them can work side by side."""
     numbers: Mapping[str, int] = field(default_factory=dict)
     """Of its configuration: see `ask.NUMBERS`."""
+    given: Mapping[str, Given] = field(default_factory=dict)
+    """Of its configuration: see `ask.LATENESS`."""
     again: Callable[[set[int]], str] | None = field(default=None, repr=False, compare=False)
     """Ask for the URL once more. Raises `ConfigError`."""
 
@@ -83,6 +88,7 @@ def database(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s:
         answer.files,
         answer.row_locks,
         answer.numbers,
+        answer.given,
         again,
     )
 

@@ -78,6 +78,8 @@ def kind_of(request: Exchange) -> Kind | None:
     if who is None or swap.expected is None or swap.seat != 1:
         return None
     if swap.record.leader is None and swap.event is not None:
+        if swap.takes_over is not None:
+            return None  # for a leader that is gone: what it left is adopted before the commit
         return Kind.RELEASE_AND_JOIN if request.join else Kind.RELEASE
     if swap.record.leader == who.id and not request.join:
         if swap.takes_over is not None:

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from heirflow.election.record import MOST_SEATS, Exchange, Reading, Swap, Told, record_name
-from heirflow.errors import ConfigError
-from heirflow.stores.base import Finding, KeptOut
+from heirflow.errors import ConfigError, HeirflowError
+from heirflow.stores.base import Finding, KeptOut, StoreMisfit, StoreUnavailable
 from heirflow.stores.sql.connecting import Arguments, Place
 from heirflow.stores.sql.schema import Tables
 
@@ -57,6 +57,7 @@ class Sqlite:
         self._busy_s = 0.6 * call_limit_s
         self._connect_args = connect_args
         self._inode: tuple[int, int] | None = None
+        self._was_there = False
         self.history: str | None = None
         self._data_version: int | None = None
         self._known: dict[str, Known] = {}
@@ -71,6 +72,11 @@ class Sqlite:
 
     def prepare(self, *, create: bool) -> bool:
         """Make the folder and the file, for this user only, before SQLite would make the file for everybody."""
+        if self.path.exists() and not self.path.is_file():
+            raise self._misfit("it is not a file")
+        folder = next(each for each in self.path.parents if each.exists())
+        if not folder.is_dir():
+            raise self._misfit(f"{folder} is not a folder")
         if not create:
             return self.path.exists()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,12 +102,25 @@ class Sqlite:
         self._inode, self._data_version = (found.st_dev, found.st_ino), None
         # A copy that was put in its place is another file. The device is left out: its number may change at a restart.
         self.history = f"'inode {found.st_ino}'"
-        if conn.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+        try:
+            mode = conn.exec_driver_sql("PRAGMA journal_mode").scalar()
+        except sa.exc.DatabaseError as error:
+            # The file's first bytes are not looked at from here: closing it would give back SQLite's own locks on it.
+            if "not a database" not in str(error.orig):
+                raise
+            raise self._misfit("it is not an SQLite database") from error
+        if mode != "wal":
             # SQLite does not wait here by itself when several do this at once.
             self._patiently(lambda: driver.execute("PRAGMA journal_mode = WAL"))
         # A power cut must not take back a term that was confirmed.
         conn.exec_driver_sql("PRAGMA synchronous = FULL")
         conn.commit()
+        self._was_there = True
+
+    def _misfit(self, said: str) -> HeirflowError:
+        """The error of what cannot be a database. Where there was one, it may be on its way back: a member goes on trying."""
+        kind = StoreUnavailable if self._was_there else StoreMisfit
+        return kind(f"{self.path} cannot be the database: {said}; name another file in the URL, or move that one away")
 
     def _patiently(self, attempt: Callable[[], object]) -> None:
         limit = time.monotonic() + self._busy_s

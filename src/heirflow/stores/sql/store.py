@@ -350,15 +350,15 @@ class SqlStore:
     ) -> tuple[Told, ...]:
         """What belongs to a swap that won: earlier leaders' sessions end, what the last one left is adopted, the history tells.
 
-        `look`: whether there may be such sessions. Returns what else is worth telling.
+        What was left is also adopted where a seat is made vacant for a leader that is gone. `look`: whether there may be such
+        sessions. Returns what else is worth telling.
         """
         leader, left = swap.record.leader, swap.takes_over
-        told: tuple[Told, ...] = ()
-        if left is not None or (leader is not None and who is not None and who.id == leader):  # no release, no order
-            told = self._flavour.fence(conn, self._here, election, swap) if look else ()
-            if left is not None and self._hook is not None:
-                adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
-                told += (adopted,) if adopted else ()
+        member = leader is not None and who is not None and who.id == leader  # else it is a release, or an order
+        told = self._flavour.fence(conn, self._here, election, swap) if look and (left is not None or member) else ()
+        if left is not None and self._hook is not None:
+            adopted = carry_out(self._hook, conn, self._flavour, left, call_limit_s=self._call_limit_s)
+            told += (adopted,) if adopted else ()
         event = swap.event
         if event is not None and told:
             event = replace(event, because="; ".join((event.because, *(each.sentence for each in told))))
