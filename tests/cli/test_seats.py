@@ -16,6 +16,7 @@ import pytest
 
 from heirflow.election.record import ANYONE, CheckIn, Event, Exchange, Record, Swap, What
 from heirflow.stores import Store, open_store
+from tests.cli.conftest import until
 
 TOLD = {"ttl_s": 600.0, "check_in_s": 120.0, "version": "0.3.0", "command": "beat#000001"}
 
@@ -329,3 +330,34 @@ def test_doctor_tells_of_members_that_know_one_seat_only(heirflow: Callable, sea
         "beat has 2 seats, and c is of version 0.2.0: when an older one than 0.3 leads, it ends the sessions of the other "
         "seats' leaders; upgrade it, or run `heirflow seats beat 1`"
     )
+
+
+# ---- with real members -----------------------------------------------------------------------------------------------
+
+
+def test_two_lead_and_the_third_is_the_heir_of_both(heirflow: Callable, start: Callable) -> None:
+    def by_seat() -> list[str | None]:
+        answer = heirflow("status", "--json")
+        looks = json.loads(answer.out)["elections"] if answer.code == 0 else []
+        return [seat["leader"] and seat["leader"].rpartition("-")[0] for look in looks for seat in look["by_seat"]]
+
+    def is_well() -> bool:
+        return heirflow("status", "--check").code == 0
+
+    for host, leaders in (
+        ("host-a", ["host-a", None]),
+        ("host-b", ["host-a", "host-b"]),
+        ("host-c", ["host-a", "host-b"]),
+    ):
+        start("--host", host, "--name", "beat", "--seats", "2", "--", "sleep", "600")
+        until(lambda leaders=leaders: by_seat() == leaders, f"{leaders} lead")
+    until(is_well, "all led, with an heir")
+    assert heirflow("switchover", "--from", "host-b").out.startswith("beat: host-c-")
+    assert by_seat() == ["host-a", "host-c"]
+    until(is_well, "host-b is the heir now")
+    assert heirflow("drain", "host-a", "--wait").code == 0
+    assert by_seat() == ["host-b", "host-c"]
+    seats = {(event["seat"], event["what"]) for event in json.loads(heirflow("history", "--json").out)["events"]}
+    assert {(1, "took charge"), (2, "took charge"), (2, "ordered"), (1, "ordered")} <= seats
+    assert heirflow("seats", "beat", "1").out.startswith("beat has 1 seat now; host-c-")
+    until(lambda: by_seat() == ["host-b"], "the second seat is no more")
