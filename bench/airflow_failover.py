@@ -6,10 +6,13 @@
                       starts, until what the dead one had queued is adopted. --cold, --no-adopt: without these two
 --what chaos          50 mixed faults while runs go; everything is judged by what tasks and schedulers wrote down themselves
 --what frozen         SIGSTOP when the scheduler holds Airflow's critical section: the whole host; the command alone; and one of
-                      two native schedulers beside it
+                      two native schedulers beside it. With --seats 2: one of two
 --what native         two native schedulers, one host lost: until the survivor adopts what the dead one had queued
 --what restart        one native scheduler, killed and started again at once, as a service manager would
 --what idle           what one scheduler and two heirs cost the database, and three native schedulers
+--what survivor       two seats and no heir: one host lost, and one scheduler killed with its member, until the other's
+                      scheduler has adopted what was left
+--what late           a scheduler stopped for 45 s and continued at once: how many tasks it was robbed of
 --what dag-processor  the leading dag-processor killed, and a DAG file changed: until the change is known
 
 Embedded PostgreSQL, RabbitMQ and two Celery workers (or LocalExecutor), API server and DAG processor on this machine, every
@@ -30,13 +33,15 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 
+from heirflow.demo.stage import Stage
 from heirflow.demo.warden import descendants
 from heirflow.guard import processes
 from lab.airflow import ledger
 from lab.airflow.chaos import Files, Load, campaign, load_now, mixed, scene, verdict
-from lab.airflow.line import KINDS, LEFT, Blow, Line
+from lab.airflow.line import BOTH, KINDS, LEFT, Blow, Line
 from lab.airflow.native import Natives, catch, cost
 from lab.airflow.play import THREE
+from lab.airflow.seated import Seats
 from lab.airflow.site import PARALLELISM, Site
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
@@ -108,6 +113,13 @@ def started_by_successor(site: Site, at: float) -> float | None:
     return None if found is None else float(found)
 
 
+def line_of(options: argparse.Namespace, site: Site, stage: Stage, *flags: str, hosts: tuple[str, ...] = THREE) -> Line:
+    """Schedulers on these hosts: one that works, or as many as there are seats."""
+    if options.seats > 1:
+        return Seats(site, stage, "scheduler", hosts, options.seats, *flags)
+    return Line(site, stage, "scheduler", hosts, *flags)
+
+
 # ---- the modes: each yields figures by name --------------------------------------------------------------------------
 
 
@@ -115,7 +127,7 @@ def failover(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
     flags = [f"--{name}" for name in ("cold", "no-adopt") if getattr(options, name.replace("-", "_"))]
     with scene(options.executor, STEADY) as (site, stage, files):
-        line = Line(site, stage, "scheduler", THREE, *flags)
+        line = line_of(options, site, stage, *flags)
         line.start()
         for number in range(options.runs):
             blow = line.strike("command", busy(site, PARALLELISM))
@@ -138,9 +150,9 @@ def chaos(options: argparse.Namespace) -> Figures:
     # A task that was marked queued and never sent, because the scheduler died in between, is queued again by Airflow after
     # this time (600 s by default): shorter here, so that the end of the run need not be waited for so long.
     with scene(options.executor, load, SCHEDULER__TASK_QUEUED_TIMEOUT="60") as (site, stage, files):
-        line = Line(site, stage, "scheduler", THREE)
+        line = line_of(options, site, stage)
         line.start()
-        line.settled(lambda _: bool(ledger.attempts(files.tasks)))
+        line.settled(lambda _: bool(ledger.attempts(files.tasks)), heirs=1)
         # One ready heir is enough for the next blow: the third member may still be on its way back.
         kinds = mixed(KINDS, options.runs, options.seed)
         blows = campaign(line, kinds, seed=options.seed, heirs=1, tell=tell)
@@ -164,7 +176,7 @@ def chaos(options: argparse.Namespace) -> Figures:
 def frozen(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
     with scene(options.executor, BUSY) as (site, stage, files):
-        line = Line(site, stage, "scheduler", THREE)
+        line = line_of(options, site, stage)
         line.start()
         for what in ("whole host", "command alone"):
             for _ in range(options.runs):
@@ -188,6 +200,8 @@ def frozen(options: argparse.Namespace) -> Figures:
                     stage.wait(line.members[host], 60.0)
                 line.start(host)
         line.close()
+        if options.seats > 1:
+            return figures
         for member in line.members.values():
             stage.signal(member, signal.SIGTERM)
         for member in line.members.values():
@@ -216,6 +230,17 @@ def native(options: argparse.Namespace) -> Figures:
     return _natively(options, ("nat-a", "nat-b"), restart=False)
 
 
+def of_long_task(site: Site, natives: Natives, hosts: tuple[str, ...]) -> tuple[str, int]:
+    """The native scheduler that has the long task in its name, and its job."""
+    limit = time.monotonic() + 120.0
+    while time.monotonic() < limit:
+        for host in hosts:
+            if (job := natives.job(host)) is not None and busy(site)(job):
+                return host, job
+        time.sleep(0.2)
+    raise SystemExit("no native scheduler has the long task in its name")
+
+
 def restart(options: argparse.Namespace) -> Figures:
     return _natively(options, ("nat-a",), restart=True)
 
@@ -226,18 +251,7 @@ def _natively(options: argparse.Namespace, hosts: tuple[str, ...], *, restart: b
         natives = Natives(site, stage)
         natives.start(*hosts)
         for _ in range(options.runs):
-            limit = time.monotonic() + 120.0
-            while True:  # the one that has the long task in its name
-                jobs = {host: natives.job(host) for host in hosts}
-                victims = [host for host, job in jobs.items() if job and busy(site)(job)]
-                if victims:
-                    break
-                if time.monotonic() > limit:
-                    raise SystemExit("no native scheduler has the long task in its name")
-                time.sleep(0.2)
-            victim = victims[0]
-            job = jobs[victim]
-            assert job is not None
+            victim, job = of_long_task(site, natives, hosts)
             blow = Blow("native", victim, job, natives.kill(victim))
             if restart:
                 natives.start(victim)
@@ -308,17 +322,76 @@ def dag_processor(options: argparse.Namespace) -> Figures:
     return figures
 
 
+def survivor(options: argparse.Namespace) -> Figures:
+    figures: Figures = defaultdict(list)
+    options.seats = 2
+    with scene(options.executor, BUSY) as (site, stage, files):
+        line = line_of(options, site, stage, hosts=THREE[:2])
+        line.start()
+        for what, kind in (
+            ("host lost", "host"),
+            ("scheduler and member killed", BOTH),
+            ("scheduler killed", "command"),
+        ):
+            for _ in range(options.runs):
+                host, _ = line.settled(busy(site))
+                blow = line.strike(kind, busy(site))
+                wanted = {"adopted": lambda b=blow: adopted(site, b.job)}
+                follow(files, blow, wanted, LIMIT_S)
+                tell(f"{what} on {blow.host}: {told(blow.seconds)}")
+                gather(figures, blow.seconds, f"{what}: ")
+                stage.wait(line.members[blow.host], 10.0 if kind != "command" else 0.0)
+                line.start(host)
+        line.close()
+    return figures
+
+
+def late(options: argparse.Namespace) -> Figures:
+    """How many tasks of a scheduler that was late belong to another one afterwards. Without --seats: of two native ones."""
+    figures: Figures = defaultdict(list)
+    owned = (
+        "SELECT id FROM task_instance WHERE queued_by_job_id = :job AND state IN ('queued', 'running', 'restarting')"
+    )
+    with scene(options.executor, BUSY) as (site, stage, _):
+        line, natives = line_of(options, site, stage, hosts=THREE[:2]), Natives(site, stage)
+        if options.seats > 1:
+            line.start()
+        else:
+            natives.start("nat-a", "nat-b")
+        for _ in range(options.runs):
+            if options.seats > 1:
+                host, job = line.settled(busy(site))
+                pid = int(line.facts(host)["command_pid"])
+            else:
+                host, job = of_long_task(site, natives, ("nat-a", "nat-b"))
+                pid = natives.processes[host].pid
+            processes.send([pid], signal.SIGSTOP)
+            its = {number for (number,) in site.ask(owned, job=job)}
+            time.sleep(45.0)
+            robbed = its & {
+                number for (number,) in site.ask("SELECT id FROM task_instance WHERE queued_by_job_id <> :job", job=job)
+            }
+            processes.send([pid], signal.SIGCONT)
+            figures["tasks robbed"].append(float(len(robbed)))
+            figures["tasks that it had"].append(float(len(its)))
+            tell(f"{host} was late by 45 s: {len(robbed)} of {len(its)} tasks robbed")
+            time.sleep(20.0)
+        line.close()
+    return figures
+
+
 MODES = {
     "failover": failover, "chaos": chaos, "frozen": frozen, "native": native, "restart": restart, "idle": idle,
-    "dag-processor": dag_processor,
+    "survivor": survivor, "late": late, "dag-processor": dag_processor,
 }  # fmt: skip
-RUNS = {"chaos": 50, "frozen": 5, "native": 1, "restart": 1, "idle": 1}
+RUNS = {"chaos": 50, "frozen": 5, "native": 1, "restart": 1, "idle": 1, "survivor": 4, "late": 2}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=list(MODES), default="failover")
     parser.add_argument("--executor", choices=["celery", "local"], default="celery")
+    parser.add_argument("--seats", type=int, default=1, help="how many schedulers of the line work at once (default 1)")
     parser.add_argument("--runs", type=int, help="how often; default 10, chaos 50, frozen 5, native and restart 1")
     parser.add_argument("--seed", type=int, default=1, help="of the order and the moments of chaos")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to watch each idle installation")

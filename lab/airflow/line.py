@@ -26,6 +26,7 @@ from heirflow.stores import Store, StoreUnavailable
 from lab.airflow.site import Site
 
 KINDS = ("command", "member", "guard", "host", "stop", "switchover")
+BOTH = "command and member"
 JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 LEFT = (
     "SELECT count(*) FROM task_instance WHERE queued_by_job_id = :job AND state IN ('queued', 'running', 'restarting')"
@@ -178,8 +179,10 @@ class Line:
         elif kind == "switchover":
             self.order_switchover(host)
         else:
-            pid = {"command": facts["command_pid"], "guard": facts["guard_pid"], "member": member.pid}[kind]
-            processes.send([int(pid)], signal.SIGKILL)
+            pids = {"command": facts["command_pid"], "guard": facts["guard_pid"], "member": member.pid}
+            processes.send(
+                [int(pids[each]) for each in (("command", "member") if kind == BOTH else (kind,))], signal.SIGKILL
+            )
         return blow
 
     def order_switchover(self, host: str) -> None:

@@ -293,7 +293,7 @@ MUTANTS = (
         Patch(register, "SimStore.exchange", "swap.under in {None, self.name}", "True"),),
         only=(*FORGETS, "slow link", "lossy link")),
     Mutant("a term that may be forgotten comes again", "terms only grow", (
-        Patch(asking, "_take", "FORGOTTEN_TERMS if seat.doubtful else 0", "0"),), only=FORGETS),
+        Patch(asking, "_last_term", "FORGOTTEN_TERMS if seat.doubtful else 0", "0"),), only=FORGETS),
     # ---- seats ----
     Mutant("a member takes a second seat", ("one seat each", "take only when the own command is gone"), (
         Patch(seats, "choose",

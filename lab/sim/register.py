@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from heirflow.election.asking import FORGOTTEN_TERMS
 from heirflow.election.record import CheckIn, Exchange, MemberRow, Place, Reading, Record
 
 OPERATOR = "operator"
@@ -183,10 +184,13 @@ class SimStore:
 
         A standby that has never heard of the election is no such fault here: docs/safety.md says what is not kept then.
         """
+        known = [(record, self.records.get(number)) for number, record in standby.records.items()]
+        # A term that was skipped to since the fail-over before, and is forgotten in its turn, is skipped to once more.
+        twice = any(old.history != self.name or (new and new.term - old.term > FORGOTTEN_TERMS) for old, new in known)
         if standby.records:
             self.records, self.rows = dict(standby.records), dict(standby.rows)
             self.next_seniority = standby.next_seniority
-        self.judge.failed_over(twice=any(record.history != self.name for record in standby.records.values()))
+        self.judge.failed_over(twice=twice)
         self.history += 1
 
     def restore(self, backup: Backup) -> None:

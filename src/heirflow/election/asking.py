@@ -126,8 +126,7 @@ def _take(state: State, now: float, timings: Timings) -> Wish:
         # Whatever kept this member from reading meanwhile: that matters for its turn (`line.turn_at`), not for what is told.
         empty_s = now - seat.record_since + seat.silent_before_s
         because = f"{record.leader} was silent for {empty_s:.1f} s"
-    skipped = FORGOTTEN_TERMS if seat.doubtful else 0
-    term = max(seat.highest_term, record.term if record else 0) + skipped + 1
+    term = _last_term(seat) + 1
     taken = Record(
         version=(record.version if record else 0) + 1,
         term=term,
@@ -185,13 +184,26 @@ def _vacate(state: State, seat: Seat, now: float) -> Wish:
         because, silent_s = f"{state.me} leads another seat", None
     else:
         because = f"{record.leader} was silent for {silent_s or 0.0:.1f} s, and nobody is ready to take its place"
-    vacant = replace(record, version=record.version + 1, leader=None, because=because, note="", history=seat.history)
+    vacant = replace(
+        record,
+        version=record.version + 1,
+        term=_last_term(seat),
+        leader=None,
+        because=because,
+        note="",
+        history=seat.history,
+    )
     released = Event(What.RELEASED, record.term, state.me, because, took_s=silent_s, seat=seat.number)
     swap = Swap(
         record.version, vacant, released if record.leader is not None else None, news=True, takes_over=record.note,
         under=seat.history, seat=seat.number, expected_term=record.term,
     )  # fmt: skip
     return Wish(Purpose.VACATE, swap, urgent=True)
+
+
+def _last_term(seat: Seat) -> int:
+    """The highest term that may have been led there, whatever the store has forgotten: whoever comes next begins after it."""
+    return max(seat.highest_term, seat.record.term if seat.record else 0) + (FORGOTTEN_TERMS if seat.doubtful else 0)
 
 
 def _release(state: State) -> Wish:
