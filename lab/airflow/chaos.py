@@ -7,11 +7,13 @@ A scene is an installation whose tasks and schedulers write down, outside Airflo
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from lab.airflow.line import Blow, Line, NotSettled
 from lab.airflow.site import Site
 from lab.rig import ticker
 from lab.rig.spans import overlaps
-from lab.rig.written import starts_in
+from lab.rig.written import Start, starts_in
 
 MANY = CHECKOUT / "bench" / "many"
 WORKERS = ("dora", "emil")
@@ -139,11 +141,15 @@ def verdict(site: Site, line: Line, files: Files, load: Load, *, limit_s: float,
     if len(ran) < 2:
         found.broken.append("the schedulers wrote nothing down, so nothing can be said of them")
     # A dead one's row that still says so keeps its tasks from being adopted for five minutes.
-    rows = site.ask(
-        "SELECT id FROM job WHERE job_type = 'SchedulerJob' AND state = 'running' AND id <> :id", id=line.job() or 0
+    rows = site.ask("SELECT id FROM job WHERE job_type = 'SchedulerJob' AND state = 'running'")
+    alive = line.jobs()
+    found.broken.extend(
+        f"job {number} says that it runs, and its scheduler does not" for (number,) in rows if number not in alive
     )
-    found.broken.extend(f"job {number} says that it runs, and its scheduler does not" for (number,) in rows)
-    for both in overlaps(ran):
+    by_seat: dict[int, list[Start]] = defaultdict(list)
+    for start in ran:
+        by_seat[line.seat_of(start.term, start.member)].append(start)
+    for both in itertools.chain.from_iterable(overlaps(starts) for starts in by_seat.values()):
         found.broken.append(
             f"two schedulers for {both.lasted_s:.3f} s: {both.earlier.member} in term {both.earlier.term} "
             f"and {both.later.member} in term {both.later.term}"

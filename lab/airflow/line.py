@@ -109,6 +109,14 @@ class Line:
             return None
         return int(rows[0][0]) if rows else None
 
+    def jobs(self) -> set[int]:
+        """The rows of all that are to run."""
+        return {job} if (job := self.job()) is not None else set()
+
+    def seat_of(self, term: int, member: str) -> int:
+        """Which seat a member led in that term."""
+        return 1
+
     def facts(self, host: str) -> dict[str, Any]:
         """What that host's member says at its door."""
         door = Path(self.site.env["HEIRFLOW_RUN_DIR"])
@@ -168,11 +176,15 @@ class Line:
         elif kind == "stop":
             self.stage.signal(member, signal.SIGTERM)
         elif kind == "switchover":
-            self.site.order("switchover", self.election, "--no-wait")
+            self.order_switchover(host)
         else:
             pid = {"command": facts["command_pid"], "guard": facts["guard_pid"], "member": member.pid}[kind]
             processes.send([int(pid)], signal.SIGKILL)
         return blow
+
+    def order_switchover(self, host: str) -> None:
+        """Have the leader on this host hand over."""
+        self.site.order("switchover", self.election, "--no-wait")
 
     def succeeded(self, blow: Blow, limit_s: float = 60.0) -> None:
         """Wait for a successor at work, and bring back what is gone. The time until its job row is noted."""
@@ -183,6 +195,10 @@ class Line:
             time.sleep(0.05)
         rows = self.site.ask("SELECT extract(epoch FROM start_date) FROM job WHERE id = :id", id=job)
         blow.seconds["job row"] = float(rows[0][0]) - blow.at
+        self.bring_back(blow)
+
+    def bring_back(self, blow: Blow) -> None:
+        """Start what is gone, as a service manager would."""
         if (
             self.stage.wait(self.members[blow.host], 0.0 if blow.kind in {"command", "switchover"} else 30.0)
             is not None

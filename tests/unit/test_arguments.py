@@ -35,6 +35,7 @@ WRONG: dict[str, tuple[object, ...]] = {
     "host": ("", 3, "x" * 201),
     "label": ("", 3, "x" * 201),
     "overrun": ("", "kill", None),
+    "seats": (0, 17, -1, 1.5, "two", True),
 }
 CASES = [pytest.param(name, value, id=f"{name}={str(value)[:20]!r}") for name in WRONG for value in WRONG[name]]
 

@@ -145,9 +145,8 @@ def _said(before: State, ask: Ask, reading: Reading, now: float, timings: Timing
         said += (Said(Named.JOINED_AGAIN, sentence),)
     wanted, heard_of_it = before.policy.seats, before.known and before.seats == reading.seats
     if wanted not in (None, reading.seats) and record is not None and not heard_of_it:
-        sentence = (
-            f"was started with --seats {wanted}, and the election has {reading.seats}; `heirflow seats` changes that"
-        )
+        count = f"{wanted} seat{'' if wanted == 1 else 's'}"
+        sentence = f"was started for {count}, and the election has {reading.seats}; `heirflow seats` changes that"
         said += (Said(Named.SEATS_DIFFER, sentence),)
     for number, place in enumerate(reading.places, 1):
         said += _said_of(_seat(before, number), place.record, reading, timings)

@@ -66,9 +66,8 @@ class Base:
         self._timings = self._config.timings()
         self._overrun: Overrun = overrun
         try:
-            self._store(
-                "member"
-            ).close()  # whatever is wrong with the URL or the driver is told here; it does not connect
+            # Whatever is wrong with the URL or the driver is told here; it does not connect.
+            self._store("member").close()
         except ConfigError as error:
             raise ConfigError(f"{error} ({self._config.settings['db-url'].origin})") from None
 
