@@ -26,12 +26,13 @@ DURATION = ["soon", "-1s", "1w", "10 10", "nan", "inf", "9" * 400, "0x10"]
 WRONG = {
     "read_duration": DURATION,
     "read_count": ["many", "-1", "1.5", "1e3", "9" * 20, "١٢"],
+    "read_seats": ["many", "0", "17", "-1", "1.5"],
     "read_signal": ["TERMINATE", "KILL", "STOP", "0", "4096", "-15"],
     "read_switch": ["maybe", "2", "yes please"],
     "read_modules": ["a b", "a;b", "os,", ".os", "1st"],
     "read_url": ["127.0.0.1:80", "ftp://x/", "http://", "http://a:b@c/", "http://x:99999999/", "http://x/\x07"],
     "read_word": ["never", "both", "HANDOVER|EXIT"],
-    "read_name": ["", "  ", "x" * 101, "a\nb", "a\x1b[2J"],
+    "read_name": ["", "  ", "x" * 101, "a\nb", "a\x1b[2J", "a#2"],
     "read_label": ["", "x" * 201, "a\rb"],
     "read_text": ["", "   ", "a\nb"],
 }
@@ -39,6 +40,7 @@ WRONG = {
 NOT_OF_TOML = {
     "read_duration": ["true", "[1]", "-1"],
     "read_count": ["true", "1.5", "[1]"],
+    "read_seats": ["true", "1.5", "[1]"],
     "read_switch": ["1", "[true]"],
     "read_name": ["1", "[]"],
     "read_label": ["1"],
