@@ -25,8 +25,8 @@ from lab.rig.spans import gaps, overlaps
 from lab.rig.written import starts_in, words_of
 
 ROOT = Path(__file__).resolve().parents[2]
-BEFORE = Path(__file__).with_name("heirflow-0.1.0-py3-none-any.whl")
-"""Version 0.1.0, built from commit 2d97a21, its last one: kept, as a checkout may come without its history."""
+BEFORE = Path(__file__).with_name("heirflow-0.2.0-py3-none-any.whl")
+"""Version 0.2.0, built from commit a2f8660, its last one: kept, as a checkout may come without its history."""
 BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
 TTL_S = 10.0
 HANDOVER_S = 4.0
@@ -123,7 +123,7 @@ def test_the_two_are_two(versions: Mapping[str, Path]) -> None:
         ).stdout
         for name, path in versions.items()
     }
-    assert said == {"older": "heirflow 0.1.0\n", "newer": f"heirflow {__version__}\n"}
+    assert said == {"older": "heirflow 0.2.0\n", "newer": f"heirflow {__version__}\n"}
 
 
 @pytest.mark.slow
