@@ -9,10 +9,11 @@
                       two native schedulers beside it. With --seats 2: one of two
 --what native         two native schedulers, one host lost: until the survivor adopts what the dead one had queued
 --what restart        one native scheduler, killed and started again at once, as a service manager would
---what idle           what one scheduler and two heirs cost the database, and three native schedulers
+--what idle           what one scheduler and two heirs cost the database, and one to three native ones. --seats 2: two and an heir
 --what survivor       two seats and no heir: one host lost, and one scheduler killed with its member, until the other's
                       scheduler has adopted what was left
 --what late           a scheduler stopped for 45 s and continued at once: how many tasks it was robbed of
+--what load           tasks per second under a full load: two native schedulers, and two seats with an heir, in turn
 --what dag-processor  the leading dag-processor killed, and a DAG file changed: until the change is known
 
 Embedded PostgreSQL, RabbitMQ and two Celery workers (or LocalExecutor), API server and DAG processor on this machine, every
@@ -48,6 +49,8 @@ BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""
 STEADY = Load(tasks=1, sleep_s=3.0, every_s=1.5, runs=16, long_s=3600.0)
 """A task falls due every 1.5 s, and finds a slot free: how soon the next one starts is the scheduler's doing alone."""
+FULL = Load(tasks=6, sleep_s=0.0, every_s=5.0, runs=8, begun_ago_s=36000.0)
+"""More short tasks than can be done, so that schedulers and workers are busy all the time."""
 CALM = Load(tasks=2, sleep_s=4.0, every_s=5.0, runs=2, long_s=3600.0, begun_ago_s=3600.0)
 """For what takes minutes of waiting anyway."""
 LIMIT_S = 400.0
@@ -284,16 +287,58 @@ def idle(options: argparse.Namespace) -> Figures:
         natives = Natives(site, stage)
         natives.start("nat-a")
         show("one native", site, [process.pid for process in natives.processes.values()])
-        natives.start("nat-b", "nat-c")
-        show("three native", site, [process.pid for process in natives.processes.values()])
-        for process in list(natives.processes.values()):
-            stage.signal(process, signal.SIGTERM)
-            stage.wait(process, 60.0)
-        line = Line(site, stage, "scheduler", THREE)
+        for more in ("nat-b", "nat-c"):
+            natives.start(more)
+            show(f"{len(natives.processes)} native", site, [process.pid for process in natives.processes.values()])
+        end(stage, natives)
+        line = line_of(options, site, stage)
         line.start()
         line.settled()
         line.close()
-        show("one and two heirs", site, [member.pid for member in line.members.values()])
+        heirs = len(THREE) - options.seats
+        show(f"{options.seats} led and {heirs} in line", site, [member.pid for member in line.members.values()])
+    return figures
+
+
+def end(stage: Stage, natives: Natives) -> None:
+    """In good order."""
+    for process in list(natives.processes.values()):
+        stage.signal(process, signal.SIGTERM)
+        stage.wait(process, 60.0)
+    natives.processes.clear()
+
+
+def load(options: argparse.Namespace) -> Figures:
+    """Tasks that end in a second while there is always more to do: two native schedulers, and two seats with an heir, in turn."""
+    figures: Figures = defaultdict(list)
+    options.seats = 2
+    with scene(options.executor, FULL) as (site, stage, files):
+        natives = Natives(site, stage)
+
+        def measure(what: str) -> None:
+            time.sleep(20.0)
+            at = time.time()
+            time.sleep(options.seconds)
+            until = time.time()
+            done = sum(
+                1 for each in ledger.attempts(files.tasks) if each.ended is not None and at < each.ended <= until
+            )
+            figures[f"{what}: tasks per second"].append(done / (until - at))
+            tell(f"{what}: {done / (until - at):.2f} tasks per second")
+
+        for _ in range(options.runs):
+            natives.start("nat-a", "nat-b")
+            measure("two native")
+            end(stage, natives)
+            line = line_of(options, site, stage)
+            line.start()
+            line.settled()
+            measure("two seats and an heir")
+            line.close()
+            for member in line.members.values():
+                stage.signal(member, signal.SIGTERM)
+            for member in line.members.values():
+                stage.wait(member, 60.0)
     return figures
 
 
@@ -381,10 +426,10 @@ def late(options: argparse.Namespace) -> Figures:
 
 
 MODES = {
-    "failover": failover, "chaos": chaos, "frozen": frozen, "native": native, "restart": restart, "idle": idle,
+    "failover": failover, "chaos": chaos, "frozen": frozen, "native": native, "restart": restart, "idle": idle, "load": load,
     "survivor": survivor, "late": late, "dag-processor": dag_processor,
 }  # fmt: skip
-RUNS = {"chaos": 50, "frozen": 5, "native": 1, "restart": 1, "idle": 1, "survivor": 4, "late": 2}
+RUNS = {"chaos": 50, "frozen": 5, "native": 1, "restart": 1, "idle": 1, "load": 3, "survivor": 4, "late": 2}
 
 
 def main() -> None:
