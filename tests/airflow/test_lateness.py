@@ -53,14 +53,6 @@ SchedulerJobRunner(job=Job()).adopt_or_reset_orphaned_tasks()
 LATE = """INSERT INTO job (id, job_type, state, hostname, latest_heartbeat)
 VALUES ({number}, 'SchedulerJob', 'running', 'h', clock_timestamp() - interval '{ago_s} seconds')"""
 LOOKED = re.compile("Adopting or resetting orphaned tasks")
-SEATS = """
-import sys
-from heirflow.config.resolve import Config
-Config.seats = property(lambda self: 2)
-from heirflow.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-"""`heirflow` for a member of an election with two seats."""
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -144,18 +136,19 @@ def test_one_that_is_late_is_left_alone_with_our_settings_and_marked_without(rig
 
 
 @pytest.mark.timeout(600)
-def test_two_schedulers_each_with_its_settings_and_one_that_is_killed(rig: Rig) -> None:
-    """Two lines are as two seats here: each has a record, and a note, of its own. A third row is of one that is only late."""
+def test_two_seats_each_with_its_settings_and_one_that_is_killed(rig: Rig) -> None:
+    """A third row is of one that is only late."""
 
     def member(host: str, *flags: str) -> Process:
-        return rig.member(host, "scheduler", *flags, program=(rig.airflow.python, "-c", SEATS))
+        return rig.member(host, "scheduler", "--seats", "2", *flags)
 
-    a = member("a", "--name", "one", "--log-format", "json")
+    a = member("a", "--log-format", "json")
     rig.wait_for(lambda: len(rig.jobs("scheduler")) == 1, "a does not work", a)
     b = member("b")
     rig.wait_for(lambda: len(rig.jobs("scheduler")) == 2, "b does not work", a, b)
     c = member("c")
     rig.warm("scheduler", "c", a, b, c)
+    assert [rig.facts(host, "scheduler")["seat"] for host in "abc"] == [1, 2, None]
     (first, _), (second, _) = rig.jobs("scheduler")
     said = [json.loads(line) for line in a.log_end(1000).splitlines() if line.startswith('{"time"')]
     [told] = [line for line in said if line["event"] == "settings_given"]
