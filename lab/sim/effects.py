@@ -39,6 +39,8 @@ def begin(world: World, fault: Fault) -> Callable[[], None] | None:
         case "fails over":
             standby = world.store.backup()  # all that the standby ever hears
             return lambda: world.store.fail_over(standby)
+        case "fewer seats" | "fewer seats a while":
+            return _fewer_seats(world, fault)
         case "host frozen":
             return world.freeze_host(fault.host)
         case "joins":
@@ -126,6 +128,21 @@ def _to_member(world: World, fault: Fault, member: MemberProcess) -> Callable[[]
         case _:
             pass
     return None
+
+
+def _fewer_seats(world: World, fault: Fault) -> Callable[[], None] | None:
+    """A person lowers the number of seats, for ever or for a while."""
+    before = world.store.seats
+    if before == 1:
+        return None
+    world.judge.switchovers += 1  # their holders end in order
+    world.store.seats = before - 1
+
+    def back() -> None:
+        world.judge.switchovers += 1
+        world.store.seats = max(world.store.seats, before)
+
+    return back if fault.kind == "fewer seats a while" else None
 
 
 def _while(thing: object, name: str) -> Callable[[], None]:

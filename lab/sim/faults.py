@@ -37,8 +37,8 @@ LASTING = (
 ADDED = ("a start hangs",)
 """Lasting too. They have luck of their own, so that older seeds keep their stories."""
 RARE = ("backup restored",)
-NAMED = ("news from anybody",)
-"""Played only where they are named: they make a world slow and say nothing about most rules."""
+NAMED = ("news from anybody", "fewer seats", "fewer seats a while")
+"""Played only where they are named: they make a world slow, or say nothing about most rules."""
 KINDS = INSTANTS + LASTING + ADDED + RARE
 
 

@@ -18,6 +18,7 @@ from heirflow.election.steps import (
     Step,
     StopCommand,
 )
+from lab.sim import vacates
 from lab.sim.lives import ROUNDING_S, Lives
 from lab.sim.promises import Promise
 from lab.sim.register import OPERATOR
@@ -335,6 +336,8 @@ class Judge:
                     seat = act.ask.exchange.swap.seat
                     [known] = [each.record for each in step.state.all_seats if each.number == seat]
                     self.based_on[member.id, act.ask.serial] = known
+                if act.ask.purpose is Purpose.VACATE:
+                    vacates.judge(self, member, step.state, act.ask, now)
                 if act.ask.purpose is Purpose.TAKE:
                     since = self.broken_watch.get(member.id, float("-inf"))
                     self.watch_when_asked[member.id, act.ask.serial] = since

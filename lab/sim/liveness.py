@@ -119,6 +119,9 @@ def _settled(world: World, bound_s: float) -> None:
     running = {command.member.id for command in judge.lives.running}
     able = {member.id for member in _able(world)} | running
     led = {number: record for number, record in store.records.items() if record.leader in world.members}
+    for number, record in led.items():
+        if number > store.seats and not record.paused:
+            judge.broken("no more lead than there are seats", f"{record.leader} holds seat {number} of {store.seats}")
     works = sum(record.leader in running for record in led.values())
     if len(led) < min(store.seats, len(able)):
         named = ", ".join(f"record {number} names {record.leader}" for number, record in store.records.items())
@@ -156,7 +159,9 @@ def _agrees(world: World) -> None:
         if member.state.joined:
             order = line.line(member.state, member.host.local(world.agenda.now), member.timings)
             seen = tuple(
-                (each.record.leader, each.record.term) if each.record else None for each in member.state.all_seats
+                (each.record.leader, each.record.term) if each.record else None
+                for each in member.state.all_seats
+                if each.number <= world.store.seats or each.record is not None
             )
             views[member.id] = (seen, tuple(row.id for row in order))
     if len({view[0] for view in views.values()}) > 1:

@@ -8,145 +8,11 @@ be clean.
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
-
 from heirflow.election import answers, asking, endings, invariants, line, news, rules, seats, timings
-from lab.sim import acts, forgetful, process, register, scenes, supervision
+from lab.sim import forgetful, process, register, scenes, supervision
+from lab.sim.hunting import Mutant, Patch
 from lab.sim.promises import Promise
-from lab.sim.world import Verdict, World
-
-
-class DoesNotApply(AssertionError):
-    """The words that a mutant replaces are not in the function any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """Replace words, which must stand there exactly once, in the source of one function or method."""
-
-    module: ModuleType
-    name: str
-    """``function`` or ``Class.method``."""
-    old: str
-    new: str
-
-    def apply(self) -> Callable[[], None]:
-        """Put the changed function in its place. Returns what undoes it. Raises `DoesNotApply`."""
-        holder: Any = self.module
-        *outer, last = self.name.split(".")
-        for name in outer:
-            holder = getattr(holder, name)
-        healthy = inspect.getattr_static(holder, last)
-        source = textwrap.dedent(inspect.getsource(healthy))
-        if source.count(self.old) != 1:
-            raise DoesNotApply(f"{self.module.__name__}.{self.name} has {self.old!r} {source.count(self.old)} times")
-        changed = source.replace(self.old, self.new)
-        tree = ast.parse(changed)
-        made: dict[str, Any] = {}
-        exec(compile(tree, f"<mutant of {self.name}>", "exec", flags=_ANNOTATIONS), self.module.__dict__, made)
-        setattr(holder, last, made[last])
-
-        def undo() -> None:
-            setattr(holder, last, healthy)
-
-        return undo
-
-
-_ANNOTATIONS = 0x1000000
-"""``from __future__ import annotations``, which the patched modules are written under."""
-
-
-def _as_it_is(world: World) -> None:
-    """Change nothing about a world."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One safety line, taken away."""
-
-    name: str
-    breaks: Promise | tuple[Promise, ...]
-    """The promise that the line keeps, or several where the loss shows in either. A world that goes red for anything else has
-    not caught the mutant: a rule that is broken loudly would hide a judge that sees nothing."""
-    patches: tuple[Patch, ...]
-    only: tuple[str, ...] = ()
-    """Kinds of fault to play; empty: what each seed wishes."""
-    without: tuple[Patch, ...] = ()
-    """Other layers taken away with it, because they would hide the loss."""
-    prepare: Callable[[World], None] = _as_it_is
-    scene: Callable[[int], Verdict] | None = None
-    """Play this instead of a world with faults."""
-    seats: int = 1
-    """How many may lead at once."""
-
-    def play(self, seed: int) -> Verdict:
-        """One world, with whatever is patched now."""
-        if self.scene is not None:
-            return self.scene(seed)
-        world = World(seed, only=self.only, seats=self.seats)
-        self.prepare(world)
-        return acts.run(world)
-
-
-@contextmanager
-def patched(patches: Sequence[Patch]) -> Iterator[None]:
-    """Have these patches in place for a while."""
-    undo: list[Callable[[], None]] = []
-    try:
-        undo.extend(patch.apply() for patch in patches)
-        yield
-    finally:
-        for back in reversed(undo):
-            back()
-
-
-@dataclass(frozen=True, slots=True)
-class Hunt:
-    """What came of a hunt."""
-
-    worlds: int
-    caught: Verdict | None
-    """The world that broke what the mutant is expected to break; None: it survived."""
-    instead: tuple[Verdict, ...]
-    """Worlds that went red for something else, on the way."""
-
-    def __str__(self) -> str:
-        told = [f"survived {self.worlds} worlds"]
-        if self.caught is not None:
-            told = [f"caught in world {self.worlds}: {self.caught.promise}: {self.caught.sentence}"]
-        for promise, count in Counter(verdict.promise for verdict in self.instead).items():
-            first = next(verdict for verdict in self.instead if verdict.promise == promise)
-            told.append(f"{count} broke {promise!r} instead, the first with seed {first.seed}: {first.sentence}")
-        return "; ".join(told)
-
-
-def hunt(mutant: Mutant, worlds: int = 300) -> Hunt:
-    """Play worlds until a mutant breaks what it is expected to break.
-
-    Raises `AssertionError` when the world that caught it is red without the mutant too.
-    """
-    expected = (mutant.breaks,) if isinstance(mutant.breaks, str) else mutant.breaks
-    instead: list[Verdict] = []
-    for count in range(1, worlds + 1):
-        seed = 1000 + count
-        with patched((*mutant.without, *mutant.patches)):
-            verdict = mutant.play(seed)
-        if verdict.promise in expected:
-            with patched(mutant.without):
-                healthy = mutant.play(seed)
-            assert healthy.promise is None, f"seed {seed} is red without {mutant.name!r} too: {healthy}"
-            return Hunt(count, verdict, tuple(instead))
-        if verdict.promise is not None:
-            instead.append(verdict)
-    return Hunt(worlds, None, tuple(instead))
+from lab.sim.world import World
 
 
 def _nobody_strikes(world: World) -> None:
@@ -171,6 +37,7 @@ FORGETS = ("fails over",) * 4 + (
     "joins",
 )
 HANGS = ("a start hangs",) * 4 + ("command exits",) * 3
+VACATED = ("both killed", "both killed", "member frozen", "host frozen", "all cut", "not ready")
 FORGOTTEN: tuple[Promise, ...] = ("who may be forgotten has its whole lease", "never two")
 GONE_TOO_SOON: tuple[Promise, ...] = (
     "release only when gone", "take only when the own command is gone", "never two", "never an orphan",
@@ -220,9 +87,9 @@ MUTANTS = (
         without=(Patch(rules, "_end_of_trust", "now < lead.trusted_until", "True"),)),
     # ---- waiting ----
     Mutant("an heir waits 0.6 ttl", "a silent leader has its whole lease", (
-        Patch(line, "free_at", "seat.watch_since + ttl_s", "seat.watch_since + 0.6 * ttl_s"),)),
+        Patch(line, "over_at", "seat.watch_since + ttl_s", "seat.watch_since + 0.6 * ttl_s"),)),
     Mutant("an heir waits its own ttl, not the record's", "a silent leader has its whole lease", (
-        Patch(line, "free_at", "seat.watch_since + ttl_s", "seat.watch_since + timings.ttl_s"),),
+        Patch(line, "over_at", "seat.watch_since + ttl_s", "seat.watch_since + timings.ttl_s"),),
         only=("member frozen", "host frozen", "all cut", "both killed")),
     Mutant("a renewal that is seen does not restart the wait", "a silent leader has its whole lease", (
         Patch(answers, "_seen", "watched = same and unbroken", "watched = unbroken"),)),
@@ -273,13 +140,13 @@ MUTANTS = (
         without=(Patch(invariants, "check", "assert record.term == lead.term,", "assert True,"),)),
     # ---- histories ----
     Mutant("a vacant record from before a fail-over is taken at once", FORGOTTEN, (
-        Patch(line, "free_at", "forgotten = seat.doubtful or ", "forgotten = "),), only=FORGETS),
+        Patch(line, "over_at", "forgotten = seat.doubtful or ", "forgotten = "),), only=FORGETS),
     Mutant("a record from before a fail-over is taken for one of now", FORGOTTEN, (
         Patch(answers, "_doubtful", "_moved(before, reading) or line.is_foreign(record, here)", "False"),), only=FORGETS),
     Mutant("who is named from before a fail-over leads at once", FORGOTTEN, (
         Patch(line, "gives_no_right", " or seat.doubtful", ""),), only=FORGETS),
     Mutant("who waits after a fail-over waits the ttl of the record only", FORGOTTEN, (
-        Patch(line, "free_at", "max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s",
+        Patch(line, "over_at", "max(ttl_s, seat.longest_ttl_s, timings.ttl_s) if forgotten else ttl_s",
               "record.ttl_s if record else timings.ttl_s"),), scene=forgetful.a_longer_lease_is_forgotten),
     Mutant("another server does not restart the wait", FORGOTTEN, (
         Patch(answers, "_seen", " and not _moved(seat, reading)", ""),), only=FORGETS),
@@ -297,7 +164,7 @@ MUTANTS = (
     # ---- seats ----
     Mutant("a member takes a second seat", ("one seat each", "take only when the own command is gone"), (
         Patch(seats, "choose",
-              "free = isinstance(state.seat.lead, Following) and state.idle and state.ask is None and state.leaving is None\n"
+              "free = isinstance(state.seat.lead, Following) and state.idle and state.ask is None\n"
               "    if not free or not state.others or names(state, state.seat):",
               "if state.ask is not None or not state.others:"),
         Patch(seats, "look_at", "tuple(seat for seat in", "tuple(replace(seat, lead=Following()) for seat in"),
@@ -305,7 +172,7 @@ MUTANTS = (
         Patch(asking, "wish", "if state.known and state.idle:", "if state.known:"),
         Patch(invariants, "check", "assert state.idle or state.losing,", "assert True,")), seats=2),
     Mutant("a seat is taken by the watch of another", "a silent leader has its whole lease", (
-        Patch(line, "free_at", "return seat.watch_since + ttl_s",
+        Patch(line, "over_at", "return seat.watch_since + ttl_s",
               "return min(each.watch_since or seat.watch_since for each in state.all_seats) + ttl_s"),), seats=2),
     Mutant("a seat that was made vacant counts as a renewal of the own one", "dead by the end of trust", (
         Patch(answers, "_outcome", "if ask.purpose is Purpose.VACATE:",
@@ -315,15 +182,21 @@ MUTANTS = (
               "            acts = (ExtendLease(*timings.moments(trusted_until)),)"),),
         only=("both killed", "both killed", "store down"), seats=2),
     Mutant("a leader vacates a seat whose leader is not silent yet", "a silent leader has its whole lease", (
-        Patch(seats, "to_vacate", "now >= line.free_at(state, seat, timings) and ", ""),), seats=2),
+        Patch(seats, "to_vacate", "now >= line.over_at(state, seat, timings) and ", ""),), seats=2),
+    Mutant("a leader vacates a seat whose holder is next in line itself", "a seat with an heir is not vacated", (
+        Patch(seats, "to_vacate", "(next_itself or line.heirs(", "(False or line.heirs("),), only=VACATED, seats=2),
+    Mutant("a leader vacates a seat though an heir stands", "a seat with an heir is not vacated", (
+        Patch(seats, "to_vacate", "and nobody:", ":"),), only=VACATED, seats=2),
+    Mutant("fewer seats: the holder goes on", "no more lead than there are seats", (
+        Patch(rules, "_obey", "elif state.seat.number > state.seats:", "elif False:"),), only=("fewer seats",) * 2, seats=2),
     Mutant("a paused seat is vacated", "paused: nobody changes place", (
-        Patch(seats, "to_vacate", " or record.paused:", ":"),
-        Patch(line, "free_at", "(record is not None and record.paused)", "False")), only=("paused", "both killed") * 2, seats=2),
+        Patch(seats, "to_vacate", "record.paused or ", ""),
+        Patch(line, "over_at", "(record is not None and record.paused)", "False")), only=("paused", "both killed") * 2, seats=2),
     Mutant("a swap replaces the record of the first seat", "always one, soon", (
         Patch(asking, "_over", "under=here, seat=seat, expected_term", "under=here, expected_term"),), seats=2),
     # ---- the line and orders ----
     Mutant("paused is ignored by heirs", "paused: nobody changes place", (
-        Patch(line, "free_at", "(record is not None and record.paused)", "False"),)),
+        Patch(line, "over_at", "(record is not None and record.paused)", "False"),)),
     Mutant("paused is ignored by a leader with an order to switch over", "paused: nobody changes place", (
         Patch(rules, "_obey", "if state.stop is not None or record.paused:", "if state.stop is not None:"),)),
     Mutant("paused is ignored by a leader that has stopped for another", "paused: nobody changes place", (

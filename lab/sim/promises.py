@@ -30,6 +30,8 @@ Promise = Literal[
     "the oldest ready takes charge",
     "a switchover reaches the named member",
     "an order outlives its leader",
+    "a seat with an heir is not vacated",
+    "no more lead than there are seats",
     # ---- always one, soon ----
     "always one, soon",
     "the leader stays",

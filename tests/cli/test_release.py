@@ -20,6 +20,7 @@ from heirflow.guard.processes import lives
 from heirflow.member.cgroups import Cgroup, cgroup_of
 from heirflow.member.charge import Charge, noted
 from heirflow.stores import Store, open_store
+from heirflow.testing.seats_contract import led_by
 from tests import cgroups
 from tests.cgroups import kill_all
 from tests.cli.conftest import until
@@ -152,6 +153,25 @@ def test_the_heir_takes_charge_at_once_and_never_beside_what_is_left(
     assert took.at - released.at < 1.0
     last = float(ticks.read_text().split()[-1])
     assert last < float(began.read_text()), "two at the same time"
+
+
+def test_of_several_seats_only_the_killed_members_is_released(
+    cgroup: Path, store: Store, start: Callable, home: Path
+) -> None:
+    """Both are in term 1: the note says of which seat it is."""
+    other = start("--name", "unit", "--seats", "2", "--ttl", "60s", "--run-dir", str(home / "other"), "--", *SLEEP)
+    until(lambda: noted(home / "other"), "the first seat's note")
+    within(cgroup, *run()[: -len(SLEEP) - 1], "--seats", "2", "--", *SLEEP)
+    until(lambda: noted(run_dir()), "the second seat's note")
+    [(_, charge)], [(_, first)] = noted(run_dir()), noted(home / "other")
+    assert (first.seat, first.term, charge.seat, charge.term) == (1, 1, 2, 1)
+    kill_all(cgroup)
+    code, out, err = release(cgroup)
+    assert (code, out, err) == (0, f"unit: term 1 of {charge.member} is released\n", "")
+    assert led_by(store.exchange("unit", Exchange())) == [(first.member, 1), (None, 1)]
+    told = store.events("unit", 1)[0]
+    assert (told.what, told.seat, told.member) == (What.RELEASED, 2, charge.member)
+    assert other.process.poll() is None and noted(run_dir()) == [] and noted(home / "other")
 
 
 def test_a_service_managers_own_cgroup_below_it_will_do(cgroup: Path, store: Store) -> None:

@@ -7,12 +7,14 @@ import importlib
 import json
 import ssl
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from heirflow.election.record import Exchange, What
 from heirflow.stores import Will, open_store
+from heirflow.testing.seats_contract import led_by, made, sits
 from heirflow.testing.store_tools import HOSTILE, hears, ids, join, new_election, take, who
 from tests.contract.drivers import ALL
 
@@ -75,6 +77,32 @@ def test_a_will_releases_exactly_this_members_term(driver: str, database_url: Da
     assert (told.what, told.term, told.member, told.because) == (What.RELEASED, 3, "a", because)
     assert not carry_out(will), "a will is carried out once"
     heir.close()
+
+
+@pytest.mark.parametrize("driver", ALL)
+def test_a_will_of_one_seat_releases_that_seat_only(driver: str, database_url: DatabaseUrl) -> None:
+    """Though its terms are those of the other seats, and though an earlier will of the same member was for another one."""
+    election, url = new_election(), database_url(driver)
+    with closing(open_store(url, call_limit_s=1.5)) as store:
+        store.open()
+        made(store, election, 3)
+        join(store, election, "b")
+        sits(store, election, 2, "b", 1, 2)
+        sits(store, election, 3, "c", 1, 2)
+        of_another = [sent(store.will(election, "b", 1, "b was killed", seat=seat)) for seat in (1, 3)]
+        assert not any(map(carry_out, of_another)), "these seats are led by others, in the same term"
+        will = sent(store.will(election, "b", 1, "b was killed", seat=2))
+        while store.news(election):
+            pass
+        assert carry_out(will)
+        if store.news_fd() is not None or store.news_poll_s is not None:
+            assert hears(store, election), "a release by will was no news"
+        seen = store.exchange(election, Exchange())
+        assert led_by(seen) == [("a", 1), (None, 1), ("c", 1)]
+        assert ids(seen) == ["a"]
+        [told] = [event for event in store.events(election, 9) if event.what is What.RELEASED]
+        assert (told.seat, told.term, told.member) == (2, 1, "b")
+        assert not carry_out(will), "a will is carried out once"
 
 
 @pytest.mark.parametrize("driver", ALL)

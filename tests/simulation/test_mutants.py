@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from heirflow.election import line
-from lab.sim.mutants import MUTANTS, DoesNotApply, Mutant, Patch, hunt, patched
+from lab.sim.hunting import DoesNotApply, Mutant, Patch, hunt, patched
+from lab.sim.mutants import MUTANTS
 from lab.sim.promises import PROMISES
 
 WORLDS_AT_MOST = 300
@@ -42,12 +43,12 @@ def test_every_promise_has_a_mutant_that_breaks_it() -> None:
 
 
 def test_a_mutant_whose_words_are_gone_fails_loudly() -> None:
-    with pytest.raises(DoesNotApply, match="0 times"), patched([Patch(line, "free_at", "no such words", "")]):
+    with pytest.raises(DoesNotApply, match="0 times"), patched([Patch(line, "over_at", "no such words", "")]):
         pass
 
 
 def test_a_mutant_leaves_nothing_behind() -> None:
-    healthy = line.free_at
-    with patched([Patch(line, "free_at", "seat.watch_since + ttl_s", "0.0")]):
-        assert line.free_at is not healthy
-    assert line.free_at is healthy
+    healthy = line.over_at
+    with patched([Patch(line, "over_at", "seat.watch_since + ttl_s", "0.0")]):
+        assert line.over_at is not healthy
+    assert line.over_at is healthy

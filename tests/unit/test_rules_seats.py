@@ -8,7 +8,15 @@ import pytest
 
 from heirflow.election.record import Record, What
 from heirflow.election.state import Following, Leading, Purpose, Then
-from heirflow.election.steps import CommandGone, CommandStarted, KillCommand, Readiness, StartCommand, StopCommand
+from heirflow.election.steps import (
+    CommandGone,
+    CommandStarted,
+    KillCommand,
+    Readiness,
+    StartCommand,
+    StopAsked,
+    StopCommand,
+)
 from tests.unit.election import Story, newcomer
 
 
@@ -285,3 +293,57 @@ def test_a_seat_that_names_a_leader_of_another_is_vacated_with_what_it_left_ther
             b.answer(b.now + 0.01)
     assert left == [(1, "job 17")]
     assert second(b).note == "job 19" and b.state.working
+
+
+def test_the_terms_of_a_seat_that_is_no_more_are_remembered() -> None:
+    """It comes back, and a restored backup with it: nobody may lead there in a term that was."""
+    b = standing("a", "c", "a", "c")
+    b.others[2] = replace(second(b), term=9, version=9)
+    live(b, 4.1, "a", "c")
+    b.seats, b.others = 1, {}
+    b.rows.pop("c")
+    live(b, 8.1, "a")
+    b.seats, b.others = 2, {2: record(None, term=3, version=3)}
+    live(b, 12.1, "a")
+    assert second(b).leader is None, "whoever led what is forgotten has its whole lease"
+    live(b, 24.1, "a")
+    assert (second(b).leader, second(b).term) == ("b", 10)
+
+
+def test_a_seat_that_is_no_more_is_vacated_though_its_holder_stands_in_line() -> None:
+    """A fail-over brought its name back there, which gives it no right; and others do not count it among the heirs."""
+    b = standing(None, "c", "c")
+    b.at(2.0)
+    b.answer(2.01)
+    assert (b.state.seat.number, b.state.term) == (1, 2)
+    b.seats = 1
+    for _ in range(7):
+        b.other("c", 1)
+        live(b, b.now + 1)
+    assert second(b).leader == "c", "it has its whole lease"
+    for _ in range(7):
+        b.other("c", 1)
+        live(b, b.now + 1)
+    assert second(b).leader is None and (b.state.seat.number, b.state.term) == (1, 2)
+
+
+def test_who_finds_itself_named_at_a_seat_that_is_no_more_gives_it_back_and_starts_nothing() -> None:
+    b = standing("a", None, "a")
+    b.others[2] = record("b", term=5, version=7)
+    b.seats = 1
+    b.state = replace(b.state, ask=None)
+    live(b, 6.0, "a")
+    assert (second(b).leader, second(b).term) == (None, 5)
+    assert b.did_not(StartCommand) and b.state.term is None
+
+
+def test_who_leaves_gives_back_a_seat_that_names_it_though_it_was_looking_at_another() -> None:
+    b = standing("a", "c", "a", "c")
+    b.at(2.0, StopAsked("somebody asked it to stop"))
+    b.others[2] = record("b", term=5, version=7)  # a restored backup, or a write that landed late
+    asked = 0
+    while b.state.ask is not None and asked < 9:
+        asked += 1
+        b.answer(b.now + 0.01)
+    assert asked < 5, "it asks and asks, and never for what would help"
+    assert second(b).leader is None and b.state.done

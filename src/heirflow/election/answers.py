@@ -40,7 +40,11 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         number: _seen(_seat(state, number), place, reading, now, unbroken=unbroken)
         for number, place in enumerate(reading.places, 1)
     }
-    own = seen.pop(state.seat.number, None) or _seen(state.seat, Place(None), reading, now, unbroken=unbroken)
+    for (
+        seat
+    ) in state.all_seats:  # one that is no more, and nobody leads: its terms are remembered, as there may be more again
+        seen.setdefault(seat.number, _seen(seat, Place(None), reading, now, unbroken=unbroken))
+    own = seen.pop(state.seat.number)
     mine = next((row for row in reading.members if row.id == state.me), None)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
     again_at_once = 0 < lost_swaps < 3 or ask.purpose is Purpose.VACATE  # its own seat is renewed next

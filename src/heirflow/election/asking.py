@@ -51,9 +51,10 @@ def wish(state: State, now: float, timings: Timings) -> Wish:
         if seats.names(state, state.seat):
             # A write of ours landed late, or our lease ran out and nobody else moved. Only we may run under this record, and
             # nothing of ours runs: lead again in a new term, or let the next one.
-            if line.is_ready(state, now):
+            no_more = state.seat.number > state.seats
+            if line.is_ready(state, now) and not no_more:
                 return _take(state, now, timings)
-            if state.leaving is not None or (not _paused(state) and line.heirs(state, now, timings)):
+            if state.leaving is not None or (not _paused(state) and (no_more or line.heirs(state, now, timings))):
                 return _release(state)
         elif now >= line.turn_at(state, now, timings) and now - state.read_at <= timings.fresh_s:
             return _take(state, now, timings)

@@ -15,12 +15,16 @@ from heirflow.election.timings import Timings
 
 
 def choose(state: State, now: float, timings: Timings) -> State:
-    """Look at the seat that this member would take first: one that names it, or the one at which its turn comes first."""
-    free = isinstance(state.seat.lead, Following) and state.idle and state.ask is None and state.leaving is None
+    """Look at the seat that this member would take first: one that names it, or the one at which its turn comes first.
+
+    Who is leaving takes none, and gives back one that names it.
+    """
+    free = isinstance(state.seat.lead, Following) and state.idle and state.ask is None
     if not free or not state.others or names(state, state.seat):
         return state
     named = [seat.number for seat in state.others if names(state, seat)]
-    first = [number for at, number in line.turns(state, now, timings) if at < line.FOREVER]
+    leaving = state.leaving is not None
+    first = [] if leaving else [number for at, number in line.turns(state, now, timings) if at < line.FOREVER]
     return look_at(state, (named or first or [state.seat.number])[0])
 
 
@@ -53,7 +57,7 @@ def to_vacate(state: State, now: float, timings: Timings) -> Seat | None:
             return seat
         itself = (row for row in state.members if row.id == record.leader != state.me)
         next_itself = any(row.ready and not row.drained and line.is_heard(state, row, now, timings) for row in itself)
-        nobody = seat.number > state.seats or not line.heirs(state, now, timings)
-        if not next_itself and now >= line.over_at(state, seat, timings) and nobody:
+        nobody = seat.number > state.seats or not (next_itself or line.heirs(state, now, timings))
+        if now >= line.over_at(state, seat, timings) and nobody:
             return seat
     return None

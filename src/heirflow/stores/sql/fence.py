@@ -7,6 +7,9 @@ who holds the record is somebody else. The history alone would not do, as a fail
 took charge. The names that are looked for are bound values and compared as a whole. Only in this very database: a copy of it on
 the same server has the same history, and what was deposed there may lead here.
 
+Where an election has several seats, each with terms of its own, whoever led any of them and holds none now has led an earlier
+term of that one. So every leader ends its sessions. Who holds another seat is spared, and looked at again: it may lose that.
+
 The leader's own member may have led an earlier term too. What that left behind is ended at taking charge, when no command of
 it runs: a statement of a dead command can lie in its host's kernel as long as the network is cut, and arrive when the same
 member leads again. At renewals its own sessions are left alone: they are its command's.
@@ -91,7 +94,8 @@ class SessionFence:
         by_history = sa.select(v.member).where(
             v.election == sa.bindparam("p_election"),
             v.what == What.TOOK_CHARGE.value,
-            v.term < sa.bindparam("p_term"),
+            # Whoever else holds no seat has led an earlier term, of whichever seat; and terms of two seats are not compared.
+            sa.or_(v.term < sa.bindparam("p_term"), v.member != sa.bindparam("p_leader")),
             v.member.in_(sa.bindparam("p_ids", expanding=True)),
         )
         by_place = sa.select(m.id.label("member")).where(
@@ -100,12 +104,11 @@ class SessionFence:
         led = sa.union(by_history, by_place).subquery("led")
         # Who leads another seat has a right to its sessions; they end when that seat is lost.
         leads = sa.select(e.leader).where(e.name.in_(sa.bindparam("p_names", expanding=True)), e.leader.is_not(None))
-        self._led = sa.select(led.c.member).where(
-            sa.or_(led.c.member == sa.bindparam("p_leader"), led.c.member.not_in(leads))
-        )
+        over = sa.or_(led.c.member == sa.bindparam("p_leader"), led.c.member.not_in(leads))
+        self._led = sa.select(led.c.member, over.label("over"))
         self._reign: tuple[str, str, int] | None = None
         self._strangers: set[str] = set()
-        """Names of sessions that are not ours to end: their members led no earlier term, nor do they stand in this line."""
+        """Names of sessions that are not ours to end: their members led no term, nor do they stand in this line."""
         self._told_at: dict[str, float] = {}
         self._sessions = self._spared = 0
         """How many the server had at the last look, and how many renewals have done without one since."""
@@ -203,9 +206,9 @@ class SessionFence:
                 "p_leader": leader,
                 "p_names": [election, *names(election)],
             }
-            led = {member for (member,) in conn.execute(self._led, asked).all()}
-            self._strangers.update(name for name, member in others.items() if member not in led | {leader})
-            over.update(name for name, member in others.items() if member in led)
+            led: dict[str, bool] = {row.member: row.over for row in conn.execute(self._led, asked).all()}
+            self._strangers.update(name for name, member in others.items() if member not in led and member != leader)
+            over.update(name for name, member in others.items() if led.get(member, False))
         if not over:
             return ()
         with conn.begin_nested():

@@ -69,16 +69,21 @@ BEGIN
     RETURN NULL;
   END IF;
   SELECT pg_catalog.format(
-           'heirflow: %s led term %s of election %s, which is in term %s now%s: its sessions are refused',
-           its_id, v.term, e.name, e.term, pg_catalog.concat(', led by ' || e.leader))
+           'heirflow: %s led term %s of %selection %s, which is in term %s now%s: its sessions are refused',
+           its_id, v.term, pg_catalog.concat('seat ' || v.seat || ' of '), v.election, e.term,
+           pg_catalog.concat(', led by ' || e.leader))
     INTO said
-    FROM {event} v JOIN {election} e ON e.name = v.election
-   WHERE v.member = its_id AND v.what = 'took charge'
-   ORDER BY v.term DESC LIMIT 1;
+    FROM (SELECT t.id, t.election, t.term, NULLIF(pg_catalog.to_jsonb(t) ->> 'seat', '1') AS seat FROM {event} t
+           WHERE t.member = its_id AND t.what = 'took charge') v
+    JOIN {election} e ON e.name = pg_catalog.concat(v.election, '#' || v.seat)
+   ORDER BY v.id DESC LIMIT 1;
   RETURN said;
 END
 """
-"""Our tables stand in no statement that a superuser plans, or a copy: planning alone can call the functions of a view."""
+"""Our tables stand in no statement that a superuser plans, or a copy: planning alone can call the functions of a view.
+
+The column `seat` is null for the first seat, and older tables lack it: so it is asked for by its name, in the whole row.
+"""
 
 _DATABASE = sa.text("SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()")
 _INSTALLED = sa.text(
