@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MODEL = Path(__file__).with_name("election.pml")
+SEATS = Path(__file__).with_name("seats.pml")
+"""The same protocol with two seats: what two records and one line add."""
 MEMORY_MB = 12_000
 DEPTH = 8_000_000
 LIMIT_S = 3600.0
@@ -52,6 +54,18 @@ BREAKS = {
 }
 """What each planted fault must break. Something else, or a standstill, would be another fault than the one that we mean."""
 
+BREAKS_OF_SEATS = {
+    "WATCH_OF_ANOTHER": ["a leader's end comes first", "never two of one seat"],
+    "VACATE_EARLY": ["a leader's end comes first"],
+    "VACATE_COUNTS": ["no command after the lease"],
+    "SECOND_SEAT": ["one seat each"],
+    "SWAP_OF_THE_FIRST": ["a leader's end comes first"],
+    "ONE_VERSION": ["a term has one leader"],
+    "ONLY_THE_FIRST": ["as many as can lead, soon"],
+    "RELEASE_EARLY": ["release only when gone"],
+}
+"""The same for the model with two seats."""
+
 SLOW = {"FORGOTTEN_AND_RELEASED"}
 """Their stories need a tick more within the trust: a release that is given up, and the look after it."""
 
@@ -72,12 +86,13 @@ class Run:
     ttl: int = 3
     faults_at_most: int | None = None
     """Of members, network and operators in one story; None: no limit."""
+    file: Path = MODEL
     liveness: bool = False
     """Look for a cycle in which nobody leads for ever, instead of states that must not be."""
 
     def model(self) -> str:
         """The model's text. What is not judged stays on its line, and holds."""
-        lines = MODEL.read_text("utf-8").splitlines()
+        lines = self.file.read_text("utf-8").splitlines()
         if self.breaks is not None:
             mine = f"/* {self.breaks} */"
             lines = [line if line.endswith(mine) else line.replace(ASSERT, UNJUDGED) for line in lines]
@@ -112,14 +127,14 @@ class Found:
         return f"{self.run.name:<58} {said:<52} {self.states:>9,} states {self.took_s:6.1f} s"
 
 
-def planted() -> dict[str, str]:
-    """The faults that the model knows, and what each takes away."""
+def planted(file: Path = MODEL) -> dict[str, str]:
+    """The faults that a model knows, and what each takes away."""
     return {
         name: (said or name.lower().replace("_", " ")).strip()
         for name, said in re.findall(
-            r"^#define ([A-Z_]+) +\d+(?:[ \t]*/\* (.*?) \*/)?$", MODEL.read_text("utf-8"), re.MULTILINE
+            r"^#define ([A-Z_]+) +\d+(?:[ \t]*/\* (.*?) \*/)?$", file.read_text("utf-8"), re.MULTILINE
         )
-        if name not in {"NONE", "MARGIN"}
+        if name not in {"NONE", "MARGIN", "NOSEAT"}
     }
 
 
@@ -129,12 +144,24 @@ def question(fault: str, breaks: str, name: str) -> Run:
     return Run(name, fault, breaks, ttl=ttl, faults_at_most=3, liveness=breaks == LIVENESS)
 
 
+def question_of_seats(fault: str, breaks: str, name: str) -> Run:
+    """The same about the model with two seats."""
+    return Run(name, fault, breaks, faults_at_most=3, file=SEATS)
+
+
 def runs(*, short: bool) -> list[Run]:
     """Every question, the quick ones first."""
     asked = [question(name, breaks, f"planted: {said}") for name, said in planted().items() for breaks in BREAKS[name]]
     asked.append(Run("two members, at most 3 faults in a story", faults_at_most=3))
+    asked += [
+        question_of_seats(name, breaks, f"two seats, planted: {said}")
+        for name, said in planted(SEATS).items()
+        for breaks in BREAKS_OF_SEATS[name]
+    ]
+    asked.append(Run("two seats, two members, at most 2 faults in a story", faults_at_most=2, file=SEATS))
     if not short:
         asked += [
+            Run("two seats, three members, at most 2 faults in a story", members=3, faults_at_most=2, file=SEATS),
             Run("three members, at most 3 faults in a story", members=3, faults_at_most=3),
             Run("two members, ttl of 4 ticks, at most 5 faults", ttl=4, faults_at_most=5),
             Run("two members, any number of faults"),
@@ -165,7 +192,7 @@ def ask(run: Run, *, shortest: bool = False, limit_s: float = LIMIT_S) -> tuple[
                 raise CannotCheck(f"{run.name}: no answer within {limit_s:g} s") from None
             return done.stdout + done.stderr
 
-        model = Path(folder, MODEL.name)
+        model = Path(folder, run.file.name)
         model.write_text(run.model(), "utf-8")
         told = call(spin, *run.defines(), "-a", model.name)
         # Every state is stored whole (collapsed, not hashed): "holds" means in every state.
@@ -190,16 +217,16 @@ def ask(run: Run, *, shortest: bool = False, limit_s: float = LIMIT_S) -> tuple[
         elif errors:
             trail = next(Path(folder).glob("*.trail"))
             story = call(spin, *run.defines(), "-t", "-k", trail.name, model.name)
-            broken = _property(story)
+            broken = _property(story, run.file)
         return Found(run, broken, round(float(counted[2])), time.monotonic() - began), story
 
 
-def _property(story: str) -> str:
+def _property(story: str, file: Path) -> str:
     """What the model says beside the assertion that failed."""
-    line = re.search(r"election\.pml:(\d+), Error: assertion violated", story)
+    line = re.search(r"\.pml:(\d+), Error: assertion violated", story)
     if line is None:
         return STANDSTILL
-    said = re.search(r"/\* ([^*]*) \*/\s*$", MODEL.read_text("utf-8").splitlines()[int(line[1]) - 1])
+    said = re.search(r"/\* ([^*]*) \*/\s*$", file.read_text("utf-8").splitlines()[int(line[1]) - 1])
     return said[1] if said else f"the assertion in line {line[1]}"
 
 
@@ -216,12 +243,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Ask everything, and say what came out."""
     parser = argparse.ArgumentParser(description="Check the model of the protocol with Spin.")
     parser.add_argument("--short", action="store_true", help="two members and at most 3 faults in a story: seconds")
-    parser.add_argument("--story", metavar="FAULT", choices=[*planted()], help="the shortest story of a planted fault")
+    parser.add_argument(
+        "--story", metavar="FAULT", choices=[*planted(), *planted(SEATS)], help="the shortest story of a planted fault"
+    )
     parser.add_argument("--json", action="store_true", help="one line of JSON per answer")
     asked = parser.parse_args(arguments)
     try:
         if asked.story:
-            found, story = ask(question(asked.story, BREAKS[asked.story][0], asked.story), shortest=True)
+            of_seats = asked.story in BREAKS_OF_SEATS
+            about = question_of_seats if of_seats else question
+            breaks = (BREAKS_OF_SEATS if of_seats else BREAKS)[asked.story][0]
+            found, story = ask(about(asked.story, breaks, asked.story), shortest=True)
             print("\n".join(sentences(story)), f"\n{found}")
             return int(not found.good)
         bad = 0
@@ -230,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"… {run.name}", end="\r", file=sys.stderr, flush=True)
             found, _ = ask(run)
             bad += not found.good
-            print(json.dumps({**asdict(found), "good": found.good}) if asked.json else found, flush=True)
+            print(json.dumps({**asdict(found), "good": found.good}, default=str) if asked.json else found, flush=True)
         if not asked.json:
             fine = "every property holds, and every planted fault breaks the one that it must"
             print(fine if not bad else f"{bad} of these are wrong")

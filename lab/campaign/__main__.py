@@ -1,7 +1,8 @@
 """The fault laboratory: ``python -m lab.campaign --minutes 60 --seed 7`` (or ``make faults``).
 
 Three members on three hosts against a real database, in two worlds beside each other (PostgreSQL with a standby and the fence;
-MariaDB), struck by a seeded plan of faults. Needs root and Linux's network namespaces; says what is missing where it cannot.
+MariaDB), struck by a seeded plan of faults. A third world, which is played where it is asked for (``--world seats``), has four
+members of which two lead, on PostgreSQL. Needs root and Linux's network namespaces; says what is missing where it cannot.
 """
 
 from __future__ import annotations

@@ -152,20 +152,32 @@ class Database:
         return float(self.server.sql(f"SELECT {now}")) - time.time()
 
     def late_rows(self) -> list[tuple[Any, ...]]:
-        """What the database took from those who did not lead: term, member, why, rows, first and last tick (`command.LATE`)."""
+        """What the database took from those who did not lead.
+
+        Term, member, why, rows, first and last tick, and the number of the seat (`command.LATE`).
+        """
         with self.engine() as engine, engine.begin() as conn:
-            return [tuple(row) for row in conn.execute(sa.text(command.LATE)).all()]
+            return [(*row[:-1], _seat(row[-1])) for row in conn.execute(sa.text(command.LATE)).all()]
 
     def rows(self) -> int:
         """All rows that commands wrote."""
         with self.engine() as engine, engine.begin() as conn:
             return int(conn.execute(sa.text("SELECT count(*) FROM lab_written")).scalar_one())
 
-    def took_charge(self, election: str) -> set[tuple[int, str]]:
-        """Term and member of every change of leadership in the history."""
-        asked = sa.text("SELECT term, member FROM heirflow_event WHERE election = :election AND what = 'took charge'")
+    def took_charge(self, election: str) -> set[tuple[int, str, int]]:
+        """Term, member and seat of every change of leadership in the history."""
+        asked = sa.text(
+            "SELECT term, member, coalesce(seat, 1) FROM heirflow_event WHERE election = :election AND what = 'took charge'"
+        )
         with self.engine() as engine, engine.begin() as conn:
-            return {(int(term), str(member)) for term, member in conn.execute(asked, {"election": election}).all()}
+            rows = conn.execute(asked, {"election": election}).all()
+            return {(int(term), str(member), int(seat)) for term, member, seat in rows}
+
+
+def _seat(record: str) -> int:
+    """Which seat a record of this name is of."""
+    number = record.rpartition("#")[2]
+    return int(number) if number.isdecimal() else 1
 
 
 @contextmanager

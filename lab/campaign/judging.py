@@ -2,12 +2,14 @@
 
 - *Overlap:* two starts of a command that wrote at the same time. One kind is told apart because no lease can prevent it: a
   host that was stopped as a whole and woke beside its successor (a *thaw*, which the fence answers). A fail-over to an asynchronous
-  replica, which forgets what was confirmed, excuses no overlap.
+  replica, which forgets what was confirmed, excuses no overlap. Where an election has several seats, each is judged for itself;
+  and a member whose command runs for two of them at once has a promise of its own (*one seat each*).
 - *Deposed write:* a row that the database took although its record already named a later term.
 - *Two of one term:* a row that it took while its record named another leader of that term, or an earlier term.
 - *Outlived:* more rows that it took after the release of their term than can have been in flight.
 - *Back:* after each strike and each healing that leaves one member and the database able, somebody runs the command
-  within ttl + 2 check-ins + 1 s. If another fault comes earlier, this one stays unjudged. What the machine itself took away
+  within ttl + 2 check-ins + 1 s: of several seats, as many as there are able members. If another fault comes earlier, this one
+  stays unjudged. What the machine itself took away
   meanwhile (`machine`) is counted, and no promise of ours.
 - *Lost event:* a command ran in a term of which the history says nothing. What an asynchronous fail-over has itself forgotten of
   the history, or of the rows, is no fault of ours (`_forgotten`).
@@ -27,7 +29,7 @@ from lab.campaign.ledger import PAUSE_S, Run
 from lab.campaign.machine import Machine
 from lab.campaign.plan import FORGETS, TTL_S, WHOLE_HOST
 from lab.campaign.world import Mark
-from lab.rig.spans import Gap, Overlap, gaps, overlaps
+from lab.rig.spans import Gap, Overlap, overlaps
 
 TIMINGS = Timings.of(TTL_S)
 BACK_LIMIT_S = TTL_S + 2 * TIMINGS.check_in_s + 1
@@ -109,9 +111,10 @@ def judge(
     *,
     late: Iterable[tuple[Any, ...]] = (),
     rows: int = 0,
-    took: set[tuple[int, str]] | None = None,
+    took: set[tuple[int, str, int]] | None = None,
     fenced: bool = True,
     machine: Machine | None = None,
+    seats: int = 1,
 ) -> Verdict:
     """Judge one act. `late` and `took`: what the database says (`Database.late_rows`, `took_charge`); None: not asked."""
     strikes = _carried_out(marks)
@@ -121,7 +124,7 @@ def judge(
     forgotten = _forgotten(strikes)
     begun_anew = [(begin_s, end_s + TTL_S) for begin_s, end_s in forgotten]
 
-    for overlap in overlaps(runs):
+    for overlap in (one for seat in range(1, seats + 1) for one in overlaps(run for run in runs if run.seat == seat)):
         if any(_thawed(strikes, run, runs, machine) for run in (overlap.earlier, overlap.later)):
             out.thaws.append(overlap)
         else:
@@ -131,13 +134,14 @@ def judge(
                 f"ran at once for {1000 * overlap.lasted_s:.0f} ms"
             )
             out.red.append(_red(strikes, "overlap", sentence, overlap.from_s))
+    _judge_seats(out, strikes, seats, begun_anew)
     for mark in marks:
         if mark.phase == "orphan" and not _frozen(strikes, mark):
             out.orphans.append(mark)
             out.red.append(_red(strikes, "orphan", f"a process was left behind: {mark.note}", mark.at_s))
     out.rows = rows
-    starts = Counter((run.term, run.member) for run in {run.start: run for run in runs}.values())
-    for term, member, why, count, first, last in late:
+    starts = Counter(run.lead for run in {run.start: run for run in runs}.values())
+    for term, member, why, count, first, last, seat in late:
         took_s = int(first) / 1e9
         if why == "doubled" and _within(begun_anew, took_s) and _within(begun_anew, int(last) / 1e9):
             out.forgotten_rows += count
@@ -148,43 +152,85 @@ def judge(
                 out.red.append(_red(strikes, "deposed write", sentence, took_s))
         elif why == "released":
             out.released_rows += count
-            if count > IN_FLIGHT * starts[term, member]:
+            if count > IN_FLIGHT * starts[term, member, seat]:
                 sentence = f"the database took {count} rows from {member} after it had released term {term}"
                 out.red.append(_red(strikes, "outlived", sentence, took_s))
         else:
             sentence = f"the database took {count} rows from {member} while term {term} was another's, or not begun"
             out.red.append(_red(strikes, "two of one term", sentence, took_s))
-    seen = {(run.term, run.member) for run in runs}
+    seen = {run.lead for run in runs}
     out.terms = len(seen)
     if took is not None:
         latest_first = sorted(runs, key=lambda one: one.from_s, reverse=True)
-        for run in {(run.term, run.member): run for run in latest_first}.values():
+        for run in {run.lead: run for run in latest_first}.values():
             if _within(forgotten, run.from_s):
                 continue
-            if (run.term, run.member) not in took:
+            if run.lead not in took:
                 out.lost_events.append(run)
                 sentence = f"the history does not say that {run.member} took charge for term {run.term}"
                 out.red.append(_red(strikes, "lost event", sentence, run.from_s))
-    _judge_backs(out, strikes, machine)
+    _judge_backs(out, strikes, machine, seats)
     return out
 
 
-def _judge_backs(out: Verdict, strikes: Sequence[Mark], machine: Machine | None) -> None:
-    found = gaps(out.runs)
+def _judge_seats(out: Verdict, strikes: Sequence[Mark], seats: int, forgotten: Sequence[tuple[float, float]]) -> None:
+    """No member runs for two seats at once, or for one that there is not; and of each seat the terms only grow."""
+    for run in out.runs:
+        if not 1 <= run.seat <= seats:
+            sentence = f"{run.member} ran for seat {run.seat} of {seats}"
+            out.red.append(_red(strikes, "no such seat", sentence, run.from_s))
+    for seat in range(1, seats + 1) if seats > 1 else ():
+        highest = 0
+        for run in sorted((run for run in out.runs if run.seat == seat), key=lambda run: run.from_s):
+            thawed = any(run.start == thaw.earlier.start or run.start == thaw.later.start for thaw in out.thaws)
+            if run.term < highest and not thawed and not _within(forgotten, run.from_s):
+                sentence = f"{run.member} ran in term {run.term} of seat {seat} after term {highest}"
+                out.red.append(_red(strikes, "terms only grow", sentence, run.from_s))
+            highest = max(highest, run.term)
+    for member in {run.member for run in out.runs}:
+        for overlap in overlaps(run for run in out.runs if run.member == member):
+            if overlap.earlier.seat != overlap.later.seat:
+                sentence = f"{member} ran for seats {overlap.earlier.seat} and {overlap.later.seat} at once"
+                out.red.append(_red(strikes, "one seat each", sentence, overlap.from_s))
+
+
+def _fewer(out: Verdict, wanted: int) -> list[Gap]:
+    """Every time in which fewer than so many seats had a command that ran."""
+    edges = sorted([(run.from_s, -1) for run in out.runs] + [(run.to_s, 1) for run in out.runs])
     last_s = max((run.to_s for run in out.runs), default=out.from_s)
-    if out.to_s - last_s > PAUSE_S:
-        found.append(Gap(last_s, out.to_s))
+    found: list[Gap] = []
+    on, since_s = 0, None
+    for at_s, change in edges:
+        on -= change
+        if on >= wanted and since_s is not None:
+            found.append(Gap(since_s, at_s))
+            since_s = None
+        elif on < wanted and since_s is None and (change == 1):
+            since_s = at_s
+    if since_s is not None and (out.to_s - since_s > PAUSE_S) and (wanted > 1 or since_s >= last_s):
+        found.append(Gap(since_s, out.to_s))
+    return [gap for gap in found if gap.to_s > gap.from_s]
+
+
+def _judge_backs(out: Verdict, strikes: Sequence[Mark], machine: Machine | None, seats: int) -> None:
+    """As many seats as members are able must have a command that runs."""
+    levels = {wanted: _fewer(out, wanted) for wanted in range(1, seats + 1)}
+    if not out.runs:
+        levels = {wanted: [Gap(out.from_s, out.to_s)] for wanted in levels}
+    found = levels[seats]
     begins = [mark for mark in strikes if mark.phase == "begin"]
     starts = [mark.at_s for mark in begins]
     for gap in found:
         index = bisect_right(starts, gap.from_s + 0.05) - 1
         out.gaps.append((gap, begins[max(index, 0)].kind if begins else ""))
-    ends = [gap.to_s for gap in found]
     asked: set[int] = set()
     for index, mark in enumerate(strikes):
         if mark.phase == "begin" or not mark.database or not mark.able or mark.excused:
             continue
         asked.add(mark.number)
+        wanted = min(seats, len(mark.able))
+        found = levels[wanted]
+        ends = [gap.to_s for gap in found]
         next_s = strikes[index + 1].at_s if index + 1 < len(strikes) else out.to_s
         limit_s = mark.at_s + BACK_LIMIT_S
         back_s = mark.at_s
@@ -198,8 +244,9 @@ def _judge_backs(out: Verdict, strikes: Sequence[Mark], machine: Machine | None)
         back = Back(mark, back_s - mark.at_s, machine.lost_s(mark.at_s, back_s) if machine else 0.0)
         out.backs.append(back)
         if back.broken:
+            missed = "a command" if wanted == 1 else f"{wanted} commands"
             sentence = (
-                f"{back_s - mark.at_s:.1f} s without a command after the {mark.phase} of {mark.kind} ({mark.at}), though "
+                f"{back_s - mark.at_s:.1f} s without {missed} after the {mark.phase} of {mark.kind} ({mark.at}), though "
                 f"{', '.join(mark.able)} and the database were able"
             )
             out.red.append(Red("back in time", sentence, mark.number, mark.at_s))

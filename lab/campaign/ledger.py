@@ -20,10 +20,16 @@ class Run:
     pid: int
     from_s: float
     to_s: float
+    seat: int = 1
 
     @property
-    def start(self) -> tuple[int, str, int]:
-        return self.term, self.member, self.pid
+    def start(self) -> tuple[int, str, int, int]:
+        return self.term, self.member, self.pid, self.seat
+
+    @property
+    def lead(self) -> tuple[int, str, int]:
+        """Which leadership it belongs to."""
+        return self.term, self.member, self.seat
 
     @property
     def host(self) -> str:
@@ -33,9 +39,10 @@ class Run:
 
 def runs_of(path: Path) -> list[Run]:
     """The stretches of one start."""
-    start = written.named(path)
+    term, member, pid = written.named(path)
+    seat = int(path.parent.name) if path.parent.name.isdecimal() else 1
     moments = (tick.at_s for tick in written.ticks_in(path))
-    return [Run(*start, from_s, to_s) for from_s, to_s in spans.stretches(moments, PAUSE_S)]
+    return [Run(term, member, pid, from_s, to_s, seat) for from_s, to_s in spans.stretches(moments, PAUSE_S)]
 
 
 class Ledger:
@@ -47,7 +54,7 @@ class Ledger:
 
     def absorb(self) -> None:
         """Read and remove the files that no process writes any more."""
-        paths = list(self.folder.glob("*.ticks"))
+        paths = list(self.folder.rglob("*.ticks"))
         living = set(
             written.processes(self.folder).values()
         )  # asked afterwards: who wrote a file then, and lives, is seen
@@ -58,7 +65,7 @@ class Ledger:
 
     def runs(self) -> list[Run]:
         """All stretches so far."""
-        return [*self._ended, *(run for path in self.folder.glob("*.ticks") for run in runs_of(path))]
+        return [*self._ended, *(run for path in self.folder.rglob("*.ticks") for run in runs_of(path))]
 
     def recent(self, after_s: float) -> list[Run]:
         """Those that reach beyond a moment."""

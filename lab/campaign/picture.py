@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from math import ceil
 
 from lab.campaign.judging import Verdict
 from lab.campaign.ledger import Run
-from lab.campaign.world import HOSTS
+from lab.campaign.world import HOSTS, MORE_HOSTS
 
 WIDTH, LEFT, LANE, HEAD = 1280, 104, 9, 14
-COLOURS = {"ada": "#2f6db3", "ben": "#3a9a6b", "cleo": "#b97a1e"}
+COLOURS = {"ada": "#2f6db3", "ben": "#3a9a6b", "cleo": "#b97a1e", "dora": "#8e4b8f"}
 SHOWN_GAP_S = 0.5
 MERGE_S = 0.5
 """Stretches of one host that are nearer than this are drawn as one: a pixel is a quarter of a second."""
@@ -23,7 +24,9 @@ def draw(verdicts: Sequence[Verdict], *, title: str, strip_s: float = 300.0) -> 
     ended = max(verdict.to_s for verdict in verdicts)
     strip_s = min(strip_s, max(30.0, ended - began))
     worlds = sorted({verdict.world for verdict in verdicts}, reverse=True)
-    block = HEAD + len(HOSTS) * LANE + 6
+    more = any(run.host in MORE_HOSTS for verdict in verdicts for run in verdict.runs)
+    hosts = (*HOSTS, *MORE_HOSTS) if more else HOSTS
+    block = HEAD + len(hosts) * LANE + 6
     strip = len(worlds) * block + 22
     strips = max(1, ceil((ended - began) / strip_s - 0.01))
     height = 74 + strips * strip
@@ -56,7 +59,7 @@ def draw(verdicts: Sequence[Verdict], *, title: str, strip_s: float = 300.0) -> 
         for index, world in enumerate(worlds):
             top = y + index * block
             out.append(f'<text x="8" y="{top + 10}" fill="#222" font-weight="bold">{world}</text>')
-            for lane, host in enumerate(HOSTS):
+            for lane, host in enumerate(hosts):
                 at = top + HEAD + lane * LANE
                 out.append(
                     f'<text x="{LEFT - 6}" y="{at + 8}" text-anchor="end" fill="#666" font-size="8">{host}</text>'
@@ -72,7 +75,7 @@ def draw(verdicts: Sequence[Verdict], *, title: str, strip_s: float = 300.0) -> 
     for index, world in enumerate(worlds):
         mine = [verdict for verdict in verdicts if verdict.world == world]
         base = index * block
-        for lane, host in enumerate(HOSTS):
+        for lane, host in enumerate(hosts):
             runs = [run for verdict in mine for run in verdict.runs if run.host == host]
             path = "".join(bar(run.from_s, run.to_s, base + HEAD + lane * LANE, LANE - 1) for run in _merged(runs))
             out.append(f'<path fill="{COLOURS[host]}" d="{path}"/>')
@@ -105,7 +108,7 @@ def _merged(runs: Sequence[Run]) -> list[Run]:
     for run in sorted(runs, key=lambda run: run.from_s):
         if found and run.from_s - found[-1].to_s < MERGE_S and run.start == found[-1].start:
             last = found.pop()
-            found.append(Run(*run.start, last.from_s, max(last.to_s, run.to_s)))
+            found.append(replace(last, to_s=max(last.to_s, run.to_s)))
         else:
             found.append(run)
     return found

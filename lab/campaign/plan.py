@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 TTL_S = 3.0
+SEATS = {"seats": 2}
+"""How many members lead at once, in worlds in which it is not one."""
 LONG_S = (TTL_S + 0.5, TTL_S + 1.8)
 SHORT_S = (0.2, 2.4)
 
@@ -113,9 +115,20 @@ class Fault:
         return f"{self.kind.name} ({self.at}){held}"
 
 
+def database_of(world: str) -> str:
+    """Which database the members of this world use."""
+    return "postgres" if world == "seats" else world
+
+
 def kinds_of(world: str, only: str | None) -> list[Kind]:
-    """The kinds of fault that this world knows, and whose name begins so."""
-    return [kind for kind in KINDS if world in kind.worlds and (only is None or kind.name.startswith(only))]
+    """The kinds of fault that this world knows, and whose name begins so.
+
+    With several seats there are those of PostgreSQL, without the stories of a single leader that a fail-over forgets.
+    """
+    known = [kind for kind in KINDS if database_of(world) in kind.worlds]
+    if SEATS.get(world, 1) > 1:
+        known = [kind for kind in known if not kind.name.startswith("forgetful")]
+    return [kind for kind in known if (only is None or kind.name.startswith(only))]
 
 
 def plan(seed: int, world: str, *, only: str | None = None, times: int | None = None) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.campaign.judging import BACK_LIMIT_S, Verdict, spread
 
-FENCED = {"postgres": True, "mariadb": False}
+FENCED = {"postgres": True, "mariadb": False, "seats": True}
 
 
 def summary(

@@ -14,7 +14,7 @@ from typing import Any
 from heirflow.errors import first_line
 from lab.campaign.judging import Red, Verdict, judge
 from lab.campaign.machine import Machine
-from lab.campaign.plan import Fault
+from lab.campaign.plan import SEATS, Fault
 from lab.campaign.report import FENCED
 from lab.campaign.world import World
 from lab.rig.rig import RigError, now_s
@@ -104,7 +104,15 @@ class Runner:
             base = world.database
             facts = {"late": base.late_rows(), "rows": base.rows(), "took": base.took_charge(world.election)}
         runs = world.ledger.runs()
-        self.current = judge(self.kind, world.marks, runs, fenced=FENCED[self.kind], machine=self.machine, **facts)
+        self.current = judge(
+            self.kind,
+            world.marks,
+            runs,
+            fenced=FENCED[self.kind],
+            machine=self.machine,
+            seats=SEATS.get(self.kind, 1),
+            **facts,
+        )
         self.current.most = dict(world.most)
         for red in self.current.red:
             self._tell(red)

@@ -1,4 +1,6 @@
-"""One world of the laboratory: three members on three hosts, one database, one plan. It strikes, heals, and says what it did.
+"""One world of the laboratory: three members on three hosts (four where two lead), one database, one plan.
+
+It strikes, heals, and says what it did.
 
 What it writes is `Mark`s: at each beginning and end of a fault the moment, and who was *able* then: hosts whose member stood in
 the line at the last look and which no fault holds, and whether the database is. The judge reads marks and the
@@ -27,13 +29,15 @@ from lab.campaign.clocks import Clocks
 from lab.campaign.databases import Database, database
 from lab.campaign.ground import Ground, GroundTrouble, processes_in
 from lab.campaign.ledger import Ledger
-from lab.campaign.plan import TTL_S, WHOLE_HOST, Fault
+from lab.campaign.plan import SEATS, TTL_S, WHOLE_HOST, Fault, database_of
 from lab.campaign.stage import NotNow
 from lab.campaign.strikes import strike
 from lab.rig import ticker, written
 from lab.rig.rig import Member, Rig, RigError, now_s
 
 HOSTS = ("ada", "ben", "cleo")
+MORE_HOSTS = ("dora",)
+"""Where several lead at once, there is one more."""
 ORPHAN_S = 0.4
 """What is seen twice, so long apart, beside a leader that stayed the same all the while, is no dying process."""
 LET_GO_S = 1.0
@@ -75,7 +79,9 @@ class World:
         folder.chmod(0o755)
         self.ticks = folder / "ticks"
         self.ticks.mkdir()
-        self.ground = Ground(kind, number, (*HOSTS, "db1", "db2"))
+        self.seats = SEATS.get(kind, 1)
+        self.hosts = HOSTS if self.seats == 1 else (*HOSTS, *MORE_HOSTS)
+        self.ground = Ground(kind, number, (*self.hosts, "db1", "db2"))
         self.clocks = Clocks(folder / "clocks")
         self.ledger = Ledger(self.ticks)
         self.marks: list[Mark] = []
@@ -99,11 +105,12 @@ class World:
             stack.callback(self._record.close)
             stack.callback(self.ground.end)
             self.ground.make()
-            self.database: Database = stack.enter_context(database(self.kind, self.ground, self.clocks))
+            self.database: Database = stack.enter_context(database(database_of(self.kind), self.ground, self.clocks))
             words = [sys.executable, "-S", "-E", command.__file__, str(self.ticks)]
             self.rig = Rig(
                 self.database.url(), self.folder, ttl_s=TTL_S, election=self.election, command=words,
-                options=["--log-format", "json", "--stop-timeout", "5s"], env={"LAB_URL": self.database.plain_url()},
+                options=["--log-format", "json", "--stop-timeout", "5s", *(["--seats", str(self.seats)] if self.seats > 1 else [])],
+                env={"LAB_URL": self.database.plain_url()},
             )  # fmt: skip
             stack.enter_context(self.rig)
             self._try_clocks()
@@ -120,7 +127,7 @@ class World:
         """A jump that moves nothing must not count as a fault. Raises `GroundTrouble`."""
         if self.clocks.library is not None:
             seen: dict[str, Callable[[], float]] = {
-                HOSTS[0]: partial(self.clocks.offset_s, HOSTS[0]),
+                self.hosts[0]: partial(self.clocks.offset_s, self.hosts[0]),
                 self.database.host: self.database.clock_offset_s,
             }
             for host, offset_s in seen.items():
@@ -182,7 +189,7 @@ class World:
     def _struck(self, fault: Fault) -> Iterator[None]:
         if not any(one.kind.takes == "database" for one, _ in self._holding.values()):
             self._look()  # without their database members cannot say where they stand: then the last look counts
-        host = self._host(fault.at)
+        host = self._host(fault.at, fault.number)
         with ExitStack() as stack:
             self._holding[fault.number] = (fault, host)
             self._mark("begin", fault, host)
@@ -212,13 +219,15 @@ class World:
             self._let_go_at = now_s()
         self._mark("end", fault, host)
 
-    def _host(self, at: str) -> str:
+    def _host(self, at: str, number: int) -> str:
         if at == "database":
             return self.database.host
         order = sorted(self._places, key=lambda host: self._places[host])
         if not order:
             raise NotNow("nobody stands in the line")
-        return order[{"leader": 0, "heir": min(1, len(order) - 1)}.get(at, len(order) - 1)]
+        leaders = [host for host in order if self._places[host] == 0] or order[:1]
+        heir = min(len(leaders), len(order) - 1)
+        return {"leader": leaders[number % len(leaders)], "heir": order[heir]}.get(at, order[-1])
 
     # the line
 
@@ -234,7 +243,7 @@ class World:
         return facts
 
     def _fill(self) -> None:
-        for host in HOSTS:
+        for host in self.hosts:
             member = self.rig.members.get(host)
             if member is None or member.process.poll() is not None:
                 self.start(host)
@@ -246,7 +255,7 @@ class World:
             self._fill()
             facts = self._look()
             leading = [fact for fact in facts.values() if fact["leader"] and fact["command_pid"]]
-            if len(leading) == 1 and self._enough() and self._writes(leading[0]):
+            if len(leading) == self.seats and self._enough() and all(map(self._writes, leading)):
                 break
             if time.monotonic() > until:
                 self._mark("told", fault, "", note=f"the line did not stand within {STANDING_LIMIT_S:g} s")
@@ -262,9 +271,10 @@ class World:
             self.after(self, fault)
 
     def _enough(self) -> bool:
-        """Two of three; but nobody may be missing for ever."""
+        """All leaders and an heir; but nobody may be missing for ever."""
         long_ago = now_s() - ABSENT_S
-        return len(self._seen) >= 2 and all(self._seen_at.setdefault(host, now_s()) > long_ago for host in HOSTS)
+        enough = len(self._seen) > self.seats
+        return enough and all(self._seen_at.setdefault(host, now_s()) > long_ago for host in self.hosts)
 
     def _measure(self) -> None:
         """A member that lives through one outage after the other must not grow."""
@@ -280,7 +290,8 @@ class World:
                 self.most = {name: max(value, self.most.get(name, 0)) for name, value in now.items()}
 
     def _name(self, fact: dict[str, Any]) -> Path:
-        return self.ticks / ticker.file_name(fact["term"], fact["member"], fact["command_pid"])
+        folder = self.ticks if fact["seat"] == 1 else self.ticks / str(fact["seat"])
+        return folder / ticker.file_name(fact["term"], fact["member"], fact["command_pid"])
 
     def _writes(self, fact: dict[str, Any]) -> bool:
         start = written.start_of(self._name(fact))
@@ -312,7 +323,7 @@ class World:
             if member.process.poll() is None
             for pid in (member.process.pid, *member.tree())
         }
-        for host in HOSTS:
+        for host in self.hosts:
             for pid in processes_in(self.ground.space(host)):
                 with contextlib.suppress(OSError):
                     if pid not in owned and (facts := stat_of(pid))[0] not in "ZX":
@@ -320,10 +331,10 @@ class World:
 
     def _strangers(self) -> dict[int, Path] | None:
         leading = [fact for fact in self._look().values() if fact["leader"] and fact["command_pid"]]
-        if len(leading) != 1:
+        if len(leading) != self.seats:
             return None
-        own = self._name(leading[0])
-        return {pid: path for pid, path in written.processes(self.ticks).items() if path != own}
+        own = {self._name(fact) for fact in leading}
+        return {pid: path for pid, path in written.processes(self.ticks).items() if path not in own}
 
     # what is written down
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from heirflow.election.record import Event, Exchange, Reading, Swap, Told, What
-from heirflow.stores import Store, open_store
+from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.store_tools import join, new_election, take, who
 from lab.servers.servers import Server
 from tests.contract.drivers import POSTGRES
@@ -200,3 +201,28 @@ def test_the_door_is_closed_in_tables_that_know_no_seats(
     assert said in refused(theirs, "heirflow/a-1/1")
     postgres.sql("ALTER TABLE heirflow_event ADD COLUMN seat bigint", database=database)
     assert said in refused(theirs, "heirflow/a-1/1"), "a column that comes later opens no door"
+
+
+def test_nobody_takes_charge_between_the_look_at_the_history_and_the_end_of_sessions(
+    url: str, theirs: Sessions
+) -> None:
+    """Whoever did would lose its own command's sessions: it was found to hold no seat. So the renewal holds the record."""
+    with ExitStack() as undo:
+        line = Line(url, undo, seats=1)
+        line.takes(1, "b-2")
+        line.takes(1, "a-1")
+        remains, other = theirs.open("heirflow/b-2"), line.store("b-2")
+        took: list[bool] = []
+
+        def overtakes(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+            if "pg_terminate_backend" in statement and not took:
+                took.append(False)
+                swap = take("b-2", 3, 4, expected=3, takes_over="")
+                with suppress(StoreUnavailable):
+                    took[0] = bool(other.exchange(line.election, Exchange(who("b-2"), swap=swap)).swapped)
+
+        engine = line.store("a-1")._link.engine  # type: ignore[attr-defined]
+        sa.event.listen(engine, "before_cursor_execute", overtakes)
+        line.renews(1, "a-1")
+        assert took == [False], "it took charge while its sessions were being ended"
+        assert not alive(remains)

@@ -157,21 +157,21 @@ def test_nobody_at_all_until_the_end_is_red() -> None:
 
 
 def test_what_the_database_took_from_a_deposed_term_is_red_where_there_is_a_fence() -> None:
-    late = [(1, "ada-1", "deposed", 7, 14_000_000_000, 14_100_000_000)]
+    late = [(1, "ada-1", "deposed", 7, 14_000_000_000, 14_100_000_000, 1)]
     assert promises(KILLED, TAKEN, late=late) == ["deposed write"]
     assert promises(KILLED, TAKEN, late=late, fenced=False) == []
 
 
 def test_a_row_or_two_may_be_on_their_way_when_a_term_is_released() -> None:
     def released(count: int) -> list[str]:
-        return promises(KILLED, TAKEN, late=[(1, "ada-1", "released", count, 10, 10)], fenced=False)
+        return promises(KILLED, TAKEN, late=[(1, "ada-1", "released", count, 10, 10, 1)], fenced=False)
 
     assert released(2) == []
     assert released(20) == ["outlived"]
 
 
 def test_two_leaders_of_one_term_are_red_without_a_fence_too() -> None:
-    late = [(1, "ada-1", "doubled", 1, 14_000_000_000, 14_000_000_000)]
+    late = [(1, "ada-1", "doubled", 1, 14_000_000_000, 14_000_000_000, 1)]
     assert promises(KILLED, TAKEN, late=late, fenced=False) == ["two of one term"]
 
 
@@ -180,12 +180,12 @@ def test_a_term_is_of_the_time_of_its_first_start_in_whatever_order_the_starts_w
     forgets = [mark(10, "begin", "forgetful asynchronous"), mark(12, "struck", "forgetful asynchronous")]
     again = [run(1, "ada", 12.5, 13), run(1, "ada", 11, 12)]
     runs = [*again, run(2, "ben", 14, 60)]
-    assert promises(forgets, runs, took={(2, "ben-1")}) == []
+    assert promises(forgets, runs, took={(2, "ben-1", 1)}) == []
 
 
 def test_a_term_without_history_and_an_orphan_are_red() -> None:
-    assert promises(KILLED, TAKEN, took={(1, "ada-1"), (2, "ben-1")}) == []
-    assert promises(KILLED, TAKEN, took={(1, "ada-1")}) == ["lost event"]
+    assert promises(KILLED, TAKEN, took={(1, "ada-1", 1), (2, "ben-1", 1)}) == []
+    assert promises(KILLED, TAKEN, took={(1, "ada-1", 1)}) == ["lost event"]
     assert promises([*KILLED, mark(14, "orphan", "", number=0)], TAKEN) == ["orphan"]
     frozen = [mark(10, "begin", "stop host"), mark(13.5, "orphan", "", number=0), mark(14, "end", "stop host")]
     assert promises(frozen, TAKEN) == []
@@ -205,7 +205,7 @@ def test_stretches_are_read_from_what_commands_wrote(tmp_path: Path) -> None:
     path.write_text("".join(f"{int(at * 1e9)} 77 3 ada-1\n" for at in (1.0, 1.1, 1.3, 2.0, 2.1)) + "21")
     found = runs_of(path)
     assert [(r.from_s, r.to_s) for r in found] == [(1.0, 1.3), (2.0, 2.1)]
-    assert found[0].start == (3, "ada-1", 77) and found[0].host == "ada"
+    assert found[0].start == (3, "ada-1", 77, 1) and found[0].host == "ada"
     assert not overlaps(found)
     assert [round(gap.lasted_s, 2) for gap in gaps(found)] == [0.7]
 

@@ -27,13 +27,24 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
         ],
         ["--world", "mariadb", "--only", "cut both", "--faults", "6"],
     ),
+    # The same where two lead: of one seat.
+    "overlap, of one of two seats": (
+        [
+            (
+                "election/answers.py",
+                "trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s",
+                "trusted_until = ask.asked_at + 2 * swap.record.ttl_s - timings.margin_s",
+            )
+        ],
+        ["--world", "seats", "--only", "cut both", "--faults", "6"],
+    ),
     # Members that take a vacant record at once, though the database has failed over and may have forgotten who leads.
     "overlap, after a fail-over that forgets": (
         [
             (
                 "election/answers.py",
-                "    record, last, here = reading.record, before.record, reading.history or before.seat.history\n    if",
-                "    return False\n    record, last, here = reading.record, before.record, None\n    if",
+                "    last, here = before.record, reading.history or before.history\n    if",
+                "    return False\n    last, here = before.record, None\n    if",
             )
         ],
         ["--world", "mariadb", "--only", "forgetful asynchronous", "--times", "3"],

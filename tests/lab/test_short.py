@@ -74,6 +74,34 @@ def test_a_short_campaign_breaks_no_promise(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+def test_a_short_campaign_with_two_seats_breaks_no_promise(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.svg"
+    words = [
+        *LAB,
+        "--world",
+        "seats",
+        "--faults",
+        "8",
+        "--minutes",
+        "1",
+        "--seed",
+        "11",
+        "--json",
+        "--picture",
+        str(picture),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    facts = json.loads(done.stdout)
+    for promise in ("overlaps", "orphans", "lost_events"):
+        assert facts[promise] == 0, broken(f"{promise}: {facts['red']}")
+    assert facts["worlds"]["seats"]["rows_of_a_deposed_term"] == 0, broken(facts["red"])
+    assert done.returncode == 0, f"{facts['red']} {facts['troubles']}\n{done.stderr}"
+    assert facts["faults"] >= 2 and facts["terms"] >= 3 and facts["worlds"]["seats"]["rows"] > 20
+    assert ">dora<" in picture.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_fail_over_that_forgets_makes_no_two_leaders() -> None:
     """Once each way; `make faults-forgetful` does each 50 times."""
     words = [*LAB, "--only", "forgetful", "--times", "1", "--json"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import heirflow
-from lab.sim.mutants import DoesNotApply
+from lab.sim.hunting import DoesNotApply
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(heirflow.__file__).resolve().parent

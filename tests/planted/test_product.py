@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.servers.servers import mariadb_missing
-from lab.sim.mutants import DoesNotApply
+from lab.sim.hunting import DoesNotApply
 from tests.contract.drivers import MYSQL, POSTGRES
 from tests.planted.faults import FAULTS
 from tests.planted.planting import Fault, Run, run, unnoticed

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "proof" / "README.md"
 MODEL = (ROOT / "proof" / "election.pml").read_text("utf-8")
+SEATS = (ROOT / "proof" / "seats.pml").read_text("utf-8")
 ROWS = re.findall(r"^\| (`.*?`) \| `([\w.]+)` \|", README.read_text("utf-8"), re.MULTILINE)
 
 
@@ -37,7 +38,7 @@ def test_the_table_is_found() -> None:
 @pytest.mark.parametrize(("ours", "theirs"), ROWS)
 def test_every_name_in_the_table_exists(ours: str, theirs: str) -> None:
     for name in re.findall(r"`(\w+)`", ours):
-        assert re.search(rf"^(inline|typedef|proctype|#define) {name}\b", MODEL, re.MULTILINE), (
+        assert re.search(rf"^(inline|typedef|proctype|#define) {name}\b", MODEL + SEATS, re.MULTILINE), (
             f"the model has no {name}"
         )
     assert exists(theirs), f"the code has no {theirs}"
@@ -69,8 +70,29 @@ def test_every_planted_fault_says_what_it_breaks_and_every_property_is_broken_by
     assert list(check.planted()) and set(check.BREAKS) == set(check.planted())
     assert all(check.BREAKS.values())
     assert {name for names in check.BREAKS.values() for name in names} == set(properties())
-    asked = {(run.fault, run.breaks) for run in check.runs(short=True)}
+    asked = {(run.fault, run.breaks) for run in check.runs(short=True) if run.file == check.MODEL}
     assert asked == {("NONE", None)} | {(fault, name) for fault, names in check.BREAKS.items() for name in names}
+
+
+def properties_of_seats() -> list[str]:
+    holds = README.read_text("utf-8").partition("### With two seats")[2].partition("## What it leaves open")[0]
+    return re.findall(r"^\| ([a-z][\w', ]+) \| [`a]", holds, re.MULTILINE)
+
+
+def test_of_the_model_with_two_seats_the_same_is_so(check: ModuleType) -> None:
+    assert len(properties_of_seats()) == 7
+    for name in properties_of_seats():
+        assert re.search(rf"assert\(.*/\* {name} \*/$", SEATS, re.MULTILINE), name
+    assert list(check.planted(check.SEATS)) and set(check.BREAKS_OF_SEATS) == set(check.planted(check.SEATS))
+    assert {name for names in check.BREAKS_OF_SEATS.values() for name in names} == set(properties_of_seats())
+    asked = {(run.fault, run.breaks) for run in check.runs(short=True) if run.file == check.SEATS}
+    planted = {(fault, name) for fault, names in check.BREAKS_OF_SEATS.items() for name in names}
+    assert asked == {("NONE", None)} | planted
+    for fault, name in planted:
+        lines = check.question_of_seats(fault, name, "x").model().splitlines()
+        assert len(lines) == len(SEATS.splitlines())
+        judged = [line for line in lines if re.search(r"assert\((?!true \|\| )", line)]
+        assert judged and all(line.endswith(f"/* {name} */") for line in judged)
 
 
 @pytest.mark.parametrize("name", properties())
