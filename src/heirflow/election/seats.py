@@ -15,8 +15,11 @@ from heirflow.election.timings import Timings
 
 
 def choose(state: State, now: float, timings: Timings) -> State:
-    """Look at the seat that this member would take first: one that names it, or the one at which its turn comes first."""
-    free = isinstance(state.seat.lead, Following) and state.idle and state.ask is None and state.leaving is None
+    """Look at the seat that this member would take first: one that names it, or the one at which its turn comes first.
+
+    Who leaves the line looks at one that names it only: it releases that one first.
+    """
+    free = isinstance(state.seat.lead, Following) and state.idle and state.ask is None
     if not free or not state.others or names(state, state.seat):
         return state
     named = [seat.number for seat in state.others if names(state, seat)]
