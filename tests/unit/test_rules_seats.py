@@ -18,6 +18,7 @@ from heirflow.election.steps import (
     StopAsked,
     StopCommand,
 )
+from heirflow.election.timings import Timings
 from tests.unit.election import Story, newcomer
 
 
@@ -366,3 +367,38 @@ def test_who_leaves_releases_a_seat_that_names_it_by_a_late_write_too() -> None:
         b.answer(b.now + 0.01)
     assert b.did(Exit) is not None and asked == [Purpose.RELEASE, Purpose.RELEASE]
     assert (b.record.leader, second(b).leader, "b" in b.rows) == (None, None, False)
+
+
+def test_another_seat_that_cannot_be_vacated_costs_its_own_seat_nothing() -> None:
+    """Somebody holds the lock of that row, say: each try of it takes as long as it may, and fails."""
+    b = newcomer(timings=Timings.of(10.0, check_in_s=2.8))
+    b.other("a", 1)
+    b.record, b.others = record("a"), {2: None}
+    b.answer(0.01)
+    leads_second(b)
+    tried = 0
+    while b.now < 60.0:
+        b.at(max(b.now, b.state.ask_at))
+        while b.state.ask is not None:
+            if b.asked.purpose is Purpose.VACATE:
+                tried += 1
+                b.fail(b.asked.asked_at + b.timings.patient_limit_s)
+            else:
+                b.answer(b.now + 0.01)
+            term_at, _ = b.timings.moments(b.state.trusted_until)
+            assert b.now + b.timings.call_limit_s < term_at, "time for a renewal, and no word to its command"
+    assert b.state.working and tried > 1
+
+
+def test_another_seat_that_is_always_lost_is_not_asked_for_without_a_pause() -> None:
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.record = replace(record(None), term=1, version=9, note="job 17", because="a was killed")
+    b.rows.pop("a")
+    asked = []
+    while b.now < 10.0 and len(asked) < 100:
+        b.at(max(b.now, b.state.ask_at))
+        while b.state.ask is not None and len(asked) < 100:
+            asked.append(b.asked.purpose)
+            b.answer(b.now + 0.01, swapped=False if b.asked.purpose is Purpose.VACATE else None)
+    assert Purpose.VACATE in asked and len(asked) < 30

@@ -47,7 +47,8 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     own = seen.pop(state.seat.number)
     mine = next((row for row in reading.members if row.id == state.me), None)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
-    again_at_once = 0 < lost_swaps < 3 or ask.purpose is Purpose.VACATE  # its own seat is renewed next
+    # After another seat was made vacant, its own is renewed next.
+    again_at_once = 0 < lost_swaps < 3 or (ask.purpose is Purpose.VACATE and reading.swapped)
     written = (*ask.noted, *(ask.within if reading.swapped else ()))
     learned = replace(
         state,

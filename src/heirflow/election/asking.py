@@ -40,11 +40,10 @@ def wish(state: State, now: float, timings: Timings) -> Wish:
         ending = state.stop is not None and not state.losing
         if state.idle and (ending or state.leaving is not None):
             return _release(state)
-        # One exchange replaces one record, so this waits until the lease of its own seat is fresh.
-        if (
-            now < state.trusted_until - timings.trust_s / 2
-            and (seat := seats.to_vacate(state, now, timings)) is not None
-        ):
+        # One exchange replaces one record: this one comes right after a renewal, so that one that takes long, or fails, leaves
+        # time enough for the next.
+        renewed_at = state.trusted_until - timings.trust_s
+        if now <= renewed_at + timings.call_limit_s and (seat := seats.to_vacate(state, now, timings)) is not None:
             return _vacate(state, seat, now)
         return _renew(state, timings)
     if state.known and state.idle:
