@@ -11,7 +11,8 @@ set -uo pipefail
 python=$1
 shift
 forgiven_at_most=4
-airflow=(tests/airflow tests/demo)
+# The second half takes less time by itself, so it also has what disturbs nobody.
+airflow=(tests/airflow tests/demo tests/upgrades tests/packages tests/planted)
 folder=$(mktemp -d)
 beside=
 finish() {
