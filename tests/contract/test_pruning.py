@@ -37,6 +37,24 @@ def test_what_is_too_old_goes_but_for_who_took_charge(driver: str, database_url:
 
 
 @pytest.mark.parametrize("driver", ALL)
+def test_of_who_took_charge_again_and_again_the_newest_stays(driver: str, database_url: DatabaseUrl) -> None:
+    """Two hosts whose program crashes at once hand the lead to and fro, and each time it is a change of leader."""
+    with led(database_url(driver)) as (store, election):
+        took = [
+            Event(What.TOOK_CHARGE, term, member, "the other one's ended", ago_s=(400 - term) * DAY_S)
+            for term in range(2, 20, 2)
+            for member in ("y", "z")
+        ]
+        store.exchange(election, Exchange(notes=tuple(took)))
+        assert not store.prune(election, Keep(90 * DAY_S, 0))
+        assert sorted((each.member, each.term) for each in store.events(election, 99)) == [
+            ("a", 1),
+            ("y", 18),
+            ("z", 18),
+        ]
+
+
+@pytest.mark.parametrize("driver", ALL)
 def test_what_is_too_many_goes_in_bites(driver: str, database_url: DatabaseUrl) -> None:
     with led(database_url(driver)) as (store, election):
         written = BITE + 30

@@ -292,8 +292,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "history-keep",
         read_duration,
-        "How long the history keeps what happened. The leader deletes what is older, if its role may; `took charge` always "
-        "stays, as fencing needs it. 0 keeps all, whatever its age.",
+        "How long the history keeps what happened. The leader deletes what is older, if its role may; each member's "
+        "newest `took charge` stays, as fencing needs it. 0 keeps all, whatever its age.",
         "90d",
         default=90 * 86400.0,
         metavar="DURATION",

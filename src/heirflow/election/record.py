@@ -147,7 +147,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How much history an election keeps. ``took charge`` stays whatever this says: fencing looks up there who led before."""
+    """How much history an election keeps.
+
+    The newest ``took charge`` of each member stays whatever this says: fencing looks up there who led before.
+    """
 
     age_s: float
     """What happened longer ago goes. 0: nothing goes for its age."""

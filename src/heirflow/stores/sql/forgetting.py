@@ -54,7 +54,11 @@ def prune(
         if keep.most:
             last = sa.select(v.id).where(ours).order_by(v.id.desc()).offset(keep.most).limit(1)
             when.append(v.id <= (conn.execute(last).scalar() or 0))
-        old = sa.select(v.id).where(ours, v.what != What.TOOK_CHARGE.value, sa.or_(sa.false(), *when))
+        took = v.what == What.TOOK_CHARGE.value
+        newest = [
+            number for (number,) in conn.execute(sa.select(sa.func.max(v.id)).where(ours, took).group_by(v.member))
+        ]
+        old = sa.select(v.id).where(ours, v.id.not_in(newest), sa.or_(sa.false(), *when))
         bite = [number for (number,) in conn.execute(old.order_by(v.id).limit(BITE))]
         if bite:
             conn.execute(here.event.delete().where(v.id.in_(bite)))
