@@ -126,7 +126,8 @@ class SimStore:
             for row in self.rows.values()
         ]
         rows.sort(key=lambda row: row.seniority)
-        last = max((seat for seat, record in self.records.items() if record.leader is not None), default=1)
+        needed = (seat for seat, record in self.records.items() if record.leader is not None or record.note)
+        last = max(needed, default=1)
         others = tuple(Place(self.records.get(number)) for number in range(2, max(self.seats, last) + 1))
         return Reading(self.record, tuple(rows), swapped, history=self.name, seats=self.seats, others=others)
 

@@ -126,3 +126,15 @@ def test_sqlite_holds_anything_in_any_column(database_url: DatabaseUrl) -> None:
         assert "the record says term 'x', which is no number" in look(store, election).odd[0]
         with pytest.raises(StoreUnavailable, match="which is no number"):
             store.exchange(election, Exchange(who("a")))
+
+
+@pytest.mark.parametrize("driver", ALL)
+def test_a_seat_that_nobody_can_write_keeps_nobody_from_the_others(driver: str, database_url: DatabaseUrl) -> None:
+    with led(database_url(driver)) as (store, election):
+        assert store.set_seats(election, 3)
+        with store._transaction(writes=True) as conn:
+            values = {"name": f"{election}#2", "last": LARGEST}
+            conn.execute(sa.text("UPDATE heirflow_election SET version = :last WHERE name = :name"), values)
+        reading = store.exchange(election, Exchange(who("a")))
+        assert [(place.record is None, place.stuck) for place in reading.others] == [(True, True), (False, False)]
+        assert any(each.startswith("seat 2: ") and "none can follow it" in each for each in reading.odd)

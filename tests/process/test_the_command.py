@@ -283,6 +283,20 @@ def test_an_earlier_lease_changes_nothing(guard: GuardLink) -> None:
     assert boottime() >= kill_at
 
 
+def test_a_lease_that_crosses_the_word_of_the_commands_end_costs_the_guard_nothing(guard: GuardLink) -> None:
+    """Its backstop took it for frozen when that lease was over, and killed it with the standby of an heir."""
+    kill_at = boottime() + 1.5
+    guard.start(env={}, term_at=kill_at, kill_at=kill_at)
+    until(guard, Started)
+    guard.kill()
+    until(guard, Gone)
+    kill_at += 0.2
+    guard.lease(term_at=kill_at, kill_at=kill_at)  # as from a member that has not heard yet that it is gone
+    while boottime() < kill_at + 0.6:
+        assert not [event for event in guard.poll(boottime()) if isinstance(event, Lost)]
+        time.sleep(0.02)
+
+
 def test_a_frozen_guard_never_blocks_the_member_and_is_replaced(guard: GuardLink) -> None:
     guard.start(env={}, term_at=boottime() + 20, kill_at=boottime() + 21)
     until(guard, Started)

@@ -39,6 +39,8 @@ class Story:
         self.record: Record | None = None
         self.others: dict[int, Record | None] = {}
         """The records of the seats after the first, by their numbers."""
+        self.stuck: set[int] = set()
+        """Seats whose record nobody can write."""
         self.rows: dict[str, MemberRow] = {}
         self.history: str | None = None
         """What the store calls its own history; None: it has no name for it."""
@@ -83,7 +85,7 @@ class Story:
     def hear(self, now: float, swapped: bool | None = None) -> tuple[str, ...]:
         """The answer comes, with whatever stands in the store."""
         rows = tuple(sorted(self.rows.values(), key=lambda row: row.seniority))
-        others = tuple(Place(record) for _, record in sorted(self.others.items()))
+        others = tuple(Place(record, stuck=number in self.stuck) for number, record in sorted(self.others.items()))
         reading = Reading(
             self.record, rows, swapped, history=self.history, seats=self.seats or 1 + len(others), others=others
         )

@@ -402,3 +402,13 @@ def test_another_seat_that_is_always_lost_is_not_asked_for_without_a_pause() -> 
             asked.append(b.asked.purpose)
             b.answer(b.now + 0.01, swapped=False if b.asked.purpose is Purpose.VACATE else None)
     assert Purpose.VACATE in asked and len(asked) < 30
+
+
+def test_a_seat_that_nobody_can_write_keeps_the_heir_from_no_other() -> None:
+    b = standing("a", "c", "a", "c")
+    b.others[2], b.stuck = None, {2}
+    b.rows.pop("c")
+    live(b, 6.0, "a")
+    assert b.state.term is None and b.state.seat.number == 1
+    live(b, 20.0)
+    assert b.record is not None and b.record.leader == "b", "a was silent for its whole lease"

@@ -101,6 +101,7 @@ def _seen(seat: Seat, place: Place, reading: Reading, now: float, *, unbroken: b
         history=reading.history or seat.history,
         doubtful=_doubtful(seat, place.record, reading),
         longest_ttl_s=max(seat.longest_ttl_s, record.ttl_s if record else 0.0),
+        stuck=place.stuck,
     )
 
 

@@ -118,7 +118,7 @@ def gives_no_right(seat: Seat, record: Record) -> bool:
 
 def free_at(state: State, seat: Seat, timings: Timings) -> float:
     """The moment from which somebody may try to take this seat, as far as is known now; never where nobody may."""
-    return FOREVER if seat.number > state.seats else over_at(state, seat, timings)
+    return FOREVER if seat.number > state.seats or seat.stuck else over_at(state, seat, timings)
 
 
 def over_at(state: State, seat: Seat, timings: Timings) -> float:

@@ -242,6 +242,8 @@ class Place:
     """When its leader last changed, by the store's clock, seconds since 1970. This and the next are for people."""
     written_at: float = 0.0
     """When it was last written, by the store's clock."""
+    stuck: bool = False
+    """Whether nobody can write it, as something stands there that cannot be: it is left out, and nobody tries the seat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ class Reading:
     seats: int = 1
     """How many members may lead at once."""
     others: tuple[Place, ...] = ()
-    """Of seats 2, 3, …, in that order: as many as there are, and those beyond that are still led."""
+    """Of seats 2, 3, …, in that order: as many as there are, and those beyond that are still led, or where something was left."""
 
     @property
     def places(self) -> tuple[Place, ...]:

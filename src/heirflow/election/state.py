@@ -233,6 +233,8 @@ class Seat:
     """Whether the store may have forgotten what was written after this record: somebody unknown may lead."""
     longest_ttl_s: float = 0.0
     """The longest ttl ever seen in the record: whoever is unknown may have led with it."""
+    stuck: bool = False
+    """Whether nobody can write its record, as last read."""
     lead: Lead = Following()
 
 

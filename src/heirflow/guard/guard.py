@@ -171,7 +171,8 @@ class Guard:
             self.send_backstop("will", [None, []])
             self.kill(Why.MEMBER_DONE)
         elif what == "lease":
-            if self.deadlines.extend(now, message["term_at"], message["kill_at"]):
+            # One that crossed our word that the command is gone is no new deadline for the backstop.
+            if self.deadlines.extend(now, message["term_at"], message["kill_at"]) and self.tree.running:
                 self.send_backstop("deadline", self.deadlines.kill_at)
         elif what == "signal":
             self.tree.send(message["n"])

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from heirflow.clock import boottime
 from heirflow.election.line import FOREVER
-from heirflow.election.state import NEVER, State
+from heirflow.election.state import NEVER, Seat, State
 from heirflow.election.told import Named
 from heirflow.member.journal import Journal
 from heirflow.member.shell import run_beside
@@ -109,7 +109,8 @@ class Hooks:
         self._children = children
         self._journal = journal
         self._term: int | None = None
-        self._leads: tuple[str | None, int] = (None, 0)
+        self._leads: dict[int, tuple[str | None, int]] = {}
+        """Who leads which seat, and its term."""
         self._waiting: queue.Queue[tuple[str, str, dict[str, str]] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="heirflow-hooks", daemon=True)
         self._thread.start()
@@ -117,23 +118,24 @@ class Hooks:
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
         over = state.term != self._term or state.done  # done, and the store never heard of it: the lease runs out
         if self._term is not None and over and state.idle:
-            self._queue("demote", state, self._term)
+            self._queue("demote", state.seat, self._term)
             self._term = None
         if self._term is None and state.term is not None and state.working:
             self._term = state.term
-            self._queue("promote", state, state.term)
-        record = state.record
-        if record is not None and (record.leader, record.term) != self._leads:
-            self._leads = (record.leader, record.term)
-            self._queue("leader", state, record.term)
+            self._queue("promote", state.seat, state.term)
+        for seat in state.all_seats:
+            record = seat.record
+            if record is not None and (record.leader, record.term) != self._leads.get(seat.number, (None, 0)):
+                self._leads[seat.number] = (record.leader, record.term)
+                self._queue("leader", seat, record.term)
 
-    def _queue(self, event: str, state: State, term: int) -> None:
-        record = state.record
+    def _queue(self, event: str, seat: Seat, term: int) -> None:
+        record = seat.record
         extra = {
             **self._environment,
             "HEIRFLOW_EVENT": event,
             "HEIRFLOW_TERM": str(term),
-            "HEIRFLOW_SEAT": str(state.seat.number),
+            "HEIRFLOW_SEAT": str(seat.number),
             "HEIRFLOW_LEADER": _told((record.leader if record else None) or ""),
             "HEIRFLOW_BECAUSE": _told(record.because if record else ""),
         }

@@ -116,6 +116,21 @@ def seats_are_more_or_fewer_later(factory: Factory) -> None:
             raise AssertionError(f"{wrong} seats were taken")
 
 
+def what_was_left_at_a_seat_that_is_no_more_is_seen(factory: Factory) -> None:
+    """Whoever held it has stopped, or was killed meanwhile: another leader looks after what it left."""
+    election = new_election()
+    with members(factory, 1) as [store]:
+        made(store, election, 2)
+        swap = take(None, 0, 2, expected=1, note="job 17")
+        store.exchange(election, Exchange(swap=replace(swap, seat=2)))
+        assert store.set_seats(election, 1)
+        for asked in (Exchange(who("a")), Exchange()):
+            left = store.exchange(election, asked).others
+            assert [place.record.note for place in left if place.record is not None] == ["job 17"]
+        store.exchange(election, Exchange(swap=replace(take(None, 0, 3, expected=2), seat=2)))
+        assert store.exchange(election, Exchange(who("a"))).others == ()
+
+
 def a_seat_that_changes_is_news(factory: Factory) -> None:
     election = new_election()
     with members(factory) as [a, b]:
@@ -173,6 +188,7 @@ CHECKS: tuple[Callable[[Factory], None], ...] = (
     each_seat_is_swapped_by_itself,
     a_seat_of_a_restored_table_is_made_again,
     seats_are_more_or_fewer_later,
+    what_was_left_at_a_seat_that_is_no_more_is_seen,
     a_seat_that_changes_is_news,
     further_seats_are_no_elections,
     an_election_is_forgotten_with_its_seats,

@@ -43,10 +43,14 @@ def count(row: Any, values: Values) -> int:
 
 
 def places(rows: Sequence[Any], election: str, seats: int, values: Values) -> tuple[Place, ...]:
-    """Of seats 2, 3, …: as many as there are, and those beyond that are still led. `rows`: of `Statements.further`."""
+    """Of seats 2, 3, …: as many as there are, and those beyond that are still led, or where something was left.
+
+    `rows`: of `Statements.further`.
+    """
     by_name = {row.name: row for row in rows}
     found = [by_name.get(name) for name in names(election)]
-    last = max((seat for seat, row in enumerate(found, 2) if row is not None and row.e_leader is not None), default=1)
+    needed = (seat for seat, row in enumerate(found, 2) if row is not None and (row.e_leader is not None or row.e_note))
+    last = max(needed, default=1)
     return tuple(_place(row, seat, values) for seat, row in enumerate(found[: max(seats, last) - 1], 2))
 
 
@@ -61,7 +65,8 @@ def _place(row: Any, seat: int, values: Values) -> Place:
         own.seconds(row.e_written_at or 0, whose, "when it was written"),
     )
     values.odd += [f"seat {seat}: {each}" for each in own.odd]
-    return Place(None if own.stuck is not None else record, since, written_at)
+    stuck = own.stuck is not None
+    return Place(None if stuck else record, since, written_at, stuck)
 
 
 def make(conn: sa.engine.Connection, sql: Statements, election: str, seats: int, like: dict[str, Any]) -> None:
