@@ -132,8 +132,8 @@ MUTANTS = (
     Mutant("a record from a restored backup gives the right to lead", "a silent leader has its whole lease", (
         Patch(line, "gives_no_right", "record.term < seat.highest_term or ", ""),), only=RESTORED),
     Mutant("a new term is one more than the record's, not than any seen", "terms only grow", (
-        Patch(asking, "_take", "max(seat.highest_term, record.term if record else 0) + skipped + 1",
-              "(record.term if record else 0) + skipped + 1"),),
+        Patch(asking, "_last_term", "max(seat.highest_term, seat.record.term if seat.record else 0)",
+              "(seat.record.term if seat.record else 0)"),),
         only=RESTORED),
     Mutant("a leader renews whatever term names it", "terms only grow", (
         Patch(asking, "holds", " and record.term == state.term", ""),), only=RESTORED,
