@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant("a renewal that is seen does not restart the wait", "a silent leader has its whole lease", (
         Patch(answers, "_seen", "watched = same and unbroken", "watched = unbroken"),)),
     Mutant("a failed read does not restart the wait", "after an outage the leader has its chance first", (
-        Patch(answers, "not_answered", "seat=replace(state.seat, watch_since=None),", ""),),
+        Patch(answers, "not_answered", "seat=replace(_not_taken(state, now, timings), watch_since=None),", ""),),
         only=("lossy link", "both killed", *OUTAGES)),
     Mutant("a gap in the own reading does not restart the wait", "after an outage the leader has its chance first", (
         Patch(answers, "answered", "now - state.read_at <= timings.fresh_s", "True"),), only=("member frozen", "both killed")),
@@ -132,8 +132,8 @@ MUTANTS = (
     Mutant("a record from a restored backup gives the right to lead", "a silent leader has its whole lease", (
         Patch(line, "gives_no_right", "record.term < seat.highest_term or ", ""),), only=RESTORED),
     Mutant("a new term is one more than the record's, not than any seen", "terms only grow", (
-        Patch(asking, "_take", "max(seat.highest_term, record.term if record else 0) + skipped + 1",
-              "(record.term if record else 0) + skipped + 1"),),
+        Patch(asking, "_last_term", "max(seat.highest_term, seat.record.term if seat.record else 0)",
+              "(seat.record.term if seat.record else 0)"),),
         only=RESTORED),
     Mutant("a leader renews whatever term names it", "terms only grow", (
         Patch(asking, "holds", " and record.term == state.term", ""),), only=RESTORED,

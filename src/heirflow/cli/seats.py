@@ -53,7 +53,9 @@ def seats(name: str, number: int | None, *, as_json: bool, **flags: Any) -> int:
         elif number == before.seats:
             sentence = f"{election} has {counted(number)} already"
         elif number > 1 and reading.record is not None and "once" in said_in(reading.record.note):
-            raise Refused(f"{election} is a line of `heirflow once`: one host runs the command per due time, so it has 1 seat")
+            raise Refused(
+                f"{election} is a line of `heirflow once`: one host runs the command per due time, so it has 1 seat"
+            )
         else:
             after = _changed(store, before, number)
             sentence = "; ".join((f"{election} has {counted(number)} now", *_next(before, after)))
