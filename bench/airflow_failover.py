@@ -392,11 +392,17 @@ def survivor(options: argparse.Namespace) -> Figures:
 
 
 def late(options: argparse.Namespace) -> Figures:
-    """How many tasks of a scheduler that was late belong to another one afterwards. Without --seats: of two native ones."""
+    """How many tasks of a scheduler that was late belong to another one afterwards. Without --seats: of two native ones.
+
+    It works, and its heartbeat is kept 45 s behind, as if its writes came late. A stopped one would be replaced for that by
+    HeirFlow. Native schedulers look at one another only every 300 s and at their start, so one is started anew meanwhile.
+    """
     figures: Figures = defaultdict(list)
     owned = (
         "SELECT id FROM task_instance WHERE queued_by_job_id = :job AND state IN ('queued', 'running', 'restarting')"
     )
+    of_others = "SELECT id FROM task_instance WHERE queued_by_job_id <> :job"
+    behind = "UPDATE job SET latest_heartbeat = clock_timestamp() - interval '45 seconds' WHERE id = :job RETURNING id"
     with scene(options.executor, BUSY) as (site, stage, _):
         line, natives = line_of(options, site, stage, hosts=THREE[:2]), Natives(site, stage)
         if options.seats > 1:
@@ -404,19 +410,21 @@ def late(options: argparse.Namespace) -> Figures:
         else:
             natives.start("nat-a", "nat-b")
         for _ in range(options.runs):
-            if options.seats > 1:
-                host, job = line.settled(busy(site))
-                pid = int(line.facts(host)["command_pid"])
-            else:
-                host, job = of_long_task(site, natives, ("nat-a", "nat-b"))
-                pid = natives.processes[host].pid
-            processes.send([pid], signal.SIGSTOP)
+            host, job = (
+                line.settled(busy(site)) if options.seats > 1 else of_long_task(site, natives, ("nat-a", "nat-b"))
+            )
             its = {number for (number,) in site.ask(owned, job=job)}
-            time.sleep(45.0)
-            robbed = its & {
-                number for (number,) in site.ask("SELECT id FROM task_instance WHERE queued_by_job_id <> :job", job=job)
-            }
-            processes.send([pid], signal.SIGCONT)
+            other = next(each for each in ("nat-a", "nat-b") if each != host)
+            began = time.monotonic()
+            while (passed := time.monotonic() - began) < 45.0:
+                site.ask(behind, job=job)
+                time.sleep(0.2)
+                if options.seats == 1 and passed > 5.0 and other in natives.processes:
+                    natives.kill(other)
+                    natives.processes[f"{other} again"] = site.start_alone(
+                        f"{other}-again", other, ["airflow", "scheduler"]
+                    )
+            robbed = its & {number for (number,) in site.ask(of_others, job=job)}
             figures["tasks robbed"].append(float(len(robbed)))
             figures["tasks that it had"].append(float(len(its)))
             tell(f"{host} was late by 45 s: {len(robbed)} of {len(its)} tasks robbed")
@@ -429,7 +437,7 @@ MODES = {
     "failover": failover, "chaos": chaos, "frozen": frozen, "native": native, "restart": restart, "idle": idle, "load": load,
     "survivor": survivor, "late": late, "dag-processor": dag_processor,
 }  # fmt: skip
-RUNS = {"chaos": 50, "frozen": 5, "native": 1, "restart": 1, "idle": 1, "load": 3, "survivor": 4, "late": 2}
+RUNS = {"chaos": 50, "frozen": 5, "native": 1, "restart": 1, "idle": 1, "load": 3, "survivor": 4, "late": 1}
 
 
 def main() -> None:

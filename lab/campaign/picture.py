@@ -9,6 +9,7 @@ from math import ceil
 
 from lab.campaign.judging import Verdict
 from lab.campaign.ledger import Run
+from lab.campaign.plan import SEATS
 from lab.campaign.world import HOSTS, MORE_HOSTS
 
 WIDTH, LEFT, LANE, HEAD = 1280, 104, 9, 14
@@ -24,7 +25,7 @@ def draw(verdicts: Sequence[Verdict], *, title: str, strip_s: float = 300.0) -> 
     ended = max(verdict.to_s for verdict in verdicts)
     strip_s = min(strip_s, max(30.0, ended - began))
     worlds = sorted({verdict.world for verdict in verdicts}, reverse=True)
-    more = any(run.host in MORE_HOSTS for verdict in verdicts for run in verdict.runs)
+    more = any(SEATS.get(verdict.world, 1) > 1 for verdict in verdicts)
     hosts = (*HOSTS, *MORE_HOSTS) if more else HOSTS
     block = HEAD + len(hosts) * LANE + 6
     strip = len(worlds) * block + 22

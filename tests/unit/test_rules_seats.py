@@ -11,6 +11,7 @@ from heirflow.election.state import Following, Leading, Purpose, Then
 from heirflow.election.steps import (
     CommandGone,
     CommandStarted,
+    Exit,
     KillCommand,
     Readiness,
     StartCommand,
@@ -348,6 +349,24 @@ def test_who_leaves_gives_back_a_seat_that_names_it_though_it_was_looking_at_ano
         b.answer(b.now + 0.01)
     assert asked < 5, "it asks and asks, and never for what would help"
     assert second(b).leader is None and b.state.done
+
+
+def test_who_leaves_releases_a_seat_that_names_it_by_a_late_write_too() -> None:
+    """It would ask without a pause otherwise, and leave a seat behind that nobody may take before its lease is over."""
+    b = standing("a", None, "a")
+    leads_second(b)
+    b.at(2.5, StopAsked("SIGTERM"))
+    while b.state.ask is not None:
+        b.answer(b.now + 0.01)
+    b.record = record("b", term=5, version=7)
+    b.rows.pop("a")
+    b.at(2.8, CommandGone(0, "the command is gone"))
+    asked = []
+    while b.state.ask is not None and len(asked) < 10:
+        asked.append(b.asked.purpose)
+        b.answer(b.now + 0.01)
+    assert b.did(Exit) is not None and asked == [Purpose.RELEASE, Purpose.RELEASE]
+    assert (b.record.leader, second(b).leader, "b" in b.rows) == (None, None, False)
 
 
 def test_another_seat_that_cannot_be_vacated_costs_its_own_seat_nothing() -> None:
