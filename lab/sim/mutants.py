@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant("a renewal that is seen does not restart the wait", "a silent leader has its whole lease", (
         Patch(answers, "_seen", "watched = same and unbroken", "watched = unbroken"),)),
     Mutant("a failed read does not restart the wait", "after an outage the leader has its chance first", (
-        Patch(answers, "not_answered", "seat=replace(state.seat, watch_since=None),", ""),),
+        Patch(answers, "not_answered", "seat=replace(_not_taken(state, now, timings), watch_since=None),", ""),),
         only=("lossy link", "both killed", *OUTAGES)),
     Mutant("a gap in the own reading does not restart the wait", "after an outage the leader has its chance first", (
         Patch(answers, "answered", "now - state.read_at <= timings.fresh_s", "True"),), only=("member frozen", "both killed")),

@@ -361,3 +361,13 @@ def test_two_lead_and_the_third_is_the_heir_of_both(heirflow: Callable, start: C
     assert {(1, "took charge"), (2, "took charge"), (2, "ordered"), (1, "ordered")} <= seats
     assert heirflow("seats", "beat", "1").out.startswith("beat has 1 seat now; host-c-")
     until(lambda: by_seat() == ["host-b"], "the second seat is no more")
+
+
+def test_a_line_of_once_has_one_seat(heirflow: Callable, seated: Callable, store: Store) -> None:
+    """Nobody would ever take the second one, and whoever tried it would stand aside from the first."""
+    seated("a", "b", seats=1)
+    due = {"at": 1.0, "by": "a", "done_at": None, "status": None}
+    becomes(store, 1, note=json.dumps({"once": due}))
+    refused = heirflow("seats", "beat", "2")
+    assert refused.code == 1 and "heirflow once" in refused.err
+    assert store.exchange("beat", Exchange()).seats == 1

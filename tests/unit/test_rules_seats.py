@@ -412,3 +412,35 @@ def test_a_seat_that_nobody_can_write_keeps_the_heir_from_no_other() -> None:
     assert b.state.term is None and b.state.seat.number == 1
     live(b, 20.0)
     assert b.record is not None and b.record.leader == "b", "a was silent for its whole lease"
+
+
+def test_a_seat_whose_record_is_locked_keeps_the_heir_from_no_other() -> None:
+    """A host that froze within a transaction holds the lock: every try to take that seat fails, and nothing else does."""
+    b = standing("a", None, "a")
+    tried = 0
+    while b.now < 60.0:
+        b.at(max(b.now + 0.001, min(b.state.ask_at, b.now + 1)))
+        while b.state.ask is not None:
+            swap = b.asked.exchange.swap
+            if swap is not None and swap.seat == 2:
+                tried += 1
+                b.fail(b.now + b.timings.patient_limit_s)
+            else:
+                b.answer(b.now + 0.01)
+    assert b.record is not None and b.record.leader == "b" and b.state.seat.number == 1
+    assert tried > 1
+
+
+def test_after_an_outage_a_vacant_seat_is_taken_as_soon_as_the_store_answers() -> None:
+    b = standing("a", None, "a")
+    while b.now < 20.0:
+        b.at(max(b.now + 0.001, min(b.state.ask_at, b.now + 1)))
+        while b.state.ask is not None and b.now < 20.0:
+            b.fail(b.now + 1.0)
+    back = b.now
+    while b.state.term is None and b.now < back + 10.0:
+        beat(b, "a")
+        b.at(max(b.now + 0.001, min(b.state.ask_at, b.now + 1)))
+        while b.state.ask is not None:
+            b.answer(b.now + 0.01)
+    assert b.state.seat.number == 2 and b.now < back + b.timings.check_in_s + 1

@@ -22,7 +22,7 @@ from heirflow.cli.common import (
     warn,
 )
 from heirflow.cli.orders import Order, Refused, order, record_of
-from heirflow.election.record import MOST_SEATS, Event, Exchange, Reading, What
+from heirflow.election.record import MOST_SEATS, Event, Exchange, Reading, What, said_in
 from heirflow.status import Seat, Snapshot, counted, held, one_seat_only
 from heirflow.stores import Store, StoreUnavailable
 from heirflow.text import masked
@@ -46,11 +46,16 @@ def seats(name: str, number: int | None, *, as_json: bool, **flags: Any) -> int:
     config = settled({"name": name, **flags})
     with opened(config) as store:
         election = chosen_election(store, config)
-        before = after = Snapshot.of(election, store.exchange(election, Exchange()))
+        reading = store.exchange(election, Exchange())
+        before = after = Snapshot.of(election, reading)
         if number is None:
             sentence = f"{election} has {counted(before.seats)}: {', '.join(map(held, before.by_seat))}"
         elif number == before.seats:
             sentence = f"{election} has {counted(number)} already"
+        elif number > 1 and reading.record is not None and "once" in said_in(reading.record.note):
+            raise Refused(
+                f"{election} is a line of `heirflow once`: one host runs the command per due time, so it has 1 seat"
+            )
         else:
             after = _changed(store, before, number)
             sentence = "; ".join((f"{election} has {counted(number)} now", *_next(before, after)))

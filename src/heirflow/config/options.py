@@ -322,8 +322,8 @@ OPTIONS: tuple[Option, ...] = (
         "on-event",
         read_text,
         "A shell command to run at both moments, and on every member when the leader changes. `HEIRFLOW_EVENT` is `promote`, "
-        "`demote` or `leader`. All three also get `HEIRFLOW_TERM`, `HEIRFLOW_LEADER` and `HEIRFLOW_BECAUSE`. HeirFlow "
-        "does not wait for them.",
+        "`demote` or `leader`. All three also get `HEIRFLOW_TERM`, `HEIRFLOW_SEAT`, `HEIRFLOW_LEADER` and `HEIRFLOW_BECAUSE`. "
+        "HeirFlow does not wait for them.",
         "none",
     ),
     Option(

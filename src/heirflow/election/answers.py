@@ -45,6 +45,8 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
     ) in state.all_seats:  # one that is no more, and nobody leads: its terms are remembered, as there may be more again
         seen.setdefault(seat.number, _seen(seat, Place(None), reading, now, unbroken=unbroken))
     own = seen.pop(state.seat.number)
+    if ask.purpose is Purpose.TAKE:
+        own = replace(own, failed_takes=0, not_before=NEVER)
     mine = next((row for row in reading.members if row.id == state.me), None)
     lost_swaps = state.lost_swaps + 1 if reading.swapped is False else 0
     # After another seat was made vacant, its own is renewed next.
@@ -243,7 +245,7 @@ def not_answered(state: State, because: str, fatal_code: int | None, now: float,
     delay = min(timings.check_in_s, timings.check_in_s / 4 * 2 ** min(state.failed_calls, asking.doublings(state)))
     state = replace(
         state,
-        seat=replace(state.seat, watch_since=None),
+        seat=replace(_not_taken(state, now, timings), watch_since=None),
         others=tuple(replace(seat, watch_since=None) for seat in state.others),
         ask=None,
         ask_at=now + delay,
@@ -261,3 +263,18 @@ def not_answered(state: State, because: str, fatal_code: int | None, now: float,
             told = (Said(Named.GAVE_UP, f"gives up: {because}"),)
         return Step(replace(state, done=True), (Exit(code),), told)
     return Step(state, said=told)
+
+
+def _not_taken(state: State, now: float, timings: Timings) -> Seat:
+    """Its seat after an exchange has failed.
+
+    Where it has failed to take one of several twice in a row, though the store answers, the others come first for as long as a
+    silent leader of one of them must be watched. A single seat is always tried again.
+    """
+    seat = state.seat
+    if state.ask is None or state.ask.purpose is not Purpose.TAKE or not state.others:
+        return seat
+    failed = seat.failed_takes + 1
+    ttl_s = max(timings.ttl_s, *(each.longest_ttl_s for each in state.all_seats))
+    not_before = now + ttl_s + 2 * timings.check_in_s if failed > 1 else seat.not_before
+    return replace(seat, failed_takes=failed, not_before=not_before)

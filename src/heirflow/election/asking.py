@@ -55,6 +55,8 @@ def wish(state: State, now: float, timings: Timings) -> Wish:
                 return _take(state, now, timings)
             if state.leaving is not None or (not _paused(state) and (no_more or line.heirs(state, now, timings))):
                 return _release(state)
+        elif state.others and state.failed_calls:
+            pass  # it looks first: is it the store, or only the record of this seat?
         elif now >= line.turn_at(state, now, timings) and now - state.read_at <= timings.fresh_s:
             return _take(state, now, timings)
     return Wish(Purpose.LOOK, urgent=state.leaving is not None and state.idle)

@@ -117,8 +117,10 @@ def gives_no_right(seat: Seat, record: Record) -> bool:
 
 
 def free_at(state: State, seat: Seat, timings: Timings) -> float:
-    """The moment from which somebody may try to take this seat, as far as is known now; never where nobody may."""
-    return FOREVER if seat.number > state.seats or seat.stuck else over_at(state, seat, timings)
+    """The moment from which this member may try to take this seat, as far as is known now; never where nobody may."""
+    if seat.number > state.seats or seat.stuck:
+        return FOREVER
+    return max(over_at(state, seat, timings), seat.not_before)
 
 
 def over_at(state: State, seat: Seat, timings: Timings) -> float:

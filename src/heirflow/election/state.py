@@ -235,6 +235,10 @@ class Seat:
     """The longest ttl ever seen in the record: whoever is unknown may have led with it."""
     stuck: bool = False
     """Whether nobody can write its record, as last read."""
+    failed_takes: int = 0
+    """How often in a row an exchange that was to take it failed, with a good answer to another one before each."""
+    not_before: float = NEVER
+    """So long it is not tried again, as those failed: its row may be locked, which must keep nobody from the other seats."""
     lead: Lead = Following()
 
 
