@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ import sqlalchemy as sa
 
 from heirflow.cli.doctor import examined
 from heirflow.config.resolve import resolve
-from heirflow.election.record import CheckIn, Exchange, Reading, Record, Swap
-from heirflow.election.record import Place as SeatPlace
+from heirflow.election.record import CheckIn, Exchange, Record, Swap
 from heirflow.programs.airflow.lateness import THRESHOLD, variable
 from heirflow.stores import Finding, Store, open_store
-from heirflow.stores.sql.store import SqlStore
 
 COLUMNS = """id INTEGER PRIMARY KEY, dag_id VARCHAR(250), state VARCHAR(20), job_type VARCHAR(30), start_date {moment},
     end_date {moment} NULL, latest_heartbeat {moment} NULL, hostname VARCHAR(500)"""
@@ -70,9 +67,17 @@ class Place:
             f"VALUES ({number}, '{state}', '{kind}', '{host}', {self.ago.format(s=ago_s)})"
         )
 
-    def leader(self, election: str, host: str, job: int | None = None, kind: str = "SchedulerJob") -> None:
+    def second_seat(self, election: str, *, leads: str, job: int | None) -> None:
+        """There are two, and this member leads the second one; it has no row in the line."""
+        note = "" if job is None else json.dumps({"job_id": job, "job_type": "SchedulerJob"})
+        assert self.store.set_seats(election, 2)
+        self.store.exchange(election, Exchange(swap=Swap(1, Record(2, 1, leads, 600.0, note=note), seat=2)))
+
+    def leader(
+        self, election: str, host: str, job: int | None = None, kind: str = "SchedulerJob", seats: int = 2
+    ) -> None:
         said: dict[str, Any] = {
-            "settings": {"command": "airflow#012345", "ttl_s": 10.0, "check_in_s": 2.0},
+            "settings": {"command": "airflow#012345", "ttl_s": 10.0, "check_in_s": 2.0, "seats": seats},
             "runs": True,
         }
         if job is not None:
@@ -201,37 +206,17 @@ def test_a_cold_leader_of_another_component_explains_nothing(place: Place) -> No
     assert place.levels(name="airflow-scheduler") == [("problem", "scheduler", "host-a")]
 
 
-@pytest.fixture
-def seats(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Puts in what a store shows of the second seat."""
-    real = SqlStore.exchange
-
-    def with_second(election: str, *, leads: str, job: int | None) -> None:
-        note = "" if job is None else json.dumps({"job_id": job, "job_type": "SchedulerJob"})
-
-        def exchange(store: SqlStore, name: str, request: Exchange) -> Reading:
-            reading = real(store, name, request)
-            if name != election:
-                return reading
-            other = SeatPlace(Record(1, 1, leads, 10.0, note=note), written_at=reading.db_now)
-            return replace(reading, seats=2, others=(other,))
-
-        monkeypatch.setattr(SqlStore, "exchange", exchange)
-
-    return with_second
-
-
-def test_who_leads_the_second_seat_is_a_member_that_leads(place: Place, seats: Callable[..., None]) -> None:
+def test_who_leads_the_second_seat_is_a_member_that_leads(place: Place) -> None:
     """Warm, it knows its row, from its record where it has no row of its own in the line; cold, it may be any."""
     place.leader("airflow-scheduler", "host-a", job=1)
     place.job(1, "SchedulerJob", "host-a")
     place.job(2, "SchedulerJob", "host-b")
     assert place.levels() == [("problem", "scheduler", "host-b")]
-    seats("airflow-scheduler", leads="host-b-123456", job=2)
+    place.second_seat("airflow-scheduler", leads="host-b-123456", job=2)
     assert place.levels() == [("ok", "", "")]
     who = CheckIn("host-b-123456", "host-b", 1, ready=True, note=json.dumps({"settings": {"command": "airflow#1"}}))
     place.store.exchange("airflow-scheduler", Exchange(check_in=who, join=True))
-    seats("airflow-scheduler", leads="host-b-123456", job=None)
+    place.second_seat("airflow-scheduler", leads="host-b-123456", job=None)
     [told] = place.told()
     assert told.level == "note" and "it may be the command of host-b-123456" in told.sentence
 
@@ -303,15 +288,17 @@ class TestBesideAnInstalledAirflow:
         monkeypatch.setenv("FAKE_LATE", "600")
         assert [each.level for each in place.told()] == ["ok"]
 
-    def test_with_seats_only_what_somebody_has_set_is_told(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch, seats: Callable[..., None]
-    ) -> None:
+    def test_with_seats_only_what_somebody_has_set_is_told(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FAKE_LOCKS", "True")
         place.leader("airflow-scheduler", "host-a", job=1)
-        seats("airflow-scheduler", leads="host-b-123456", job=2)
+        place.second_seat("airflow-scheduler", leads="host-b-123456", job=2)
         for number, host in ((1, "host-a"), (2, "host-b")):
             place.job(number, "SchedulerJob", host)
         assert [each.level for each in place.told()] == ["ok"], "its members set both, and know both rows"
+        place.leader("airflow-scheduler", "host-c", seats=1)
+        [_, late] = place.told()
+        assert "is 30 by default, so another scheduler takes" in late.sentence, "one was started for one seat"
+        place.store.exchange("airflow-scheduler", Exchange(forget=("host-c-123456",)))
         monkeypatch.setenv(SET, "30")
         [_, late] = place.told()
         assert late.level == "warning" and f"is 30 ({SET}), so another scheduler takes" in late.sentence

@@ -180,13 +180,16 @@ def _seen(line: Snapshot, reading: Reading) -> list[Seen]:
             note=row.note or notes.get(row.member, ""),
             command=str(row.settings.get("command", "")),
             seats=reading.seats,
+            started_for=row.settings.get("seats", 1 if row.settings else reading.seats),
         )
         for row in line.succession
         if row.member in notes or not row.silent
     ]
     placed = {each.member for each in found}
     return found + [
-        Seen(line.election, leader, "", leads=True, note=note, command="", seats=reading.seats)
+        Seen(
+            line.election, leader, "", leads=True, note=note, command="", seats=reading.seats, started_for=reading.seats
+        )
         for leader, note in notes.items()
         if leader not in placed
     ]

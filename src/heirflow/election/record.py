@@ -91,6 +91,7 @@ _SETTINGS = {
     "version": (str,),
     "command": (str,),
     "partition": (str,),
+    "seats": (int,),
 }
 """What a member tells of its settings, and of which kinds a value may be."""
 

@@ -127,7 +127,7 @@ class Member:
         self._keeper_factory = keeper_factory
         self._store_factory = store_factory
         self._timings = timings
-        self._settings = settings_of(timings, identity.argv, identity.partition)
+        self._settings = settings_of(timings, identity.argv, identity.partition, policy.seats)
         self._journal = journal
         self._again_s = again_s
         self._standby = Standby(standby_argv, journal)

@@ -65,22 +65,24 @@ def describe(
     }
 
 
-def settings_of(timings: Timings, argv: Sequence[str], partition: str | None = None) -> dict[str, Any]:
+def settings_of(
+    timings: Timings, argv: Sequence[str], partition: str | None = None, seats: int | None = None
+) -> dict[str, Any]:
     """What a member's note says of its settings, so that others see how late it may be, and where members differ.
 
     Arguments may be secret, so that they are only a number there: enough to see that they differ. `partition`: see
-    `Partition.told`; None for a command that has none.
+    `Partition.told`; None for a command that has none. `seats`: for how many it was started; None: nobody said.
     """
     program = Path(argv[0]).name if argv else ""
     number = hashlib.sha256("\0".join((program, *argv[1:])).encode("utf-8", "surrogateescape")).hexdigest()[:6]
     command = f"{program}#{number}" if argv else ""
-    part = {} if partition is None else {"partition": partition}
+    more = {"partition": partition, "seats": seats}
     return {
         "ttl_s": timings.ttl_s,
         "check_in_s": timings.check_in_s,
         "version": __version__,
         "command": command,
-        **part,
+        **{key: value for key, value in more.items() if value is not None},
     }
 
 

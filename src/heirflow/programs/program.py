@@ -70,6 +70,8 @@ class Seen:
     """The name of the command, and a number made of its arguments; empty where it is of an older version."""
     seats: int = 1
     """How many may lead in its line."""
+    started_for: int = 1
+    """For how many seats it was started, as far as it tells."""
 
 
 class Program(Protocol):

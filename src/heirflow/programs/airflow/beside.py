@@ -216,7 +216,9 @@ def _of_the_late(
     if not several and len(schedulers) <= 1:
         return []
     # Members with seats set what nobody has set. Other schedulers guess as Airflow does.
-    told = doubts(here.given, patience_s(config), sets_the_rest=several)
+    # A number that was changed later is known to no scheduler that runs already: its settings are those of its member's start.
+    all_set = several and all(each.started_for > 1 for each in lines)
+    told = doubts(here.given, patience_s(config), sets_the_rest=all_set)
     keys = ((THRESHOLD, "late_after_s"), (INTERVAL, "looks_every_s"))
     values = ((name, seconds(here.given[key])) for key, name in keys if key in here.given)
     facts = {name: value for name, value in values if value is not None}

@@ -29,17 +29,20 @@ def is_further(name: str, others: frozenset[str]) -> bool:
     return hash_ == "#" and number.isdecimal() and election in others
 
 
-def count(row: Any, values: Values) -> int:
-    """How many seats there are, by the first seat's record in a row of `Statements.read`."""
+def count(row: Any, values: Values, known: int) -> int:
+    """How many seats there are, by the first seat's record in a row of `Statements.read`.
+
+    `known`: how many there were before. It stays where what stands there cannot be: nobody stops, or starts, for that.
+    """
     if row.e_seats is None:
         return 1
     seats = values.whole(row.e_seats, "the record", "how many seats there are")
     if 1 <= seats <= MOST_SEATS:
         return seats
     values.odd.append(
-        f"the record says {shown(row.e_seats)} seats; there can be 1 to {MOST_SEATS}: run `heirflow seats`"
+        f"the record says {shown(row.e_seats)} seats; there can be 1 to {MOST_SEATS}: correct it with `heirflow seats`"
     )
-    return min(max(1, seats), MOST_SEATS)
+    return known
 
 
 def places(rows: Sequence[Any], election: str, seats: int, values: Values) -> tuple[Place, ...]:

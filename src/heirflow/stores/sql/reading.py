@@ -26,10 +26,10 @@ class Answer:
     further: Sequence[Any] = ()
     """Of `Statements.further`."""
 
-    def reading(self, election: str, told: tuple[Told, ...]) -> tuple[Reading, str | None]:
-        """For members and people; and why no member can write the record, if none can."""
+    def reading(self, election: str, told: tuple[Told, ...], seats: int) -> tuple[Reading, str | None]:
+        """For members and people; and why no member can write the record, if none can. `seats`: how many there were before."""
         values, first = Values(), self.rows[0]
-        seats = count(first, values)
+        seats = count(first, values, seats)
         reading = Reading(
             record_of(first, values),
             tuple(member_of(row, values) for row in self.rows if row.m_id is not None),

@@ -67,8 +67,8 @@ class SqlStore:
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
         self._later = self._sql.later
-        self._several: set[str] = set()
-        """Elections of several seats: their exchanges are carried out in steps."""
+        self._several: dict[str, int] = {}
+        """How many seats elections of several have: their exchanges are carried out in steps."""
         self._fits = False
         self._create = True
 
@@ -89,8 +89,10 @@ class SqlStore:
         at_once = None if election in self._several else self._at_once(election, request)
         answer = at_once or self._in_steps(election, request)
         news = answer.swapped and request.swap is not None and request.swap.news
-        reading, stuck = answer.reading(election, self._tell(election) if news else ())
-        (self._several.add if reading.seats > 1 or reading.others else self._several.discard)(election)
+        before = self._several.pop(election, 1)
+        reading, stuck = answer.reading(election, self._tell(election) if news else (), before)
+        if reading.seats > 1 or reading.others:
+            self._several[election] = reading.seats
         if stuck is not None and request != Exchange():
             raise StoreUnavailable(stuck)  # committed: who checks in is seen, and the next reading tells
         self._flavour.saw(election, request, reading)
