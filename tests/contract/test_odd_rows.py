@@ -138,3 +138,18 @@ def test_a_seat_that_nobody_can_write_keeps_nobody_from_the_others(driver: str, 
         reading = store.exchange(election, Exchange(who("a")))
         assert [(place.record is None, place.stuck) for place in reading.others] == [(True, True), (False, False)]
         assert any(each.startswith("seat 2: ") and "none can follow it" in each for each in reading.odd)
+
+
+@pytest.mark.parametrize("driver", ALL)
+def test_a_number_of_seats_that_cannot_be_starts_and_stops_nobody(driver: str, database_url: DatabaseUrl) -> None:
+    with led(database_url(driver)) as (store, election):
+        for known in (1, 2):
+            assert store.set_seats(election, known)
+            assert look(store, election).seats == known
+            for number in ("0", "-3", "999", *(["'many'"] if driver == "sqlite" else [])):
+                change(store, election, "heirflow_election", f"seats = {number}")
+                reading = store.exchange(election, Exchange(who("a")))
+                assert reading.seats == known
+                [told] = reading.odd
+                assert "there can be 1 to 16" in told
+                assert len(reading.others) == known - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,9 +37,9 @@ def count(row: Any, values: Values, known: int) -> int:
     """
     if row.e_seats is None:
         return 1
-    seats = values.whole(row.e_seats, "the record", "how many seats there are")
-    if 1 <= seats <= MOST_SEATS:
-        return seats
+    with suppress(TypeError, ValueError, OverflowError):
+        if 1 <= (seats := int(row.e_seats)) <= MOST_SEATS:
+            return seats
     values.odd.append(
         f"the record says {shown(row.e_seats)} seats; there can be 1 to {MOST_SEATS}: correct it with `heirflow seats`"
     )
