@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from heirflow.election import asking, line, news, seats
 from heirflow.election.endings import lose, note_event
-from heirflow.election.record import Place, Reading, Record, Swap, What, believed
+from heirflow.election.record import Place, Reading, Record, What, believed
 from heirflow.election.state import (
     NEVER,
     Ask,
@@ -178,11 +178,6 @@ def _said_of(seat: Seat, record: Record | None, reading: Reading, timings: Timin
     return said
 
 
-def _place(state: State, swap: Swap) -> str:
-    """Which leadership it is, for people."""
-    return f"term {swap.record.term}" + (f" of seat {swap.seat}" if state.seats > 1 or swap.seat > 1 else "")
-
-
 def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timings) -> Step:
     """What an answer means for the lead that this member holds, or wanted."""
     swap = ask.exchange.swap
@@ -193,7 +188,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
         if ask.purpose is Purpose.VACATE:
             said = (Said(Named.VACATED, f"seat {swap.seat} is vacant: {swap.record.because}"),)
         elif ask.purpose is Purpose.RELEASE:
-            said = (Said(Named.RELEASED, f"released {_place(state, swap)}: {swap.record.because}"),)
+            said = (Said(Named.RELEASED, f"released {state.named(swap.record.term)}: {swap.record.because}"),)
             state = without_lead(replace(state, note=""))
         else:
             trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s
@@ -201,7 +196,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
             if swap.takes_over and swap.takes_over == state.note:
                 state = replace(state, note="")
             if ask.purpose is Purpose.TAKE:
-                sentence = f"took charge for {_place(state, swap)}: {swap.record.because}"
+                sentence = f"took charge for {state.named(swap.record.term)}: {swap.record.because}"
                 said = (Said(Named.TOOK_CHARGE, sentence),)
             if not state.idle and not state.losing:
                 acts = (ExtendLease(*timings.moments(trusted_until)),)
@@ -227,11 +222,13 @@ def _over(state: State, now: float) -> tuple[State, tuple[Act, ...], Said]:
         # perhaps somebody has taken charge since; or the lease has ended it. Whichever it was, nothing was lost.
         why = stop.because if stop is not None else state.leaving.because if state.leaving is not None else ""
         if holder is None and now_term == term:
-            told = Said(Named.RELEASED, f"released term {term}: {why}")
+            told = Said(Named.RELEASED, f"released {state.named(term)}: {why}")
         else:
-            told = Said(Named.TERM_OVER, f"term {term} is over: {instead}; its release was never confirmed here")
+            told = Said(
+                Named.TERM_OVER, f"{state.named(term)} is over: {instead}; its release was never confirmed here"
+            )
         return replace(without_lead(state), note=""), (), told
-    sentence = f"lost term {term}: {instead}"
+    sentence = f"lost {state.named(term)}: {instead}"
     state = lose(without_lead(note_event(state, What.LOST, sentence, now)), sentence)
     told = Said(Named.LOST, sentence)
     if state.idle:

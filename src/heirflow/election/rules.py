@@ -205,7 +205,9 @@ def _end_of_trust(state: State, now: float, timings: Timings) -> Step:
     lead = state.seat.lead
     if state.idle or not isinstance(lead, Leading) or now < lead.trusted_until:
         return Step(state)
-    sentence = f"could not renew term {lead.term} within {timings.trust_s:g} s: the command is killed{state.troubled}"
+    sentence = (
+        f"could not renew {state.named(lead.term)} within {timings.trust_s:g} s: the command is killed{state.troubled}"
+    )
     state = with_stop(with_lead(state, Doubting(lead.term)), Stop(Then.LOST, sentence))
     return Step(state, (KillCommand(),), (Said(Named.NOT_RENEWED, sentence),))
 
