@@ -40,9 +40,8 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         number: _seen(_seat(state, number), place, reading, now, unbroken=unbroken)
         for number, place in enumerate(reading.places, 1)
     }
-    for (
-        seat
-    ) in state.all_seats:  # one that is no more, and nobody leads: its terms are remembered, as there may be more again
+    # Of a seat that is no more, and that nobody leads, the terms are remembered: there may be more seats again.
+    for seat in state.all_seats:
         seen.setdefault(seat.number, _seen(seat, Place(None), reading, now, unbroken=unbroken))
     own = seen.pop(state.seat.number)
     if ask.purpose is Purpose.TAKE:
