@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from heirflow import Election, HeirflowError, Lead, StoreUnavailable, UnsafeTimings, aio
+from heirflow import Election, HeirflowError, Lead, LostLead, StoreUnavailable, UnsafeTimings, aio
 from heirflow.clock import boottime
 from lab.servers.servers import free_port
 from tests.contract.drivers import POSTGRES
@@ -48,6 +48,43 @@ class Work:
 
 def election(folder: Path, **options) -> Election:
     return Election("embedded", db_url=f"sqlite:///{folder / 'line.db'}", ttl_s=2, **options)
+
+
+def test_two_lead_where_there_are_two_seats_and_each_holds_its_own(tmp_path):
+    leads: dict[str, Lead] = {}
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'line.db'}")
+    with engine.begin() as conn:
+        conn.exec_driver_sql("CREATE TABLE effect (term INTEGER)")
+
+    def writes(lead: Lead) -> None:
+        with engine.begin() as conn:
+            conn.execute(sa.text("INSERT INTO effect VALUES (:term)"), {"term": lead.term})
+            lead.hold(conn)
+
+    def works(host: str):
+        def work(lead: Lead) -> None:
+            leads[host] = lead
+            lead.stopping.wait(60)
+            del leads[host]
+
+        return election(tmp_path, host=host, seats=2).member(work)
+
+    with works("a") as first:
+        wait_for(lambda: "a" in leads)
+        with works("b"), works("c") as heir:
+            wait_for(lambda: "b" in leads and heir.joined)
+            assert {host: (lead.seat, lead.term) for host, lead in leads.items()} == {"a": (1, 1), "b": (2, 1)}
+            for lead in leads.values():
+                writes(lead)
+            old = leads["a"]
+            first.leave()
+            wait_for(lambda: "c" in leads)
+            assert (leads["c"].seat, leads["c"].term) == (1, 2)
+            with pytest.raises(LostLead):
+                writes(old)
+            writes(leads["b"])
+            with engine.connect() as conn:
+                assert conn.exec_driver_sql("SELECT term FROM effect").scalars().all() == [1, 1, 1]
 
 
 def test_the_second_takes_charge_when_the_first_leaves(tmp_path):
