@@ -69,22 +69,24 @@ def test_two_lead_where_there_are_two_seats_and_each_holds_its_own(tmp_path):
 
         return election(tmp_path, host=host, seats=2).member(work)
 
-    with works("a") as first:
+    with works("a") as first, ExitStack() as line:
         wait_for(lambda: "a" in leads)
-        with works("b"), works("c") as heir:
-            wait_for(lambda: "b" in leads and heir.joined)
-            assert {host: (lead.seat, lead.term) for host, lead in leads.items()} == {"a": (1, 1), "b": (2, 1)}
-            for lead in leads.values():
-                writes(lead)
-            old = leads["a"]
-            first.leave()
-            wait_for(lambda: "c" in leads)
-            assert (leads["c"].seat, leads["c"].term) == (1, 2)
-            with pytest.raises(LostLead):
-                writes(old)
-            writes(leads["b"])
-            with engine.connect() as conn:
-                assert conn.exec_driver_sql("SELECT term FROM effect").scalars().all() == [1, 1, 1]
+        line.enter_context(works("b"))
+        wait_for(lambda: "b" in leads)
+        heir = line.enter_context(works("c"))
+        wait_for(lambda: heir.joined)
+        assert {host: (lead.seat, lead.term) for host, lead in leads.items()} == {"a": (1, 1), "b": (2, 1)}
+        for lead in leads.values():
+            writes(lead)
+        old = leads["a"]
+        first.leave()
+        wait_for(lambda: "c" in leads)
+        assert (leads["c"].seat, leads["c"].term) == (1, 2)
+        with pytest.raises(LostLead):
+            writes(old)
+        writes(leads["b"])
+        with engine.connect() as conn:
+            assert conn.exec_driver_sql("SELECT term FROM effect").scalars().all() == [1, 1, 1]
 
 
 def test_the_second_takes_charge_when_the_first_leaves(tmp_path):
