@@ -54,10 +54,9 @@ def prune(
         if keep.most:
             last = sa.select(v.id).where(ours).order_by(v.id.desc()).offset(keep.most).limit(1)
             when.append(v.id <= (conn.execute(last).scalar() or 0))
-        took = v.what == What.TOOK_CHARGE.value
-        newest = [
-            number for (number,) in conn.execute(sa.select(sa.func.max(v.id)).where(ours, took).group_by(v.member))
-        ]
+        led = here.event.alias().c
+        took = led.election == election, led.what == What.TOOK_CHARGE.value
+        newest = sa.select(sa.func.max(led.id)).where(*took).group_by(led.member)
         old = sa.select(v.id).where(ours, v.id.not_in(newest), sa.or_(sa.false(), *when))
         bite = [number for (number,) in conn.execute(old.order_by(v.id).limit(BITE))]
         if bite:
