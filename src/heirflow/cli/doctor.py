@@ -171,7 +171,7 @@ def _seen(line: Snapshot, reading: Reading) -> list[Seen]:
 
     said = {place.record.leader: place.record.note for place in reading.places if place.record is not None}
     notes = {leader: said[leader] for leader in reading.leaders}
-    found = [
+    return [
         Seen(
             election=line.election,
             member=row.member,
@@ -184,14 +184,6 @@ def _seen(line: Snapshot, reading: Reading) -> list[Seen]:
         )
         for row in line.succession
         if row.member in notes or not row.silent
-    ]
-    placed = {each.member for each in found}
-    return found + [
-        Seen(
-            line.election, leader, "", leads=True, note=note, command="", seats=reading.seats, started_for=reading.seats
-        )
-        for leader, note in notes.items()
-        if leader not in placed
     ]
 
 

@@ -162,18 +162,22 @@ def drain(member: str | None, *, undo: bool, wait: bool, limit_s: float, as_json
         if row.drained == undo:
             because = f"{row.id} is {'drained no more' if undo else 'drained'}, ordered by {somebody()}"
             seat = next((number for number in _seats_of(reading, row.id)), 1)
-            record = seat_record(reading, seat)
-            note = Event(What.ORDERED, 0 if record is None else record.term, somebody(), because, seat=seat)
-            try:
-                store.exchange(election, Exchange(notes=(note,)))
-            except StoreUnavailable as error:  # the order stands
-                warn(f"the history does not tell of it: {masked(str(error))}")
+            record = reading.record_of(seat)
+            note_order(store, election, 0 if record is None else record.term, because, seat=seat)
         if wait:
             _await_drained(store, election, row.id, limit_s)
     result = {"election": election, "member": row.id, "drained": not undo}
     return output(
         f"{election}: {row.id} {'is not drained any more' if undo else 'is drained'}.", result, as_json=as_json
     )
+
+
+def note_order(store: Store, election: str, term: int, because: str, *, seat: int = 1) -> None:
+    """Write into the history what was ordered beside a record. The order stands: where that fails, there is a warning."""
+    try:
+        store.exchange(election, Exchange(notes=(Event(What.ORDERED, term, somebody(), because, seat=seat),)))
+    except StoreUnavailable as error:
+        warn(f"the history does not tell of it: {masked(str(error))}")
 
 
 def _await_drained(store: Store, election: str, member: str, limit_s: float) -> None:
@@ -190,14 +194,9 @@ def _seats_of(reading: Reading, member: str) -> list[int]:
     return [number for number, place in numbered if place.record is not None and place.record.leader == member]
 
 
-def seat_record(reading: Reading, seat: int) -> Record | None:
-    """The record of this seat, if there is one."""
-    return reading.places[seat - 1].record if seat <= len(reading.places) else None
-
-
 def record_of(reading: Reading, election: str, seat: int) -> Record:
     """The record of this seat, on which an order can be written. Raises `Refused`."""
-    record = seat_record(reading, seat)
+    record = reading.record_of(seat)
     if record is None:
         which = f"seat {seat} of {election}" if seat > 1 else election
         raise Refused(f"{which} has had no leader yet, so nobody can carry out the order")

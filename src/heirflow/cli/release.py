@@ -96,8 +96,7 @@ def _release(store: Store, charge: Charge) -> bool:
     because = f"{charge.member} was killed with its whole group by the service manager, and its cgroup is empty"
     for _ in range(TRIES):
         reading = store.exchange(charge.election, Exchange())
-        place = reading.places[charge.seat - 1] if charge.seat <= len(reading.places) else None
-        record = None if place is None else place.record
+        record = reading.record_of(charge.seat)
         if record is None or (record.leader, record.term) != (charge.member, charge.term):
             return False
         vacant = replace(record, version=record.version + 1, leader=None, because=because)

@@ -19,13 +19,11 @@ from heirflow.cli.common import (
     settings,
     settled,
     somebody,
-    warn,
 )
-from heirflow.cli.orders import Order, Refused, order, record_of
-from heirflow.election.record import MOST_SEATS, Event, Exchange, Reading, What, said_in
+from heirflow.cli.orders import Order, Refused, note_order, order, record_of
+from heirflow.election.record import MOST_SEATS, Exchange, Reading, said_in
 from heirflow.status import Seat, Snapshot, counted, held, one_seat_only
-from heirflow.stores import Store, StoreUnavailable
-from heirflow.text import masked
+from heirflow.stores import Store
 
 
 @click.command()
@@ -83,12 +81,8 @@ def _changed(store: Store, before: Snapshot, number: int) -> Snapshot:
     if not store.set_seats(election, number):
         raise Refused(f"{election} has had no leader yet: start its first member with `--seats {number}`")
     because = f"{counted(number)} instead of {before.seats}, ordered by {somebody()}"
-    try:
-        reading = store.exchange(election, Exchange(notes=(Event(What.ORDERED, before.term, somebody(), because),)))
-    except StoreUnavailable as error:  # the order stands
-        warn(f"the history does not tell of it: {masked(str(error))}")
-        reading = store.exchange(election, Exchange())
-    after = Snapshot.of(election, reading)
+    note_order(store, election, before.term, because)
+    after = Snapshot.of(election, store.exchange(election, Exchange()))
     left = [seat.seat for seat in _opened(before, after) if seat.paused or seat.switchover_to is not None]
     for each in left:
         order(store, election, partial(_without_orders, election, each))

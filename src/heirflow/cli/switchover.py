@@ -20,7 +20,7 @@ from heirflow.cli.common import (
     settings,
     settled,
 )
-from heirflow.cli.orders import LOOK_EVERY_S, NotInTime, Order, Refused, find_member, order, record_of, seat_record
+from heirflow.cli.orders import LOOK_EVERY_S, NotInTime, Order, Refused, find_member, order, record_of
 from heirflow.election.record import ANYONE, Exchange, MemberRow, Reading, Record, What
 from heirflow.status import Seat, Snapshot, counted, duration, held
 from heirflow.stores import Store
@@ -174,7 +174,7 @@ def _checked_target(
 def _await_switchover(store: Store, election: str, given: Order, to: str, ends_at: float) -> Record:
     before, released = given.before, False
     while time.monotonic() < ends_at:
-        record = seat_record(store.exchange(election, Exchange()), given.seat)
+        record = store.exchange(election, Exchange()).record_of(given.seat)
         if record is not None:
             if record.leader not in (None, before.leader):
                 if to not in (ANYONE, record.leader):

@@ -106,8 +106,7 @@ class Config:
     @property
     def seats(self) -> int:
         """How many members may lead at once, as far as these settings say."""
-        given = self.settings.get("seats")
-        return 1 if given is None or given.value is None else int(given.value)
+        return self["seats"] or 1
 
     @property
     def not_shared(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from heirflow.election import asking, line, news, seats
 from heirflow.election.endings import lose, note_event
-from heirflow.election.record import Place, Reading, Record, What, believed
+from heirflow.election.record import Place, Reading, Record, What, believed, counted
 from heirflow.election.state import (
     NEVER,
     Ask,
@@ -151,9 +151,10 @@ def _said(before: State, ask: Ask, reading: Reading, now: float, timings: Timing
         sentence = f"was silent for {silent_s:.1f} s and joins again at the end of the line"
         said += (Said(Named.JOINED_AGAIN, sentence),)
     wanted, heard_of_it = before.policy.seats, before.known and before.seats == reading.seats
-    if wanted not in (None, reading.seats) and record is not None and not heard_of_it:
-        count = f"{wanted} seat{'' if wanted == 1 else 's'}"
-        sentence = f"was started for {count}, and the election has {reading.seats}; `heirflow seats` changes that"
+    if wanted is not None and wanted != reading.seats and record is not None and not heard_of_it:
+        sentence = (
+            f"was started for {counted(wanted)}, and the election has {reading.seats}; `heirflow seats` changes that"
+        )
         said += (Said(Named.SEATS_DIFFER, sentence),)
     for number, place in enumerate(reading.places, 1):
         said += _said_of(_seat(before, number), place.record, reading, timings)
@@ -187,7 +188,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
         if ask.purpose is Purpose.VACATE:
             said = (Said(Named.VACATED, f"seat {swap.seat} is vacant: {swap.record.because}"),)
         elif ask.purpose is Purpose.RELEASE:
-            said = (Said(Named.RELEASED, f"released {state.named(swap.record.term)}: {swap.record.because}"),)
+            said = (Said(Named.RELEASED, f"released {state.in_words(swap.record.term)}: {swap.record.because}"),)
             state = without_lead(replace(state, note=""))
         else:
             trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s
@@ -195,7 +196,7 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
             if swap.takes_over and swap.takes_over == state.note:
                 state = replace(state, note="")
             if ask.purpose is Purpose.TAKE:
-                sentence = f"took charge for {state.named(swap.record.term)}: {swap.record.because}"
+                sentence = f"took charge for {state.in_words(swap.record.term)}: {swap.record.because}"
                 said = (Said(Named.TOOK_CHARGE, sentence),)
             if not state.idle and not state.losing:
                 acts = (ExtendLease(*timings.moments(trusted_until)),)
@@ -203,8 +204,8 @@ def _outcome(state: State, ask: Ask, reading: Reading, now: float, timings: Timi
     if state.term is not None and (doubtful or not asking.holds(state)):
         state, acts, told = _over(state, now)
         said += (told,)
-    named = any(seats.names(state, seat) for seat in state.all_seats)
-    if ask.exchange.leave and state.leaving is not None and state.term is None and not named:
+    free = state.term is None and not seats.is_named(state)
+    if ask.exchange.leave and state.leaving is not None and free:
         return Step(replace(state, done=True), (*acts, Exit(state.leaving.exit_code)), said)
     return Step(state, acts, said)
 
@@ -221,13 +222,13 @@ def _over(state: State, now: float) -> tuple[State, tuple[Act, ...], Said]:
         # perhaps somebody has taken charge since; or the lease has ended it. Whichever it was, nothing was lost.
         why = stop.because if stop is not None else state.leaving.because if state.leaving is not None else ""
         if holder is None and now_term == term:
-            told = Said(Named.RELEASED, f"released {state.named(term)}: {why}")
+            told = Said(Named.RELEASED, f"released {state.in_words(term)}: {why}")
         else:
             told = Said(
-                Named.TERM_OVER, f"{state.named(term)} is over: {instead}; its release was never confirmed here"
+                Named.TERM_OVER, f"{state.in_words(term)} is over: {instead}; its release was never confirmed here"
             )
         return replace(without_lead(state), note=""), (), told
-    sentence = f"lost {state.named(term)}: {instead}"
+    sentence = f"lost {state.in_words(term)}: {instead}"
     state = lose(without_lead(note_event(state, What.LOST, sentence, now)), sentence)
     told = Said(Named.LOST, sentence)
     if state.idle:

@@ -65,8 +65,7 @@ def wish(state: State, now: float, timings: Timings) -> Wish:
 def compose(state: State, chosen: Wish, now: float, timings: Timings) -> Ask:
     """The whole exchange around a wish: our check-in, our place in the line, and the swap."""
     releasing = chosen.purpose is Purpose.RELEASE
-    is_named = any(seats.names(state, seat) for seat in state.all_seats)
-    free = state.idle and state.term is None and not is_named
+    free = state.idle and state.term is None and not seats.is_named(state)
     leave = state.leaving is not None and (releasing or free)
     silent = now - state.checked_in_at > timings.ttl_s
     leading = state.term is not None and not releasing

@@ -281,6 +281,10 @@ class Reading:
         """All of them, the first seat's first."""
         return (Place(self.record, self.since, self.written_at), *self.others)
 
+    def record_of(self, seat: int) -> Record | None:
+        """Of the seat with this number, if there is one."""
+        return self.places[seat - 1].record if seat <= len(self.places) else None
+
     @property
     def leaders(self) -> tuple[str, ...]:
         """Who leads a seat, while its lease lasts by the store's clock. For people; the rules watch for themselves."""
@@ -296,6 +300,16 @@ class Reading:
 def record_name(election: str, seat: int) -> str:
     """The name of a seat's record. The first seat has the election's name: an election of one seat is as it always was."""
     return election if seat == 1 else f"{election}#{seat}"
+
+
+def record_names(election: str) -> list[str]:
+    """The names of all records that it can have, the first seat's first."""
+    return [record_name(election, seat) for seat in range(1, MOST_SEATS + 1)]
+
+
+def counted(seats: int) -> str:
+    """1 seat, 2 seats."""
+    return f"{seats} seat{'' if seats == 1 else 's'}"
 
 
 def believed(record: Record | None, before: Record | None) -> Record | None:

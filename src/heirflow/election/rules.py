@@ -47,7 +47,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from heirflow.election import answers, asking, endings, invariants, line, news, seats
-from heirflow.election.record import ANYONE
+from heirflow.election.record import ANYONE, counted
 from heirflow.election.state import (
     Doubting,
     Idle,
@@ -205,9 +205,7 @@ def _end_of_trust(state: State, now: float, timings: Timings) -> Step:
     lead = state.seat.lead
     if state.idle or not isinstance(lead, Leading) or now < lead.trusted_until:
         return Step(state)
-    sentence = (
-        f"could not renew {state.named(lead.term)} within {timings.trust_s:g} s: the command is killed{state.troubled}"
-    )
+    sentence = f"could not renew {state.in_words(lead.term)} within {timings.trust_s:g} s: the command is killed{state.troubled}"
     state = with_stop(with_lead(state, Doubting(lead.term)), Stop(Then.LOST, sentence))
     return Step(state, (KillCommand(),), (Said(Named.NOT_RENEWED, sentence),))
 
@@ -239,7 +237,7 @@ def _obey(state: State, now: float, timings: Timings) -> Step:
         to = line.heirs(state, now, timings)[0].id if target == ANYONE else target
         stop = Stop(Then.SWITCH_OVER, f"switchover to {to} was ordered")
     elif state.seat.number > state.seats:
-        stop = Stop(Then.HAND_OVER, f"the election has {state.seats} seat{'s' if state.seats > 1 else ''} now")
+        stop = Stop(Then.HAND_OVER, f"the election has {counted(state.seats)} now")
     elif state.drained and line.heirs(state, now, timings):
         stop = Stop(Then.HAND_OVER, f"{state.me} is drained")
     elif state.idle and not line.is_ready(state, now) and endings.can_hand_over(state, now, timings):

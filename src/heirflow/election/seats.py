@@ -41,6 +41,11 @@ def names(state: State, seat: Seat) -> bool:
     return record is not None and record.leader == state.me and not line.gives_no_right(seat, record)
 
 
+def is_named(state: State) -> bool:
+    """Whether any of them does."""
+    return any(names(state, seat) for seat in state.all_seats)
+
+
 def to_vacate(state: State, now: float, timings: Timings) -> Seat | None:
     """Of a leader: another seat where it is to look after what was left, and make it vacant; None: there is none.
 

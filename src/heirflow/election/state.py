@@ -315,7 +315,7 @@ class State:
         """Its own and the others, by their numbers."""
         return tuple(sorted((self.seat, *self.others), key=lambda seat: seat.number))
 
-    def named(self, term: int | None) -> str:
+    def in_words(self, term: int | None) -> str:
         """A term of its seat as sentences name it; a single seat has no number."""
         return (
             f"term {term}" if self.seats == 1 and self.seat.number == 1 else f"term {term} of seat {self.seat.number}"

@@ -10,11 +10,11 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from heirflow.election.record import Reading, Record, said_in
+from heirflow.election.record import Reading, Record, counted, said_in
 from heirflow.status.promise import held, not_promised, promised, promised_of_several, troubles
 from heirflow.status.rows import EXPIRED, HEIR, LEADER, Row, differences, one_seat_only, rows_of, said_of_work
 from heirflow.status.seats import Seat, seats_of
-from heirflow.status.words import counted, duration, listed, ordinal
+from heirflow.status.words import duration, listed, ordinal
 
 __all__ = [
     "EXPIRED",

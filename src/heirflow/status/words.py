@@ -35,11 +35,6 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def counted(seats: int) -> str:
-    """1 seat, 2 seats."""
-    return f"{seats} seat{'' if seats == 1 else 's'}"
-
-
 def age(now: float, since: float | None) -> float | None:
     """Of a moment by the store's clock; None where that is not known."""
     return rounded(max(0.0, now - since)) if since and now else None

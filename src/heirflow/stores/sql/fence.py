@@ -29,10 +29,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.election.record import Swap, Told, What
+from heirflow.election.record import Swap, Told, What, record_names
 from heirflow.errors import first_line
 from heirflow.stores.base import Finding, KeptOut
-from heirflow.stores.sql.further import names
 from heirflow.stores.sql.schema import Tables
 
 PREFIX = "heirflow/"
@@ -204,7 +203,7 @@ class SessionFence:
                 "p_ids": sorted({*others.values()}),
                 "p_numbered": numbered,
                 "p_leader": leader,
-                "p_names": [election, *names(election)],
+                "p_names": record_names(election),
             }
             led: dict[str, bool] = {row.member: row.over for row in conn.execute(self._led, asked).all()}
             self._strangers.update(name for name, member in others.items() if member not in led and member != leader)

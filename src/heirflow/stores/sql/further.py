@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.election.record import MOST_SEATS, Place, Swap, record_name
+from heirflow.election.record import MOST_SEATS, Place, Swap, record_name, record_names
 from heirflow.errors import ConfigError
 from heirflow.stores.base import StoreMisfit
 from heirflow.stores.sql.schema import NAME_LENGTH
@@ -21,7 +21,7 @@ ONE_ONLY = "the tables know one seat only; run `heirflow init` once, as a role t
 
 def names(election: str) -> list[str]:
     """All names that records of further seats can have."""
-    return [record_name(election, seat) for seat in range(2, MOST_SEATS + 1)]
+    return record_names(election)[1:]
 
 
 def is_further(name: str, others: frozenset[str]) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from heirflow.election.record import MOST_SEATS, Exchange, Reading, Swap, Told, record_name
+from heirflow.election.record import Exchange, Reading, Swap, Told, record_name, record_names
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.stores.base import Finding, KeptOut, StoreMisfit, StoreUnavailable
 from heirflow.stores.sql.connecting import Arguments, Place
@@ -195,9 +195,8 @@ class Sqlite:
             conn.rollback()
             return False
         e, m = here.election.c, here.member.c
-        names = [record_name(election, seat) for seat in range(1, MOST_SEATS + 1)]
         found = conn.execute(
-            sa.select(e.name, e.term, e.leader, e.paused, e.switchover_to).where(e.name.in_(names))
+            sa.select(e.name, e.term, e.leader, e.paused, e.switchover_to).where(e.name.in_(record_names(election)))
         ).all()
         mine = sa.and_(m.election == election, m.id == self._who.get(election, ""))
         drained = conn.execute(sa.select(m.drained).where(mine)).scalar()
