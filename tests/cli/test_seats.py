@@ -355,8 +355,8 @@ def test_two_lead_and_the_third_is_the_heir_of_both(heirflow: Callable, start: C
     assert heirflow("switchover", "--from", "host-b").out.startswith("beat: host-c-")
     assert by_seat() == ["host-a", "host-c"]
     until(is_well, "host-b is the heir now")
-    assert heirflow("drain", "host-a", "--wait").code == 0
-    assert by_seat() == ["host-b", "host-c"]
+    assert heirflow("drain", "host-a", "--wait").code == 0  # which waits until it leads no more, and not for the next
+    until(lambda: by_seat() == ["host-b", "host-c"], "host-b leads")
     seats = {(event["seat"], event["what"]) for event in json.loads(heirflow("history", "--json").out)["events"]}
     assert {(1, "took charge"), (2, "took charge"), (2, "ordered"), (1, "ordered")} <= seats
     assert heirflow("seats", "beat", "1").out.startswith("beat has 1 seat now; host-c-")
