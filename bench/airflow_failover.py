@@ -12,7 +12,7 @@
 --what idle           what one scheduler and two heirs cost the database, and one to three native ones. --seats 2: two and an heir
 --what survivor       two seats and no heir: one host lost, and one scheduler killed with its member, until the other's
                       scheduler has adopted what was left
---what late           a scheduler stopped for 45 s and continued at once: how many tasks it was robbed of
+--what late           a scheduler's heartbeat kept 45 s behind: how many tasks it is robbed of. Without --seats: of two native
 --what load           tasks per second under a full load: two native schedulers, and two seats with an heir, in turn
 --what dag-processor  the leading dag-processor killed, and a DAG file changed: until the change is known
 
@@ -34,7 +34,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 
-from heirflow.demo.stage import Stage
+from heirflow.demo.stage import Process, Stage
 from heirflow.demo.warden import descendants
 from heirflow.guard import processes
 from lab.airflow import ledger
@@ -205,10 +205,7 @@ def frozen(options: argparse.Namespace) -> Figures:
         line.close()
         if options.seats > 1:
             return figures
-        for member in line.members.values():
-            stage.signal(member, signal.SIGTERM)
-        for member in line.members.values():
-            stage.wait(member, 60.0)
+        end(stage, line.members)
         natives = Natives(site, stage)
         natives.start("nat-a", "nat-b")
         for _ in range(min(options.runs, 2)):
@@ -290,7 +287,7 @@ def idle(options: argparse.Namespace) -> Figures:
         for more in ("nat-b", "nat-c"):
             natives.start(more)
             show(f"{len(natives.processes)} native", site, [process.pid for process in natives.processes.values()])
-        end(stage, natives)
+        end(stage, natives.processes)
         line = line_of(options, site, stage)
         line.start()
         line.settled()
@@ -300,12 +297,13 @@ def idle(options: argparse.Namespace) -> Figures:
     return figures
 
 
-def end(stage: Stage, natives: Natives) -> None:
-    """In good order."""
-    for process in list(natives.processes.values()):
+def end(stage: Stage, those: dict[str, Process]) -> None:
+    """All of them, each in good order."""
+    for process in those.values():
         stage.signal(process, signal.SIGTERM)
+    for process in those.values():
         stage.wait(process, 60.0)
-    natives.processes.clear()
+    those.clear()
 
 
 def load(options: argparse.Namespace) -> Figures:
@@ -329,16 +327,13 @@ def load(options: argparse.Namespace) -> Figures:
         for _ in range(options.runs):
             natives.start("nat-a", "nat-b")
             measure("two native")
-            end(stage, natives)
+            end(stage, natives.processes)
             line = line_of(options, site, stage)
             line.start()
             line.settled()
             measure("two seats and an heir")
             line.close()
-            for member in line.members.values():
-                stage.signal(member, signal.SIGTERM)
-            for member in line.members.values():
-                stage.wait(member, 60.0)
+            end(stage, line.members)
     return figures
 
 

@@ -56,6 +56,9 @@ class Blow:
 class Line:
     """One component on several hosts of a site."""
 
+    seats = 1
+    """How many of them work at once."""
+
     def __init__(self, site: Site, stage: Stage, component: str, hosts: Sequence[str], *flags: str, **env: str) -> None:
         self.site, self.stage, self.component, self.hosts = site, stage, component, tuple(hosts)
         self.election = f"airflow-{component}"
@@ -139,8 +142,12 @@ class Line:
             if leader in self.members and job and ready >= wanted and also(job):
                 return str(leader), job
             time.sleep(0.1)
+        raise self.not_settled(f"the line of {self.election} is not whole after {limit_s:.0f} s")
+
+    def not_settled(self, what: str) -> NotSettled:
+        """The error, with the ends of the logs."""
         ends = "\n".join(f"--- {member.name}\n{member.log_end(15)}" for member in self.members.values())
-        raise NotSettled(f"the line of {self.election} is not whole after {limit_s:.0f} s\n{ends}")
+        return NotSettled(f"{what}\n{ends}")
 
     def in_charge_at(self, after: float) -> float | None:
         """When somebody first took charge later than that."""
@@ -190,18 +197,14 @@ class Line:
         self.site.order("switchover", self.election, "--no-wait")
 
     def succeeded(self, blow: Blow, limit_s: float = 60.0) -> None:
-        """Wait for a successor at work, and bring back what is gone. The time until its job row is noted."""
+        """Wait for all at work, without the one that was struck, and bring back what is gone. Notes the time until the new row."""
         limit = time.monotonic() + limit_s
-        while (job := self.job()) in {None, blow.job}:
+        while len(jobs := self.jobs()) < self.seats or blow.job in jobs:
             if time.monotonic() > limit:
                 raise NotSettled(f"nobody took over within {limit_s:.0f} s of {blow.kind} on {blow.host}")
             time.sleep(0.05)
-        rows = self.site.ask("SELECT extract(epoch FROM start_date) FROM job WHERE id = :id", id=job)
+        rows = self.site.ask("SELECT extract(epoch FROM start_date) FROM job WHERE id = :id", id=max(jobs))
         blow.seconds["job row"] = float(rows[0][0]) - blow.at
-        self.bring_back(blow)
-
-    def bring_back(self, blow: Blow) -> None:
-        """Start what is gone, as a service manager would."""
         if (
             self.stage.wait(self.members[blow.host], 0.0 if blow.kind in {"command", "switchover"} else 30.0)
             is not None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from heirflow.demo.stage import Stage
 from heirflow.election.record import Exchange, Reading, What
-from lab.airflow.line import JOBS, SETTLE_LIMIT_S, Blow, Line, NotSettled
+from lab.airflow.line import JOBS, SETTLE_LIMIT_S, Line
 from lab.airflow.site import Site
 
 SILENT_S = 6.0
@@ -84,20 +84,8 @@ class Seats(Line):
                     if also(each.job):
                         return each.host, each.job
             time.sleep(0.1)
-        ends = "\n".join(f"--- {member.name}\n{member.log_end(15)}" for member in self.members.values())
-        raise NotSettled(f"the {self.seats} seats of {self.election} are not led after {limit_s:.0f} s\n{ends}")
+        raise self.not_settled(f"the {self.seats} seats of {self.election} are not led after {limit_s:.0f} s")
 
     def order_switchover(self, host: str) -> None:
         led = next(each for each in self.led(self.reading()) if each.host == host)
         self.site.order("switchover", self.election, "--from", led.member, "--no-wait")
-
-    def succeeded(self, blow: Blow, limit_s: float = 60.0) -> None:
-        """Wait until every seat is at work again, without the one that was struck, and bring back what is gone."""
-        limit = time.monotonic() + limit_s
-        while len(jobs := self.jobs()) < self.seats or blow.job in jobs:
-            if time.monotonic() > limit:
-                raise NotSettled(f"nobody took over within {limit_s:.0f} s of {blow.kind} on {blow.host}")
-            time.sleep(0.05)
-        rows = self.site.ask("SELECT extract(epoch FROM start_date) FROM job WHERE id = :id", id=max(jobs))
-        blow.seconds["job row"] = float(rows[0][0]) - blow.at
-        self.bring_back(blow)

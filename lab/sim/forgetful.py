@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from heirflow.election.steps import Readiness
 from heirflow.election.timings import Timings
 from lab.sim.clock import Host
-from lab.sim.judge import Red
 from lab.sim.process import MemberProcess
-from lab.sim.promises import Promise
 from lab.sim.register import Backup
+from lab.sim.scenes import pass_by, played
 from lab.sim.world import Verdict, World
 
 
@@ -22,12 +19,12 @@ def the_release_is_forgotten(seed: int) -> Verdict:
         standby = world.store.backup()
         leader.host.in_cut += 1
         _command_ends(leader)
-        _pass(world, leader.timings.check_in_s)
+        pass_by(world, leader.timings.check_in_s)
         leader.host.in_cut -= 1
         if _someone_else_leads(world, leader):
             _alone_fails_over(world, leader, standby)
 
-    return _verdict(seed, play)
+    return played(seed, play)
 
 
 def the_lease_is_over(seed: int) -> Verdict:
@@ -37,22 +34,22 @@ def the_lease_is_over(seed: int) -> Verdict:
         leader, heir = _a_line_of(world, 2)
         standby = world.store.backup()
         heir.post(Readiness(False))
-        _pass(world, 2 * heir.timings.check_in_s)
+        pass_by(world, 2 * heir.timings.check_in_s)
         _cut(leader.host, True)
         end_at, _kill_at = leader.timings.moments(leader.state.trusted_until)
         now = leader.host.local(world.agenda.now)
         world.agenda.run_until(world.agenda.now + (end_at - 0.3 - now) / leader.host.rate)
         leader.post(Readiness(False))  # it is not started again before the lease is over
-        _pass(world, 0.02)
+        pass_by(world, 0.02)
         _command_ends(leader)
         heir.post(Readiness(True))
-        _pass(world, world.longest_ttl_s + 2 * heir.timings.check_in_s)
+        pass_by(world, world.longest_ttl_s + 2 * heir.timings.check_in_s)
         leader.post(Readiness(True))
         _cut(leader.host, False)
         if _someone_else_leads(world, leader):
             _alone_fails_over(world, leader, standby)
 
-    return _verdict(seed, play)
+    return played(seed, play)
 
 
 def a_longer_lease_is_forgotten(seed: int) -> Verdict:
@@ -66,24 +63,12 @@ def a_longer_lease_is_forgotten(seed: int) -> Verdict:
         _leader, heir = _a_line_of(world, 2)
         standby = world.store.backup()
         world.order(switchover_to=heir.id)
-        _pass(world, 3 * heir.timings.check_in_s)
+        pass_by(world, 3 * heir.timings.check_in_s)
         _cut(heir.host, True)
         world.store.fail_over(standby)
-        _pass(world, 3 * world.longest_ttl_s)
+        pass_by(world, 3 * world.longest_ttl_s)
 
-    return _verdict(seed, play)
-
-
-def _verdict(seed: int, play: Callable[[World], None]) -> Verdict:
-    world = World(seed, quiet=True)
-    promise: Promise | None = None
-    sentence = ""
-    try:
-        play(world)
-    except Red as red:
-        promise, sentence = red.promise, red.sentence
-    judge = world.judge
-    return Verdict(seed, promise, sentence, judge.lives.thaw_overlaps, judge.changes, False, world.agenda.now)
+    return played(seed, play)
 
 
 def _a_line_of(world: World, count: int) -> list[MemberProcess]:
@@ -93,7 +78,7 @@ def _a_line_of(world: World, count: int) -> list[MemberProcess]:
         member = world.start_member(index)
         assert member is not None
         members.append(member)
-        _pass(world, 2 * world.timings[index].check_in_s)
+        pass_by(world, 2 * world.timings[index].check_in_s)
     return members
 
 
@@ -115,15 +100,9 @@ def _alone_fails_over(world: World, leader: MemberProcess, standby: Backup) -> N
         if host is not leader.host:
             _cut(host, True)
     world.store.fail_over(standby)
-    _pass(world, 2 * world.longest_ttl_s)
+    pass_by(world, 2 * world.longest_ttl_s)
 
 
 def _cut(host: Host, on: bool) -> None:
     host.out_cut += 1 if on else -1
     host.in_cut += 1 if on else -1
-
-
-def _pass(world: World, seconds: float) -> None:
-    slowest = min(host.rate for host in world.hosts)
-    world.agenda.run_until(world.agenda.now + seconds / slowest)
-    world.judge.lives.sweep()

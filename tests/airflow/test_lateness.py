@@ -15,11 +15,10 @@ import pytest
 from heirflow.demo.stage import Process, Stage
 from heirflow.programs.airflow.ask import ask
 from heirflow.programs.airflow.lateness import INTERVAL, INTERVAL_S, THRESHOLD, THRESHOLD_S, variable
-from lab.airflow.environment import AirflowEnvironment, ensure, fits
-from lab.servers.servers import Server, postgres_server
+from lab.airflow.environment import AirflowEnvironment
+from lab.servers.servers import Server
 from tests.airflow.rig import Rig, kill
 
-VERSIONS = ("3.3", "2.11")
 SET = {variable(THRESHOLD): str(THRESHOLD_S), variable(INTERVAL): str(INTERVAL_S)}
 USES = {
     "jobs/job.py": {THRESHOLD},  # Job.is_alive, and what the log says of a heartbeat
@@ -55,24 +54,9 @@ VALUES ({number}, 'SchedulerJob', 'running', 'h', clock_timestamp() - interval '
 LOOKED = re.compile("Adopting or resetting orphaned tasks")
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
-def airflow(request: pytest.FixtureRequest) -> AirflowEnvironment:
-    if not fits(request.param):
-        pytest.skip("Airflow 2.11 is pinned for Python 3.11 and 3.12")
-    return ensure(request.param)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres_server() as running:
-        yield running
-
-
 @pytest.fixture
-def rig(request: pytest.FixtureRequest, airflow: AirflowEnvironment, server: Server, tmp_path: Path) -> Iterator[Rig]:
-    name = f"{request.node.originalname}_{airflow.version.replace('.', '_')}"[-60:]
-    with Stage(tmp_path / "stage") as stage:
-        yield Rig(airflow, server, stage, name, SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1")
+def rig(airflow: AirflowEnvironment, server: Server, stage: Stage, database_name: str) -> Rig:
+    return Rig(airflow, server, stage, database_name, SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1")
 
 
 def code(airflow: AirflowEnvironment) -> Iterator[tuple[str, str]]:
