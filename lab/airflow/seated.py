@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from heirflow.demo.stage import Stage
 from heirflow.election.record import Exchange, Reading, What
+from heirflow.status import Snapshot
 from lab.airflow.line import JOBS, SETTLE_LIMIT_S, Line
 from lab.airflow.site import Site
-
-SILENT_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +75,9 @@ class Seats(Line):
         while time.monotonic() < limit:
             reading = self.reading()
             led = self.led(reading)
-            leaders = {place.record.leader for place in reading.places if place.record is not None}
-            ready = [row for row in reading.members if row.ready and row.id not in leaders and row.silent_s < SILENT_S]
+            ready = [
+                row for row in Snapshot.of(self.election, reading).succession if row.rank is not None and row.rank > 1
+            ]
             here = [each for each in led if each.host in self.members]
             if len(here) == self.seats and len(ready) >= wanted:
                 for each in sorted(here, key=lambda each: -each.job):
