@@ -12,6 +12,7 @@ CONTRACT = "contract/test_store_contract.py::test_the_contract"
 EXPECTED = f"{CONTRACT}[only_the_expected_version_is_replaced-"
 FENCING = "contract/test_fencing.py::test_"
 ONE = "contract/test_one_statement.py::test_"
+ONE_OF_ALL = "contract/test_one_statement_seats.py::test_"
 RELEASES = "contract/test_wills.py::test_a_will_releases_exactly_this_members_term[sqlite]"
 SLOW_DEATH = f"{WILL}it_waits_while_one_process_takes_long_to_die[walk-member]"
 IDLE = "process/test_leads_without_work.py::test_"
@@ -150,6 +151,13 @@ FAULTS = (
     Fault("a renewal that lost is told as won on PostgreSQL", "stores/sql/one_statement.py",
           "if all(row.e_version is None for row in own):", "if False:",
           f"{ONE}a_swap_lost_while_it_waited_shows_who_won[{POSTGRES[0]}]", "assert True is False"),
+    Fault("a lost renewal of a further seat is told as won on PostgreSQL", "stores/sql/one_statement.py",
+          'others = found.where(e.name != bindparam("p_name"))', "others = found",
+          f"{ONE_OF_ALL}a_swap_lost_while_it_waited_shows_who_won[2-{POSTGRES[0]}]", "assert True is False"),
+    Fault("who leads another seat is looked up at each renewal", "stores/sql/fence.py",
+          " or each not in leads for each", " or True for each",
+          f"{ONE_OF_ALL}check_in_renewals_and_look_are_one_message_each[the commands have sessions-{POSTGRES[0]}]",
+          "the leader of seat 1: "),
     Fault("who takes charge commits before what belongs to it", "stores/sql/one_statement.py",
           "driver.autocommit = kind is not Kind.TAKING", "driver.autocommit = True",
           f"{ONE}what_fails_after_charge_was_taken_takes_it_back[{POSTGRES[0]}]", r"\('b', 2\) == \('a', 1\)"),
