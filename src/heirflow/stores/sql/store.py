@@ -29,6 +29,7 @@ from heirflow.election.record import (
     record_name,
 )  # fmt: skip
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.rows import Answer, event_of
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.bound import Bound, is_rare, noted_of, said_by, told_of, wanted_by
 from heirflow.stores.sql.fitting import fit, fit_later
@@ -37,11 +38,10 @@ from heirflow.stores.sql.forgetting import SHARE, forget, prune
 from heirflow.stores.sql.further import first, is_further, make, names, set_seats
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
-from heirflow.stores.sql.reading import Answer
-from heirflow.stores.sql.statements import Statements, event_of, plain
+from heirflow.stores.sql.statements import Statements, plain
 from heirflow.stores.sql.taking import carry_out, fenced, hook_of
-from heirflow.stores.sql.values import checked_name, cleaned
 from heirflow.stores.sql.wills import will_of
+from heirflow.stores.values import checked_name, cleaned
 
 T = TypeVar("T")
 
