@@ -36,6 +36,7 @@ __all__ = [
     "StoreRefuses",
     "StoreUnavailable",
     "Will",
+    "is_coordinator",
     "kind_of",
     "open_store",
 ]
@@ -80,7 +81,7 @@ def open_store(
     """
     if not call_limit_s > 0:
         raise ConfigError(f"the limit of a store call must be more than 0 s, not {call_limit_s:g} s")
-    if place.kind_of(url if isinstance(url, str) else url.known) is not None:
+    if is_coordinator(url if isinstance(url, str) else url.known):
         from heirflow.stores.keyed.opening import open_keyed
 
         return open_keyed(url, call_limit_s=call_limit_s, beside=beside)
@@ -125,8 +126,15 @@ def open_store(
         raise StoreMisfit(f"the driver for {kind} cannot be used: {error}; install {INSTALL[kind]}") from error
 
 
+def is_coordinator(url: str) -> bool:
+    """Whether a URL names no database, but a coordinator."""
+    return place.kind_of(url) is not None
+
+
 def kind_of(url: str) -> str:
-    """The kind of database that a URL names, one of `DRIVERS` if HeirFlow knows it."""
+    """The kind of database or coordinator that a URL names, one of `DRIVERS` or `place.PORTS` if HeirFlow knows it."""
+    if (coordinator := place.kind_of(url)) is not None:
+        return coordinator
     kind = url.partition(":")[0].partition("+")[0]
     return ALIASES.get(kind, kind)
 

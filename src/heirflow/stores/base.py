@@ -7,7 +7,7 @@ at all. Losing a swap is a value (``Reading.swapped is False``). Not knowing (ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -120,15 +120,11 @@ class Finding:
 class Beside(Protocol):
     """The database in which a command works, where its record is elsewhere. Nothing that fails here undoes a swap."""
 
-    def taken(self, election: str, swap: Swap, before: str | None) -> tuple[tuple[Told, ...], Event | None]:
+    def taken(self, swap: Swap, led: Callable[[Mapping[str, Any]], Mapping[str, bool]]) -> tuple[Told, ...]:
         """A swap has taken charge, or made a seat vacant: end the sessions of who led, adopt what was left. Never raises.
 
-        `before`: the leader before, if there was one. It takes a limited time. Returns what is worth telling, and an event for
-        the history.
+        `led`: who led an earlier term, as `sql.fence.Led`. It takes a limited time. Returns what is worth telling.
         """
-
-    def fence(self) -> Finding:
-        """As `Store.fence`."""
 
     def sever(self) -> None:
         """As `Register.sever`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +14,9 @@ from heirflow.election.record import (
     Place,
     Reading,
     Record,
+    Swap,
     Told,
+    What,
     record_names,
     what_of,
 )
@@ -157,3 +159,8 @@ def _place(row: Any, seat: int, values: Values) -> Place:
     values.odd += [f"seat {seat}: {each}" for each in own.odd]
     stuck = own.stuck is not None
     return Place(None if stuck else record, since, written_at, stuck)
+
+
+def fenced(swap: Swap, told: Iterable[Told]) -> Event:
+    """What happened beside a swap that has no event of its own."""
+    return Event(What.FENCED, swap.record.term, swap.record.leader or "", "; ".join(each.sentence for each in told))

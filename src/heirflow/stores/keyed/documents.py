@@ -28,6 +28,8 @@ from heirflow.stores.values import cleaned
 
 ELECTIONS, HISTORY = "elections", "history"
 COUNT, NEWS, A_MEMBER = "count", "news", "m:"
+LED = "t"
+"""Behind the number of an event that tells who took charge."""
 Document = dict[str, Any]
 _EVENT = ("what", "term", "member", "because", "took_s", "at", "ago_s", "times", "seat")
 
@@ -54,7 +56,7 @@ def member_key(election: str, member: str) -> str:
 
 def event_key(election: str, number: int, event: Event) -> str:
     """Of an event: in the order of their numbers."""
-    return f"{history_of(election)}/{number:016d}{'t' if event.what is What.TOOK_CHARGE else ''}"
+    return f"{history_of(election)}/{number:016d}{LED if event.what is What.TOOK_CHARGE else ''}"
 
 
 def written(document: Document) -> bytes:

@@ -9,8 +9,10 @@ reading tells.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 from urllib.parse import unquote
 
 from heirflow.election.record import Event, Exchange, Keep, Reading, Told
@@ -18,6 +20,7 @@ from heirflow.stores.base import Beside, Finding, KeptOut, KeyedWill, StoreUnava
 from heirflow.stores.keyed.documents import (
     A_MEMBER,
     ELECTIONS,
+    LED,
     NEWS,
     answer,
     event_row,
@@ -25,11 +28,10 @@ from heirflow.stores.keyed.documents import (
     history_of,
     member_key,
     read,
-    record_key,
 )
 from heirflow.stores.keyed.keys import Bell, Keys, Seen, Write
 from heirflow.stores.keyed.plan import Plan, plan_of, set_seats
-from heirflow.stores.rows import event_of
+from heirflow.stores.rows import event_of, fenced
 from heirflow.stores.values import checked_name
 
 BITE = 50
@@ -108,8 +110,8 @@ class KeyedStore:
             and (name in over or 0 < keep.age_s < self._keys.now() - event_of(event_row(events[name])).at)
         ]
         # The newest of each member stays, and names tell who took charge: only these are compared.
-        marked = [name for name in names if name.endswith("t")]
-        led = self._events(election, marked[: 4 * BITE]) if any(name.endswith("t") for name in old) else {}
+        marked = [name for name in names if name.endswith(LED)]
+        led = self._events(election, marked[: 4 * BITE]) if any(name.endswith(LED) for name in old) else {}
         newest = {document.get("member"): name for name, document in led.items()}
         gone = [name for name in old if name not in newest.values()][:BITE]
         if gone:
@@ -194,8 +196,6 @@ class KeyedStore:
         return tuple(self._keys.examine())
 
     def fence(self) -> Finding:
-        if self._beside is not None:
-            return self._beside.fence()
         return Finding(
             "fence",
             "note",
@@ -258,15 +258,27 @@ class KeyedStore:
         swap = request.swap
         if self._beside is None or swap is None or swap.takes_over is None:
             return ()
-        before = (
-            read(plan.seen.entries[key].value)
-            if (key := record_key(election, swap.seat)) in plan.seen.entries
-            else None
-        )
-        told, event = self._beside.taken(election, swap, (before or {}).get("leader"))
-        if event is not None:
-            self._untold += (event,)
+        told = self._beside.taken(swap, partial(self._led, election, plan.seen))
+        if told:
+            self._untold += (fenced(swap, told),)
         return told
+
+    def _led(self, election: str, seen: Seen, asked: Mapping[str, Any]) -> dict[str, bool]:
+        """See `sql.fence.Led`."""
+        reading, leader = self._reading(election, seen), asked["p_leader"]
+        below = history_of(election)
+        marked = [f"{below}/{name}" for name in self._keys.names(below) if name.endswith(LED)]
+        taken = [document for value in self._keys.values(marked).values() if (document := read(value)) is not None]
+        earlier = {
+            str(each.get("member"))
+            for each in taken
+            if each.get("member") != leader or each.get("term", 0) < asked["p_term"]
+        }
+        found = earlier.intersection(asked["p_ids"]) | {
+            row.id for row in reading.members if row.id in asked["p_numbered"]
+        }
+        leads = {place.record.leader for place in reading.places if place.record is not None}
+        return {member: member == leader or member not in leads for member in found}
 
     def _reading(self, election: str, seen: Seen) -> Reading:
         found = answer(election, seen, self._keys.now(), self._keys.history, None, (), self._keys.title)
