@@ -7,7 +7,7 @@ at all. Losing a swap is a value (``Reading.swapped is False``). Not knowing (ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -120,10 +120,13 @@ class Finding:
 class Beside(Protocol):
     """The database in which a command works, where its record is elsewhere. Nothing that fails here undoes a swap."""
 
-    def taken(self, swap: Swap, led: Callable[[Mapping[str, Any]], Mapping[str, bool]]) -> tuple[Told, ...]:
+    def taken(
+        self, swap: Swap, left: Sequence[str], led: Callable[[Mapping[str, Any]], Mapping[str, bool]]
+    ) -> tuple[tuple[Told, ...], bool]:
         """A swap has taken charge, or made a seat vacant: end the sessions of who led, adopt what was left. Never raises.
 
-        `led`: who led an earlier term, as `sql.fence.Led`. It takes a limited time. Returns what is worth telling.
+        `left`: notes of leaders before (`Record.note`). `led`: who led an earlier term (`sql.fence.Led`). Its time is limited.
+        Returns what is worth telling, and whether all that was left is adopted; otherwise whoever comes next adopts it.
         """
 
     def sever(self) -> None:

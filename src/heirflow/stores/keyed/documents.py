@@ -8,7 +8,7 @@ behind it where somebody took charge.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
@@ -30,6 +30,8 @@ ELECTIONS, HISTORY = "elections", "history"
 COUNT, NEWS, A_MEMBER = "count", "news", "m:"
 LED = "t"
 """Behind the number of an event that tells who took charge."""
+MOST_LEFT = 8
+"""So many leaders before can be waiting to be taken over from."""
 Document = dict[str, Any]
 _EVENT = ("what", "term", "member", "because", "took_s", "at", "ago_s", "times", "seat")
 
@@ -82,8 +84,14 @@ def record_document(seen: Seen, key: str) -> Document | None:
     return {"version": entry.value[:40].decode("utf-8", "replace")} if found is None else {"version": "none", **found}
 
 
-def of_record(record: Record, before: Document | None, now: float) -> Document:
-    """A record to be written in the place of another one."""
+def left_in(document: Document | None) -> list[str]:
+    """Notes of leaders before, whose work nobody has taken over yet in the database where it is."""
+    found = None if document is None else document.get("left")
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
+def of_record(record: Record, before: Document | None, now: float, left: Sequence[str] = ()) -> Document:
+    """A record to be written in the place of another one. `left`: see `left_in`."""
     led = None if before is None else before.get("leader")
     same = before is not None and led == record.leader
     return {
@@ -99,6 +107,7 @@ def of_record(record: Record, before: Document | None, now: float) -> Document:
         "since": before.get("since", now) if same and before is not None else now,
         "history": record.history,
         "seats": None if before is None else before.get("seats"),
+        **({"left": [*left][-MOST_LEFT:]} if left else {}),
     }
 
 

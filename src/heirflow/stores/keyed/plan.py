@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from heirflow.election.record import MOST_SEATS, Event, Exchange, Record, Swap, record_name
@@ -12,6 +13,7 @@ from heirflow.stores.keyed.documents import (
     Document,
     event_key,
     folder_of,
+    left_in,
     member_key,
     of_check_in,
     of_event,
@@ -38,6 +40,10 @@ class Plan:
     """Whether the swap wins, if what is written can be; None: there is none."""
     doubted: bool = False
     """Whether something is left out because of what was seen, which may be old."""
+    adopted: AbstractSet[str] | None = None
+    """Notes of leaders before whose work is taken over. None: there is no database beside, and no such work."""
+    left: list[str] = field(default_factory=list)
+    """Those that are not, once this is written."""
     given: int = 0
     """How many numbers were given away."""
 
@@ -67,9 +73,16 @@ class Plan:
         self.put(f"{folder_of(self.election)}/{NEWS}", {"at": self.now}, guard=False)
 
 
-def plan_of(election: str, request: Exchange, seen: Seen, now: float, history: str | None) -> Plan:
+def plan_of(
+    election: str,
+    request: Exchange,
+    seen: Seen,
+    now: float,
+    history: str | None,
+    adopted: AbstractSet[str] | None = None,
+) -> Plan:
     """In the order in which an exchange is carried out. Raises `ConfigError`."""
-    plan = Plan(election, seen, now)
+    plan = Plan(election, seen, now, adopted=adopted)
     if request.check_in is not None:
         _check_in(plan, request)
     if request.swap is not None:
@@ -109,7 +122,9 @@ def _swap(plan: Plan, swap: Swap, history: str | None) -> None:
     if not plan.swapped:
         plan.doubted = True
         return
-    document = of_record(swap.record, before, plan.now)
+    if plan.adopted is not None:
+        plan.left = [note for note in (*left_in(before), swap.takes_over or "") if note and note not in plan.adopted]
+    document = of_record(swap.record, before, plan.now, plan.left)
     if swap.expected is None and swap.seats > 1:
         document["seats"] = swap.seats
         make(plan, swap.seats, swap.record)

@@ -54,6 +54,8 @@ class KeyedStore:
         self._seen: dict[str, Seen] = {}
         self._seats: dict[str, int] = {}
         self._bell: Bell | None = None
+        self._adopted: set[str] | None = None if beside is None else set()
+        """Notes of leaders before whose work was taken over: the next write of the record leaves them out."""
         self._untold: tuple[Event, ...] = ()
         """Of what was done in the database after a swap, for the history: they go with the next exchange."""
 
@@ -73,7 +75,7 @@ class KeyedStore:
         whole = replace(request, notes=(*untold, *request.notes)) if untold else request
 
         def planned(seen: Seen) -> Plan:
-            return plan_of(election, whole, seen, self._keys.now(), self._keys.history)
+            return plan_of(election, whole, seen, self._keys.now(), self._keys.history, self._adopted)
 
         plan, seen = self._carried_out(election, planned)
         self._untold = self._untold[len(untold) :]
@@ -258,7 +260,8 @@ class KeyedStore:
         swap = request.swap
         if self._beside is None or swap is None or swap.takes_over is None:
             return ()
-        told = self._beside.taken(swap, partial(self._led, election, plan.seen))
+        told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election, plan.seen))
+        self._adopted = {*plan.left} if adopted else set()
         if told:
             self._untold += (fenced(swap, told),)
         return told

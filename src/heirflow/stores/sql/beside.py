@@ -1,11 +1,13 @@
 """The database in which a command works, while its record is in a coordinator: what a SQL store does within its swap, after it.
 
 The swap has won by then, whatever happens here. The command starts only when this is done, or has failed in its time: so what
-an earlier leader left is ended and adopted before it, as where all is one transaction. What is lost is the one commit: a member
-that dies between the two has taken charge and adopted nothing, and who follows it adopts for both.
+an earlier leader left is ended and adopted before it, as where all is one transaction. What is lost is the one commit: who dies
+between the two has taken charge and adopted nothing. The record says so until it is done, and whoever comes next adopts for both.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -30,20 +32,20 @@ class Database:
         self._limit_s = BUDGET * call_limit_s
         store.limit_answers(self._limit_s)
 
-    def taken(self, swap: Swap, led: Led) -> tuple[Told, ...]:
-        def act(conn: sa.engine.Connection, here: Tables) -> tuple[Told, ...]:
-            told = self._store.flavour.fence(conn, here, "", swap, led)
-            if self._hook is not None:
-                adopted = carry_out(
-                    self._hook, conn, self._store.flavour, swap.takes_over or "", call_limit_s=self._limit_s
-                )
-                told += (adopted,) if adopted else ()
-            return told
+    def taken(self, swap: Swap, left: Sequence[str], led: Led) -> tuple[tuple[Told, ...], bool]:
+        flavour = self._store.flavour
+
+        def act(conn: sa.engine.Connection, here: Tables) -> tuple[tuple[Told, ...], bool]:
+            told = flavour.fence(conn, here, "", swap, led)
+            hook = self._hook
+            adopted = (carry_out(hook, conn, flavour, note, call_limit_s=self._limit_s) for note in left if hook)
+            found = tuple(each for each in adopted if each is not None)
+            return told + found, not any(each.failed for each in found)
 
         try:
             return self._store.administer(act)
         except HeirflowError as error:
-            return (Told(f"could not adopt, nor end the sessions of who led before: {error}", failed=True),)
+            return (Told(f"could not adopt, nor end the sessions of who led before: {error}", failed=True),), False
         finally:
             self._store.close()
 
