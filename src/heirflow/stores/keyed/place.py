@@ -21,7 +21,7 @@ OPTIONS = {
 """What may stand behind the ``?``."""
 FOLDER = "heirflow"
 """Where the keys are when the URL names no folder."""
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:@/\[\]]+)(?::(\d{1,5}))?")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:@/\[\]]+)(?::(\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
