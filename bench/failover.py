@@ -1,6 +1,6 @@
 """How long nobody ran: from a fault to the first line that the successor's command writes.
 
-    python bench/failover.py [--runs 20] [--store postgres|mysql|sqlite|zookeeper|etcd|…] [--ttl 10] [--fault command] [--json] [--timeline]
+    python bench/failover.py [--runs 20] [--store etcd] [--ttl 10] [--fault command] [--json] [--timeline]
 
 Three members on this machine against a real server on this machine. The command is a Python program that writes a line every
 millisecond; its own start (about 20 ms) is part of each figure. For a clean stop the time runs from the old command's last
