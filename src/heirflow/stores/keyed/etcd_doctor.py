@@ -107,11 +107,16 @@ def _answers(place: Place, gateway: Gateway) -> list[Finding]:
         "success": [{"request_put": {"key": key}}, {"request_delete_range": below(f"{place.folder}/doctor")}],
         "failure": [{"request_range": {"key": key}}],
     }
+    read_s = None
     try:
         read_s = _took(lambda: gateway.ask(RANGE, {**below(place.folder), "count_only": True}))
         write_s = _took(lambda: gateway.ask(TXN, idle, writes=True))
     except StoreRefuses as error:
         return [Finding("rights", "problem", str(error))]
+    except StoreUnavailable as error:
+        if read_s is None:
+            raise
+        return [Finding("store", "problem", f"it can be read, but not written: {error}", {"median_s": read_s})]
     whose = f"user {place.user}" if place.user and gateway.has_users else "every client"
     return [
         Finding(

@@ -78,6 +78,8 @@ class Http:
         self._trust: tuple[object, ssl.SSLContext] | None = None
         self._line: Line | None = None
         self._severed = False
+        self._answered = False
+        """Whether there ever was an answer."""
 
     def call(
         self,
@@ -127,6 +129,8 @@ class Http:
         if answer is not None:
             return answer
         kind = StoreRefuses if refused else StoreUnavailable
+        if not (self._answered or self._secure or self._severed) and time.monotonic() < deadline:
+            failed.append(f"if it speaks TLS only, the URL begins with {self._title}s://")
         sent = "; whether it was written is not known" if writes and line is not None else ""
         raise kind(f"{self._title} does not answer: {'; '.join(failed)}{sent}")
 
@@ -216,11 +220,14 @@ class Http:
     def _asked(self, line: Line, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
         asked_at = time.time()
         response = line.ask(method, path, data, headers)
+        self._answered = True
         if self._clock is not None:
             self._clock.date(response.headers.get("Date"), asked_at, time.time())
-        body = response.read(LARGEST + 1, decode_content=False)
-        if len(body) > LARGEST:
-            raise ValueError(f"an answer of more than {LARGEST} bytes")
+        body = b""
+        for part in response.stream(65536, decode_content=False):  # unlike one `read`, it sees when the end is missing
+            body += part
+            if len(body) > LARGEST:
+                raise ValueError(f"an answer of more than {LARGEST} bytes")
         if response.headers.get("Connection", "").lower() == "close":
             self._hang_up()
         return Answer(response.status, response.headers, body, f"{self._title} at {_shown(line.endpoint)}")
