@@ -1,6 +1,6 @@
 """How long nobody ran: from a fault to the first line that the successor's command writes.
 
-    python bench/failover.py [--runs 20] [--store postgres|mysql|sqlite] [--ttl 10] [--fault command] [--json] [--timeline]
+    python bench/failover.py [--runs 20] [--store etcd] [--ttl 10] [--fault command] [--json] [--timeline]
 
 Three members on this machine against a real server on this machine. The command is a Python program that writes a line every
 millisecond; its own start (about 20 ms) is part of each figure. For a clean stop the time runs from the old command's last
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.rig.rig import Member, Rig, now_s, store_url
+from lab.rig.rig import STORES, Member, Rig, now_s, store_url
 from lab.rig.written import starts_in
 
 STOOD_S = 5.0
@@ -89,7 +89,7 @@ def measure(rig: Rig, fault: str, runs: int, timelines: list[dict[str, float]]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--store", choices=["postgres", "mysql", "sqlite"], default="postgres")
+    parser.add_argument("--store", choices=STORES, default="postgres")
     parser.add_argument("--ttl", type=float, default=10.0)
     parser.add_argument("--fault", choices=sorted(FAULTS), action="append")
     parser.add_argument("--json", action="store_true")

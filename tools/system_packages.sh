@@ -18,6 +18,7 @@ need() { # need PROGRAM PACKAGE WHY
 need pgbouncer pgbouncer "what HeirFlow does behind a transaction pooler"
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need no-such-program postgresql "fencing below PostgreSQL 17"
 need rabbitmq-server rabbitmq-server "Airflow with Celery"
+[ -n "${HEIRFLOW_TEST_ZOOKEEPER:-}" ] || [ -e /usr/share/java/zookeeper.jar ] || need no-such-program zookeeper "the store's contract on ZooKeeper"
 if [ "$(uname -s)" = Linux ]; then
     need ip iproute2 "the fault laboratory (network namespaces)"
     need nft nftables "the fault laboratory (partitions and loss)"

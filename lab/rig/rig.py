@@ -28,8 +28,11 @@ from heirflow.guard.processes import descendants, lives, stat_of
 from heirflow.member.door import ask
 from lab.rig import ticker, written
 from lab.servers import servers
+from lab.servers.etcd import etcd_ensemble, url_of
+from lab.servers.zookeeper import zookeeper_ensemble
 
 T = TypeVar("T")
+STORES = ("postgres", "mysql", "sqlite", "zookeeper", "zookeeper3", "etcd", "etcd3")
 PARTS = ("member", "backstop", "guard", "command")
 
 
@@ -248,13 +251,19 @@ class Rig:
 
 @contextlib.contextmanager
 def store_url(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of a real store of this kind (``postgres``, ``mysql`` or ``sqlite``), started for the block."""
+    """The URL of a real store of this kind, one of `STORES`, started for the block; a ``3`` behind it: an ensemble of three."""
     if kind == "postgres":
         with servers.postgres_server() as server:
             yield server.url("psycopg")
     elif kind == "mysql":
         with servers.mariadb_server() as server:
             yield server.url("pymysql")
+    elif kind.startswith("zookeeper"):
+        with zookeeper_ensemble(3 if kind.endswith("3") else 1) as ensemble:
+            yield ensemble.url
+    elif kind.startswith("etcd"):
+        with etcd_ensemble(3 if kind.endswith("3") else 1) as members:
+            yield url_of(members)
     else:
         yield f"sqlite:///{folder / 'heirflow.db'}"
 

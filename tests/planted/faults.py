@@ -129,7 +129,7 @@ FAULTS = (
     Fault("a swap does not name the term", "stores/sql/statements.py",
           "e.term == expected_term", "sa.or_(e.term == expected_term, e.term > 0)",
           "contract/test_upgrades.py::test_a_swap_names_the_term_too[sqlite]", "assert True is False"),
-    Fault("a ttl that no member writes is waited for as it stands", "stores/sql/values.py",
+    Fault("a ttl that no member writes is waited for as it stands", "stores/values.py",
           "        return LONGEST_TTL_S\n", "        return number\n",
           "contract/test_odd_rows.py::test_a_ttl_that_no_member_writes_is_the_longest_there_is[sqlite]", "== 3600"),
     Fault("an heir forgets the ttl that it saw", "election/answers.py",

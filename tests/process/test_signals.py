@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import termios
@@ -131,6 +132,36 @@ def test_a_signal_that_wakes_another_thread_is_heard_at_once(tmp_path: Path) -> 
         other = next(thread for thread in threads(heir.process.pid) if thread != heir.process.pid)
         os.kill(other, signal.SIGTERM)  # for the process, and the kernel wakes the thread that is named if it can
         assert heir.process.wait(5.0) == 0, rig.story()
+
+
+def line_in(file: Path) -> list[str]:
+    """The members there."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        return [name for (name,) in connection.execute("SELECT id FROM heirflow_member")]
+
+
+HEIR_IN_PYTHON = """
+import sys
+from heirflow import Election
+print("stands", flush=True)
+Election("jobs", db_url=sys.argv[1], host="heir", ttl_s=60).run(lambda lead: lead.stopping.wait())
+"""
+
+
+def test_the_same_for_a_python_program(tmp_path: Path) -> None:
+    with Rig(f"sqlite:///{tmp_path / 'line.db'}", tmp_path, ttl_s=60.0, election="jobs") as rig:
+        rig.add("leader")
+        rig.wait_for_leader()
+        command = [sys.executable, "-c", HEIR_IN_PYTHON, f"sqlite:///{tmp_path / 'line.db'}"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as heir:
+            try:
+                wait_until(lambda: len(line_in(tmp_path / "line.db")) == 2, "both stand in line")
+                time.sleep(0.5)  # until it sleeps
+                other = next(thread for thread in threads(heir.pid) if thread != heir.pid)
+                os.kill(other, signal.SIGTERM)
+                assert heir.wait(5.0) == 0
+            finally:
+                heir.kill()
 
 
 def threads(pid: int) -> list[int]:

@@ -23,7 +23,7 @@ from heirflow.errors import ConfigError, HeirflowError
 from heirflow.text import brief, printable
 
 if TYPE_CHECKING:
-    from heirflow.stores.base import OnTaken, Store
+    from heirflow.stores.base import Beside, OnTaken, Store
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -201,7 +201,14 @@ def check_place(config: Config) -> None:
         )
 
 
-def store_of(config: Config, *, call_limit_s: float, application_name: str, on_taken: OnTaken | None = None) -> Store:
+def store_of(
+    config: Config,
+    *,
+    call_limit_s: float,
+    application_name: str,
+    on_taken: OnTaken | None = None,
+    beside: Beside | None = None,
+) -> Store:
     """The store that the settings name; not open yet."""
     from heirflow.stores import open_store
 
@@ -212,6 +219,7 @@ def store_of(config: Config, *, call_limit_s: float, application_name: str, on_t
         schema=config.schema,
         application_name=application_name,
         on_taken=on_taken,
+        beside=beside,
     )
 
 

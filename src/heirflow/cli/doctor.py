@@ -29,7 +29,7 @@ from heirflow.errors import HeirflowError
 from heirflow.member.door import mode_of
 from heirflow.ownership import OTHERS_WRITE
 from heirflow.status import Snapshot, counted, not_promised, one_seat_only
-from heirflow.stores import Finding, Store, kind_of
+from heirflow.stores import Finding, Store, is_coordinator, kind_of
 from heirflow.terminal import tables
 from heirflow.text import masked
 
@@ -159,10 +159,19 @@ def _told_of(lines: Sequence[Snapshot], config: Config) -> list[Finding]:
 
 def _beside(lines: Sequence[tuple[Snapshot, Reading]], config: Config, store: Store) -> list[Finding]:
     """What runs without HeirFlow of the programs that it knows."""
-    from heirflow.programs.program import examined
+    from heirflow.programs.program import examined, is_known, located
 
     seen = [each for line, reading in lines for each in _seen(line, reading)]
-    return examined(config, os.environ, seen, cast("SqlStore", store))
+    if not is_coordinator(config.db_url):
+        return examined(config, os.environ, seen, cast("SqlStore", store))
+    there = located(config, os.environ) if any(is_known(each.election) for each in seen) else config
+    if there is config:
+        return []
+    own = store_for_people(there, "doctor")
+    try:
+        return examined(there, os.environ, seen, cast("SqlStore", own))
+    finally:
+        own.close()
 
 
 def _seen(line: Snapshot, reading: Reading) -> list[Seen]:
@@ -219,6 +228,9 @@ def init(*, as_json: bool, **flags: Any) -> int:
     with opened(config, create=True):
         pass
     shown = place(config)
+    if is_coordinator(config.db_url):
+        sentence = f"{shown} answers, and needs no preparation: members write their keys there"
+        return output(sentence, {"database": shown, "sentence": sentence}, as_json=as_json)
     # Who owns the tables may use them; others meet "permission denied" at their first check-in. SQLite has no roles.
     grants = "" if kind_of(config.db_url) == "sqlite" else "; every other role needs the GRANTs of docs/security.md"
     sentence = f"HeirFlow's tables are in {shown}{grants}"

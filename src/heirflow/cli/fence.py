@@ -21,7 +21,7 @@ from heirflow.cli.common import (
     write_json,
 )
 from heirflow.config.resolve import Config
-from heirflow.stores import Finding, kind_of
+from heirflow.stores import Finding, is_coordinator, kind_of
 from heirflow.stores.base import KeptOut
 from heirflow.text import masked, printable
 
@@ -129,6 +129,11 @@ def _by_superuser(config: Config, act: Callable[[Connection, Tables], T]) -> T:
     from heirflow.stores.sql.fence_login import FenceTrouble, pinned
     from heirflow.stores.sql.store import SqlStore
 
+    if is_coordinator(config.db_url):
+        raise FenceTrouble(
+            f"the record is in {kind_of(config.db_url)}, and a login trigger asks its own database who leads: it works only where "
+            "the record is in the database that it guards; HEIRFLOW_TERM tells a command its term everywhere"
+        )
     is_postgres = kind_of(config.db_url) == "postgresql"
     if is_postgres:
         config = replace(config, connect_args=pinned(config.db_url, config.connect_args))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -17,7 +17,8 @@ from heirflow.errors import ConfigError
 if TYPE_CHECKING:
     from heirflow.member.loop import Identity
     from heirflow.member.once import Once
-    from heirflow.programs.program import Program
+    from heirflow.programs.program import Handling, Program
+    from heirflow.stores.base import Store
 
 SIDE_LIMIT_S = 5.0
 """Longest time that a look beside the line may take at the database."""
@@ -44,6 +45,19 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     program = recognise(command, os.environ)
     config = settled(flags, fallback_name=program.election, elsewhere=False, warned=False)
     return joined(command, config, program, identity_of(config, command))
+
+
+def member_store(handling: Handling, call_limit_s: float, member: str) -> Store:
+    """Where the record is; with the program's own database beside it, where that is another place. Not open yet."""
+    name, hook = f"member/{member}", handling.on_taken
+    if handling.beside is None:
+        return store_of(handling.config, call_limit_s=call_limit_s, application_name=name, on_taken=hook)
+    from heirflow.stores.sql.beside import Database
+    from heirflow.stores.sql.store import SqlStore
+
+    database = store_of(handling.beside, call_limit_s=call_limit_s, application_name=name)
+    beside = Database(cast("SqlStore", database), on_taken=hook, call_limit_s=call_limit_s)
+    return store_of(handling.config, call_limit_s=call_limit_s, application_name=name, beside=beside)
 
 
 def identity_of(config: Config, command: tuple[str, ...]) -> Identity:
@@ -98,12 +112,7 @@ def joined(
         election=config["name"],
         argv=list(command),
         cwd=cwd,
-        store_factory=lambda: store_of(
-            handling.config,
-            call_limit_s=timings.call_limit_s,
-            application_name=f"member/{identity.id}",
-            on_taken=handling.on_taken,
-        ),
+        store_factory=lambda: member_store(handling, timings.call_limit_s, identity.id),
         timings=timings,
         identity=identity,
         on_exit=config["on-exit"] if once is None else "exit",

@@ -21,7 +21,7 @@ from heirflow.embed.keeper import Overrun, ThreadKeeper
 from heirflow.embed.lead import Lead
 from heirflow.errors import ConfigError
 from heirflow.member.loop import Identity, Member
-from heirflow.member.signals import hear_signals, stop_on_signals, stopped_by
+from heirflow.member.signals import hear_signals, stop_on_signals, stopped_by, waking
 from heirflow.stores import Store, StoreMisfit, StoreUnavailable, open_store
 from heirflow.text import masked
 
@@ -134,7 +134,7 @@ class Election(Base):
         cannot be used.
         """
         standing = self.stand(work, once=once)
-        with stop_on_signals(standing.engine):
+        with stop_on_signals(standing.engine), waking(standing.engine.fileno()):
             standing.run()
         standing.check()
 

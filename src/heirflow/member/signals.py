@@ -78,13 +78,21 @@ def waking(end: int) -> Iterator[None]:
 
     Handlers run in the main thread, when Python gets to it. One that waits in the kernel is not woken by a signal that came
     just before it went there, nor by one that came to another thread: then it sleeps on to the end of its time.
+
+    A program that has such a descriptor of its own keeps it, and outside the main thread nothing changes.
     """
+    if not _in_main_thread():
+        yield
+        return
     own = os.dup(end)  # whoever owns `end` may close it meanwhile, and its number may be given to another file
-    signal.set_wakeup_fd(own, warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(own, warn_on_full_buffer=False)
+    if before >= 0:
+        signal.set_wakeup_fd(before)
     try:
         yield
     finally:
-        signal.set_wakeup_fd(-1)
+        if before < 0:
+            signal.set_wakeup_fd(-1)
         os.close(own)
 
 

@@ -37,6 +37,8 @@ class Handling:
     """Processes of the member that the lookout starts: the guard must leave them alone."""
     standby_argv: Sequence[str] | None = None
     """Starts a warm heir, which waits at a gate. None: heirs start cold."""
+    beside: Config | None = None
+    """The same with the program's own database, where the record is in a coordinator."""
     on_taken: OnTaken | None = None
     """What to do in the database when this member takes charge: adopt what the predecessor left."""
     again_s: float | None = None

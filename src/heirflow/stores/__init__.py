@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from heirflow.errors import ConfigError
 from heirflow.stores.base import (
     Address,
+    Beside,
     Finding,
+    KeyedWill,
     OnTaken,
     Register,
     Store,
@@ -17,13 +19,16 @@ from heirflow.stores.base import (
     StoreUnavailable,
     Will,
 )
+from heirflow.stores.keyed import place
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
 __all__ = [
     "Address",
+    "Beside",
     "Finding",
+    "KeyedWill",
     "OnTaken",
     "Register",
     "Store",
@@ -31,6 +36,7 @@ __all__ = [
     "StoreRefuses",
     "StoreUnavailable",
     "Will",
+    "is_coordinator",
     "kind_of",
     "open_store",
 ]
@@ -58,21 +64,30 @@ def open_store(
     schema: str | None = None,
     application_name: str = "member",
     on_taken: OnTaken | None = None,
+    beside: Beside | None = None,
 ) -> Store:
-    """Choose the store for a database URL as SQLAlchemy writes them. Does not connect: `Store.open` does.
+    """Choose the store for a database URL as SQLAlchemy writes them, or one of a coordinator (`keyed.place`).
+
+    It does not connect: `Store.open` does.
 
     `url`: an `Address` is asked again before each new connection and when one could not be had; the place must stay the same.
     `call_limit_s`: longest time an exchange may take; the driver's and the server's own limits are put below it.
     `connect_args`: for the driver, beside what the URL says. `schema`: where the tables are, if not where the connection looks.
     `application_name`: PostgreSQL shows the session as ``heirflow-<this>``. A command's sessions are named ``heirflow/<member>``.
     `on_taken`: done in the same transaction when a swap has taken charge; see `OnTaken`.
+    `beside`: for a coordinator, the database in which the command works.
 
     An absent driver is replaced by another one for the same database. Raises `ConfigError`, or `StoreMisfit` when there is none.
     """
-    import sqlalchemy as sa
-
     if not call_limit_s > 0:
         raise ConfigError(f"the limit of a store call must be more than 0 s, not {call_limit_s:g} s")
+    if is_coordinator(url if isinstance(url, str) else url.known):
+        from heirflow.stores.keyed.opening import open_keyed
+
+        return open_keyed(url, call_limit_s=call_limit_s, beside=beside)
+
+    import sqlalchemy as sa
+
     address = None if isinstance(url, str) else url
     parsed = _parsed(url if isinstance(url, str) else url.now())
     kind = parsed.get_backend_name()
@@ -111,8 +126,15 @@ def open_store(
         raise StoreMisfit(f"the driver for {kind} cannot be used: {error}; install {INSTALL[kind]}") from error
 
 
+def is_coordinator(url: str) -> bool:
+    """Whether a URL names no database, but a coordinator."""
+    return place.kind_of(url) is not None
+
+
 def kind_of(url: str) -> str:
-    """The kind of database that a URL names, one of `DRIVERS` if HeirFlow knows it."""
+    """The kind of database or coordinator that a URL names, one of `DRIVERS` or `place.PORTS` if HeirFlow knows it."""
+    if (coordinator := place.kind_of(url)) is not None:
+        return coordinator
     kind = url.partition(":")[0].partition("+")[0]
     return ALIASES.get(kind, kind)
 
@@ -125,7 +147,9 @@ def _parsed(url: str) -> sa.engine.URL:
     kind = kind_of(url)
     if kind not in DRIVERS:
         shown = kind if colon and kind.isidentifier() else "this"
-        raise ConfigError(f"{shown!r} is no kind of database that HeirFlow knows; it knows {', '.join(DRIVERS)}")
+        raise ConfigError(
+            f"{shown!r} is no kind of database that HeirFlow knows; it knows {', '.join((*DRIVERS, *place.PORTS))}"
+        )
     try:
         parsed = sa.engine.make_url(f"{kind}{plus}{driver}:{rest}")
     except (sa.exc.ArgumentError, ValueError):

@@ -7,12 +7,12 @@ at all. Losing a swap is a value (``Reading.swapped is False``). Not knowing (ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from heirflow.election.record import Event, Exchange, Keep, Reading
+from heirflow.election.record import Event, Exchange, Keep, Reading, Swap, Told
 from heirflow.errors import HeirflowError
 
 if TYPE_CHECKING:
@@ -79,6 +79,22 @@ class Will:
     """What wakes the heirs: each in a transaction of its own after the release, which must not fail with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyedWill:
+    """The same where the record is in a coordinator: the helper loads the store and asks it."""
+
+    module: str
+    """To import: its ``carry_out`` does it."""
+    url: str
+    election: str
+    seat: int
+    member: str
+    term: int
+    because: str
+    """As in `Will`."""
+    call_limit_s: float
+
+
 class KeptOut(str, Enum):
     """How a member that led before is kept from writing: ``facts["state"]`` of `Store.fence`."""
 
@@ -99,6 +115,25 @@ class Finding:
     """``ok``, ``note``, ``warning`` or ``problem``."""
     sentence: str
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Beside(Protocol):
+    """The database in which a command works, where its record is elsewhere. Nothing that fails here undoes a swap."""
+
+    def taken(
+        self, swap: Swap, left: Sequence[str], led: Callable[[Mapping[str, Any]], Mapping[str, bool]]
+    ) -> tuple[tuple[Told, ...], bool]:
+        """A swap has taken charge, or made a seat vacant: end the sessions of who led, adopt what was left. Never raises.
+
+        `left`: notes of leaders before (`Record.note`). `led`: who led an earlier term (`sql.fence.Led`). Its time is limited.
+        Returns what is worth telling, and whether all that was left is adopted; otherwise whoever comes next adopts it.
+        """
+
+    def sever(self) -> None:
+        """As `Register.sever`."""
+
+    def close(self) -> None:
+        """As `Register.close`."""
 
 
 class Register(Protocol):
@@ -128,7 +163,7 @@ class Register(Protocol):
         Ask after every exchange too: word that came in during one makes no descriptor readable any more.
         """
 
-    def will(self, election: str, member: str, term: int, because: str, *, seat: int = 1) -> Will | None:
+    def will(self, election: str, member: str, term: int, because: str, *, seat: int = 1) -> Will | KeyedWill | None:
         """What a helper must do to release exactly this member's term; None where that cannot be written down."""
 
     def prune(self, election: str, keep: Keep) -> bool:

@@ -20,6 +20,7 @@ from heirflow.programs.airflow import installation
 from heirflow.programs.airflow.partition import partition_of
 from heirflow.programs.plain import Plain, lookout_for
 from heirflow.programs.program import Handling, SideStore
+from heirflow.stores import is_coordinator
 
 if TYPE_CHECKING:  # mypy sees whether this module offers what it must
     from heirflow.member.partition import Partition
@@ -96,21 +97,31 @@ class Component:
     def handling(self, config: Config, side_store: SideStore) -> Handling:
         """See `Program.handling`. Airflow itself is asked only where no database was given."""
         children: set[int] = set()
-        database = None
+        database, beside = None, None
+        doubts: list[str] = []
         if config.db_url_is_default:
             database = self.database(os.environ)
             config = database.place(config, children)
+        elif is_coordinator(config.db_url):
+            try:
+                database = self.database(os.environ)
+            except ConfigError as error:
+                doubts.append(f"{error.args[0].partition(';')[0]}: {_WITHOUT}")
+            else:
+                beside = database.place(config, children)
+        own = beside or config
         if config["preload"]:
             raise ConfigError(
                 "--preload is for other programs written in Python; heirs of Airflow's components are warm without it"
             )
         standby_argv, warnings = self._standby(config)
-        if database is None:
+        warnings += doubts
+        if database is None and not doubts:
             warnings.append(
                 f"the database was given ({config.settings['db-url'].origin}), so HeirFlow leaves Airflow's job table alone: "
                 f"{_WITHOUT}; a standby is not renewed when Airflow changes"
             )
-        progress = None if database is None else self._progress(config, database, side_store)
+        progress = None if database is None else self._progress(own, database, side_store)
         if config["health"] and progress is None:
             warnings.append(
                 f"health by progress needs Airflow's own database, and is not looked at ({config.settings['health'].origin})"
@@ -122,8 +133,8 @@ class Component:
             from heirflow.programs.airflow.row import Fingerprint, RowCheck
 
             schema = database.schema
-            check = RowCheck(lambda: side_store(config), schema)
-            fingerprint = Fingerprint(database.files, lambda: side_store(config), schema)
+            check = RowCheck(lambda: side_store(own), schema)
+            fingerprint = Fingerprint(database.files, lambda: side_store(own), schema)
             lookout = lookout_for(config, children, check=check, fingerprint=fingerprint, progress=progress)
             on_taken = None if config["no-adopt"] else Adoption(schema)
         seated = None
@@ -132,6 +143,7 @@ class Component:
             warnings += seated.doubts if seated else ()
         return Handling(
             config=config,
+            beside=beside,
             lookout=lookout,
             children=children,
             standby_argv=standby_argv,

@@ -24,7 +24,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -86,10 +86,16 @@ def whose(name: str) -> tuple[str, int | None]:
     return (name.removeprefix(PREFIX), None) if found is None else (found[1], int(found[2]))
 
 
+Led = Callable[[Mapping[str, Any]], Mapping[str, bool]]
+"""Who of ``p_ids`` led an earlier term, or is in ``p_numbered`` and stands in the line; and whether its sessions are over."""
+
+
 class SessionFence:
     """What one leader knows about other members' sessions. Used for one store's connection."""
 
-    def __init__(self, here: Tables) -> None:
+    def __init__(self, here: Tables, led: Led | None = None) -> None:
+        """`led`: who tells who led, where the history is not in these tables."""
+        self._told_by = led
         e, v, m = here.election.c, here.event.c, here.member.c
         by_history = sa.select(v.member).where(
             v.election == sa.bindparam("p_election"),
@@ -101,11 +107,11 @@ class SessionFence:
         by_place = sa.select(m.id.label("member")).where(
             m.election == sa.bindparam("p_election"), m.id.in_(sa.bindparam("p_numbered", expanding=True))
         )
-        led = sa.union(by_history, by_place).subquery("led")
+        past = sa.union(by_history, by_place).subquery("past")
         # Who leads another seat has a right to its sessions; they end when that seat is lost.
         leads = sa.select(e.leader).where(e.name.in_(sa.bindparam("p_names", expanding=True)), e.leader.is_not(None))
-        over = sa.or_(led.c.member == sa.bindparam("p_leader"), led.c.member.not_in(leads))
-        self._led = sa.select(led.c.member, over.label("over"))
+        over = sa.or_(past.c.member == sa.bindparam("p_leader"), past.c.member.not_in(leads))
+        self._led = sa.select(past.c.member, over.label("over"))
         self._reign: tuple[str, str, int] | None = None
         self._strangers: set[str] = set()
         """Names of sessions that are not ours to end: their members led no term, nor do they stand in this line."""
@@ -209,7 +215,11 @@ class SessionFence:
                 "p_leader": leader,
                 "p_names": record_names(election),
             }
-            led: dict[str, bool] = {row.member: row.over for row in conn.execute(self._led, asked).all()}
+            led = (
+                self._told_by(asked)
+                if self._told_by
+                else {row.member: row.over for row in conn.execute(self._led, asked).all()}
+            )
             self._strangers.update(name for name, member in others.items() if member not in led and member != leader)
             over.update(name for name, member in others.items() if led.get(member, False))
         if not over:

@@ -15,6 +15,7 @@ from heirflow.stores.sql.connecting import Arguments, Place
 from heirflow.stores.sql.schema import Tables
 
 if TYPE_CHECKING:
+    from heirflow.stores.sql.fence import Led
     from heirflow.stores.sql.one_statement import Kind
     from heirflow.stores.sql.statements import Statements
 
@@ -116,9 +117,11 @@ class Flavour(Protocol):
     def unlock(self, conn: sa.engine.Connection) -> None:
         """After the commit: undo `try_lock` where the end of the transaction has not."""
 
-    def fence(self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap) -> tuple[Told, ...]:
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap, led: Led | None = None
+    ) -> tuple[Told, ...]:
         """Within the transaction of a swap that won: end what members that led before, or earlier starts of this one's
-        command (see `Swap.start`), could still write. What is worth telling.
+        command (see `Swap.start`), could still write. What is worth telling. `led`: who led, where the tables do not say.
         """
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.election.record import MOST_SEATS, Place, Swap, record_name, record_names
+from heirflow.election.record import MOST_SEATS, Swap, record_name, record_names
 from heirflow.errors import ConfigError
 from heirflow.stores.base import StoreMisfit
-from heirflow.stores.sql.schema import NAME_LENGTH
-from heirflow.stores.sql.statements import Statements, record_of
-from heirflow.stores.sql.values import Values, shown
+from heirflow.stores.rows import NOBODY_YET
+from heirflow.stores.sql.statements import Statements
+from heirflow.stores.values import NAME_LENGTH
 
-NOBODY_YET = "nobody has taken this seat yet"
 ONE_ONLY = "the tables know one seat only; run `heirflow init` once, as a role that may add a column"
 
 
@@ -28,49 +25,6 @@ def is_further(name: str, others: frozenset[str]) -> bool:
     """Whether a record of this name belongs to a further seat of one of these elections."""
     election, hash_, number = name.rpartition("#")
     return hash_ == "#" and number.isdecimal() and election in others
-
-
-def count(row: Any, values: Values, known: int) -> int:
-    """How many seats there are, by the first seat's record in a row of `Statements.read`.
-
-    `known`: how many there were before. It stays where what stands there cannot be: nobody stops, or starts, for that.
-    """
-    if row.e_seats is None:
-        return 1
-    with suppress(TypeError, ValueError, OverflowError):
-        if 1 <= (seats := int(row.e_seats)) <= MOST_SEATS:
-            return seats
-    values.odd.append(
-        f"the record says {shown(row.e_seats)} seats; there can be 1 to {MOST_SEATS}: correct it with `heirflow seats`"
-    )
-    return known
-
-
-def places(rows: Sequence[Any], election: str, seats: int, values: Values) -> tuple[Place, ...]:
-    """Of seats 2, 3, …: as many as there are, and those beyond that are still led, or where something was left.
-
-    `rows`: of `Statements.further`.
-    """
-    by_name = {row.name: row for row in rows}
-    found = [by_name.get(name) for name in names(election)]
-    needed = (seat for seat, row in enumerate(found, 2) if row is not None and (row.e_leader is not None or row.e_note))
-    last = max(needed, default=1)
-    return tuple(_place(row, seat, values) for seat, row in enumerate(found[: max(seats, last) - 1], 2))
-
-
-def _place(row: Any, seat: int, values: Values) -> Place:
-    if row is None:
-        return Place(None)
-    own = Values()  # a record that nobody can write keeps nobody from the other seats
-    record = record_of(row, own)
-    whose = f"the record of seat {seat}"
-    since, written_at = (
-        own.seconds(row.e_since or 0, whose, "when its leader changed"),
-        own.seconds(row.e_written_at or 0, whose, "when it was written"),
-    )
-    values.odd += [f"seat {seat}: {each}" for each in own.odd]
-    stuck = own.stuck is not None
-    return Place(None if stuck else record, since, written_at, stuck)
 
 
 def make(conn: sa.engine.Connection, sql: Statements, election: str, seats: int, like: dict[str, Any]) -> None:

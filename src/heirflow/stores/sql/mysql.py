@@ -17,6 +17,7 @@ from sqlalchemy.dialects import mysql
 from heirflow.election.record import Exchange, Reading, Swap, Told
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.connecting import Arguments, Place, is_address
+from heirflow.stores.sql.fence import Led
 from heirflow.stores.sql.schema import Tables
 
 NO_RIGHT = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3261}
@@ -128,7 +129,9 @@ class Mysql:
     def unlock(self, conn: sa.engine.Connection) -> None:
         conn.execute(sa.select(sa.func.release_lock("heirflow tables")))
 
-    def fence(self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap) -> tuple[Told, ...]:
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap, led: Led | None = None
+    ) -> tuple[Told, ...]:
         return ()
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:

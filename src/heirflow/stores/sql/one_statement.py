@@ -32,11 +32,12 @@ from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql
 
 from heirflow.election.record import Exchange, Swap
+from heirflow.stores.rows import MEMBER, RECORD, RECORD_LATER
 from heirflow.stores.sql.bound import NOBODY, Bound
 from heirflow.stores.sql.fence import SEEN, SessionFence
 from heirflow.stores.sql.flavour import AtOnce
 from heirflow.stores.sql.schema import Tables
-from heirflow.stores.sql.statements import MEMBER, RECORD, RECORD_LATER, TOLD, Statements
+from heirflow.stores.sql.statements import TOLD, Statements
 
 NOT_SO = "42"
 """Codes that begin so: a right, a function or a table is wanting."""

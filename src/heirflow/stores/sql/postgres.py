@@ -20,7 +20,7 @@ from heirflow.stores.base import Finding
 from heirflow.stores.sql.bound import Bound
 from heirflow.stores.sql.connecting import HOST_WORDS, Arguments, Place, is_address
 from heirflow.stores.sql.encodings import TELLS_ANY_PAYLOAD, codec_of
-from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, SessionFence, fence_of
+from heirflow.stores.sql.fence import NAME_LIMIT, POOLED, Led, SessionFence, fence_of
 from heirflow.stores.sql.flavour import AtOnce
 from heirflow.stores.sql.one_statement import Carrier, Kind, code_of
 from heirflow.stores.sql.schema import LOCK_LIMIT_S, Tables
@@ -257,14 +257,17 @@ class Postgres:
     def unlock(self, conn: sa.engine.Connection) -> None:
         pass  # ends with the transaction
 
-    def fence(self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap) -> tuple[Told, ...]:
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap, led: Led | None = None
+    ) -> tuple[Told, ...]:
         record, taking = swap.record, swap.takes_over is not None
         if not self.direct:
             return (Told(POOLED, failed=True),) if taking else ()
         wait_s = FENCE_WAIT * self._call_limit_s if taking else None
         # Who makes a seat vacant sits down nowhere: the term that is over has earlier sessions, and there is no own one.
         leader, term = (record.leader, record.term) if record.leader is not None else ("", record.term + 1)
-        return self._session_fence(here).end(conn, election, leader, term, wait_s, swap.start)
+        fence = self._session_fence(here) if led is None else SessionFence(here, led)
+        return fence.end(conn, election, leader, term, wait_s, swap.start)
 
     def _session_fence(self, here: Tables) -> SessionFence:
         if self._fence is None:

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from heirflow.stores.base import StoreMisfit, StoreUnavailable
+from heirflow.stores.values import NAME_LENGTH
 
 VERSION = 1
 """Version of the tables that this HeirFlow makes and knows."""
@@ -35,7 +36,6 @@ them newer knows whom that shuts out. So during an upgrade members of both versi
 SCHEMA, READABLE = "schema", "readable from"
 """Names in ``heirflow_meta``."""
 
-NAME_LENGTH = 200
 LOCK_LIMIT_S = 10.0
 """How long to wait for another member that is making the tables."""
 

@@ -23,6 +23,7 @@ from heirflow.election.record import Exchange, Reading, Swap, Told, record_name,
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.stores.base import Finding, KeptOut, StoreMisfit, StoreUnavailable
 from heirflow.stores.sql.connecting import Arguments, Place
+from heirflow.stores.sql.fence import Led
 from heirflow.stores.sql.schema import Tables
 
 Known = tuple[Any, ...]
@@ -163,7 +164,9 @@ class Sqlite:
     def unlock(self, conn: sa.engine.Connection) -> None:
         pass
 
-    def fence(self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap) -> tuple[Told, ...]:
+    def fence(
+        self, conn: sa.engine.Connection, here: Tables, election: str, swap: Swap, led: Led | None = None
+    ) -> tuple[Told, ...]:
         return ()
 
     def fenced(self, conn: sa.engine.Connection, here: Tables) -> Finding:

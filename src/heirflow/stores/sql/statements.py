@@ -9,10 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from heirflow.election.record import Event, MemberRow, Record, what_of
+from heirflow.stores.rows import MEMBER, RECORD, RECORD_LATER
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.schema import LATER, Tables
-from heirflow.stores.sql.values import Values, text, text_or_none
 
 
 class Statements:
@@ -138,64 +137,6 @@ class Statements:
 
 TOLD = ("term", "member", "what", "because", "took_s")
 """What an event tells."""
-RECORD = ("version", "term", "leader", "ttl_s", "because", "paused", "note", "switchover_to", "written_at", "since")
-RECORD_LATER = ("history", "seats")
-MEMBER = (
-    "id", "seniority", "host", "pid", "ready", "drained", "label", "note", "joined_at", "checked_in_at",
-)  # fmt: skip
-
-
-def record_of(row: Any, values: Values) -> Record | None:
-    """The record in a row of `Statements.read`."""
-    if row.e_version is None:
-        return None
-    return Record(
-        version=values.counter(row.e_version, "version"),
-        term=values.counter(row.e_term, "term"),
-        leader=text_or_none(row.e_leader),
-        ttl_s=values.ttl(row.e_ttl_s),
-        because=text(row.e_because),
-        paused=bool(row.e_paused),
-        note=text(row.e_note),
-        switchover_to=text_or_none(row.e_switchover_to),
-        history=text_or_none(row.e_history) or None,
-    )
-
-
-def member_of(row: Any, values: Values) -> MemberRow:
-    """The member in a row of `Statements.read`."""
-    name = text(row.m_id)
-    stamp = values.seconds(row.m_checked_in_at, name, "when it last checked in")
-    return MemberRow(
-        id=name,
-        seniority=int(row.m_seniority),
-        host=text(row.m_host),
-        pid=values.whole(row.m_pid, name, "the process number"),
-        ready=bool(row.m_ready),
-        drained=bool(row.m_drained),
-        label=text(row.m_label),
-        note=text(row.m_note),
-        stamp=stamp,
-        silent_s=float(row.db_now) - stamp,
-        joined_at=values.seconds(row.m_joined_at, name, "when it joined"),
-    )
-
-
-def event_of(row: Any) -> Event:
-    """The event in a row of `Statements.events`."""
-    values, whose = Values(), "an event"
-    return Event(
-        what_of(text(row.what)),
-        values.whole(row.term, whose, "the term"),
-        text(row.member),
-        text(row.because),
-        None if row.took_s is None else values.seconds(row.took_s, whose, "how long it took", None),
-        values.seconds(row.at, whose, "when it was"),
-        ago_s=0.0 if row.ago_s is None else values.seconds(row.ago_s, whose, "how late it was written"),
-        times=1 if row.times is None else max(1, values.whole(row.times, whose, "how often it happened")),
-        seat=1 if row.seat is None else max(1, values.whole(row.seat, whose, "which seat")),
-        odd="; ".join(values.odd),
-    )
 
 
 def plain(dialect: sa.engine.Dialect, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:

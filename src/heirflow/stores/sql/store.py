@@ -30,6 +30,7 @@ from heirflow.election.record import (
     record_names,
 )  # fmt: skip
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.rows import Answer, event_of, fenced
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.bound import Bound, check_letters, is_rare, noted_of, said_by, told_of, wanted_by
 from heirflow.stores.sql.fitting import fit, fit_later
@@ -38,11 +39,10 @@ from heirflow.stores.sql.forgetting import SHARE, forget, prune
 from heirflow.stores.sql.further import first, is_further, make, names, set_seats
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
-from heirflow.stores.sql.reading import Answer
-from heirflow.stores.sql.statements import Statements, event_of, plain
-from heirflow.stores.sql.taking import carry_out, fenced, hook_of
-from heirflow.stores.sql.values import checked_name, cleaned
+from heirflow.stores.sql.statements import Statements, plain
+from heirflow.stores.sql.taking import carry_out, hook_of
 from heirflow.stores.sql.wills import will_of
+from heirflow.stores.values import checked_name, cleaned
 
 T = TypeVar("T")
 
@@ -206,6 +206,11 @@ class SqlStore:
     def where(self) -> str:
         """Which database this is, for people: never the password."""
         return self._link.where
+
+    @property
+    def flavour(self) -> Flavour:
+        """How this database does what no two do alike."""
+        return self._flavour
 
     def _as_it_is(self) -> sa.engine.Connection:
         """The connection, new if need be, to whatever is there: nothing is made."""

@@ -8,14 +8,14 @@ back the whole transaction, the swap with it) is raised: a swap that may be gone
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.election.record import Event, Swap, Told, What
+from heirflow.election.record import Told
 from heirflow.errors import first_line
 from heirflow.stores.base import OnTaken
 from heirflow.stores.sql.flavour import Flavour
@@ -85,8 +85,3 @@ def _until(conn: sa.engine.Connection, limit: float) -> Iterator[None]:
         yield
     finally:
         sa.event.remove(conn, "before_cursor_execute", look)
-
-
-def fenced(swap: Swap, told: Iterable[Told]) -> Event:
-    """What happened beside a swap that has no event of its own."""
-    return Event(What.FENCED, swap.record.term, swap.record.leader or "", "; ".join(each.sentence for each in told))

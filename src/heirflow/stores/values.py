@@ -11,8 +11,9 @@ from typing import Any
 
 from heirflow.election.record import LARGEST, LONGEST_TTL_S, SHORTEST_TTL_S
 from heirflow.errors import ConfigError
-from heirflow.stores.sql.schema import NAME_LENGTH
 
+NAME_LENGTH = 200
+"""Longest name of an election or a member, in characters."""
 LATEST = 253_402_300_800.0
 """The first second of the year 10000. Instants and durations from there on are none."""
 
@@ -44,7 +45,9 @@ def cleaned(text: str) -> str:
 class Values:
     """Reads the values of one answer and remembers what was odd about them."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: str = "heirflow_election") -> None:
+        """`where`: a person corrects a record."""
+        self.where = where
         self.odd: list[str] = []
         """Sentences for people."""
         self.stuck: str | None = None
@@ -65,7 +68,7 @@ class Values:
             return number
         self.odd.append(
             f"the record says a ttl of {shown(value)} s, which no member writes: an heir that has not seen another one waits "
-            f"{LONGEST_TTL_S:g} s; correct ttl_s in heirflow_election"
+            f"{LONGEST_TTL_S:g} s; correct ttl_s in {self.where}"
         )
         return LONGEST_TTL_S
 
@@ -89,7 +92,7 @@ class Values:
             return 0
 
     def _stuck(self, because: str, what: str) -> None:
-        self.stuck = f"{because}; end all members and correct {what} in heirflow_election"
+        self.stuck = f"{because}; end all members and correct {what} in {self.where}"
         self.odd.append(self.stuck)
 
 

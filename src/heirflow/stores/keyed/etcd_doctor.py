@@ -1,0 +1,258 @@
+"""What `heirflow doctor` tells of an etcd cluster. Nothing is changed: the write that tries our rights cannot come about."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from heirflow.stores.base import Finding, StoreRefuses, StoreUnavailable
+from heirflow.stores.keyed.clock import TheirClock
+from heirflow.stores.keyed.etcd_gateway import RANGE, TXN, Document, Gateway, below, coded
+from heirflow.stores.keyed.http import Http
+from heirflow.stores.keyed.line import Endpoint
+from heirflow.stores.keyed.place import Place
+
+TIMES = 5
+CLOCK_LIMIT_S = 1.0
+FULL = 0.8
+"""Of the quota: time to say so."""
+NEVER = str(2**63 - 1)
+"""A number that no key ever has."""
+QUOTA = b"etcd_server_quota_backend_bytes "
+STATUS, MEMBERS = "/v3/maintenance/status", "/v3/cluster/member/list"
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What one of them says of itself."""
+
+    at: str
+    version: str
+    cluster: str
+    leader: str
+    itself: str
+    term: str
+    size: int
+    quota: int | None
+    learner: bool
+    troubles: tuple[str, ...]
+
+
+def examined(place: Place, gateway: Gateway, clock: TheirClock, limit_s: float) -> list[Finding]:
+    """Raises `StoreUnavailable` where nothing can be read."""
+    found, servers = list[Finding](), list[_Server]()
+    for endpoint in place.hosts:
+        answer = _asked(endpoint, place, limit_s)
+        if isinstance(answer, Finding):
+            found.append(answer)
+        else:
+            servers.append(answer)
+    found += [*_answers(place, gateway), *_clock(clock), *_versions(servers), *_agreed(servers)]
+    found += [finding for server in servers for finding in _room(server)]
+    return [*found, *_cluster(place, gateway), *_safety(place, gateway)]
+
+
+def _asked(endpoint: Endpoint, place: Place, limit_s: float) -> _Server | Finding:
+    try:
+        return _told(endpoint, place, limit_s)
+    except StoreUnavailable as error:
+        return Finding("server", "warning", str(error), {"at": f"{endpoint[0]}:{endpoint[1]}"})
+
+
+def _told(endpoint: Endpoint, place: Place, limit_s: float) -> _Server:
+    with closing(Http("etcd", [endpoint], limit_s=limit_s, secure=place.secure, options=place.options)) as http:
+        status = http.call("POST", STATUS, {}, writes=False)
+        said: Document = status.json() if status.status == 200 else {}
+        shown = http.call("GET", "/version", writes=False)
+        version = shown.json() if shown.status == 200 else {}
+        quota = None
+        with suppress(StoreUnavailable, ValueError):
+            metrics = http.call("GET", "/metrics", writes=False).body
+            quota = next(
+                (int(float(line[len(QUOTA) :])) for line in metrics.splitlines() if line.startswith(QUOTA)), None
+            )
+    header = said.get("header") or {}
+    return _Server(
+        at=f"{endpoint[0]}:{endpoint[1]}",
+        version=str(version.get("etcdserver") or said.get("version") or "unknown"),
+        cluster=str(header.get("cluster_id", "")),
+        leader=str(said.get("leader", "")),
+        itself=str(header.get("member_id", "")),
+        term=str(said.get("raftTerm", "")),
+        size=int(said.get("dbSize", 0)),
+        quota=int(said.get("dbSizeQuota", 0)) or quota,
+        learner=said.get("isLearner") is True,
+        troubles=tuple(map(str, said.get("errors") or ())),
+    )
+
+
+def _took(question: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(TIMES):
+        asked_at = time.monotonic()
+        question()
+        taken.append(time.monotonic() - asked_at)
+    return median(taken)
+
+
+def _answers(place: Place, gateway: Gateway) -> list[Finding]:
+    key = coded(f"{place.folder}/doctor")
+    idle = {
+        "compare": [{"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": NEVER}],
+        "success": [{"request_put": {"key": key}}, {"request_delete_range": below(f"{place.folder}/doctor")}],
+        "failure": [{"request_range": {"key": key}}],
+    }
+    read_s = None
+    try:
+        read_s = _took(lambda: gateway.ask(RANGE, {**below(place.folder), "count_only": True}))
+        write_s = _took(lambda: gateway.ask(TXN, idle, writes=True))
+    except StoreRefuses as error:
+        return [Finding("rights", "problem", str(error))]
+    except StoreUnavailable as error:
+        if read_s is None:
+            raise
+        return [Finding("store", "problem", f"it can be read, but not written: {error}", {"median_s": read_s})]
+    whose = f"user {place.user}" if place.user and gateway.has_users else "every client"
+    return [
+        Finding(
+            "store", "ok",
+            f"etcd at {place.shown} answers a read within {1000 * read_s:.1f} ms and a transaction within {1000 * write_s:.1f} ms "
+            f"(medians of {TIMES})",
+            {"median_s": read_s, "write_median_s": write_s},
+        ),
+        Finding("rights", "ok", f"{whose} may read and write below {place.folder}/"),
+    ]  # fmt: skip
+
+
+def _clock(clock: TheirClock) -> list[Finding]:
+    offset_s = clock.now() - time.time()
+    if abs(offset_s) < CLOCK_LIMIT_S:
+        return [Finding("clock", "ok", "the servers' clock agrees with ours to the second", {"offset_s": offset_s})]
+    where = "ahead of" if offset_s > 0 else "behind"
+    sentence = f"the servers' clock is {abs(offset_s):.1f} s {where} ours: times that people read are theirs"
+    return [Finding("clock", "note", sentence, {"offset_s": offset_s})]
+
+
+def _versions(servers: list[_Server]) -> list[Finding]:
+    versions = sorted({server.version for server in servers})
+    if not versions:
+        return []
+    return [Finding("server", "ok", f"etcd {', '.join(versions)}", {"version": versions[-1]})]
+
+
+def _agreed(servers: list[_Server]) -> list[Finding]:
+    """Whether they are one cluster with one leader."""
+    found = []
+    clusters = sorted({server.cluster for server in servers if server.cluster})
+    if len(clusters) > 1:
+        sentence = (
+            f"these servers are of {len(clusters)} clusters ({', '.join(clusters)}): two members may lead at once"
+        )
+        found.append(Finding("quorum", "problem", sentence, {"clusters": clusters}))
+    leaders = {(server.leader, server.term) for server in servers}
+    if any(not leader or leader == "0" for leader, _ in leaders):
+        without = ", ".join(server.at for server in servers if server.leader in {"", "0"})
+        found.append(Finding("quorum", "problem", f"{without} has no leader: nothing can be read or written there"))
+    elif len(leaders) > 1 and len(clusters) == 1:
+        found.append(
+            Finding(
+                "quorum",
+                "warning",
+                "the servers do not agree on the leader and its term: an election goes on, or one is cut off",
+            )
+        )
+    elif len(clusters) == 1:
+        leads = next(
+            (server.at for server in servers if server.itself == server.leader), "a server that the URL does not name"
+        )
+        term = servers[0].term
+        found.append(
+            Finding("quorum", "ok", f"there is a quorum; {leads} leads in raft term {term}", {"raft_term": term})
+        )
+    found += [
+        Finding(
+            "server", "warning", f"{server.at} is a learner, which takes no part in votes and answers no such reads"
+        )
+        for server in servers
+        if server.learner
+    ]
+    return found
+
+
+def _room(server: _Server) -> list[Finding]:
+    found = [
+        Finding("space", "problem", f"{server.at} reports {trouble}", {"at": server.at}) for trouble in server.troubles
+    ]
+    if server.quota:
+        used, facts = server.size / server.quota, {"at": server.at, "size": server.size, "quota": server.quota}
+        sentence = f"the database of {server.at} takes {used:.0%} of its quota ({server.quota // 2**20} MiB)"
+        if used > FULL:
+            sentence += "; compact and defragment it: when it is full, nobody can lead"
+        found.append(Finding("space", "warning" if used > FULL else "ok", sentence, facts))
+    return found
+
+
+def _cluster(place: Place, gateway: Gateway) -> list[Finding]:
+    """What can forget a write."""
+    try:
+        members: list[Any] = gateway.ask(MEMBERS, {}).get("members") or []
+    except StoreUnavailable as error:
+        return [Finding("durability", "note", f"how many servers the cluster has could not be seen: {error}")]
+    voters = [each for each in members if isinstance(each, dict) and each.get("isLearner") is not True]
+    found = []
+    if len(voters) == 1:
+        sentence = "a cluster of one server: with its disk it forgets who led, and while it is away nobody can lead; have three"
+        found.append(Finding("durability", "warning", sentence, {"servers": 1}))
+    elif len(voters) % 2 == 0:
+        sentence = f"a cluster of {len(voters)} servers bears no more failures than one of {len(voters) - 1}"
+        found.append(Finding("durability", "note", sentence, {"servers": len(voters)}))
+    else:
+        sentence = f"a write is confirmed when most of {len(voters)} servers have it on disk"
+        found.append(Finding("durability", "ok", sentence, {"servers": len(voters)}))
+    if len(voters) > 1 and len(place.hosts) == 1:
+        found.append(
+            Finding(
+                "server", "note", "the URL names one server of several: name all, so that members can go on without it"
+            )
+        )
+    found += [
+        Finding(
+            "durability", "note",
+            "whether a server runs with --unsafe-no-fsync, and so forgets by a power cut, cannot be seen from here",
+        ),
+        Finding(
+            "history", "ok",
+            f"the history is named after the cluster ({gateway.cluster}); restore a snapshot with a new --initial-cluster-token "
+            "only, so that it gets another name and every member waits a whole lease",
+            {"history": gateway.cluster},
+        ),
+    ]  # fmt: skip
+    return found
+
+
+def _safety(place: Place, gateway: Gateway) -> list[Finding]:
+    found = []
+    if not gateway.has_users:
+        sentence = "authentication is off: whoever reaches etcd can change who leads"
+        found.append(Finding("rights", "note" if "cert" in place.options else "warning", sentence, {"users": False}))
+    far = sorted(host for host, _ in place.hosts if not _is_loopback(host))
+    if far and not place.secure:
+        sentence = (
+            f"no TLS to {', '.join(far)}: passwords and tokens can be read on the way, and answers forged; use etcds://"
+        )
+        found.append(Finding("session", "warning", sentence, {"tls": False}))
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,288 @@
+"""The store that all coordinators share. An exchange is one write under conditions, and what stands in the folder after it.
+
+What was seen last is what the next write is made from: its conditions hold if nobody has written those keys since, and that is
+one round trip. Where they do not hold, nothing was written, and it is made again from what the server shows then; a swap is lost
+only by what was read after it was asked. A write whose answer is lost is not sent again: it may have happened, and the next
+reading tells.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+from heirflow.election.record import Event, Exchange, Keep, Reading, Told
+from heirflow.stores.base import Beside, Finding, KeptOut, KeyedWill, StoreUnavailable
+from heirflow.stores.keyed.documents import (
+    A_MEMBER,
+    ELECTIONS,
+    LED,
+    NEWS,
+    answer,
+    event_row,
+    folder_of,
+    history_of,
+    member_key,
+    read,
+)
+from heirflow.stores.keyed.keys import Bell, Keys, Seen, Write
+from heirflow.stores.keyed.plan import Plan, plan_of, set_seats
+from heirflow.stores.rows import event_of, fenced
+from heirflow.stores.values import checked_name
+
+BITE = 50
+"""So many events are deleted at once."""
+TRIES_APART_S = 0.005
+
+
+class KeyedStore:
+    """A `Store` in a coordinator: a register for members, with answers for people."""
+
+    news_poll_s: float | None = None
+
+    def __init__(
+        self, keys: Keys, url: Callable[[], str], *, call_limit_s: float, beside: Beside | None = None
+    ) -> None:
+        """`url`: as it is now, for a will. `beside`: the database in which the command works."""
+        self._keys, self._url = keys, url
+        self._call_limit_s = call_limit_s
+        self._beside = beside
+        self._seen: dict[str, Seen] = {}
+        self._seats: dict[str, int] = {}
+        self._bell: Bell | None = None
+        self._adopted: set[str] | None = None if beside is None else set()
+        """Notes of leaders before whose work was taken over: the next write of the record leaves them out."""
+        self._untold: tuple[Event, ...] = ()
+        """Of what was done in the database after a swap, for the history: they go with the next exchange."""
+
+    # What a member calls
+
+    def open(self, *, create: bool = True) -> None:
+        self._seen.clear()
+        self._keys.connect()
+
+    def exchange(self, election: str, request: Exchange) -> Reading:
+        checked_name(election, "the election")
+        if request.check_in is not None:
+            checked_name(request.check_in.id, "the member")
+        elif request.join or request.leave:
+            raise ValueError("who joins or leaves must say who it is: give a check_in")
+        untold = self._untold if request.check_in is not None else ()
+        whole = replace(request, notes=(*untold, *request.notes)) if untold else request
+
+        def planned(seen: Seen) -> Plan:
+            return plan_of(election, whole, seen, self._keys.now(), self._keys.history, self._adopted)
+
+        plan, seen = self._carried_out(election, planned)
+        self._untold = self._untold[len(untold) :]
+        if request.check_in is not None:
+            self._listen(election, seen)
+        told = self._taken(election, request, plan) if plan.swapped else ()
+        found = answer(
+            election, seen, self._keys.now(), self._keys.history, plan.swapped, told, f"its key in {self._keys.title}"
+        )
+        reading, stuck = found.reading(election, (), self._seats.get(election, 1))
+        self._seats[election] = reading.seats
+        if stuck is not None and request != Exchange():
+            raise StoreUnavailable(stuck)  # written: who checks in is seen, and the next reading tells
+        return reading
+
+    def news_fd(self) -> int | None:
+        return None if self._bell is None else self._bell.fileno()
+
+    def news(self, election: str) -> bool:
+        if self._bell is None:
+            return False
+        seen = self._seen.get(election)
+        return self._bell.heard(-1 if seen is None else seen.number(f"{folder_of(election)}/{NEWS}"))
+
+    def prune(self, election: str, keep: Keep) -> bool:
+        names = self._keys.names(history_of(election))
+        over = names[: max(0, len(names) - keep.most)] if keep.most else []
+        bite = (names if keep.age_s else over)[: 2 * BITE]
+        events = self._events(election, bite)
+        old = [
+            name
+            for name in bite
+            if name in events
+            and (name in over or 0 < keep.age_s < self._keys.now() - event_of(event_row(events[name])).at)
+        ]
+        # The newest of each member stays, and names tell who took charge: only these are compared.
+        marked = [name for name in names if name.endswith(LED)]
+        led = self._events(election, marked[: 4 * BITE]) if any(name.endswith(LED) for name in old) else {}
+        newest = {document.get("member"): name for name, document in led.items()}
+        gone = [name for name in old if name not in newest.values()][:BITE]
+        if gone:
+            write = Write(deletes=[f"{history_of(election)}/{name}" for name in gone])
+            self._keys.commit(folder_of(election), write)
+        return len(gone) == BITE
+
+    # What people ask
+
+    def limit_answers(self, limit_s: float) -> None:
+        """Every call ends within its limit already."""
+
+    def elections(self) -> tuple[str, ...]:
+        found = set[str]()
+        for key in self._keys.names(ELECTIONS):
+            name, _, what = key.partition("/")
+            if what == "record" or what.startswith(A_MEMBER):
+                found.add(unquote(name))
+        return tuple(sorted(found))
+
+    def events(self, election: str, limit: int) -> tuple[Event, ...]:
+        names = self._keys.names(history_of(election))[-limit:]
+        events = self._events(election, names)
+        return tuple(event_of(event_row(events[name])) for name in names if name in events)
+
+    def _events(self, election: str, names: Iterable[str]) -> dict[str, dict[str, object]]:
+        below = f"{history_of(election)}/"
+        values = self._keys.values(below + name for name in names)
+        return {
+            key.removeprefix(below): document
+            for key, value in sorted(values.items())
+            if (document := read(value)) is not None
+        }
+
+    def drain(self, election: str, member: str, on: bool) -> bool:
+        key, known = member_key(election, member), True
+
+        def planned(seen: Seen) -> Plan:
+            nonlocal known
+            plan = Plan(election, seen, self._keys.now())
+            row = read(seen.entries[key].value) if key in seen.entries else None
+            known = row is not None
+            if row is None:
+                plan.doubted = True
+            else:
+                plan.put(key, {**row, "drained": on})
+                plan.wake()
+            return plan
+
+        self._carried_out(election, planned)
+        return known
+
+    def set_seats(self, election: str, seats: int) -> bool:
+        known = True
+
+        def planned(seen: Seen) -> Plan:
+            nonlocal known
+            plan = Plan(election, seen, self._keys.now())
+            known = set_seats(plan, seats)
+            plan.doubted = not known
+            return plan
+
+        self._carried_out(election, planned)
+        return known
+
+    def forget(self, election: str, seen: Reading) -> bool:
+        now = self._keys.read(folder_of(election))
+        shown = self._reading(election, now)
+        if (shown.places, [(row.id, row.stamp) for row in shown.members]) != (
+            seen.places,
+            [(row.id, row.stamp) for row in seen.members],
+        ):
+            return False
+        guards = {key: now.number(key) for key in now.entries}
+        done, _ = self._keys.commit(folder_of(election), Write(guards, deletes=list(now.entries)))
+        if done:
+            self._keys.clear(history_of(election))
+            self._seen.pop(election, None)
+        return done
+
+    def examine(self) -> tuple[Finding, ...]:
+        return tuple(self._keys.examine())
+
+    def fence(self) -> Finding:
+        return Finding(
+            "fence",
+            "note",
+            f"lease only: the record is in {self._keys.title}, where nobody's sessions can be ended; HEIRFLOW_TERM tells a command "
+            "its term, for a fence of its own",
+            {"state": KeptOut.LEASE_ONLY},
+        )
+
+    def will(self, election: str, member: str, term: int, because: str, *, seat: int = 1) -> KeyedWill:
+        return KeyedWill(
+            "heirflow.stores.keyed.will", self._url(), election, seat, member, term, because, self._call_limit_s
+        )
+
+    # How it ends
+
+    def sever(self) -> None:
+        self._keys.sever()
+        if self._beside is not None:
+            self._beside.sever()
+
+    def close(self) -> None:
+        self._keys.close()
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
+        if self._beside is not None:
+            self._beside.close()
+
+    # The parts of an exchange
+
+    def _carried_out(self, election: str, planned: Callable[[Seen], Plan]) -> tuple[Plan, Seen]:
+        """The plan that was carried out, and what stands there after it."""
+        folder, limit = folder_of(election), time.monotonic() + self._call_limit_s
+        known = self._seen.pop(election, None)
+        seen, fresh = (known, False) if known is not None else (self._keys.read(folder), True)
+        while True:
+            plan = planned(seen)
+            if not fresh and (plan.doubted or plan.write.is_empty):
+                seen, fresh = self._keys.read(folder), True
+                continue
+            done = plan.write.is_empty
+            if not done:
+                done, seen = self._keys.commit(folder, plan.write)
+                fresh = True
+            if done:
+                self._seen[election] = seen
+                return plan, seen
+            if time.monotonic() > limit:
+                raise StoreUnavailable(f"{self._keys.where}: others wrote the same keys again and again")
+            time.sleep(TRIES_APART_S)
+
+    def _listen(self, election: str, seen: Seen) -> None:
+        if self._bell is None:
+            self._bell = Bell()
+            key = f"{folder_of(election)}/{NEWS}"
+            self._keys.watch(key, seen.number(key), self._bell)
+
+    def _taken(self, election: str, request: Exchange, plan: Plan) -> tuple[Told, ...]:
+        """After a swap that won: what is done in the database in which the command works. It may fail, and is told."""
+        swap = request.swap
+        if self._beside is None or swap is None or swap.takes_over is None:
+            return ()
+        told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election, plan.seen))
+        self._adopted = {*plan.left} if adopted else set()
+        if told:
+            self._untold += (fenced(swap, told),)
+        return told
+
+    def _led(self, election: str, seen: Seen, asked: Mapping[str, Any]) -> dict[str, bool]:
+        """See `sql.fence.Led`."""
+        reading, leader = self._reading(election, seen), asked["p_leader"]
+        below = history_of(election)
+        marked = [f"{below}/{name}" for name in self._keys.names(below) if name.endswith(LED)]
+        taken = [document for value in self._keys.values(marked).values() if (document := read(value)) is not None]
+        earlier = {
+            str(each.get("member"))
+            for each in taken
+            if each.get("member") != leader or each.get("term", 0) < asked["p_term"]
+        }
+        found = earlier.intersection(asked["p_ids"]) | {
+            row.id for row in reading.members if row.id in asked["p_numbered"]
+        }
+        leads = {place.record.leader for place in reading.places if place.record is not None}
+        return {member: member == leader or member not in leads for member in found}
+
+    def _reading(self, election: str, seen: Seen) -> Reading:
+        found = answer(election, seen, self._keys.now(), self._keys.history, None, (), self._keys.title)
+        return found.reading(election, (), self._seats.get(election, 1))[0]
