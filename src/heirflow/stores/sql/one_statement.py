@@ -37,7 +37,7 @@ from heirflow.stores.sql.bound import NOBODY, Bound
 from heirflow.stores.sql.fence import SEEN, SessionFence
 from heirflow.stores.sql.flavour import AtOnce
 from heirflow.stores.sql.schema import Tables
-from heirflow.stores.sql.statements import TOLD, Statements
+from heirflow.stores.sql.statements import TOLD, Statements, compiled
 
 NOT_SO = "42"
 """Codes that begin so: a right, a function or a table is wanting."""
@@ -184,11 +184,11 @@ class _OneStatement:
         if kind not in self._texts:
             name, statement = self._statements[kind]
             name += "_of_all" if self._several else ""
-            compiled = statement.compile(dialect=self._dialect)
-            kinds = {key: bound.type for key, bound in compiled.binds.items()}
+            ready = statement.compile(dialect=self._dialect)
+            kinds = {key: bound.type for key, bound in ready.binds.items()}
             types = {key: each for key, each in kinds.items() if not isinstance(each, sa.types.NullType)}
             told = {key: each.compile(self._dialect) for key, each in types.items()}
-            self._texts[kind] = Text.of(name, str(compiled), told)
+            self._texts[kind] = Text.of(name, str(ready), told)
         return self._texts[kind]
 
     def warm(self, driver: Any) -> None:
@@ -197,6 +197,7 @@ class _OneStatement:
             if kind not in self._asked:
                 self._rows(driver, kind, NOBODY, prepare=True)
                 return
+        compiled(self._dialect, self.sql.note)  # of the event beside
 
     def _rows(self, driver: Any, kind: Kind, values: Bound, prepare: bool) -> Rows:
         text = self._text(kind)

@@ -41,6 +41,7 @@ from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
 from heirflow.stores.sql.statements import Statements, plain
 from heirflow.stores.sql.taking import carry_out, hook_of
+from heirflow.stores.sql.waking import Waking
 from heirflow.stores.sql.wills import will_of
 from heirflow.stores.values import checked_name, cleaned
 
@@ -65,6 +66,7 @@ class SqlStore:
         self._hook = None if on_taken is None else hook_of(on_taken)
         self._flavour = flavour
         self._link = Link(url, flavour, connect_limit_s=call_limit_s, source=source)
+        self._waking = Waking(self._link, flavour)
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
         self._later = self._sql.later
@@ -88,9 +90,9 @@ class SqlStore:
         elif request.join or request.leave:
             raise ValueError("who joins or leaves must say who it is: give a check_in")
         answer = self._at_once(election, request) or self._in_steps(election, request)
-        news = answer.swapped and request.swap is not None and request.swap.news
+        told = self._waking.after(election, request.swap) if answer.swapped else ()
         before = self._several.pop(election, 1)
-        reading, stuck = answer.reading(election, self._tell(election) if news else (), before)
+        reading, stuck = answer.reading(election, told, before)
         if answer.rows[0].e_seats is not None:
             self._several[election] = reading.seats
         if stuck is not None and request != Exchange():
@@ -103,6 +105,7 @@ class SqlStore:
 
     def news(self, election: str) -> bool:
         """True also when the connection turns out to be gone: whoever waits must look, and an exchange connects again."""
+        self._waking.rest()
         if self._link.conn is None:
             return False
         try:
@@ -148,14 +151,14 @@ class SqlStore:
             values = {"p_election": election, "p_id": member, "drained": on}
             known = conn.execute(self._sql.drain, values).rowcount == 1
         if known:
-            self._tell(election)
+            self._waking.tell(election)
         return known
 
     def set_seats(self, election: str, seats: int) -> bool:
         with self._transaction(writes=True) as conn:
             known = set_seats(conn, self._sql, election, seats)
         if known:
-            self._tell(election)
+            self._waking.tell(election)
         return known
 
     def forget(self, election: str, seen: Reading) -> bool:
@@ -164,7 +167,7 @@ class SqlStore:
 
     def will(self, election: str, member: str, term: int, because: str, *, seat: int = 1) -> Will | None:
         event = Event(What.RELEASED, term, member, self._text(because), seat=seat)
-        return will_of(self._link, self._flavour, self._sql, election, event, self._news(election))
+        return will_of(self._link, self._flavour, self._sql, election, event, self._waking.statements(election))
 
     def examine(self) -> tuple[Finding, ...]:
         from heirflow.stores.sql.examine import examine
@@ -198,6 +201,7 @@ class SqlStore:
         self._link.sever()
 
     def close(self) -> None:
+        self._waking.rest()
         self._link.drop(politely=True)
 
     # The connection and the tables
@@ -380,15 +384,6 @@ class SqlStore:
             self._write(conn, election, event)
         return told
 
-    def _tell(self, election: str) -> tuple[Told, ...]:
-        """Wake those who wait for news: after the commit and alone, as a server whose queue is full takes none from anybody."""
-        failed = filter(None, map(self._link.attempt, self._news(election)))
-        return tuple(Told(sentence, failed=True) for sentence in failed)
-
-    def _news(self, election: str) -> list[tuple[str, Any]]:
-        notify, dialect = self._flavour.notify, self._link.engine.dialect
-        return [] if notify is None else [plain(dialect, notify, {"p_election": election})]
-
     def _hidden(self, conn: sa.engine.Connection) -> tuple[str, ...]:
         """Why rows may be there that this role does not see, as no sentence or one."""
         return tuple(filter(None, [self._flavour.hides(conn, self._here)]))
@@ -399,4 +394,5 @@ class SqlStore:
 
     def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
         note = self._sql.rare_note if is_rare(event) else self._sql.note
-        conn.execute(note, told_of(election, event, self._text))
+        sql, values = plain(conn.dialect, note, told_of(election, event, self._text))
+        conn.exec_driver_sql(sql, tuple(values) if isinstance(values, list) else values)
