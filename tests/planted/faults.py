@@ -165,7 +165,7 @@ FAULTS = (
           ".select_from(vacated)", "",
           f"{ONE}the_history_tells_of_a_release_that_won_and_of_no_other[{POSTGRES[0]}]", "released"),
     Fault("who was forgotten meanwhile is still in the line", "stores/sql/one_statement.py",
-          ', m.id != bindparam("p_id")', "",
+          '.where(m.id != bindparam("p_id"))', "",
           f"{ONE}who_was_forgotten_while_a_check_in_waited_is_not_shown[{POSTGRES[0]}]", r"\['a', 'b'\] == \['a'\]"),
     Fault("the first record replaces another on SQLite", "stores/sql/sqlite.py",
           "sqlite.insert(table).on_conflict_do_nothing()", 'sqlite.insert(table).prefix_with("OR REPLACE")',
