@@ -153,6 +153,31 @@ def test_a_swap_from_before_a_forget_never_matches_a_record_of_after_it(alone: E
             assert len({*numbers, ABSENT}) == 4
 
 
+def test_an_emptied_record_is_replaced_once(alone: Ensemble) -> None:
+    """Two who saw it emptied make it anew: one of them does."""
+    with ExitStack() as undo:
+        one, other = (undo.enter_context(closing(ZooKeeper(Where(alone.url), call_limit_s=LIMIT_S))) for _ in range(2))
+        folder = f"elections/{new_election()}"
+        key = f"{folder}/record"
+        for _ in range(3):
+            done, seen = one.commit(folder, Write({key: ABSENT}, {key: b"one"}))
+            assert done
+            assert one.commit(folder, Write({key: seen.number(key)}, deletes=[key]))[0]
+            assert other.read(folder).number(key) == ABSENT
+            done, seen = one.commit(folder, Write({key: ABSENT}, {key: b"one"}))
+            assert done
+            done, seen = other.commit(folder, Write({key: ABSENT}, {key: b"other"}))
+            assert not done
+            assert seen.entries[key].value == b"one"
+            # Emptied since it was seen: what was concluded from that is concluded again.
+            assert other.commit(folder, Write({key: seen.number(key)}, deletes=[key]))[0]
+            done, seen = one.commit(folder, Write({key: ABSENT}, {key: b"one"}))
+            assert not done
+            done, seen = one.commit(folder, Write({key: ABSENT}, {key: b"one"}))
+            assert done
+            assert one.commit(folder, Write({key: seen.number(key)}, deletes=[key]))[0]
+
+
 def test_who_has_not_seen_the_emptied_record_makes_it_anew_all_the_same(alone: Ensemble) -> None:
     election = new_election()
     with members(lambda: open_store(alone.url, call_limit_s=LIMIT_S)) as [a, b]:
@@ -433,6 +458,11 @@ def test_hosts_that_are_dead_or_mute_are_left_at_once(alone: Ensemble) -> None:
             pass
 
 
+def test_a_host_without_an_address_is_named(alone: Ensemble) -> None:
+    with pytest.raises(StoreUnavailable, match="no host takes us: "), opened("zookeeper://nowhere.invalid"):
+        pass
+
+
 @pytest.mark.slow
 def test_the_ensemble_outlives_its_leader(mortals: Ensemble) -> None:
     election = new_election()
@@ -443,8 +473,13 @@ def test_the_ensemble_outlives_its_leader(mortals: Ensemble) -> None:
         mortals.leader().crash()
         took = [until(lambda store=store: store.exchange(election, Exchange(who("m1")))) for store in stores]  # type: ignore[misc]
         assert max(took) < 10
+        for store in stores:
+            while store.news(election):
+                pass
         reading = stores[1].exchange(election, Exchange(who("m1"), swap=take("m1", 2, 2, expected=1)))
         assert reading.swapped
+        assert hears(stores[0], election)
+        assert hears(stores[2], election)
         assert ids(reading) == ["m0", "m1", "m2"]
         assert finding(stores[1], "quorum").level == "warning"
 
