@@ -446,6 +446,22 @@ def test_a_session_that_the_server_ended_is_made_anew(alone: Ensemble) -> None:
         assert hears(b, election), "the watch was not set in the new session"
 
 
+def test_the_client_does_not_go_on_by_itself_with_another_host(alone: Ensemble) -> None:
+    """It would be the same session, and nothing would be watched any more."""
+    election, host = new_election(), f"127.0.0.1:{alone.server.port}"
+    with opened(alone.url) as a, opened(alone.url_of("heirflow", hosts=",".join([host] * 3))) as b:
+        join(b, election, "b")
+        while b.news(election):
+            pass
+        b._keys._session._handler._socket.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+        assert hears(b, election)
+        until(lambda: b.exchange(election, Exchange(who("b"))), within_s=LIMIT_S)
+        while b.news(election):
+            pass
+        a.exchange(election, Exchange(swap=take("a", 1, 1, expected=None)))
+        assert hears(b, election)
+
+
 def test_hosts_that_are_dead_or_mute_are_left_at_once(alone: Ensemble) -> None:
     election = new_election()
     with socket.create_server(("127.0.0.1", 0)) as mute:
