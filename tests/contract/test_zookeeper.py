@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,35 @@ def test_a_guard_on_what_is_not_written_holds_too(alone: Ensemble, guard: str) -
         assert done
         assert seen.entries[written].value == b"2"
         assert (guarded in seen.entries) is (guard == "other")
+
+
+def test_a_record_is_seen_with_the_line_of_its_time(alone: Ensemble) -> None:
+    """Nodes are read one by one: who joins and takes charge at once is never a leader without a row."""
+    election, stop, odd, readings = new_election(), threading.Event(), [], 0
+    with members(lambda: open_store(alone.url, call_limit_s=LIMIT_S)) as [writer, reader]:
+
+        def write() -> None:
+            for version in itertools.count(1, 2):
+                if stop.is_set():
+                    return
+                lead = replace(take("a", version, version, expected=version - 1 or None), event=None)
+                writer.exchange(election, Exchange(who("a"), join=True, swap=lead))
+                vacate = replace(take(None, version, version + 1, expected=version), event=None)
+                writer.exchange(election, Exchange(who("a"), leave=True, swap=vacate))
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            limit = time.monotonic() + 2
+            while time.monotonic() < limit:
+                seen, readings = reader.exchange(election, Exchange()), readings + 1
+                if seen.record is not None and ids(seen) != ([seen.record.leader] if seen.record.leader else []):
+                    odd.append(seen)
+        finally:
+            stop.set()
+            thread.join()
+    assert not odd
+    assert readings > 20
 
 
 # Whose it is
@@ -470,7 +500,7 @@ def test_hosts_that_are_dead_or_mute_are_left_at_once(alone: Ensemble) -> None:
             with opened(alone.url_of("heirflow", hosts=hosts)) as store:
                 join(store, election, "a")
         url = f"zookeeper://127.0.0.1:{mute.getsockname()[1]}"
-        with pytest.raises(StoreUnavailable, match="takes connections and does not answer"), opened(url):
+        with pytest.raises(StoreUnavailable, match="takes connections and does not serve"), opened(url):
             pass
 
 

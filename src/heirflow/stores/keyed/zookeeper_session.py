@@ -198,7 +198,7 @@ class _Handler(SequentialThreadingHandler):
         except OSError as error:
             self.trouble = f"{where}: {error.strerror or error}"
             raise
-        self.trouble = f"{where} takes connections and does not answer"
+        self.trouble = f"{where} takes connections and does not serve"
         try:
             self._check()
         except ConnectionAbortedError:
