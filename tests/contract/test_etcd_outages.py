@@ -13,6 +13,7 @@ import pytest
 
 from heirflow.election.record import Exchange, Reading
 from heirflow.stores import Store, StoreMisfit, StoreUnavailable, open_store
+from heirflow.stores.keyed import etcd_watch
 from heirflow.stores.keyed.documents import folder_of, record_key
 from heirflow.stores.keyed.etcd import Etcd
 from heirflow.stores.keyed.keys import Bell, Write
@@ -373,6 +374,25 @@ def test_what_is_compacted_while_a_watch_is_broken_is_heard_of_all_the_same(serv
         watching.close()
         writing.close()
         bell.close()
+
+
+def test_a_watch_of_which_nothing_is_heard_is_begun_anew_without_a_ring(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcd_watch, "IDLE_S", 0.2)
+    key = f"elections/{new_election()}/news"
+    with (
+        relay(server.port) as way,
+        closing(Bell()) as bell,
+        closing(Etcd(Where(through(way.port)), call_limit_s=LIMIT_S)) as watching,
+        closing(Etcd(Where(server.store_url), call_limit_s=LIMIT_S)) as writing,
+    ):
+        writing.commit("elections/x", Write(puts={key: b"{}"}))
+        watching.watch(key, writing.read(key.rpartition("/")[0]).number(key), bell)
+        wait_for(lambda: way.asked.count(b"/v3/watch") > 3)
+        assert not bell.heard(-1)
+        writing.commit("elections/x", Write(puts={key: b"1"}))
+        wait_for(lambda: bell.heard(-1))
 
 
 def wait_for(condition: Callable[[], bool], within_s: float = 5.0) -> None:
