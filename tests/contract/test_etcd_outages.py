@@ -270,6 +270,17 @@ def test_a_store_never_asks_for_what_may_be_old(server: EtcdServer) -> None:
         assert b"serializable" not in way.asked
 
 
+def test_a_connection_that_has_ended_in_the_meantime_costs_no_write(server: EtcdServer) -> None:
+    election = new_election()
+    with relay(server.port) as way, closing(open_store(through(way.port), call_limit_s=LIMIT_S)) as store:
+        store.open()
+        join(store, election, "a")
+        way.cut()
+        time.sleep(0.05)
+        assert store.exchange(election, charge("a", 1)).swapped, "it was noticed before the write"
+        assert way.asked.count(b"/v3/kv/txn") == 2
+
+
 def test_a_call_that_hangs_is_severed_by_another_thread(server: EtcdServer) -> None:
     election = new_election()
     with closing(open_store(server.store_url, call_limit_s=30.0)) as store:

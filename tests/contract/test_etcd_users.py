@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -385,3 +386,25 @@ def test_a_watch_over_tls_ends_at_once_with_its_store(secure: EtcdServer) -> Non
         start = time.monotonic()
         keys.close()
         assert time.monotonic() - start < LIMIT_S
+
+
+def test_a_call_over_tls_that_hangs_is_severed_by_another_thread(secure: EtcdServer) -> None:
+    with closing(open_store(secure.store_url, call_limit_s=30.0)) as store:
+        store.open()
+        done = threading.Event()
+
+        def again() -> None:
+            while not done.wait(0.2):  # it ends only what hangs already
+                store.sever()
+
+        secure.freeze()
+        thread = threading.Thread(target=again)
+        thread.start()
+        start = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.exchange(new_election(), Exchange())
+        assert time.monotonic() - start < 10
+        done.set()
+        thread.join()
+        secure.thaw()
+        store.open()

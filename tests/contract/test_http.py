@@ -164,10 +164,9 @@ def test_one_connection_serves_all_calls_and_a_new_one_when_the_server_has_ended
         served.talk = says({})
         time.sleep(0.05)
         assert not http.is_open
-        with pytest.raises(StoreUnavailable, match="nothing was sent"):
-            http.call("PUT", "/", {}, writes=True, kept=True)
-        http.call("PUT", "/", {}, writes=True)
-        http.call("PUT", "/", {}, writes=True, kept=True)
+        for _ in range(2):
+            http.call("PUT", "/", {}, writes=True)
+        assert http.is_open
         assert len(served._threads) == 3
         assert len(served.asked) == 6
 

@@ -77,7 +77,7 @@ class Gateway:
     def ask(self, path: str, body: Document, *, writes: bool = False, of: str | None = None) -> Document:
         """One question, and its answer. `of`: to this cluster only. Raises as `Keys` does.
 
-        What writes goes only to a server that has answered over the same connection: one that stands still is left before.
+        Before a write over a new connection something is read: a server that stands still, or another cluster, is noticed by that.
         """
         until = time.monotonic() + self._limit_s
         if writes and not (self._http is not None and self._http.is_open and not self._doubted):
@@ -119,7 +119,7 @@ class Gateway:
                 left = max(0.001, until - time.monotonic())
                 if writes and left < self._limit_s / 10:
                     raise StoreUnavailable("etcd answers too slowly; nothing was written")
-                answer = http.call("POST", path, body, writes=writes, kept=writes, headers=self.said, limit_s=left)
+                answer = http.call("POST", path, body, writes=writes, headers=self.said, limit_s=left)
                 trouble, sentence = self._judged(answer)
                 if trouble is None:
                     return self._understood(answer)
