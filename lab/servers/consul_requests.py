@@ -135,7 +135,7 @@ class Request:
             else:
                 index, row = self.state.get(key)
                 rows = [] if row is None else [row]
-            index += self.double.index_offset
+            index = max(0, index + self.double.index_offset)
             left = limit - time.monotonic()
             over = left <= 0 or (woken, restored) != (self.double.woken, self.state.restored)
             if not known or index > known or over:

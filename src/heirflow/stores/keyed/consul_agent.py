@@ -87,7 +87,9 @@ class Agent:
     def entries(self, found: Any) -> dict[str, Entry]:
         """Keys of ours in an answer, by our names."""
         try:
-            rows = [(each["Key"], each["Value"], each["ModifyIndex"]) for each in found or ()]
+            if not isinstance(found, list):
+                raise TypeError(found)
+            rows = [(each["Key"], each["Value"], each["ModifyIndex"]) for each in found]
             named = {self._named(key): Entry(_decoded(value), int(number)) for key, value, number in rows}
         except (KeyError, TypeError, ValueError):
             raise StoreUnavailable(f"{self.title} answers with keys that cannot be understood") from None
@@ -187,8 +189,8 @@ class Agent:
 
     def _is_known_anew(self, token: str) -> bool:
         """A token was refused: whether there is another one now, for the next request."""
-        if self._where.refused():
-            self._move(self._where.now())
+        self._where.refused()
+        self._move(self._where.now())  # in any case: who listens for news may have asked for it before us
         return token_of(self.place) != token
 
     def _move(self, place: Place) -> None:
@@ -215,13 +217,20 @@ class Agent:
             wait = answer.headers.get("Retry-After", "")
             error.wait_s = float(wait) if wait.isdecimal() else 0.0
             raise error
-        if status in {400, 405, 413}:
+        if status == 413:
+            raise StoreRefuses(
+                f"{answer.at} does not take so much at once ({said}): remove members that are gone one by one, or take a newer "
+                "Consul, which takes twice as many operations"
+            )
+        if status in {400, 405}:
             raise StoreRefuses(f"{answer.at} does not take what is asked ({status}): {said}")
         known = "; whether it was written is not known" if writes else ""
         raise StoreUnavailable(f"{answer.at} answers {status}: {said}{known}")
 
     def _see_whether_consistent(self, answer: Answer) -> None:
         headers = answer.headers
+        if answer.status in {200, 404} and "X-Consul-KnownLeader" not in headers:
+            raise StoreUnavailable(f"{answer.at} answers {answer.status} as Consul never does: is it another program?")
         if headers.get("X-Consul-KnownLeader", "true").lower() != "true":
             self._http.leave()
             raise StoreUnavailable(f"{answer.at} knows no leader of its servers: wait, or see to their quorum")
