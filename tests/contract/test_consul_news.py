@@ -121,6 +121,8 @@ def test_an_index_that_goes_backwards_is_forgotten(consul: ConsulDouble) -> None
         consul.restore(old)
         assert hears(b, election), "what stands there now is news"
         until(lambda: waiting(consul)[-1] < high)
+        queries = [asked.query for asked in consul.asked if asked.path.endswith("/news")]
+        assert "index" not in queries[-2], "the first one after that does not wait"
         b.news(election)
         with closing(opened(consul.url)) as other:
             other.exchange(election, charge("c", 2))
