@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from heirflow.election.record import Exchange
+from heirflow.election.record import Event, Exchange, What
 from heirflow.errors import ConfigError
 from heirflow.stores import Store, StoreRefuses, StoreUnavailable, open_store
 from heirflow.stores.keyed.consul import Consul
@@ -129,8 +129,8 @@ def test_a_failed_reading_goes_to_the_next_server(consul: ConsulDouble, how: str
                     store.exchange(new_election(), Exchange())
             else:
                 consul.fail(int(how), "no", Retry_After="1")
-            asked = len(consul.asked)
-            assert store.exchange(new_election(), charge("a", 1)).swapped
+            asked, swap = len(consul.asked), take("a", 1, 1, expected=None)
+            assert store.exchange(new_election(), Exchange(swap=swap)).swapped
             assert len(consul.asked) == asked + (how != "no leader known"), "it is asked last from then on"
 
 
@@ -249,6 +249,27 @@ def test_a_transaction_that_does_not_show_what_it_wrote_is_read_after(consul: Co
         assert reading.swapped and reading.record is not None and reading.record.leader == "a"
         consul.fail(200, json.dumps({"Results": old, "Errors": None}), of="PUT", acts=True)
         assert store.exchange(election, Exchange(who("a"), leave=True)).members == ()
+
+
+def test_a_write_that_a_proxy_sends_twice_is_no_lost_swap(consul: ConsulDouble) -> None:
+    election = new_election()
+    with closing(opened(consul.url)) as store:
+        join(store, election, "a")
+        consul.double()
+        with pytest.raises(StoreUnavailable, match="proxy"):
+            store.exchange(election, charge("a", 1))
+        record = store.exchange(election, Exchange()).record
+        assert record is not None and record.leader == "a"
+        assert store.exchange(election, charge("a", 2)).swapped
+
+
+def test_whoever_wrote_the_same_by_chance_is_no_proxy(consul: ConsulDouble) -> None:
+    """A number in the line is the same whoever takes it: the event that goes with it tells."""
+    election, note = new_election(), Event(What.LOST, 1, "a", "a tells of something")
+    with closing(opened(consul.url)) as a, closing(opened(consul.url)) as b:
+        for store in (a, b, a, b):
+            store.exchange(election, Exchange(notes=(note,)))
+        assert len(a.events(election, 9)) == 4
 
 
 def test_a_call_with_several_requests_has_one_limit(consul: ConsulDouble) -> None:

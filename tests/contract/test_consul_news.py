@@ -118,15 +118,33 @@ def test_an_index_that_goes_backwards_is_forgotten(consul: ConsulDouble) -> None
             a.exchange(election, charge("a", term))
         listening(consul, b, election)
         high = waiting(consul)[-1]
+
+        def unwaiting() -> int:
+            return sum(asked.path.endswith("/news") and "index" not in asked.query for asked in consul.asked)
+
+        before = unwaiting()
         consul.restore(old)
         assert hears(b, election), "what stands there now is news"
         until(lambda: waiting(consul)[-1] < high)
-        queries = [asked.query for asked in consul.asked if asked.path.endswith("/news")]
-        assert "index" not in queries[-2], "the first one after that does not wait"
+        until(lambda: unwaiting() >= before + 2, 2.0)  # of both: the first query after that does not wait
         b.news(election)
         with closing(opened(consul.url)) as other:
             other.exchange(election, charge("c", 2))
         assert rings(b, 2.0)
+
+
+def test_a_query_waits_its_whole_time_at_one_server(consul: ConsulDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heirflow.stores.keyed.consul_watch.WAIT_S", 2.0)
+    consul.jitter = False
+    with consul_double() as other:
+        other.state = consul.state
+        store = open_store(f"consul://{consul.endpoint},{other.endpoint}/heirflow", call_limit_s=0.5)
+        with closing(store):
+            listening(consul, store, new_election())
+            begun, asked = time.monotonic(), len(waiting(consul))
+            until(lambda: len(waiting(consul)) > asked)
+            assert time.monotonic() - begun > 1.5
+            assert not other.asked
 
 
 def test_who_listens_goes_on_after_failures(consul: ConsulDouble) -> None:

@@ -14,7 +14,7 @@ between their reading and their write. No session of Consul is used: its locks a
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from heirflow.stores.base import Finding, StoreRefuses, StoreUnavailable
@@ -71,9 +71,19 @@ class Consul:
                 # Of rows and events that are not wanted any more each is as good alone.
                 done, shown = self._transacted(folder, later[: MOST - 1])
                 later = later[MOST - 1 :]
-            if not done or not self._is_after(folder, write, shown):
-                return done, self.read(folder)
-            return True, self._take(folder, shown)
+            if done and self._is_after(folder, write, shown):
+                return True, self._take(folder, shown)
+            seen = self.read(folder)
+            if done or not self._is_after(folder, write, seen.entries):
+                return done, seen
+            # What we are told of may be a second time: proxies send a PUT again when they have not seen its answer.
+            others = {key: value for key, value in write.puts.items() if not key.startswith(f"{folder}/")}
+            if not write.puts or self.values(others) != others:
+                return False, seen
+            raise StoreUnavailable(
+                f"{self.where}: all that was to be written stands there, and yet it was refused; is there a proxy before it that "
+                "sends requests again?"
+            )
 
     def names(self, folder: str) -> list[str]:
         with self._agent.one_call():
@@ -165,7 +175,7 @@ class Consul:
             raise self._failed(answer)
         return False, {}
 
-    def _is_after(self, folder: str, write: Write, shown: dict[str, Entry]) -> bool:
+    def _is_after(self, folder: str, write: Write, shown: Mapping[str, Entry]) -> bool:
         """Whether that look shows the folder as it is after the write. That it does is not documented: so it is checked."""
         there = all(
             key in shown and shown[key].value == value
