@@ -64,6 +64,8 @@ class ConsulDouble:
         self.index_offset = 0
         """Added to each index that a blocking query is told."""
         self.woken = 0
+        self.blocked = 0
+        """So many blocking queries wait now."""
         self._faults: list[Fault] = []
         self._thawed = threading.Event()
         self._thawed.set()

@@ -164,7 +164,9 @@ class Agent:
     ) -> Answer:
         """Raises `StoreUnavailable` and its kin for what is neither yes nor no."""
         deadline = self._until or time.monotonic() + (self._limit_s if limit_s is None else limit_s)
-        if not kept and not self._http.is_open:
+        if not self._http.is_open:
+            if kept:
+                raise StoreUnavailable(f"{self.title} has ended the connection; nothing was sent")
             self._move(self._where.now())
         said = {name: self.place.options[option] for option, name in QUERY.items() if option in self.place.options}
         # What comes out of a transaction that writes is consistent, whatever is said.
@@ -181,7 +183,6 @@ class Agent:
                 writes=writes or kept,  # for a question that waits, too, there is one server and the whole time
                 headers={"X-Consul-Token": token} if token else None,
                 limit_s=max(0.001, deadline - time.monotonic()),
-                kept=kept,
             )
             turns -= 1
             if answer.status == 429:
