@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from lab.servers.consul_requests import AnswerError, Asked, Request
+from lab.servers.consul_requests import Answered, AnswerError, Asked, Request
 from lab.servers.consul_state import MOST_OPERATIONS, DeniedError, NoTokenError, Snapshot, State
 
 
@@ -41,6 +41,8 @@ class Fault:
     """Whether what was asked happens all the same."""
     drops: bool = False
     """The connection ends instead of an answer."""
+    doubles: bool = False
+    """It is carried out twice, as a proxy does that sends it again; the second answer is given."""
 
 
 class ConsulDouble:
@@ -62,6 +64,8 @@ class ConsulDouble:
         self.index_offset = 0
         """Added to each index that a blocking query is told."""
         self.woken = 0
+        self.blocked = 0
+        """So many blocking queries wait now."""
         self._faults: list[Fault] = []
         self._thawed = threading.Event()
         self._thawed.set()
@@ -91,6 +95,10 @@ class ConsulDouble:
     def drop(self, *, of: str = "", times: int = 1, acts: bool) -> None:
         """The next requests get no answer. `acts`: what they ask happens all the same."""
         self._faults.append(Fault(of, times, acts=acts, drops=True))
+
+    def double(self, *, of: str = "PUT", times: int = 1) -> None:
+        """The next requests come twice, as through a proxy that has not seen the first answer."""
+        self._faults.append(Fault(of, times, acts=True, doubles=True))
 
     def heal(self) -> None:
         """No more of that."""
@@ -221,22 +229,26 @@ class _Handler(BaseHTTPRequestHandler):
         double.wait_while_frozen()
         time.sleep(double.slow_s)
         fault = double.fault(asked.method)
-        answer: tuple[int, Any, dict[str, str]] = (0, "", {})
+        answer: Answered = (0, "", {})
         if fault is None or fault.acts:
-            try:
-                answer = Request(double, asked).answered()
-            except AnswerError as error:
-                answer = (error.status, error.body, error.headers)
-            except NoTokenError:
-                answer = (403, "ACL not found", {})
-            except DeniedError:
-                answer = (403, "Permission denied", {})
+            for _ in range(2 if fault is not None and fault.doubles else 1):
+                answer = self._answered(asked)
         if fault is not None and fault.drops:
             self.close_connection = True
             return
-        if fault is not None:
+        if fault is not None and not fault.doubles:
             answer = (fault.status, fault.body, dict(fault.headers))
         self._send(*answer)
+
+    def _answered(self, asked: Asked) -> Answered:
+        try:
+            return Request(self.server.double, asked).answered()
+        except AnswerError as error:
+            return error.status, error.body, error.headers
+        except NoTokenError:
+            return 403, "ACL not found", {}
+        except DeniedError:
+            return 403, "Permission denied", {}
 
     def _send(self, status: int, body: Any, headers: dict[str, str]) -> None:
         """Texts go as they are, all else as JSON."""

@@ -140,7 +140,9 @@ class Request:
             over = left <= 0 or (woken, restored) != (self.double.woken, self.state.restored)
             if not known or index > known or over:
                 return index, rows
+            self.double.blocked += 1
             self.state.changed.wait(left)
+            self.double.blocked -= 1
 
     def _transaction(self) -> Answered:
         if len(self.asked.body) > LARGEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import ssl
 import subprocess
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from heirflow.election.record import Exchange
+from heirflow.election.record import Event, Exchange, What
 from heirflow.errors import ConfigError
 from heirflow.stores import Store, StoreRefuses, StoreUnavailable, open_store
 from heirflow.stores.keyed.consul import Consul
@@ -114,20 +115,23 @@ def test_an_answer_that_is_lost_is_not_known_and_the_write_is_sent_once(
         assert store.exchange(election, charge("a", 2)).swapped is not acts
 
 
-def test_a_failed_reading_goes_to_the_next_server(consul: ConsulDouble) -> None:
+@pytest.mark.parametrize("how", ["500", "429", "drop", "no leader known"])
+def test_a_failed_reading_goes_to_the_next_server(consul: ConsulDouble, how: str) -> None:
     with consul_double() as other:
         other.state = consul.state
         both = f"consul://{consul.endpoint},{other.endpoint}/heirflow"
         with closing(opened(both)) as store:
-            for trouble in (
-                lambda: consul.fail(500, "No cluster leader"),
-                lambda: consul.fail(429, "rate limit", Retry_After="1"),
-                lambda: consul.drop(acts=False),
-            ):
-                consul.heal()
-                trouble()
-                assert store.exchange(new_election(), Exchange()).record is None
-                assert store.exchange(new_election(), charge("a", 1)).swapped
+            if how == "drop":
+                consul.drop(acts=False)
+            elif how == "no leader known":
+                consul.known_leader = False
+                with pytest.raises(StoreUnavailable):
+                    store.exchange(new_election(), Exchange())
+            else:
+                consul.fail(int(how), "no", Retry_After="1")
+            asked, swap = len(consul.asked), take("a", 1, 1, expected=None)
+            assert store.exchange(new_election(), Exchange(swap=swap)).swapped
+            assert len(consul.asked) == asked + (how != "no leader known"), "it is asked last from then on"
 
 
 def test_a_dead_or_frozen_first_server_is_left(consul: ConsulDouble) -> None:
@@ -230,6 +234,55 @@ def test_a_transaction_that_fails_for_another_reason_is_no_lost_swap(consul: Con
         consul.fail(409, '{"Results": null, "Errors": [{"OpIndex": 9, "What": "failed kvs lookup"}]}', of="PUT")
         with pytest.raises(StoreUnavailable, match="failed kvs lookup"):
             store.exchange(new_election(), charge("a", 1))
+
+
+@pytest.mark.parametrize("shows", ["nothing", "the folder as it was"])
+def test_a_transaction_that_does_not_show_what_it_wrote_is_read_after(consul: ConsulDouble, shows: str) -> None:
+    """That its last operation sees what the others did is not documented."""
+    election = new_election()
+    with closing(opened(consul.url)) as store:
+        join(store, election, "a")
+        old = [{"KV": row.shown()} for row in consul.state.tree(f"heirflow/elections/{election}/")[1]]
+        results = old if shows == "the folder as it was" else None
+        consul.fail(200, json.dumps({"Results": results, "Errors": None}), of="PUT", acts=True)
+        reading = store.exchange(election, charge("a", 1))
+        assert reading.swapped and reading.record is not None and reading.record.leader == "a"
+        consul.fail(200, json.dumps({"Results": old, "Errors": None}), of="PUT", acts=True)
+        assert store.exchange(election, Exchange(who("a"), leave=True)).members == ()
+
+
+def test_a_write_that_a_proxy_sends_twice_is_no_lost_swap(consul: ConsulDouble) -> None:
+    election = new_election()
+    with closing(opened(consul.url)) as store:
+        join(store, election, "a")
+        consul.double()
+        with pytest.raises(StoreUnavailable, match="proxy"):
+            store.exchange(election, charge("a", 1))
+        record = store.exchange(election, Exchange()).record
+        assert record is not None and record.leader == "a"
+        assert store.exchange(election, charge("a", 2)).swapped
+
+
+def test_whoever_wrote_the_same_by_chance_is_no_proxy(consul: ConsulDouble) -> None:
+    """A number in the line is the same whoever takes it: the event that goes with it tells."""
+    election, note = new_election(), Event(What.LOST, 1, "a", "a tells of something")
+    with closing(opened(consul.url)) as a, closing(opened(consul.url)) as b:
+        for store in (a, b, a, b):
+            store.exchange(election, Exchange(notes=(note,)))
+        assert len(a.events(election, 9)) == 4
+
+
+def test_a_call_with_several_requests_has_one_limit(consul: ConsulDouble) -> None:
+    with closing(Consul(Where(consul.url), call_limit_s=0.6)) as keys:
+        _, seen = keys.commit("elections/x", Write(puts={"elections/x/a": b"1"}))
+        keys.commit("elections/x", Write(puts={"elections/x/a": b"2"}))
+        consul.slow_s = 0.4
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="in time"):  # lost, and what is there cannot be read any more
+            keys.commit("elections/x", Write({"elections/x/a": seen.number("elections/x/a")}, {"elections/x/a": b"3"}))
+        assert time.monotonic() - begun < 0.8
+        consul.slow_s = 0.0
+        assert keys.read("elections/x").entries["elections/x/a"].value == b"2"
 
 
 # What is asked

@@ -48,9 +48,9 @@ def waiting(consul: ConsulDouble) -> list[int]:
 
 def listening(consul: ConsulDouble, store: Store, election: str) -> None:
     """Join, and wait until the thread that listens waits."""
-    before = len(waiting(consul))
+    before = consul.blocked
     join(store, election, "b")
-    until(lambda: len(waiting(consul)) > before)
+    until(lambda: consul.blocked > before)
     while store.news(election):
         pass
 
@@ -75,6 +75,7 @@ def test_a_query_that_ends_without_a_change_rings_nothing(consul: ConsulDouble) 
     election = new_election()
     with closing(opened(consul.url)) as a, closing(opened(consul.url)) as b:
         a.exchange(election, charge("a", 1))
+        until(lambda: consul.blocked == 1)
         listening(consul, b, election)
         for _ in range(3):
             asked = len(waiting(consul))
@@ -113,18 +114,39 @@ def test_an_index_that_goes_backwards_is_forgotten(consul: ConsulDouble) -> None
     election = new_election()
     with closing(opened(consul.url)) as a, closing(opened(consul.url)) as b:
         a.exchange(election, charge("a", 1))
+        until(lambda: consul.blocked == 1)
         old = consul.snapshot()
         for term in (2, 3, 4):
             a.exchange(election, charge("a", term))
         listening(consul, b, election)
         high = waiting(consul)[-1]
+
+        def unwaiting() -> int:
+            return sum(asked.path.endswith("/news") and "index" not in asked.query for asked in consul.asked)
+
+        before = unwaiting()
         consul.restore(old)
         assert hears(b, election), "what stands there now is news"
         until(lambda: waiting(consul)[-1] < high)
+        until(lambda: unwaiting() > before)  # the first query after that does not wait
         b.news(election)
         with closing(opened(consul.url)) as other:
             other.exchange(election, charge("c", 2))
         assert rings(b, 2.0)
+
+
+def test_a_query_waits_its_whole_time_at_one_server(consul: ConsulDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heirflow.stores.keyed.consul_watch.WAIT_S", 2.0)
+    consul.jitter = False
+    with consul_double() as other:
+        other.state = consul.state
+        store = open_store(f"consul://{consul.endpoint},{other.endpoint}/heirflow", call_limit_s=0.5)
+        with closing(store):
+            listening(consul, store, new_election())
+            begun, asked = time.monotonic(), len(waiting(consul))
+            until(lambda: len(waiting(consul)) > asked)
+            assert time.monotonic() - begun > 1.5
+            assert not other.asked
 
 
 def test_who_listens_goes_on_after_failures(consul: ConsulDouble) -> None:

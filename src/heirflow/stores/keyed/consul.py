@@ -2,7 +2,7 @@
 
 The transaction checks the numbers of the keys that guard it, writes, and shows the folder last: its operations are carried out in
 order, each sees what those before it did, and the whole is one entry in the servers' log (so it is in the published source; the
-documents only call it atomic). Where it was rolled back, the folder is read anew.
+documents only call it atomic). Where the look does not show what was written, or all was rolled back, the folder is read anew.
 
 Consul has no name for its history, and a transaction compares no values. A snapshot that is restored into new servers takes back
 what was written since, and gives the same numbers a second time. That it happened is seen by any key that is shown with a lower
@@ -14,7 +14,7 @@ between their reading and their write. No session of Consul is used: its locks a
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from heirflow.stores.base import Finding, StoreRefuses, StoreUnavailable
@@ -55,42 +55,59 @@ class Consul:
         return self._clock.now()
 
     def read(self, folder: str) -> Seen:
-        answer = self._agent.get(f"{folder}/", recurse="")
-        if answer.status == 404:
-            # A folder that may not be read is shown empty. A single key is refused.
-            self._see_rights(folder)
-            return self._take(folder, {})
-        return self._take(folder, self._agent.entries(answer.json()))
+        with self._agent.one_call():
+            answer = self._agent.get(f"{folder}/", recurse="")
+            if answer.status == 404:
+                # A folder that may not be read is shown empty. A single key is refused.
+                self._see_rights(folder)
+                return self._take(folder, {})
+            return self._take(folder, self._agent.entries(answer.json()))
 
     def commit(self, folder: str, write: Write) -> tuple[bool, Seen]:
         operations, later = self._operations(write)
-        done, seen = self._transacted(folder, operations)
-        while done and later:
-            # Of rows and events that are not wanted any more each is as good alone.
-            done, seen = self._transacted(folder, later[: MOST - 1])
-            later = later[MOST - 1 :]
-        return done, seen
+        with self._agent.one_call():
+            done, shown = self._transacted(folder, operations)
+            while done and later:
+                # Of rows and events that are not wanted any more each is as good alone.
+                done, shown = self._transacted(folder, later[: MOST - 1])
+                later = later[MOST - 1 :]
+            if done and self._is_after(folder, write, shown):
+                return True, self._take(folder, shown)
+            seen = self.read(folder)
+            if done or not self._is_after(folder, write, seen.entries):
+                return done, seen
+            # What we are told of may be a second time: proxies send a PUT again when they have not seen its answer.
+            others = {key: value for key, value in write.puts.items() if not key.startswith(f"{folder}/")}
+            if not write.puts or self.values(others) != others:
+                return False, seen
+            raise StoreUnavailable(
+                f"{self.where}: all that was to be written stands there, and yet it was refused; is there a proxy before it that "
+                "sends requests again?"
+            )
 
     def names(self, folder: str) -> list[str]:
-        answer = self._agent.get(f"{folder}/", keys="")
-        if answer.status == 404:
-            self._see_rights(folder)
-            return []
+        with self._agent.one_call():
+            answer = self._agent.get(f"{folder}/", keys="")
+            if answer.status == 404:
+                self._see_rights(folder)
+                return []
         listed = self._agent.listed(answer.json())
         return [name for key in listed if (name := key.removeprefix(f"{folder}/"))]
 
     def values(self, keys: Iterable[str]) -> dict[str, bytes]:
-        wanted, found = list(keys), dict[str, bytes]()
-        for start in range(0, len(wanted), MOST):
-            some = wanted[start : start + MOST]
-            # `get` fails for a key that is gone. This shows none then, and those that begin in the same way.
-            operations = [{"Verb": "get-tree", "Key": self._agent.key(key)} for key in some]
-            answer = self._agent.transact(operations, writes=False)
-            if answer.status != 200:
-                raise self._failed(answer)
-            shown = self._agent.entries(_results(answer))
-            found |= {key: shown[key].value for key in some if key in shown}
-        return found
+        wanted = list(keys)
+        with self._agent.one_call():
+            parts = [self._some_values(wanted[start : start + MOST]) for start in range(0, len(wanted), MOST)]
+        return {key: value for part in parts for key, value in part.items()}
+
+    def _some_values(self, keys: list[str]) -> dict[str, bytes]:
+        # `get` fails for a key that is gone. This shows none then, and those that begin in the same way.
+        operations = [{"Verb": "get-tree", "Key": self._agent.key(key)} for key in keys]
+        answer = self._agent.transact(operations, writes=False)
+        if answer.status != 200:
+            raise self._failed(answer)
+        shown = self._agent.entries(_results(answer))
+        return {key: shown[key].value for key in keys if key in shown}
 
     def clear(self, folder: str) -> None:
         answer = self._agent.transact([{"Verb": "delete-tree", "Key": self._agent.key(f"{folder}/")}], writes=True)
@@ -144,18 +161,28 @@ class Consul:
         fit = max(0, MOST - 1 - len(whole))
         return (whole + free[:fit], free[fit:]) if whole else (free[: MOST - 1], free[MOST - 1 :])
 
-    def _transacted(self, folder: str, operations: list[Operation]) -> tuple[bool, Seen]:
+    def _transacted(self, folder: str, operations: list[Operation]) -> tuple[bool, dict[str, Entry]]:
+        """Whether the guards held, and what a look at the folder showed last."""
         look = {"Verb": "get-tree", "Key": self._agent.key(f"{folder}/")}
         answer = self._agent.transact([*operations, look], writes=True)
         if answer.status == 200:
             # The other operations show their keys without values: also those that are deleted after they were checked.
             ours = {each["Key"] for each in operations}
             shown = [row for row in _results(answer) if row.get("Value") is not None or row.get("Key") not in ours]
-            return True, self._take(folder, self._agent.entries(shown))
+            return True, self._agent.entries(shown)
         guards = {number for number, each in enumerate(operations) if each["Verb"] in GUARDED}
         if any(number not in guards or DENIED.search(what) for number, what in _errors(answer)):
             raise self._failed(answer)
-        return False, self.read(folder)
+        return False, {}
+
+    def _is_after(self, folder: str, write: Write, shown: Mapping[str, Entry]) -> bool:
+        """Whether that look shows the folder as it is after the write. That it does is not documented: so it is checked."""
+        there = all(
+            key in shown and shown[key].value == value
+            for key, value in write.puts.items()
+            if key.startswith(f"{folder}/")
+        )
+        return there and not any(key in shown for key in write.deletes if key not in write.puts)
 
     def _failed(self, answer: Answer) -> StoreUnavailable:
         """What to raise of a transaction that was rolled back, and not for a guard."""

@@ -13,7 +13,8 @@ import binascii
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -62,6 +63,8 @@ class Agent:
     def __init__(self, where: Where, *, limit_s: float, clock: TheirClock) -> None:
         self._where, self._limit_s, self._clock = where, limit_s, clock
         self._accepted = False
+        self._until: float | None = None
+        """When all requests of one call must have ended."""
         self._take(where.now())
 
     def _take(self, place: Place) -> None:
@@ -105,6 +108,16 @@ class Agent:
         return unspelt(key.removeprefix(f"{self.place.folder}/"))
 
     # Questions
+
+    @contextmanager
+    def one_call(self) -> Iterator[None]:
+        """All that is asked within the block ends within one limit."""
+        outer = self._until
+        self._until = time.monotonic() + self._limit_s if outer is None else outer
+        try:
+            yield
+        finally:
+            self._until = outer
 
     def get(self, key: str, **query: str) -> Answer:
         """What stands at a key, or (``recurse=""``, ``keys=""``) below it: 200 or 404."""
@@ -150,7 +163,7 @@ class Agent:
         kept: bool = False,
     ) -> Answer:
         """Raises `StoreUnavailable` and its kin for what is neither yes nor no."""
-        deadline = time.monotonic() + (self._limit_s if limit_s is None else limit_s)
+        deadline = self._until or time.monotonic() + (self._limit_s if limit_s is None else limit_s)
         if not self._http.is_open:
             if kept:
                 raise StoreUnavailable(f"{self.title} has ended the connection; nothing was sent")
