@@ -1,6 +1,7 @@
 """Faults of an ensemble of three servers: one of them, its leader ("the first"), two of three, all, and their disks.
 
 *Parted* is the stale leader of a minority: the other two do not hear it and it does not hear them, and members reach it still.
+*Deaf* hears nobody and is heard, *mute* the reverse.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from lab.campaign.plan import ONE_IN_REACH, Fault
 from lab.campaign.stage import NotNow, Stage, Strike
 
 Choice = Callable[[Stage, Fault], Sequence[str]]
+Way = Callable[[Stage, Fault, Sequence[str]], contextlib.AbstractContextManager[None]]
 
 
 def _leader(stage: Stage) -> str:
@@ -76,17 +78,21 @@ def _frozen(stage: Stage, _fault: Fault, hosts: Sequence[str]) -> Iterator[None]
             server.thaw()
 
 
-@contextlib.contextmanager
-def _cut(stage: Stage, _fault: Fault, hosts: Sequence[str]) -> Iterator[None]:
-    for host in hosts:
-        stage.ground.cables[host].drop_from = stage.ground.cables[host].drop_to = True
-    stage.ground.apply()
-    try:
-        yield
-    finally:
-        for host in hosts:
-            stage.ground.cables[host].drop_from = stage.ground.cables[host].drop_to = False
+def _cut(*, sent: bool = True, received: bool = True) -> Way:
+    @contextlib.contextmanager
+    def cut(stage: Stage, _fault: Fault, hosts: Sequence[str]) -> Iterator[None]:
+        cables = [stage.ground.cables[host] for host in hosts]
+        for cable in cables:
+            cable.drop_from, cable.drop_to = sent, received
         stage.ground.apply()
+        try:
+            yield
+        finally:
+            for cable in cables:
+                cable.drop_from = cable.drop_to = False
+            stage.ground.apply()
+
+    return cut
 
 
 @contextlib.contextmanager
@@ -153,14 +159,16 @@ def _jump(stage: Stage, fault: Fault, hosts: Sequence[str]) -> Iterator[None]:
 ENSEMBLES: dict[str, Strike] = {
     "server killed": _on(_follower, _killed),
     "server frozen": _on(_follower, _frozen),
-    "server cut off": _on(_follower, _cut),
+    "server cut off": _on(_follower, _cut()),
     "first server killed": _on(_first, _killed),
     "first server frozen": _on(_first, _frozen),
-    "first server cut off": _on(_first, _cut),
+    "first server cut off": _on(_first, _cut()),
+    "first server deaf": _on(_first, _cut(sent=False)),
+    "first server mute": _on(_first, _cut(received=False)),
     "first server parted": _on(_first, _parted),
     "two servers killed": _on(_two, _killed),
     "two servers frozen": _on(_two, _frozen),
-    "two servers cut off": _on(_two, _cut),
+    "two servers cut off": _on(_two, _cut()),
     "all servers killed": _on(_all, _killed),
     "servers in turn": _on(_all, _in_turn),
     "slow disk": _on(_follower, _slow_disk),

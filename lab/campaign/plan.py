@@ -96,6 +96,10 @@ KINDS = (
     Kind("first server frozen", 5, "nothing", BOTH, DATABASE, COORDINATORS),
     Kind("first server cut off", 5, "nothing", BOTH, DATABASE, COORDINATORS),
     Kind("first server parted", 5, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("first server deaf", 3, "nothing", BOTH, DATABASE, ("etcd",)),
+    # ZooKeeper elects it again and again, as its vote is still heard: each time costs the whole initLimit.
+    Kind("first server deaf", 3, "database", BOTH, DATABASE, ("zookeeper",), beside=False),
+    Kind("first server mute", 3, "nothing", BOTH, DATABASE, COORDINATORS),
     Kind("two servers killed", 3, "database", AWAY, DATABASE, COORDINATORS, beside=False),
     Kind("two servers frozen", 3, "database", AWAY, DATABASE, COORDINATORS, beside=False),
     Kind("two servers cut off", 3, "database", AWAY, DATABASE, COORDINATORS, beside=False),
@@ -114,7 +118,7 @@ KINDS = (
     Kind("switchover", 6, "nothing", at=("leader",)),
     Kind("pause", 3, "command", ((0.5, 2.5),), ("leader",)),
 )  # fmt: skip
-ENSEMBLE = {kind for kind in KINDS if kind.at == DATABASE and kind.worlds == COORDINATORS}
+ENSEMBLE = {kind for kind in KINDS if kind.at == DATABASE and set(kind.worlds) <= set(COORDINATORS)}
 """Kinds that touch servers of an ensemble, which then may have to elect a leader of its own."""
 SILENT = {"two servers killed", "two servers frozen", "two servers cut off", "all servers killed"}
 """Kinds that leave nobody who could confirm a renewal."""
