@@ -43,7 +43,7 @@ from lab.airflow.line import BOTH, KINDS, LEFT, Blow, Line
 from lab.airflow.native import Natives, catch, cost
 from lab.airflow.play import THREE
 from lab.airflow.seated import Seats
-from lab.airflow.site import PARALLELISM, Site
+from lab.airflow.site import COORDINATORS, PARALLELISM, Site
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""
@@ -129,7 +129,7 @@ def line_of(options: argparse.Namespace, site: Site, stage: Stage, *flags: str, 
 def failover(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
     flags = [f"--{name}" for name in ("cold", "no-adopt") if getattr(options, name.replace("-", "_"))]
-    with scene(options.executor, STEADY) as (site, stage, files):
+    with scene(options.executor, STEADY, store=options.store) as (site, stage, files):
         line = line_of(options, site, stage, *flags)
         line.start()
         for number in range(options.runs):
@@ -152,7 +152,11 @@ def chaos(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
     # A task that was marked queued and never sent, because the scheduler died in between, is queued again by Airflow after
     # this time (600 s by default): shorter here, so that the end of the run need not be waited for so long.
-    with scene(options.executor, load, SCHEDULER__TASK_QUEUED_TIMEOUT="60") as (site, stage, files):
+    with scene(options.executor, load, store=options.store, SCHEDULER__TASK_QUEUED_TIMEOUT="60") as (
+        site,
+        stage,
+        files,
+    ):
         line = line_of(options, site, stage)
         line.start()
         line.settled(lambda _: bool(ledger.attempts(files.tasks)), heirs=1)
@@ -439,6 +443,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=list(MODES), default="failover")
     parser.add_argument("--executor", choices=["celery", "local"], default="celery")
+    parser.add_argument(
+        "--store", choices=["postgres", *COORDINATORS], default="postgres", help="where the lines are (failover, chaos)"
+    )
     parser.add_argument("--seats", type=int, default=1, help="how many schedulers of the line work at once (default 1)")
     parser.add_argument("--runs", type=int, help="how often; default 10, chaos 50, frozen 5, native and restart 1")
     parser.add_argument("--seed", type=int, default=1, help="of the order and the moments of chaos")
@@ -453,7 +460,9 @@ def main() -> None:
     if options.json:
         print(json.dumps({"what": options.what, "executor": options.executor, "load": load_now(), "figures": figures}))
     else:
-        print(f"{options.what}, {options.executor}; load of the machine at the end {load_now():.1f}")
+        print(
+            f"{options.what}, {options.executor}, lines in {options.store}; load of the machine at the end {load_now():.1f}"
+        )
         for name, values in figures.items():
             middle = statistics.median(values)
             print(

@@ -24,6 +24,7 @@ from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Process, Stage, Trouble
 from heirflow.stores import Store, open_store
 from lab.airflow.environment import CHECKOUT, AirflowEnvironment, ensure
+from lab.rig.rig import store_url
 from lab.servers.broker import rabbitmq_missing, rabbitmq_server
 from lab.servers.server import Server, ServerTrouble
 from lab.servers.servers import free_port, postgres_server
@@ -35,6 +36,8 @@ EXAMPLES = CHECKOUT / "examples" / "dags"
 HOSTNAME_MODULE = "import os\n\n\ndef name() -> str:\n    return os.environ.get('DEMO_HOST', 'localhost')\n"
 WATCHER = "heirflow-site"
 """The name of the session by which a site looks at Airflow's tables."""
+COORDINATORS = {"etcd": "etcd", "zookeeper": "ZooKeeper"}
+"""What can hold the lines beside the metadata database, and its name for people."""
 EXECUTORS = {"local": "LocalExecutor", "celery": "CeleryExecutor"}
 PARALLELISM = 8
 """Tasks that run at once, of a whole installation."""
@@ -55,8 +58,11 @@ class Site:
         environment: Mapping[str, str] | None = None,
         database_settings: Mapping[str, str] | None = None,
         version: str = "3.3",
+        store: str = "postgres",
     ) -> None:
         """`executor`: a key of `EXECUTORS`. `settings`: of Airflow's, as ``SECTION__KEY``. `environment`: for everything.
+
+        `store`: where the lines are: in the metadata database, or in one of `COORDINATORS` beside it.
 
         Raises `Trouble`.
         """
@@ -73,6 +79,14 @@ class Site:
             try:
                 with screen.working("starting a RabbitMQ of our own for Celery"):
                     broker = undo.enter_context(rabbitmq_server())
+            except ServerTrouble as error:
+                raise Trouble(str(error)) from error
+        self.store_url: str | None = None
+        """Of the coordinator that holds the lines; None: the metadata database does."""
+        if store in COORDINATORS:
+            try:
+                with screen.working(f"starting three servers of {COORDINATORS[store]} for the lines"):
+                    self.store_url = undo.enter_context(store_url(f"{store}3", stage.folder))
             except ServerTrouble as error:
                 raise Trouble(str(error)) from error
         self.home = stage.folder / "airflow"
@@ -120,7 +134,7 @@ class Site:
             }
         return member_environment(
             self._stage,
-            None,  # it is found by asking Airflow
+            self.store_url,  # where there is none, it is found by asking Airflow
             AIRFLOW_HOME=str(self.home),
             MACHINE_LEARNING_STORE=str(self._stage.folder / "models"),
             PYTHONPATH=str(self.home / "config"),
@@ -218,8 +232,8 @@ class Site:
         return self._connection.execute(sa.text(statement), parameters).fetchall()  # type: ignore[no-any-return]
 
     def open_store(self) -> Store:
-        """HeirFlow's tables there."""
-        store = open_store(self.server.url("psycopg"), call_limit_s=2.0, application_name="demo")
+        """Where the lines are."""
+        store = open_store(self.store_url or self.server.url("psycopg"), call_limit_s=2.0, application_name="demo")
         store.open()
         return store
 

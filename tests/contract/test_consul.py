@@ -27,6 +27,7 @@ from heirflow.stores.keyed.will import carry_out
 from heirflow.testing import seats_contract, store_contract
 from heirflow.testing.store_tools import HOSTILE, charge, ids, join, new_election, take, who
 from lab.servers.consul_double import ConsulDouble, consul_double
+from tests.contract import of_coordinators
 
 GIVEN = "CONSUL_HTTP_ADDR"
 LIMIT_S = 1.5
@@ -71,7 +72,9 @@ def opened(url: str) -> Store:
     return store
 
 
-@pytest.mark.parametrize("check", [*store_contract.CHECKS, *seats_contract.CHECKS], ids=store_contract.name)
+@pytest.mark.parametrize(
+    "check", [*store_contract.CHECKS, *seats_contract.CHECKS, *of_coordinators.CHECKS], ids=store_contract.name
+)
 def test_the_contract(check: store_contract.Check, url: str) -> None:
     check(lambda: open_store(url, call_limit_s=LIMIT_S))
 

@@ -17,6 +17,7 @@ from heirflow.stores.keyed.will import carry_out
 from heirflow.testing import seats_contract, store_contract
 from heirflow.testing.store_tools import charge, hears, ids, join, new_election
 from lab.servers.etcd import etcd_ensemble, etcd_missing, etcd_server, url_of
+from tests.contract import of_coordinators
 
 GIVEN = "HEIRFLOW_TEST_ETCD"
 pytestmark = pytest.mark.skipif(etcd_missing() is not None, reason=str(etcd_missing()))
@@ -39,12 +40,16 @@ def three() -> Iterator[str]:
         yield url_of(servers)
 
 
-@pytest.mark.parametrize("check", [*store_contract.CHECKS, *seats_contract.CHECKS], ids=store_contract.name)
+@pytest.mark.parametrize(
+    "check", [*store_contract.CHECKS, *seats_contract.CHECKS, *of_coordinators.CHECKS], ids=store_contract.name
+)
 def test_the_contract_on_one_server(check: store_contract.Check, one: str) -> None:
     check(lambda: open_store(one, call_limit_s=1.5))
 
 
-@pytest.mark.parametrize("check", [*store_contract.CHECKS, *seats_contract.CHECKS], ids=store_contract.name)
+@pytest.mark.parametrize(
+    "check", [*store_contract.CHECKS, *seats_contract.CHECKS, *of_coordinators.CHECKS], ids=store_contract.name
+)
 def test_the_contract_on_three_servers(check: store_contract.Check, three: str) -> None:
     check(lambda: open_store(three, call_limit_s=1.5))
 

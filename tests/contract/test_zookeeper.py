@@ -28,6 +28,7 @@ from heirflow.testing import seats_contract, store_contract
 from heirflow.testing.store_tools import hears, ids, join, members, new_election, take, who
 from lab.servers.servers import free_port
 from lab.servers.zookeeper import Ensemble, zookeeper_ensemble, zookeeper_missing, zookeeper_server
+from tests.contract import of_coordinators
 
 GIVEN = "HEIRFLOW_TEST_ZOOKEEPER"
 """Names a server for the contract instead of ours."""
@@ -86,7 +87,9 @@ def mortals(_mortals: Ensemble) -> Iterator[Ensemble]:
 
 
 @pytest.mark.parametrize("servers", ["alone", "three"])
-@pytest.mark.parametrize("check", [*store_contract.CHECKS, *seats_contract.CHECKS], ids=store_contract.name)
+@pytest.mark.parametrize(
+    "check", [*store_contract.CHECKS, *seats_contract.CHECKS, *of_coordinators.CHECKS], ids=store_contract.name
+)
 def test_the_contract(check: store_contract.Check, servers: str, request: pytest.FixtureRequest) -> None:
     url = os.environ.get(GIVEN) or request.getfixturevalue(servers).url
     check(lambda: open_store(url, call_limit_s=LIMIT_S))
