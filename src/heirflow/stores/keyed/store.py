@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from heirflow.election.record import Event, Exchange, Keep, Reading, Told
+from heirflow.election.record import Event, Exchange, Keep, Reading, Told, What
 from heirflow.stores.base import Beside, Finding, KeptOut, KeyedWill, StoreUnavailable
 from heirflow.stores.keyed.documents import (
     A_MEMBER,
@@ -263,7 +263,8 @@ class KeyedStore:
         told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election, plan.seen))
         self._adopted = {*plan.left} if adopted else set()
         if told:
-            self._untold += (fenced(swap, told),)
+            event = fenced(swap, told)
+            self._untold += (replace(event, what=What.ADOPTED) if plan.left else event,)
         return told
 
     def _led(self, election: str, seen: Seen, asked: Mapping[str, Any]) -> dict[str, bool]:
