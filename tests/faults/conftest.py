@@ -22,6 +22,9 @@ def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
         if any(name in case.lane.split() for case in cases):
             url = request.getfixturevalue(name).url
             SHARED[name] = url("psycopg" if name == "postgres" else "pymysql")
+    for name in ("etcd", "zookeeper"):
+        if any(name in case.lane.split() for case in cases):
+            SHARED[name] = request.getfixturevalue("new_folder_url")(name)
     for name, driver in (("postgres", "psycopg"), ("mariadb", "pymysql")):
         if any(case.fault == f"ten at once on {name}" for case in cases):
             SHARED[f"empty {name}"] = request.getfixturevalue("new_database")(driver)
