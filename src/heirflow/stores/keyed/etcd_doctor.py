@@ -61,7 +61,10 @@ def _asked(endpoint: Endpoint, place: Place, limit_s: float) -> _Server | Findin
     try:
         return _told(endpoint, place, limit_s)
     except StoreUnavailable as error:
-        return Finding("server", "warning", str(error), {"at": f"{endpoint[0]}:{endpoint[1]}"})
+        said = str(error)
+    except (AttributeError, TypeError, ValueError):
+        said = f"{endpoint[0]}:{endpoint[1]} answers something that is not of etcd"
+    return Finding("server", "warning", said, {"at": f"{endpoint[0]}:{endpoint[1]}"})
 
 
 def _told(endpoint: Endpoint, place: Place, limit_s: float) -> _Server:

@@ -69,7 +69,7 @@ class Session:
         if self.client.client_state == KeeperState.AUTH_FAILED:
             raise AuthFailedError
         if not self.client.connected:
-            raise NotReached(self._handler.trouble or "no answer in time")
+            raise NotReached(self._handler.trouble or "no name of a host can be looked up")
 
     def wait(self, result: Any, limit: float) -> Any:
         """What a call came to. Raises what kazoo does."""
@@ -195,7 +195,10 @@ class _Handler(SequentialThreadingHandler):
         try:
             self._socket = dial(*address[:2], hostname, self._context, self._host_limit_s)
         except OSError as error:
-            self.trouble = f"{where}: {error.strerror or error}"
+            reason = getattr(error, "reason", None)  # of TLS: without what OpenSSL says around it
+            self.trouble = (
+                f"{where} ends the TLS connection ({reason})" if reason else f"{where}: {error.strerror or error}"
+            )
             raise
         self.trouble = f"{where} takes connections and does not answer"
         try:
