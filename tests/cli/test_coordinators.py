@@ -255,9 +255,8 @@ def test_nobody_listens(heirflow: Heirflow, scheme: str, command: str, monkeypat
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_host_that_is_not_known(heirflow: Heirflow, scheme: str) -> None:
-    assert "can be looked up" in one_sentence(
-        heirflow("status", "--db-url", f"{scheme}://no.such.host.invalid/x"), STORE
-    ).replace("cannot be", "can be")
+    said = one_sentence(heirflow("status", "--db-url", f"{scheme}://no.such.host.invalid/x"), STORE)
+    assert "cannot be looked up" in said or "none of them has an address" in said
 
 
 @pytest.mark.parametrize("scheme", KINDS)

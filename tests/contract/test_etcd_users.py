@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -233,12 +234,9 @@ def test_a_watch_goes_on_after_its_token_has_ended(guarded: EtcdServer) -> None:
                 b.exchange(election, Exchange(who("b")))
             except StoreUnavailable:
                 b.exchange(election, Exchange(who("b")))
-            time.sleep(0.3)
             b.news(election)
             assert a.exchange(election, charge("a", 2)).swapped
-            start = time.monotonic()
             assert hears(b, election)
-            assert time.monotonic() - start < 1.0
 
 
 def test_users_that_come_while_a_member_runs_are_asked_for(tmp_path: Path) -> None:
@@ -383,9 +381,30 @@ def test_a_watch_over_tls_ends_at_once_with_its_store(secure: EtcdServer) -> Non
         keys = Etcd(Where(secure.store_url), call_limit_s=LIMIT_S)
         keys.commit("elections/x", Write(puts={"elections/x/news": b"1"}))
         keys.watch("elections/x/news", keys.read("elections/x").number("elections/x/news"), bell)
-        time.sleep(0.3)
         keys.commit("elections/x", Write(puts={"elections/x/news": b"2"}))
         wait_for(lambda: bell.heard(0))
         start = time.monotonic()
         keys.close()
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < LIMIT_S
+
+
+def test_a_call_over_tls_that_hangs_is_severed_by_another_thread(secure: EtcdServer) -> None:
+    with closing(open_store(secure.store_url, call_limit_s=30.0)) as store:
+        store.open()
+        done = threading.Event()
+
+        def again() -> None:
+            while not done.wait(0.2):  # it ends only what hangs already
+                store.sever()
+
+        secure.freeze()
+        thread = threading.Thread(target=again)
+        thread.start()
+        start = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.exchange(new_election(), Exchange())
+        assert time.monotonic() - start < 10
+        done.set()
+        thread.join()
+        secure.thaw()
+        store.open()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,31 @@ def test_a_swap_from_before_a_forget_never_matches_a_record_of_after_it(alone: E
             assert len({*numbers, ABSENT}) == 4
 
 
+def test_an_emptied_record_is_replaced_once(alone: Ensemble) -> None:
+    """Two who saw it emptied make it anew: one of them does."""
+    with ExitStack() as undo:
+        one, other = (undo.enter_context(closing(ZooKeeper(Where(alone.url), call_limit_s=LIMIT_S))) for _ in range(2))
+        folder = f"elections/{new_election()}"
+        key = f"{folder}/record"
+        for _ in range(3):
+            done, seen = one.commit(folder, Write({key: ABSENT}, {key: b"one"}))
+            assert done
+            assert one.commit(folder, Write({key: seen.number(key)}, deletes=[key]))[0]
+            assert other.read(folder).number(key) == ABSENT
+            done, seen = one.commit(folder, Write({key: ABSENT}, {key: b"one"}))
+            assert done
+            done, seen = other.commit(folder, Write({key: ABSENT}, {key: b"other"}))
+            assert not done
+            assert seen.entries[key].value == b"one"
+            # Emptied since it was seen: what was concluded from that is concluded again.
+            assert other.commit(folder, Write({key: seen.number(key)}, deletes=[key]))[0]
+            done, seen = one.commit(folder, Write({key: ABSENT}, {key: b"one"}))
+            assert not done
+            done, seen = one.commit(folder, Write({key: ABSENT}, {key: b"one"}))
+            assert done
+            assert one.commit(folder, Write({key: seen.number(key)}, deletes=[key]))[0]
+
+
 def test_who_has_not_seen_the_emptied_record_makes_it_anew_all_the_same(alone: Ensemble) -> None:
     election = new_election()
     with members(lambda: open_store(alone.url, call_limit_s=LIMIT_S)) as [a, b]:
@@ -177,6 +203,35 @@ def test_a_guard_on_what_is_not_written_holds_too(alone: Ensemble, guard: str) -
         assert done
         assert seen.entries[written].value == b"2"
         assert (guarded in seen.entries) is (guard == "other")
+
+
+def test_a_record_is_seen_with_the_line_of_its_time(alone: Ensemble) -> None:
+    """Nodes are read one by one: who joins and takes charge at once is never a leader without a row."""
+    election, stop, odd, readings = new_election(), threading.Event(), [], 0
+    with members(lambda: open_store(alone.url, call_limit_s=LIMIT_S)) as [writer, reader]:
+
+        def write() -> None:
+            for version in itertools.count(1, 2):
+                if stop.is_set():
+                    return
+                lead = replace(take("a", version, version, expected=version - 1 or None), event=None)
+                writer.exchange(election, Exchange(who("a"), join=True, swap=lead))
+                vacate = replace(take(None, version, version + 1, expected=version), event=None)
+                writer.exchange(election, Exchange(who("a"), leave=True, swap=vacate))
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            limit = time.monotonic() + 2
+            while time.monotonic() < limit:
+                seen, readings = reader.exchange(election, Exchange()), readings + 1
+                if seen.record is not None and ids(seen) != ([seen.record.leader] if seen.record.leader else []):
+                    odd.append(seen)
+        finally:
+            stop.set()
+            thread.join()
+    assert not odd
+    assert readings > 20
 
 
 # Whose it is
@@ -421,6 +476,22 @@ def test_a_session_that_the_server_ended_is_made_anew(alone: Ensemble) -> None:
         assert hears(b, election), "the watch was not set in the new session"
 
 
+def test_the_client_does_not_go_on_by_itself_with_another_host(alone: Ensemble) -> None:
+    """It would be the same session, and nothing would be watched any more."""
+    election, host = new_election(), f"127.0.0.1:{alone.server.port}"
+    with opened(alone.url) as a, opened(alone.url_of("heirflow", hosts=",".join([host] * 3))) as b:
+        join(b, election, "b")
+        while b.news(election):
+            pass
+        b._keys._session._handler._socket.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+        assert hears(b, election)
+        until(lambda: b.exchange(election, Exchange(who("b"))), within_s=LIMIT_S)
+        while b.news(election):
+            pass
+        a.exchange(election, Exchange(swap=take("a", 1, 1, expected=None)))
+        assert hears(b, election)
+
+
 def test_hosts_that_are_dead_or_mute_are_left_at_once(alone: Ensemble) -> None:
     election = new_election()
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -429,8 +500,13 @@ def test_hosts_that_are_dead_or_mute_are_left_at_once(alone: Ensemble) -> None:
             with opened(alone.url_of("heirflow", hosts=hosts)) as store:
                 join(store, election, "a")
         url = f"zookeeper://127.0.0.1:{mute.getsockname()[1]}"
-        with pytest.raises(StoreUnavailable, match="takes connections and does not answer"), opened(url):
+        with pytest.raises(StoreUnavailable, match="takes connections and does not serve"), opened(url):
             pass
+
+
+def test_a_host_without_an_address_is_named(alone: Ensemble) -> None:
+    with pytest.raises(StoreUnavailable, match="no host takes us: "), opened("zookeeper://nowhere.invalid"):
+        pass
 
 
 @pytest.mark.slow
@@ -443,8 +519,13 @@ def test_the_ensemble_outlives_its_leader(mortals: Ensemble) -> None:
         mortals.leader().crash()
         took = [until(lambda store=store: store.exchange(election, Exchange(who("m1")))) for store in stores]  # type: ignore[misc]
         assert max(took) < 10
+        for store in stores:
+            while store.news(election):
+                pass
         reading = stores[1].exchange(election, Exchange(who("m1"), swap=take("m1", 2, 2, expected=1)))
         assert reading.swapped
+        assert hears(stores[0], election)
+        assert hears(stores[2], election)
         assert ids(reading) == ["m0", "m1", "m2"]
         assert finding(stores[1], "quorum").level == "warning"
 

@@ -90,19 +90,15 @@ class Http:
         writes: bool,
         headers: Mapping[str, str] | None = None,
         limit_s: float | None = None,
-        kept: bool = False,
     ) -> Answer:
         """Ask one server, or for a reading one after the other until one answers with a status below 500.
 
         `body`: sent as JSON; bytes as they are. `writes`: it may change something. `limit_s`: another limit than usual.
-        `kept`: only over the connection of the last call, to the server that answered then; else nothing is sent.
         Raises `StoreUnavailable`, or `StoreRefuses` where TLS is refused.
         """
         deadline = time.monotonic() + (self._limit_s if limit_s is None else limit_s)
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         self._severed = False
-        if kept and not self.is_open:
-            raise StoreUnavailable(f"{self._title} has ended the connection; nothing was sent")
         failed: list[str] = []
         answer: Answer | None = None
         refused = False
