@@ -94,9 +94,10 @@ class TestOnOne:
     def test_a_line_of_members_is_looked_at_and_ordered_about(
         self, heirflow: Heirflow, start: Callable, store: Store, short_run_dir: None
     ) -> None:
-        for host in ("one", "two"):
-            start("--name", "beat", "--host", host, "--", "sleep", "60")
-            until(lambda host=host: f'"{host}"' in heirflow("status", "--json").out, f"{host} in the line")
+        start("--name", "beat", "--host", "one", "--", "sleep", "60")
+        until(lambda: heirflow("probe", "leader").code == 0, "a leader")
+        assert [heirflow("probe", question).code for question in ("live", "ready", "able")] == [0, 0, 0]
+        start("--name", "beat", "--host", "two", "--", "sleep", "60")
         look = {}
 
         def stands(leader: str, heir: str) -> bool:

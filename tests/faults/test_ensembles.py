@@ -1,4 +1,4 @@
-"""Ensembles of three: the same faults of processes, and servers that die: one, the one that leads, and most of them.
+"""Ensembles of three: the same faults of processes, and servers that are gone: one, the one that leads, and most of them.
 
 While most of the servers live nobody's command ends. When they do not, nobody can renew: the command is dead in time, and the line
 is whole again once they are back.
@@ -20,7 +20,7 @@ from lab.servers import outages
 from lab.servers.etcd import etcd_ensemble, url_of
 from lab.servers.zookeeper import zookeeper_ensemble
 from tests.faults.campaign import Campaign, Case, Run
-from tests.faults.conftest import SHARED
+from tests.faults.conftest import OWN, SHARED
 from tests.faults.scene import Scene, scene
 from tests.faults.test_outages import Stage, lasting
 from tests.faults.test_processes import ALL_KILLED, FROZEN, KILLED, ORDERLY, Fault, carry_out
@@ -30,7 +30,7 @@ TTL_S = 10.0
 MEMBER_KILLED = Fault(("member",))
 
 
-def a_server_dies(stage: Stage, *, leader: bool) -> Run:
+def a_server_is_gone(stage: Stage, *, leader: bool, frozen: bool = False) -> Run:
     """Nobody's command ends; and with one server less a fault of a process is what it is with all."""
     play, servers, run = stage.play, list(stage.database), Run()
     play.fill()
@@ -38,7 +38,7 @@ def a_server_dies(stage: Stage, *, leader: bool) -> Run:
     leads = outages.wait_for_leading(servers)
     victim = leads if leader else next(each for each in servers if each is not leads)
     at = now_s()
-    victim.crash()
+    victim.freeze() if frozen else victim.crash()
     left = [each for each in servers if each is not victim]
     outages.wait_for_leading(left)
     chosen_s = now_s() - at
@@ -48,7 +48,7 @@ def a_server_dies(stage: Stage, *, leader: bool) -> Run:
     survived_s = play.timings.trust_s - 2 * play.timings.check_in_s - play.timings.call_limit_s
     if now.path != before.path and chosen_s <= survived_s:
         run.wrong.append(
-            f"a server's death, and another leader after {chosen_s:.2f} s, ended {before.path.name}\n{play.story()}"
+            f"a server that is gone, and a leader of the others after {chosen_s:.2f} s, ended {before.path.name}\n{play.story()}"
         )
     play.judge(now, run)
     heir = carry_out(play, MEMBER_KILLED)
@@ -56,7 +56,7 @@ def a_server_dies(stage: Stage, *, leader: bool) -> Run:
     run.overlaps += heir.overlaps
     run.orphans += heir.orphans
     run.wrong += heir.wrong
-    victim.start()
+    victim.thaw() if frozen else victim.start()
     outages.wait_for_leading(servers)
     return run
 
@@ -88,15 +88,16 @@ def of_a_process(fault: Fault) -> Callable[[Any], Run]:
 
 FAULTS: dict[str, Callable[[Any], Run]] = {
     **{str(fault): of_a_process(fault) for fault in (KILLED[0], KILLED[4], KILLED[6], *ORDERLY)},
-    "a server killed": partial(a_server_dies, leader=False),
-    "the ensemble's leader killed": partial(a_server_dies, leader=True),
+    "a server killed": partial(a_server_is_gone, leader=False),
+    "the ensemble's leader killed": partial(a_server_is_gone, leader=True),
+    "the ensemble's leader frozen": partial(a_server_is_gone, leader=True, frozen=True),
     "two of three servers killed": partial(lasting, outage=outages.most_killed),
     **{str(fault): of_a_process(fault) for fault in (ALL_KILLED, FROZEN[-1])},
 }
 
 
 def cases() -> Iterator[Case]:
-    for kind in ("etcd", "zookeeper"):
+    for kind in OWN:
         for fault, run in FAULTS.items():
             yield Case(f"three-{kind}", fault, partial(open_stage, kind), run)
 

@@ -24,7 +24,7 @@ from lab.servers.outages import Outage
 from lab.servers.servers import Server, mariadb_server, postgres_server
 from lab.servers.zookeeper import zookeeper_server
 from tests.faults.campaign import Campaign, Case, Run
-from tests.faults.conftest import SHARED
+from tests.faults.conftest import OWN, SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.promises import broken
 
@@ -194,8 +194,8 @@ LANES: list[tuple[str, float, dict[str, Callable[[Any], Run]]]] = [
     *((kind, 10.0, PASSING) for kind in ("postgres", "mariadb")),
     ("sqlite", 3.0, ON_A_FILE),
     ("sqlite", 10.0, BRIEFLY_ON_A_FILE),
-    *((kind, 3.0, {name: LASTING[name] for name in ON_A_COORDINATOR}) for kind in ("etcd", "zookeeper")),
-    *((kind, 10.0, {name: PASSING[name] for name in BRIEFLY_ON_A_COORDINATOR}) for kind in ("etcd", "zookeeper")),
+    *((kind, 3.0, {name: LASTING[name] for name in ON_A_COORDINATOR}) for kind in OWN),
+    *((kind, 10.0, {name: PASSING[name] for name in BRIEFLY_ON_A_COORDINATOR}) for kind in OWN),
     # Where there is none, these are not in the list; pytest's header says so.
     *([] if mysql_missing() else [("mysql", 3.0, {name: LASTING[name] for name in ON_A_REAL_MYSQL})]),
     *(

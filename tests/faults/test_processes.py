@@ -24,7 +24,7 @@ from lab.rig import written
 from lab.rig.rig import Member, RigError, now_s
 from lab.rig.written import Start
 from tests.faults.campaign import Campaign, Case, Run
-from tests.faults.conftest import SHARED
+from tests.faults.conftest import OWN, SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.promises import broken
 
@@ -261,11 +261,14 @@ CASES = [
     ),
     *cases_of("sqlite", "ordinary", FEW),
     *cases_of("mariadb", "daemon", turned(FEW, 3)),
-    *cases_of("etcd", "ordinary", [*FAULTS, ALL_KILLED, *ORDERLY]),
-    *cases_of("zookeeper", "ordinary", turned([*FAULTS, ALL_KILLED, *ORDERLY], 6)),
     *(
         case
-        for kind in ("postgres", "sqlite", "mariadb", "etcd", "zookeeper")
+        for kind in OWN
+        for case in cases_of(kind, "ordinary", turned([*FAULTS, ALL_KILLED, *ORDERLY], 6 * OWN.index(kind)))
+    ),
+    *(
+        case
+        for kind in ("postgres", "sqlite", "mariadb", *OWN)
         for case in cases_of(kind, "ordinary", [KILLED[4]], PATIENT_S)
     ),
 ]
