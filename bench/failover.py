@@ -1,11 +1,15 @@
 """How long nobody ran: from a fault to the first line that the successor's command writes.
 
-    python bench/failover.py [--runs 20] [--store etcd] [--ttl 10] [--fault command] [--json] [--timeline]
+    python bench/failover.py [--runs 20] [--store etcd] [--ttl 10] [--fault command] [--json] [--timeline] [--beside]
 
 Three members on this machine against a real server on this machine. The command is a Python program that writes a line every
 millisecond; its own start (about 20 ms) is part of each figure. For a clean stop the time runs from the old command's last
 line, for every other fault from the moment of the signal. The whole line has stood for 5 s before each fault: with each check-in
 a member prepares one more statement.
+
+`--store` may be given several times, and as `all`: then one table tells the medians, with causes as rows and stores as columns.
+
+`--beside` adds what others make of the same command: `etcdctl lock`, and a program with kazoo's Election (bench/others).
 
 `--timeline` also shows when each step of a handover was told, in milliseconds from the fault: by the members' own journals, and
 by the command's first line. It is for the causes in which the old member tells of the end: `command`, `guard` and `stop`.
@@ -22,6 +26,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.others import beside
 from lab.rig.rig import STORES, Member, Rig, now_s, store_url
 from lab.rig.written import starts_in
 
@@ -89,14 +94,38 @@ def measure(rig: Rig, fault: str, runs: int, timelines: list[dict[str, float]]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--store", choices=STORES, default="postgres")
+    parser.add_argument("--store", choices=[*STORES, "all"], action="append", help="several times for several")
     parser.add_argument("--ttl", type=float, default=10.0)
     parser.add_argument("--fault", choices=sorted(FAULTS), action="append")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--timeline", action="store_true", help="when each step of the handover was told")
+    parser.add_argument("--beside", action="store_true", help="also what others make of the same command")
+    parser.add_argument("--beside-runs", type=int, default=3)
     options = parser.parse_args()
+    named = options.store or ["postgres"]
+    stores = STORES if "all" in named else tuple(dict.fromkeys(named))
     results = {}
-    with tempfile.TemporaryDirectory() as folder, store_url(options.store, Path(folder)) as url:
+    for store in stores:
+        if not options.json:
+            print(f"{store}:", flush=True)
+        results[store] = of_store(store, options)
+    others = {}
+    if options.beside:
+        with tempfile.TemporaryDirectory() as folder:
+            others = beside.measured(options.beside_runs, Path(folder))
+    if options.json:
+        print(json.dumps({"stores": results, "beside": beside.as_json(others)}))
+        return
+    if len(stores) > 1:
+        print(*table(medians(results)), sep="\n")
+    if others:
+        print("", *table(beside.rows(others)), sep="\n")
+
+
+def of_store(store: str, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds by cause, shown as they come."""
+    results = {}
+    with tempfile.TemporaryDirectory() as folder, store_url(store, Path(folder)) as url:
         for fault in options.fault or FAULTS:
             runs = min(options.runs, 5) if fault == "all" and not options.fault else options.runs
             home = Path(folder, fault)
@@ -109,8 +138,28 @@ def main() -> None:
                 show(fault, results[fault])
                 if options.timeline:
                     show_timeline(timelines)
-    if options.json:
-        print(json.dumps(results))
+    return results
+
+
+def medians(results: dict[str, dict[str, list[float]]]) -> list[list[str]]:
+    """Causes as rows, and stores as columns."""
+    causes = next(iter(results.values()))
+    return [
+        ["", *results],
+        *(
+            [FAULTS[fault][0], *(f"{statistics.median(times[fault]):.2f} s" for times in results.values())]
+            for fault in causes
+        ),
+    ]
+
+
+def table(rows: list[list[str]]) -> list[str]:
+    """As Markdown writes one, which people can read too."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(f"{word:{width}}" for word, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
 def show(fault: str, times: list[float]) -> None:

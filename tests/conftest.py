@@ -1,6 +1,7 @@
-"""Real database servers, started once for the whole run and only when a test asks for them.
+"""Real servers, started once for the whole run and only when a test asks for them.
 
-``HEIRFLOW_TEST_POSTGRES_URL`` and ``HEIRFLOW_TEST_MYSQL_URL`` name servers to use for the contract instead of our own.
+``HEIRFLOW_TEST_POSTGRES_URL`` and ``HEIRFLOW_TEST_MYSQL_URL`` name servers to use for the contract instead of our own,
+``HEIRFLOW_TEST_ETCD`` and ``HEIRFLOW_TEST_ZOOKEEPER`` the URL of a coordinator for every test that need not stop it.
 """
 
 from __future__ import annotations
@@ -8,14 +9,18 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from lab.servers.etcd import EtcdServer, etcd_missing, etcd_server
 from lab.servers.servers import NAME, Server, mariadb_missing, mariadb_server, postgres_server
+from lab.servers.zookeeper import Ensemble, zookeeper_missing, zookeeper_server
 
 DatabaseUrl = Callable[[str], str]
+COORDINATORS = {"etcd": "HEIRFLOW_TEST_ETCD", "zookeeper": "HEIRFLOW_TEST_ZOOKEEPER"}
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: every program that a test interrupts would inherit that deafness.
@@ -38,6 +43,41 @@ def mariadb() -> Iterator[Server]:
         pytest.skip(missing)  # in CI a skip is a failure
     with mariadb_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[EtcdServer]:
+    """An etcd of ours that everybody uses and nobody stops, freezes or fills."""
+    if (missing := etcd_missing()) is not None:
+        pytest.skip(missing)
+    with etcd_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def zookeeper() -> Iterator[Ensemble]:
+    """A ZooKeeper of ours that everybody uses and nobody stops, freezes or fills."""
+    if (missing := zookeeper_missing()) is not None:
+        pytest.skip(missing)
+    with zookeeper_server() as ensemble:
+        yield ensemble
+
+
+@pytest.fixture(scope="session")
+def new_folder_url(request: pytest.FixtureRequest) -> DatabaseUrl:
+    """The URL of an empty folder in a coordinator (``etcd``, ``zookeeper``), another one each time it is asked."""
+
+    def url(kind: str) -> str:
+        given = os.environ.get(COORDINATORS[kind])
+        if given is None:
+            server = request.getfixturevalue(kind)
+            given = str(server.store_url if kind == "etcd" else server.url)
+        scheme, _, rest = given.partition("://")
+        where, mark, options = rest.partition("?")
+        hosts = where.partition("/")[0]
+        return f"{scheme}://{hosts}/test-{uuid.uuid4().hex[:12]}{mark}{options}"
+
+    return url
 
 
 @pytest.fixture(scope="session")

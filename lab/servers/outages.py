@@ -8,16 +8,19 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 from heirflow.guard.processes import lives
+from lab.servers.etcd import EtcdServer
 from lab.servers.server import NAME, Server, identity
+from lab.servers.zookeeper import mode
 
 Outage = Callable[[Any], AbstractContextManager[None]]
 """Over the block the database is out; when the block ends it answers again."""
+LEADS = {"leader", "standalone"}
 
 
 @contextlib.contextmanager
@@ -200,6 +203,38 @@ def sessions_ended(server: Server) -> Iterator[None]:
     with superuser(server) as end_theirs:
         assert end_theirs()
     yield
+
+
+# an ensemble
+
+
+def leading(servers: Sequence[Server]) -> Server | None:
+    """The server of an ensemble that leads it; None as long as there is none."""
+    return next(
+        (each for each in servers if (each.leads if isinstance(each, EtcdServer) else mode(each) in LEADS)), None
+    )
+
+
+def wait_for_leading(servers: Sequence[Server], limit_s: float = 30) -> Server:
+    """The same, waited for."""
+    until = time.monotonic() + limit_s
+    while (found := leading(servers)) is None:
+        assert time.monotonic() < until, "the ensemble has no leader"
+        time.sleep(0.02)
+    return found
+
+
+@contextlib.contextmanager
+def most_killed(servers: Sequence[Server]) -> Iterator[None]:
+    """All servers but one: what is left may neither write nor tell what was written."""
+    leader = wait_for_leading(servers)
+    killed = [leader, *(each for each in servers if each is not leader)][: len(servers) // 2 + 1]
+    for server in killed:
+        server.crash()
+    yield
+    for server in killed:
+        server.start()
+    wait_for_leading(servers)
 
 
 # a file

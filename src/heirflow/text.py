@@ -10,7 +10,10 @@ import re
 import unicodedata
 
 _URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s<>]+")
-_SECRET_KEY = re.compile(r"([?&;](?:[\w.-]*(?:pass|pwd|secret|token)[\w.-]*)=)[^&\s]*", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"([?&;](?!(?:password|token)-file=)[\w.-]*(?:pass|pwd|secret|token)[\w.-]*=)[^&\s]*", re.IGNORECASE
+)
+"""Not where a file is named that holds the secret, as in the URL of a coordinator: its path is none."""
 _LONG = re.compile(r"(?<!\w)'[^']{200,}'(?!\w)|\S{200,}")
 _PORT = re.compile(r"[^:/]*:\d+/")
 _DANGEROUS = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}

@@ -6,11 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.servers.etcd import etcd_missing
+from lab.servers.zookeeper import zookeeper_missing
 from tests.faults.campaign import Campaign, Case
 
 CAMPAIGN = pytest.StashKey[Campaign]()
 SHARED: dict[str, str] = {}
 """The URLs of the shared servers, and the folder of all scenes."""
+OWN = [kind for kind, missing in (("etcd", etcd_missing()), ("zookeeper", zookeeper_missing())) if missing is None]
+"""Coordinators that can be started here; without one its cases are not in the list, and pytest's header says so."""
+
+
+def pytest_report_header() -> list[str]:
+    return [f"no faults on it: {missing}" for missing in (etcd_missing(), zookeeper_missing()) if missing]
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +30,9 @@ def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
         if any(name in case.lane.split() for case in cases):
             url = request.getfixturevalue(name).url
             SHARED[name] = url("psycopg" if name == "postgres" else "pymysql")
+    for name in ("etcd", "zookeeper"):
+        if any(name in case.lane.split() for case in cases):
+            SHARED[name] = request.getfixturevalue("new_folder_url")(name)
     for name, driver in (("postgres", "psycopg"), ("mariadb", "pymysql")):
         if any(case.fault == f"ten at once on {name}" for case in cases):
             SHARED[f"empty {name}"] = request.getfixturevalue("new_database")(driver)

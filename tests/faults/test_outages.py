@@ -18,11 +18,13 @@ from lab.rig import written
 from lab.rig.rig import Member, now_s
 from lab.rig.written import Start
 from lab.servers import outages
+from lab.servers.etcd import etcd_server
 from lab.servers.mysql import mysql_missing, mysql_server
 from lab.servers.outages import Outage
 from lab.servers.servers import Server, mariadb_server, postgres_server
+from lab.servers.zookeeper import zookeeper_server
 from tests.faults.campaign import Campaign, Case, Run
-from tests.faults.conftest import SHARED
+from tests.faults.conftest import OWN, SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.promises import broken
 
@@ -37,7 +39,7 @@ class Stage:
 
     play: Scene
     database: Any
-    """A `Server`, or the path of an SQLite file."""
+    """A `Server`, the servers of an ensemble, or the path of an SQLite file."""
 
 
 def lasting(stage: Stage, *, outage: Outage, leader_dies: bool = False, for_all: bool = True) -> Run:
@@ -148,6 +150,14 @@ def opener(kind: str, ttl_s: float) -> Callable[[], AbstractContextManager[Stage
             with scene(f"sqlite:///{path}", folder, ttl_s=ttl_s) as play:
                 yield Stage(play, path)
             return
+        if kind == "etcd":
+            with etcd_server() as server, scene(server.store_url, folder, ttl_s=ttl_s) as play:
+                yield Stage(play, server)
+            return
+        if kind == "zookeeper":
+            with zookeeper_server() as ensemble, scene(ensemble.url, folder, ttl_s=ttl_s) as play:
+                yield Stage(play, ensemble.server)
+            return
         making, setting, driver = SERVERS[kind]
         with making(settings={setting: "20"}) as server, scene(server.url(driver), folder, ttl_s=ttl_s) as play:
             yield Stage(play, server)
@@ -177,11 +187,15 @@ ON_A_FILE: dict[str, Callable[[Any], Run]] = {
 }
 BRIEFLY_ON_A_FILE = {"file locked briefly": partial(passing, outage=outages.file_locked, held_s=3.6)}
 ON_A_REAL_MYSQL = ("database down", "database crashed", "database frozen", "database down and leader killed")
+ON_A_COORDINATOR = ("database crashed", "database frozen", "database down and leader killed")
+BRIEFLY_ON_A_COORDINATOR = ("one slow call", "database restarted", "database crashed and back")
 LANES: list[tuple[str, float, dict[str, Callable[[Any], Run]]]] = [
     *((kind, 3.0, LASTING) for kind in ("postgres", "mariadb")),
     *((kind, 10.0, PASSING) for kind in ("postgres", "mariadb")),
     ("sqlite", 3.0, ON_A_FILE),
     ("sqlite", 10.0, BRIEFLY_ON_A_FILE),
+    *((kind, 3.0, {name: LASTING[name] for name in ON_A_COORDINATOR}) for kind in OWN),
+    *((kind, 10.0, {name: PASSING[name] for name in BRIEFLY_ON_A_COORDINATOR}) for kind in OWN),
     # Where there is none, these are not in the list; pytest's header says so.
     *([] if mysql_missing() else [("mysql", 3.0, {name: LASTING[name] for name in ON_A_REAL_MYSQL})]),
     *(

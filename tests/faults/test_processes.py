@@ -11,6 +11,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from lab.rig import written
 from lab.rig.rig import Member, RigError, now_s
 from lab.rig.written import Start
 from tests.faults.campaign import Campaign, Case, Run
-from tests.faults.conftest import SHARED
+from tests.faults.conftest import OWN, SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.promises import broken
 
@@ -37,17 +39,21 @@ ALONE = ("ordinary", "ignores-term", "floods")
 """Behaviours without descendants that leave their parents."""
 
 
+DONE = {signal.SIGKILL: "killed", signal.SIGSTOP: "frozen", signal.SIGTERM: "stopped", 0: "ordered"}
+
+
 @dataclass(frozen=True)
 class Fault:
     """What is done to the leader."""
 
     parts: tuple[str, ...]
     number: int = signal.SIGKILL
+    """0: nothing is sent, and an order is written into the store."""
     lease: bool = False
     """Whether nobody can prove the command's end to the heirs, so that they wait for the lease."""
 
     def __str__(self) -> str:
-        return f"{'+'.join(self.parts)} {'killed' if self.number == signal.SIGKILL else 'frozen'}"
+        return f"{'+'.join(self.parts)} {DONE[self.number]}"
 
     def is_told(self, play: Scene) -> bool | None:
         """Whether the next one takes charge because of a release (True), or of the leader's silence; None: of either.
@@ -56,7 +62,7 @@ class Fault:
         """
         if self.parts == ("member", "backstop"):
             return None
-        if self.parts == ("member",) and not self.lease and play.timings.ttl_s < PATIENT_S:
+        if self.parts == ("member",) and self.number == signal.SIGKILL and play.timings.ttl_s < PATIENT_S:
             return None
         return not self.lease
 
@@ -85,6 +91,7 @@ FROZEN = [
     Fault(("guard", "backstop"), signal.SIGSTOP),
     Fault(("tree",), signal.SIGSTOP, lease=True),
 ]
+ORDERLY = [Fault(("member",), signal.SIGTERM), Fault(("switchover",), 0)]
 
 
 def carry_out(play: Scene, fault: Fault) -> Run:
@@ -105,9 +112,13 @@ def carry_out(play: Scene, fault: Fault) -> Run:
         # Its command has failed, and again and again: that is a crash loop, which is another test's matter.
         leader.signal("member", signal.SIGTERM)
         play.wait_for(lambda: leader.process.poll() is not None, "the end of the member", 10)
+    if fault.number == signal.SIGTERM:
+        play.wait_for(lambda: leader.process.poll() is not None, "the end of the member", 10)
+        if leader.process.returncode != 0:
+            run.wrong.append(f"{leader.host} ended with {leader.process.returncode}\n{play.story()}")
     play.fill()
     _, now = play.whole()
-    if fault.number == signal.SIGSTOP and leader.process.poll() is None:
+    if fault.number in (signal.SIGSTOP, 0) and leader.process.poll() is None:
         judge_place(play, leader, run)
     play.judge(now, run)
     return run
@@ -131,6 +142,13 @@ def strike(play: Scene, fault: Fault) -> tuple[Member, Start, float]:
             at = now_s()
             leader.kill(*fault.parts)
             return leader, before, at
+        if fault.number == signal.SIGTERM:
+            leader.signal("member", signal.SIGTERM)
+            return leader, before, now_s()
+        if fault.number == 0:
+            at = now_s()
+            order_a_switchover(play)
+            return leader, before, at
         for part in fault.parts:
             leader.signal(part, fault.number)
         at = now_s()
@@ -139,6 +157,15 @@ def strike(play: Scene, fault: Fault) -> tuple[Member, Start, float]:
         for part in fault.parts:
             leader.signal(part, signal.SIGCONT)
         play.wait_until(now_s() + play.timings.ttl_s)  # what the others could not read is forgotten by then
+
+
+def order_a_switchover(play: Scene) -> None:
+    """As a person does."""
+    words = [sys.executable, "-m", "heirflow", "switchover", play.rig.election, "--no-wait"]
+    done = subprocess.run(
+        words, env={**os.environ, "HEIRFLOW_DB_URL": play.rig.url}, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def holds_the_file(play: Scene) -> bool:
@@ -155,7 +182,7 @@ def holds_the_file(play: Scene) -> bool:
 
 
 def judge_place(play: Scene, leader: Member, run: Run) -> None:
-    """Who was silent stands at the end of the line, as soon as it has asked."""
+    """Who was silent, or has handed over, stands at the end of the line, as soon as it has asked."""
     places: dict[str, int] = {}
 
     def is_last() -> bool:
@@ -165,7 +192,7 @@ def judge_place(play: Scene, leader: Member, run: Run) -> None:
     try:
         play.wait_for(is_last, "", play.timings.ttl_s + NOISE_S)
     except RigError:
-        run.wrong.append(f"{leader.host} was silent and is not at the end of the line: {places}")
+        run.wrong.append(f"{leader.host} led before and does not stand at the end of the line: {places}")
 
 
 def thaw(play: Scene, leader: Member, fault: Fault, before: Start, run: Run) -> None:
@@ -236,7 +263,12 @@ CASES = [
     *cases_of("mariadb", "daemon", turned(FEW, 3)),
     *(
         case
-        for kind in ("postgres", "sqlite", "mariadb")
+        for kind in OWN
+        for case in cases_of(kind, "ordinary", turned([*FAULTS, ALL_KILLED, *ORDERLY], 6 * OWN.index(kind)))
+    ),
+    *(
+        case
+        for kind in ("postgres", "sqlite", "mariadb", *OWN)
         for case in cases_of(kind, "ordinary", [KILLED[4]], PATIENT_S)
     ),
 ]

@@ -146,14 +146,19 @@ def ask_coordinator(will: Any, payload: dict[str, Any], lines: Lines) -> int:
         return told[0]
 
     while True:
-        with contextlib.suppress(will.StoreUnavailable, OSError):
+        try:
             released = will.carry_out(payload, go)
             if released is not None:
                 with contextlib.suppress(OSError):
                     os.write(1, b"released\n" if released else b"nothing to release\n")
             return 0
-        if time.clock_gettime(payload["clock"]) + RETRY_S > payload["give_up_at"]:
-            os.write(1, b"gave up\n")
+        except (will.StoreUnavailable, OSError):
+            again = True
+        except will.StoreMisfit:  # an upgrade has taken the client away under a member that ran: no try will be better
+            again = False
+        if not again or time.clock_gettime(payload["clock"]) + RETRY_S > payload["give_up_at"]:
+            with contextlib.suppress(OSError):
+                os.write(1, b"gave up\n")
             return 1
         time.sleep(RETRY_S)
 

@@ -241,12 +241,12 @@ class Gateway:
 
     def _understood(self, answer: Answer) -> Document:
         found = answer.json()
-        if not isinstance(found, dict):
+        document: Document = found if isinstance(found, dict) else {}
+        header = document.get("header")
+        if not (isinstance(header, dict) and header.get("cluster_id")):
             raise StoreUnavailable(f"{answer.at} answers something that is not of etcd: {excerpt(answer.body)}")
-        header = found.get("header")
-        if isinstance(header, dict) and header.get("cluster_id"):
-            self.cluster = str(header["cluster_id"])
-        return found
+        self.cluster = str(header["cluster_id"])
+        return document
 
 
 def coded(key: str | bytes) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 from heirflow.election.record import CheckIn, Event, Exchange, Swap, What
 from heirflow.stores import open_store
-from heirflow.stores.base import StoreUnavailable
+from heirflow.stores.base import StoreMisfit, StoreUnavailable
 
 
 def carry_out(order: dict[str, Any], go: Callable[[], bool]) -> bool | None:
     """Release exactly this term; False where it has moved on. None: `go`, asked once when all is ready, says no.
 
-    Raises `StoreUnavailable`: it may be tried again.
+    Raises `StoreUnavailable`: it may be tried again; or `StoreMisfit`: it need not be.
     """
     election, seat, member, term = order["election"], order["seat"], order["member"], order["term"]
     store = open_store(order["url"], call_limit_s=order["call_limit_s"], application_name=f"will/{member}")
@@ -39,4 +39,4 @@ def carry_out(order: dict[str, Any], go: Callable[[], bool]) -> bool | None:
         store.close()
 
 
-__all__ = ["StoreUnavailable", "carry_out"]
+__all__ = ["StoreMisfit", "StoreUnavailable", "carry_out"]

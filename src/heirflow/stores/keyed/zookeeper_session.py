@@ -196,7 +196,10 @@ class _Handler(SequentialThreadingHandler):
         try:
             self._socket = dial(*address[:2], hostname, self._context, self._host_limit_s)
         except OSError as error:
-            self.trouble = f"{where}: {error.strerror or error}"
+            reason = getattr(error, "reason", None)  # of TLS: without what OpenSSL says around it
+            self.trouble = (
+                f"{where} ends the TLS connection ({reason})" if reason else f"{where}: {error.strerror or error}"
+            )
             raise
         self.trouble = f"{where} takes connections and does not serve"
         try:
