@@ -14,6 +14,7 @@ from heirflow.demo.plain_play import plain_cast
 from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Stage
 from lab.airflow.play import clusters, schedulers
+from lab.airflow.site import STORES
 from lab.servers.servers import postgres_server
 
 
@@ -29,8 +30,14 @@ from lab.servers.servers import postgres_server
     type=click.Choice(["celery", "local"]),
     help="Of the cluster; local is LocalExecutor on a pair of hosts, without a broker.  [default: celery]",
 )
+@click.option(
+    "--store",
+    type=click.Choice(STORES),
+    help="Where the lines of the cluster are: in Airflow's metadata database, or in a coordinator of our own beside it.  "
+    "[default: postgres]",
+)
 @performance
-def demo(*, airflow: bool, cluster: bool, executor: str | None, **options: Any) -> int:
+def demo(*, airflow: bool, cluster: bool, executor: str | None, store: str | None, **options: Any) -> int:
     """See a line of three: the leader is killed with -9, the heir takes charge, then a switchover; times at the end.
 
     The first time, Airflow is installed into a virtual environment of its own beside the sources. Everything else is in a
@@ -41,15 +48,20 @@ def demo(*, airflow: bool, cluster: bool, executor: str | None, **options: Any) 
     make demo ARGS=--no-airflow      a plain program instead: under 15 seconds
     make demo ARGS=--keep            look at Airflow's user interface yourself
     make cluster                     three lines, RabbitMQ, Celery: about four minutes
+    make cluster ARGS='--store etcd' the same, and the lines are in etcd, or in zookeeper
     """
     if executor is not None and not cluster:
         raise click.UsageError("--executor belongs to --cluster; without it the demonstration uses LocalExecutor")
+    if store is not None and not cluster:
+        raise click.UsageError(
+            "--store belongs to --cluster; without it the lines are in the database of the demonstration"
+        )
     if cluster and not airflow:
         raise click.UsageError("--cluster is one of Airflow: leave out --no-airflow")
     wishes = wished(**options)
     if not airflow:
         return played(wishes, plain_cast(_postgres))
-    return played(wishes, clusters(executor or "celery") if cluster else schedulers())
+    return played(wishes, clusters(executor or "celery", store or "postgres") if cluster else schedulers())
 
 
 def _postgres(_stage: Stage, screen: Screen, undo: ExitStack) -> str:

@@ -68,6 +68,7 @@ def scene(
     folder: Path | None = None,
     dag_processor: bool = True,
     version: str = "3.3",
+    store: str = "postgres",
     **settings: str,
 ) -> Iterator[tuple[Site, Stage, Files]]:
     """Database, broker, API server, workers and dag-processor, all at work; no scheduler yet. Progress goes to stderr."""
@@ -87,7 +88,7 @@ def scene(
         }  # fmt: skip
         site = Site(
             stage, screen, undo, executor=executor, dags=dags, environment=environment, version=version,
-            settings={"CORE__PLUGINS_FOLDER": str(plugins), **settings},
+            store=store, settings={"CORE__PLUGINS_FOLDER": str(plugins), **settings},
         )  # fmt: skip
         site.start_api()
         if executor == "celery":

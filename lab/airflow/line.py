@@ -101,13 +101,13 @@ class Line:
 
     def job(self) -> int | None:
         """The row in Airflow's `job` of the leader's component, when it is running."""
-        told = self.site.ask("SELECT note FROM heirflow_election WHERE name = :name", name=self.election)
+        record = self._patiently(lambda store: store.exchange(self.election, Exchange())).record
         running = "SELECT id FROM job WHERE job_type = :job AND state = 'running' "
         kind = JOBS[self.component]
         if "--cold" in self._flags:  # it does not say which is its own
             rows = self.site.ask(running + "ORDER BY id DESC LIMIT 1", job=kind)
-        elif told and told[0][0]:
-            number = json.loads(told[0][0])["job_id"]
+        elif record is not None and record.note:
+            number = json.loads(record.note)["job_id"]
             rows = self.site.ask(running + "AND id = :id", job=kind, id=number)
         else:
             return None

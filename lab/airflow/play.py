@@ -111,15 +111,16 @@ def schedulers() -> Cast:
     return Cast("three members in line for Airflow's scheduler; the leader will die", line_of_schedulers)
 
 
-def clusters(executor: str) -> Cast:
-    """The reference cluster. `executor`: ``celery`` or ``local``."""
+def clusters(executor: str, store: str = "postgres") -> Cast:
+    """The reference cluster. `executor`: ``celery`` or ``local``. `store`: one of `site.STORES`."""
     what = (
         "a cluster of Airflow with RabbitMQ, Celery"
         if executor == "celery"
         else "a pair of hosts with Airflow, LocalExecutor"
     )
-    subject = f"{what} and three lines; each line's leader will die"
-    return Cast(subject, lambda stage, screen, undo: cluster(stage, screen, undo, executor))
+    where = "" if store == "postgres" else f" in {store}"
+    subject = f"{what} and three lines{where}; each line's leader will die"
+    return Cast(subject, lambda stage, screen, undo: cluster(stage, screen, undo, executor, store))
 
 
 def line_of_schedulers(stage: Stage, screen: Screen, undo: ExitStack) -> list[Play]:
@@ -130,7 +131,7 @@ def line_of_schedulers(stage: Stage, screen: Screen, undo: ExitStack) -> list[Pl
     return [AirflowPlay(site)]
 
 
-def cluster(stage: Stage, screen: Screen, undo: ExitStack, executor: str) -> list[Play]:
+def cluster(stage: Stage, screen: Screen, undo: ExitStack, executor: str, store: str = "postgres") -> list[Play]:
     """See `clusters`: three lines, and with Celery two workers and a broker; with LocalExecutor a pair of hosts."""
     # A triggerer's work has a DAG of its own: where there is none, its tasks would wait for ever.
     dags = stage.folder / "dags"
@@ -138,7 +139,7 @@ def cluster(stage: Stage, screen: Screen, undo: ExitStack, executor: str) -> lis
     for file in (*EXAMPLES.glob("*.py"), *FOR_THE_CLUSTER.glob("*.py")):
         shutil.copy(file, dags)
     site = Site(
-        stage, screen, undo, executor=executor, dags=dags,
+        stage, screen, undo, executor=executor, store=store, dags=dags,
         settings={"DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5"},  # so that its work can be seen
     )  # fmt: skip
     site.start_api()
