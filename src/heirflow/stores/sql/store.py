@@ -17,17 +17,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from heirflow.election.record import (
-    CheckIn,
-    Event,
-    Exchange,
-    Keep,
-    Reading,
-    Swap,
-    Told,
-    What,
-    record_name,
-)  # fmt: skip
+from heirflow.election.record import CheckIn, Event, Exchange, Keep, Reading, Swap, Told, What, record_name
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.rows import Answer, event_of, fenced
 from heirflow.stores.sql import schema as schemas
@@ -187,9 +177,12 @@ class SqlStore:
     def administer(self, act: Callable[[sa.engine.Connection, schemas.Tables], T]) -> T:
         """Do something in a transaction of its own, whether the tables are seen from here or not. Raises like `open`."""
         with self._link.asking():
+            if not self._flavour.prepare(create=False):
+                raise StoreUnavailable(f"{self.where} does not exist")
             conn = self._link.connect()
+            self._flavour.begin(conn, writes=True)
             done = act(conn, self._here)
-            conn.commit()
+            self._confirmed(self._flavour.commit(conn))
             return done
 
     # How it ends
