@@ -76,7 +76,7 @@ demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; A
 cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; ARGS='--executor local', '--store etcd', '--keep'
 	@$(BIN)/python -m lab.airflow --cluster $(ARGS)
 
-faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7; draws build/faults.svg; ARGS='--world seats'
+faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7; draws build/faults.svg; ARGS='--world seats', '--world etcd', '--world zookeeper'
 	@mkdir -p build
 	@$(BIN)/python -m lab.campaign --minutes $(or $(MINUTES),60) --seed $(or $(SEED),7) \
 		--picture build/faults.svg --summary build/faults.json $(ARGS)

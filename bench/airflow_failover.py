@@ -47,7 +47,7 @@ from lab.airflow.line import BOTH, KINDS, LEFT, Blow, Line
 from lab.airflow.native import Natives, catch, cost
 from lab.airflow.play import THREE
 from lab.airflow.seated import Seats
-from lab.airflow.site import PARALLELISM, STORES, Site
+from lab.airflow.site import COORDINATORS, PARALLELISM, Site
 
 BUSY = Load(tasks=6, sleep_s=3.0, every_s=5.0, runs=4, long_s=3600.0, begun_ago_s=3600.0)
 """More to do than there are slots for: the next task starts as soon as a scheduler lets it."""
@@ -452,7 +452,11 @@ def main() -> None:
     parser.add_argument("--what", choices=list(MODES), default="failover")
     parser.add_argument("--executor", choices=["celery", "local"], default="celery")
     parser.add_argument(
-        "--store", choices=STORES, nargs="+", default=["postgres"], help="where the line is (default postgres)"
+        "--store",
+        choices=["postgres", *COORDINATORS],
+        nargs="+",
+        default=["postgres"],
+        help="where the line is (default postgres)",
     )
     parser.add_argument("--seats", type=int, default=1, help="how many schedulers of the line work at once (default 1)")
     parser.add_argument("--runs", type=int, help="how often; default 10, chaos 50, frozen 5, native and restart 1")

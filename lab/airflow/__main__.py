@@ -14,7 +14,7 @@ from heirflow.demo.plain_play import plain_cast
 from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Stage
 from lab.airflow.play import clusters, schedulers
-from lab.airflow.site import STORES
+from lab.airflow.site import COORDINATORS
 from lab.servers.servers import postgres_server
 
 
@@ -32,9 +32,8 @@ from lab.servers.servers import postgres_server
 )
 @click.option(
     "--store",
-    type=click.Choice(STORES),
-    help="Where the lines of the cluster are: in Airflow's metadata database, or in a coordinator of our own beside it.  "
-    "[default: postgres]",
+    type=click.Choice(["postgres", *COORDINATORS]),
+    help="Where the lines are kept: Airflow's own PostgreSQL, or three servers of etcd or ZooKeeper.  [default: postgres]",
 )
 @performance
 def demo(*, airflow: bool, cluster: bool, executor: str | None, store: str | None, **options: Any) -> int:
@@ -48,20 +47,18 @@ def demo(*, airflow: bool, cluster: bool, executor: str | None, store: str | Non
     make demo ARGS=--no-airflow      a plain program instead: under 15 seconds
     make demo ARGS=--keep            look at Airflow's user interface yourself
     make cluster                     three lines, RabbitMQ, Celery: about four minutes
-    make cluster ARGS='--store etcd' the same, and the lines are in etcd, or in zookeeper
+    make cluster ARGS='--store etcd' the same with the lines in an etcd of three servers
     """
     if executor is not None and not cluster:
         raise click.UsageError("--executor belongs to --cluster; without it the demonstration uses LocalExecutor")
-    if store is not None and not cluster:
-        raise click.UsageError(
-            "--store belongs to --cluster; without it the lines are in the database of the demonstration"
-        )
     if cluster and not airflow:
         raise click.UsageError("--cluster is one of Airflow: leave out --no-airflow")
-    wishes = wished(**options)
+    if store is not None and not airflow:
+        raise click.UsageError("--store is for Airflow: leave out --no-airflow")
+    wishes, kept_in = wished(**options), store or "postgres"
     if not airflow:
         return played(wishes, plain_cast(_postgres))
-    return played(wishes, clusters(executor or "celery", store or "postgres") if cluster else schedulers())
+    return played(wishes, clusters(executor or "celery", kept_in) if cluster else schedulers(kept_in))
 
 
 def _postgres(_stage: Stage, screen: Screen, undo: ExitStack) -> str:

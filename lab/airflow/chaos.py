@@ -88,7 +88,8 @@ def scene(
         }  # fmt: skip
         site = Site(
             stage, screen, undo, executor=executor, dags=dags, environment=environment, version=version,
-            store=store, settings={"CORE__PLUGINS_FOLDER": str(plugins), **settings},
+            store=store,
+            settings={"CORE__PLUGINS_FOLDER": str(plugins), **settings},
         )  # fmt: skip
         site.start_api()
         if executor == "celery":

@@ -17,7 +17,7 @@ from heirflow.demo.story import Cast
 from heirflow.demo.watch import Play, Start
 from heirflow.stores import Store
 from lab.airflow.environment import CHECKOUT
-from lab.airflow.site import EXAMPLES, Site
+from lab.airflow.site import COORDINATORS, EXAMPLES, Site
 
 THREE = ("ada", "ben", "cleo")
 WORKERS = ("dora", "emil")
@@ -106,26 +106,30 @@ class AirflowPlay:
         self.site.stop_rest()
 
 
-def schedulers() -> Cast:
-    """The plain demonstration: three schedulers in line, and what is not in line runs once."""
-    return Cast("three members in line for Airflow's scheduler; the leader will die", line_of_schedulers)
+def schedulers(store: str) -> Cast:
+    """The plain demonstration: three schedulers in line, and what is not in line runs once. `store`: see `Site`."""
+    subject = f"three members in line for Airflow's scheduler{_kept_in(store)}; the leader will die"
+    return Cast(subject, lambda stage, screen, undo: line_of_schedulers(stage, screen, undo, store))
 
 
-def clusters(executor: str, store: str = "postgres") -> Cast:
-    """The reference cluster. `executor`: ``celery`` or ``local``. `store`: one of `site.STORES`."""
+def clusters(executor: str, store: str) -> Cast:
+    """The reference cluster. `executor`: ``celery`` or ``local``. `store`: see `Site`."""
     what = (
         "a cluster of Airflow with RabbitMQ, Celery"
         if executor == "celery"
         else "a pair of hosts with Airflow, LocalExecutor"
     )
-    where = "" if store == "postgres" else f" in {store}"
-    subject = f"{what} and three lines{where}; each line's leader will die"
+    subject = f"{what} and three lines{_kept_in(store)}; each line's leader will die"
     return Cast(subject, lambda stage, screen, undo: cluster(stage, screen, undo, executor, store))
 
 
-def line_of_schedulers(stage: Stage, screen: Screen, undo: ExitStack) -> list[Play]:
+def _kept_in(store: str) -> str:
+    return f", kept in {COORDINATORS[store]}" if store in COORDINATORS else ""
+
+
+def line_of_schedulers(stage: Stage, screen: Screen, undo: ExitStack, store: str = "postgres") -> list[Play]:
     """See `schedulers`."""
-    site = Site(stage, screen, undo)
+    site = Site(stage, screen, undo, store=store)
     site.start_api()
     site.start_dag_processor()
     return [AirflowPlay(site)]
@@ -139,7 +143,7 @@ def cluster(stage: Stage, screen: Screen, undo: ExitStack, executor: str, store:
     for file in (*EXAMPLES.glob("*.py"), *FOR_THE_CLUSTER.glob("*.py")):
         shutil.copy(file, dags)
     site = Site(
-        stage, screen, undo, executor=executor, store=store, dags=dags,
+        stage, screen, undo, executor=executor, dags=dags, store=store,
         settings={"DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5"},  # so that its work can be seen
     )  # fmt: skip
     site.start_api()

@@ -24,8 +24,8 @@ from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Process, Stage, Trouble
 from heirflow.stores import Store, open_store
 from lab.airflow.environment import CHECKOUT, AirflowEnvironment, ensure
+from lab.rig.rig import store_url
 from lab.servers.broker import rabbitmq_missing, rabbitmq_server
-from lab.servers.coordinators import COORDINATORS, coordinator, coordinator_missing
 from lab.servers.server import Server, ServerTrouble
 from lab.servers.servers import free_port, postgres_server
 
@@ -36,12 +36,11 @@ EXAMPLES = CHECKOUT / "examples" / "dags"
 HOSTNAME_MODULE = "import os\n\n\ndef name() -> str:\n    return os.environ.get('DEMO_HOST', 'localhost')\n"
 WATCHER = "heirflow-site"
 """The name of the session by which a site looks at Airflow's tables."""
+COORDINATORS = {"etcd": "etcd", "zookeeper": "ZooKeeper"}
+"""What can hold the lines beside the metadata database, and its name for people."""
 EXECUTORS = {"local": "LocalExecutor", "celery": "CeleryExecutor"}
 PARALLELISM = 8
 """Tasks that run at once, of a whole installation."""
-STORES = ("postgres", *COORDINATORS)
-"""Where the lines can be: in the metadata database, or in a coordinator beside it."""
-ENSEMBLE = 3
 
 
 class Site:
@@ -54,38 +53,42 @@ class Site:
         undo: ExitStack,
         *,
         executor: str = "local",
-        store: str = "postgres",
         dags: Path = EXAMPLES,
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         database_settings: Mapping[str, str] | None = None,
         version: str = "3.3",
+        store: str = "postgres",
     ) -> None:
-        """`executor`: a key of `EXECUTORS`. `store`: one of `STORES`. `settings`: of Airflow's, as ``SECTION__KEY``.
+        """`executor`: a key of `EXECUTORS`. `settings`: of Airflow's, as ``SECTION__KEY``. `environment`: for everything.
 
-        `environment`: for everything. Raises `Trouble`.
+        `store`: where the lines are: in the metadata database, or in one of `COORDINATORS` beside it.
+
+        Raises `Trouble`.
         """
         self._stage, self._screen = stage, screen
         self.executor, self.dags = executor, dags
         if executor == "celery" and (missing := rabbitmq_missing()) is not None:
             raise Trouble(f"{missing}; or show the pair with LocalExecutor: --cluster --executor local")
-        if store != "postgres" and (missing := coordinator_missing(store)) is not None:
-            raise Trouble(f"{missing}; or leave out --store, and the lines are in Airflow's metadata database")
         with screen.working("looking for Airflow"):
             self.airflow: AirflowEnvironment = ensure(version, progress=screen.now_working)
         with screen.working("starting an embedded PostgreSQL for Airflow's metadata"):
             self.server: Server = undo.enter_context(postgres_server(settings=database_settings))
-        broker, line_url = None, None
-        try:
-            if store != "postgres":
-                with screen.working(f"starting {ENSEMBLE} servers of {store} for the lines"):
-                    line_url = undo.enter_context(coordinator(store, ENSEMBLE))
-            if executor == "celery":
+        broker = None
+        if executor == "celery":
+            try:
                 with screen.working("starting a RabbitMQ of our own for Celery"):
                     broker = undo.enter_context(rabbitmq_server())
-        except ServerTrouble as error:
-            raise Trouble(str(error)) from error
-        self._line_url = line_url
+            except ServerTrouble as error:
+                raise Trouble(str(error)) from error
+        self.store_url: str | None = None
+        """Of the coordinator that holds the lines; None: the metadata database does."""
+        if store in COORDINATORS:
+            try:
+                with screen.working(f"starting three servers of {COORDINATORS[store]} for the lines"):
+                    self.store_url = undo.enter_context(store_url(f"{store}3", stage.folder))
+            except ServerTrouble as error:
+                raise Trouble(str(error)) from error
         self.home = stage.folder / "airflow"
         self.ui_port = free_port()
         self.env = {**self._environment(broker.url if broker else None, settings or {}), **(environment or {})}
@@ -131,7 +134,7 @@ class Site:
             }
         return member_environment(
             self._stage,
-            self._line_url,  # None: it is found by asking Airflow
+            self.store_url,  # where there is none, it is found by asking Airflow
             AIRFLOW_HOME=str(self.home),
             MACHINE_LEARNING_STORE=str(self._stage.folder / "models"),
             PYTHONPATH=str(self.home / "config"),
@@ -230,7 +233,7 @@ class Site:
 
     def open_store(self) -> Store:
         """Where the lines are."""
-        store = open_store(self._line_url or self.server.url("psycopg"), call_limit_s=2.0, application_name="demo")
+        store = open_store(self.store_url or self.server.url("psycopg"), call_limit_s=2.0, application_name="demo")
         store.open()
         return store
 

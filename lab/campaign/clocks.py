@@ -7,13 +7,14 @@ compiler; without one there are no jumps, and the laboratory says so.
 from __future__ import annotations
 
 import mmap
-import shutil
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+from lab.campaign.compiled import compiled
 
 SOURCE = Path(__file__).with_name("clock.c")
 
@@ -25,15 +26,7 @@ class Clocks:
         self._folder = folder
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
-        self.library: Path | None = None
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is not None:
-            target = folder / "clock.so"
-            words = [compiler, "-O2", "-shared", "-fPIC", "-o", str(target), str(SOURCE)]
-            done = subprocess.run(words, capture_output=True, check=False)
-            if done.returncode == 0:
-                target.chmod(0o755)  # whoever a server runs as must read it
-                self.library = target
+        self.library = compiled(SOURCE, folder / "clock.so", "-shared", "-fPIC")
 
     def env(self, host: str) -> Mapping[str, str]:
         """What a process on this host is started with."""

@@ -24,6 +24,7 @@ from lab.servers.servers import mariadb_server, postgres_server
 
 PORTS = {"postgres": 5432, "mariadb": 3306}
 DRIVERS = {"postgres": "psycopg", "mariadb": "pymysql"}
+HOSTS = ("db1", "db2")
 
 
 class Database:
@@ -32,7 +33,12 @@ class Database:
     def __init__(self, kind: str, ground: Ground, server: Server, standby: Server) -> None:
         self.kind, self.ground = kind, ground
         self.server, self.standby = server, standby
-        self.host, self.standby_host = "db1", "db2"
+        self.host, self.standby_host = HOSTS
+
+    @property
+    def clock_hosts(self) -> tuple[str, ...]:
+        """Whose wall clocks can jump."""
+        return (self.host,)
 
     def url(self) -> str:
         """What the members are given."""
@@ -41,10 +47,18 @@ class Database:
             hide_password=False
         )
 
-    def plain_url(self) -> str:
-        """What the commands are given."""
+    def command_env(self) -> dict[str, str]:
+        """What the commands are given: where they write their rows."""
         scheme = "postgresql" if self.kind == "postgres" else "mysql"
-        return f"{scheme}://{self.url().partition('://')[2]}"
+        return {"LAB_URL": f"{scheme}://{self.url().partition('://')[2]}"}
+
+    def order_url(self) -> str:
+        """What people use, whom no fault of the network touches."""
+        return self.server.url(DRIVERS[self.kind])
+
+    def order_words(self) -> list[str]:
+        """What carries a command to where people are: nothing, they are here."""
+        return []
 
     @contextmanager
     def engine(self) -> Iterator[sa.engine.Engine]:
@@ -146,6 +160,11 @@ class Database:
         following(self.standby, self.server, self.ground.address(self.host))
         self.synchronous(True)
 
+    def settle(self) -> None:
+        """After a fault: what was the primary becomes a standby."""
+        if self.standby.pid is None:
+            self.rebuild()
+
     def clock_offset_s(self) -> float:
         """How far the wall clock of the server is from the true one."""
         now = "extract(epoch FROM clock_timestamp())" if self.kind == "postgres" else "unix_timestamp(sysdate(6))"
@@ -183,7 +202,7 @@ def _seat(record: str) -> int:
 @contextmanager
 def database(kind: str, ground: Ground, clocks: Clocks) -> Iterator[Database]:
     """The real servers of one world, ready for members."""
-    places = {host: Place(ground.space(host), PORTS[kind], ground.network) for host in ("db1", "db2")}
+    places = {host: Place(ground.space(host), PORTS[kind], ground.network) for host in HOSTS}
     if kind == "mariadb":
         with (
             mariadb_server(settings=replicating(1), place=places["db1"], env=clocks.env("db1")) as server,

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 TTL_S = 3.0
 SEATS = {"seats": 2}
 """How many members lead at once, in worlds in which it is not one."""
+SQL = ("postgres", "mariadb")
+COORDINATORS = ("etcd", "zookeeper")
+"""Worlds whose record is in an ensemble of three servers."""
 LONG_S = (TTL_S + 0.5, TTL_S + 1.8)
 SHORT_S = (0.2, 2.4)
 
@@ -30,14 +33,16 @@ class Kind:
     """How long it lasts: one of these ranges, in seconds."""
     at: tuple[str, ...] = ("leader", "leader", "leader", "heir", "last")
     """Whom it strikes, by standing."""
-    worlds: tuple[str, ...] = ("postgres", "mariadb")
+    worlds: tuple[str, ...] = (*SQL, *COORDINATORS)
     beside: bool = True
     """Whether it may strike beside another fault, second."""
 
 
 WHOLE_HOST = {"stop host", "freeze host"}
 """Kinds that stop a whole host and let it go."""
+ONE_IN_REACH = "one server in reach"
 BOTH = (LONG_S, SHORT_S)
+AWAY = (LONG_S, LONG_S, SHORT_S)
 DATABASE = ("database",)
 KINDS = (
     # Processes killed with -9.
@@ -63,34 +68,60 @@ KINDS = (
     Kind("unplug", 3, "member", BOTH),
     Kind("lossy", 4, "member", ((1.5, 4.0),)),
     Kind("slow link", 4, "member", ((1.5, 4.0),)),
-    Kind("cut database", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, beside=False),
+    Kind("cut database", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=SQL, beside=False),
     # The database.
-    Kind("restart", 4, "database", at=DATABASE, beside=False),
+    Kind("restart", 4, "database", at=DATABASE, worlds=SQL, beside=False),
     Kind("immediate", 3, "database", at=DATABASE, worlds=("postgres",), beside=False),
-    Kind("crash", 4, "database", at=DATABASE, beside=False),
-    Kind("stand still", 4, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, beside=False),
-    Kind("very slow", 4, "database", ((2.0, 4.0),), DATABASE, beside=False),
-    Kind("read-only", 4, "database", ((0.5, 2.0), (3.0, 4.5)), DATABASE, beside=False),
-    Kind("connections full", 3, "database", ((1.0, 3.5),), DATABASE, beside=False),
-    Kind("disk full", 3, "database", ((0.5, 3.0),), DATABASE, beside=False),
-    Kind("record locked", 3, "database", ((0.5, 3.5),), DATABASE, beside=False),
-    Kind("sessions ended", 3, "nothing", at=DATABASE),
+    Kind("crash", 4, "database", at=DATABASE, worlds=SQL, beside=False),
+    Kind("stand still", 4, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=SQL, beside=False),
+    Kind("very slow", 4, "database", ((2.0, 4.0),), DATABASE, worlds=SQL, beside=False),
+    Kind("read-only", 4, "database", ((0.5, 2.0), (3.0, 4.5)), DATABASE, worlds=SQL, beside=False),
+    Kind("connections full", 3, "database", ((1.0, 3.5),), DATABASE, worlds=SQL, beside=False),
+    Kind("disk full", 3, "database", ((0.5, 3.0),), DATABASE, worlds=SQL, beside=False),
+    Kind("record locked", 3, "database", ((0.5, 3.5),), DATABASE, worlds=SQL, beside=False),
+    Kind("sessions ended", 3, "nothing", at=DATABASE, worlds=SQL),
     Kind("promote synchronous", 3, "database", at=DATABASE, worlds=("postgres",), beside=False),
     Kind("promote cut off", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
     Kind("cut standby", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
-    Kind("promote asynchronous", 2, "database", ((0.5, 2.5),), DATABASE, beside=False),
-    Kind("forgetful asynchronous", 1, "database", ((1.5, 2.5),), DATABASE, beside=False),
+    Kind("promote asynchronous", 2, "database", ((0.5, 2.5),), DATABASE, worlds=SQL, beside=False),
+    Kind("forgetful asynchronous", 1, "database", ((1.5, 2.5),), DATABASE, worlds=SQL, beside=False),
     Kind("forgetful cut off", 1, "database", ((1.5, 2.5),), DATABASE, worlds=("postgres",), beside=False),
-    Kind("forgetful unreached", 1, "database", ((1.5, 2.5),), DATABASE, beside=False),
-    Kind("forgetful reached", 1, "database", ((1.5, 2.5),), DATABASE, beside=False),
+    Kind("forgetful unreached", 1, "database", ((1.5, 2.5),), DATABASE, worlds=SQL, beside=False),
+    Kind("forgetful reached", 1, "database", ((1.5, 2.5),), DATABASE, worlds=SQL, beside=False),
+    # One server of an ensemble, its leader, two of three, all of them.
+    Kind("server killed", 4, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("server frozen", 4, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("server cut off", 4, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("first server killed", 5, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("first server frozen", 5, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("first server cut off", 5, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("first server parted", 5, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("first server deaf", 3, "nothing", BOTH, DATABASE, ("etcd",)),
+    # ZooKeeper elects it again and again, as its vote is still heard: each time costs the whole initLimit.
+    Kind("first server deaf", 3, "database", BOTH, DATABASE, ("zookeeper",), beside=False),
+    Kind("first server mute", 3, "nothing", BOTH, DATABASE, COORDINATORS),
+    Kind("two servers killed", 3, "database", AWAY, DATABASE, COORDINATORS, beside=False),
+    Kind("two servers frozen", 3, "database", AWAY, DATABASE, COORDINATORS, beside=False),
+    Kind("two servers cut off", 3, "database", AWAY, DATABASE, COORDINATORS, beside=False),
+    Kind("all servers killed", 3, "database", ((0.0, 0.5), LONG_S), DATABASE, COORDINATORS, beside=False),
+    Kind("servers in turn", 3, "nothing", at=DATABASE, worlds=COORDINATORS, beside=False),
+    Kind("slow disk", 3, "nothing", ((1.5, 4.0),), DATABASE, COORDINATORS),
+    Kind("slow disk of the first", 3, "database", ((1.5, 4.0),), DATABASE, COORDINATORS, beside=False),
+    Kind("slow disks", 3, "database", ((1.5, 4.0),), DATABASE, COORDINATORS, beside=False),
+    Kind(ONE_IN_REACH, 4, "nothing", BOTH, worlds=COORDINATORS, beside=False),
     # Wall clocks.
     Kind("clock of host", 4, "nothing", ((0.5, 1.5),)),
-    Kind("clock of database", 4, "nothing", ((0.5, 1.5),), DATABASE),
+    Kind("clock of database", 4, "nothing", ((0.5, 1.5),), DATABASE, worlds=SQL),
+    Kind("clock of the first server", 4, "nothing", ((0.5, 1.5),), DATABASE, worlds=("zookeeper",)),
     # What people do.
     Kind("stop in order", 6, "member"),
     Kind("switchover", 6, "nothing", at=("leader",)),
     Kind("pause", 3, "command", ((0.5, 2.5),), ("leader",)),
 )  # fmt: skip
+ENSEMBLE = {kind for kind in KINDS if kind.at == DATABASE and set(kind.worlds) <= set(COORDINATORS)}
+"""Kinds that touch servers of an ensemble, which then may have to elect a leader of its own."""
+SILENT = {"two servers killed", "two servers frozen", "two servers cut off", "all servers killed"}
+"""Kinds that leave nobody who could confirm a renewal."""
 FORGETS = {kind.name for kind in KINDS if kind.name.startswith("forgetful")} | {"promote asynchronous"}
 """Kinds that make the database forget what it had confirmed."""
 
@@ -151,7 +182,10 @@ def plan(seed: int, world: str, *, only: str | None = None, times: int | None = 
         if besides and dice.random() < 0.3:
             number += 1
             # A pause whose answer is lost could not be taken back by who gave it.
-            seconds = [one for one in besides if not (kind.takes == "database" and one.takes == "command")] or besides
+            lost = kind.takes == "database" or kind in ENSEMBLE
+            seconds = [one for one in besides if not (lost and one.takes == "command")] or besides
+            if kind.name == ONE_IN_REACH:  # that one must stay
+                seconds = [one for one in seconds if one not in ENSEMBLE]
             second = dice.choices(seconds, [kind.weight for kind in seconds])[0]
             others = [at for at in second.at if at != fault.at]
             if others and not (kind.takes == second.takes == "nothing"):

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from lab.campaign.judging import BACK_LIMIT_S, Verdict, spread
+from lab.campaign.judging import BACK_LIMIT_S, ELECTION_S, Verdict, spread
+from lab.campaign.plan import COORDINATORS
 
-FENCED = {"postgres": True, "mariadb": False, "seats": True}
+FENCED = {"postgres": True, "mariadb": False, "seats": True, "etcd": False, "zookeeper": False}
 
 
 def summary(
@@ -44,10 +45,15 @@ def summary(
             "late_with_the_machine": sum(back.late and not back.broken for back in backs),
             "max_s": round(max((back.after_s for back in backs), default=0), 3),
         },
+        "without_a_majority": {
+            "longer_than_a_ttl": sum(verdict.silences for verdict in verdicts),
+            "alive_after_it": sum(red.promise == "dead in time" for verdict in verdicts for red in verdict.red),
+        },
         "worlds": {
             world: {
                 "faults": sum(sum(v.faults.values()) for v in mine),
                 "fenced": FENCED[world],
+                "back_max_s": round(max((back.after_s for v in mine for back in v.backs), default=0), 3),
                 "rows": sum(v.rows for v in mine),
                 "rows_of_a_deposed_term": sum(v.deposed_rows for v in mine),
                 "rows_after_its_own_release": sum(v.released_rows for v in mine),
@@ -89,7 +95,7 @@ def _kind(kind: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "gap_median_s": round(spread(lasted)[0], 3),
         "gap_max_s": round(spread(lasted)[1], 3),
         "back_max_s": round(spread(backs)[1], 3),
-        "late": sum(after_s > BACK_LIMIT_S for after_s in backs),
+        "late": sum(back.late for verdict in verdicts for back in verdict.backs if back.mark.kind == kind),
     }
 
 
@@ -116,8 +122,9 @@ def text(facts: dict[str, Any]) -> str:
         f"overlaps {facts['overlaps']}, orphans {facts['orphans']}, lost events {facts['lost_events']}",
         *(_rows(world, its) for world, its in facts["worlds"].items()),
         (
-            f"somebody led again within {back['limit_s']:g} s after {back['judged'] - back['late']} of {back['judged']} strikes "
-            f"and healings that left one member and the database able; the longest took {back['max_s']:.2f} s; "
+            f"somebody led again within {back['limit_s']:g} s{_more(facts)} after {back['judged'] - back['late']} of "
+            f"{back['judged']} strikes and healings that left one member and the store able; "
+            f"the longest took {back['max_s']:.2f} s; "
             f"{back['late_with_the_machine']} of the others were late because the machine itself was; "
             f"after {back['unjudged']} faults nothing could be said, as the next came at once"
         ),
@@ -125,6 +132,11 @@ def text(facts: dict[str, Any]) -> str:
     for name, words in (("thaws", "whole hosts that woke beside their successor (fencing's business)"),):
         if facts[name]["count"]:
             lines.append(f"{facts[name]['count']} {words}, at most {facts[name]['max_ms']:.0f} ms")
+    if silences := facts["without_a_majority"]["longer_than_a_ttl"]:
+        alive = facts["without_a_majority"]["alive_after_it"]
+        lines.append(
+            f"an ensemble was without most of its servers for longer than a ttl {silences} times; commands alive then: {alive}"
+        )
     if most := facts["a_member_at_most"]:
         lines.append(
             f"a member had at most {most['descriptors']} descriptors, {most['threads']} threads, {most['resident_mb']} MB resident"
@@ -144,7 +156,15 @@ def text(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _more(facts: dict[str, Any]) -> str:
+    """What ensembles are given on top."""
+    more = [f"{ELECTION_S[world]:g} s for an election in {world}" for world in facts["worlds"] if world in ELECTION_S]
+    return f" (and {' or '.join(more)})" if more else ""
+
+
 def _rows(world: str, its: dict[str, Any]) -> str:
+    if world in COORDINATORS:
+        return f"{world}: {its['faults']} faults; its commands write no rows, as there is no database to take them"
     fence = "" if its["fenced"] else " (lease only: no fence there)"
     return (
         f"{world}: {its['faults']} faults; of {its['rows']} rows the database took {its['rows_of_a_deposed_term']} from a deposed "

@@ -101,7 +101,7 @@ class Runner:
         facts: dict[str, Any] = {}
         if asked:
             time.sleep(0.1)
-            base = world.database
+            base = world.store
             facts = {"late": base.late_rows(), "rows": base.rows(), "took": base.took_charge(world.election)}
         runs = world.ledger.runs()
         self.current = judge(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from heirflow.errors import HeirflowError
 from lab.campaign.clocks import Clocks
+from lab.campaign.coordinators import Coordinator
 from lab.campaign.databases import Database
 from lab.campaign.ground import Ground
 from lab.campaign.plan import Fault
@@ -23,8 +24,16 @@ class Stage(Protocol):
 
     ground: Ground
     clocks: Clocks
-    database: Database
+    store: Database | Coordinator
     election: str
+
+    @property
+    def database(self) -> Database:
+        """The store, in a world that has a database."""
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """The store, in a world that has an ensemble."""
 
     def member(self, host: str) -> Member:
         """The member of a host; raises `NotNow` when there is none."""

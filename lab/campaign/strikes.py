@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from heirflow.guard.processes import lives
+from lab.campaign.ensembles import ENSEMBLES
 from lab.campaign.failovers import FAILOVERS
 from lab.campaign.ground import kill_all, signal_all
 from lab.campaign.plan import Fault
@@ -225,10 +226,9 @@ def _stop_in_order(stage: Stage, _fault: Fault, host: str) -> Iterator[None]:
 
 def _order(stage: Stage, *words: str) -> None:
     """Give an order as an operator would. Raises `NotNow` when it is refused."""
-    driver = "psycopg" if stage.database.kind == "postgres" else "pymysql"
     done = subprocess.run(
-        [sys.executable, "-m", "heirflow", *words],
-        env={**os.environ, "HEIRFLOW_DB_URL": stage.database.server.url(driver)},
+        [*stage.store.order_words(), sys.executable, "-m", "heirflow", *words],
+        env={**os.environ, "HEIRFLOW_DB_URL": stage.store.order_url()},
         capture_output=True, text=True, check=False, timeout=ORDER_LIMIT_S, start_new_session=True,
     )  # fmt: skip
     if done.returncode != 0:
@@ -280,6 +280,7 @@ _OTHERS: dict[str, Strike] = {
     "record locked": _outage(outages.record_locked),
     "sessions ended": _sessions_ended,
     **FAILOVERS,
+    **ENSEMBLES,
     "clock of host": _jump,
     "clock of database": _jump,
     "stop in order": _stop_in_order,

@@ -1,4 +1,4 @@
-"""One world of the laboratory: three members on three hosts (four where two lead), one database, one plan.
+"""One world of the laboratory: three members on three hosts (four where two lead), one database or ensemble, one plan.
 
 It strikes, heals, and says what it did.
 
@@ -26,10 +26,13 @@ from typing import Any
 from heirflow.guard.processes import stat_of
 from lab.campaign import command
 from lab.campaign.clocks import Clocks
+from lab.campaign.coordinators import DESK, SERVERS, Coordinator, coordinator
+from lab.campaign.databases import HOSTS as DATABASES
 from lab.campaign.databases import Database, database
+from lab.campaign.disks import Disks
 from lab.campaign.ground import Ground, GroundTrouble, processes_in
 from lab.campaign.ledger import Ledger
-from lab.campaign.plan import SEATS, TTL_S, WHOLE_HOST, Fault, database_of
+from lab.campaign.plan import COORDINATORS, ENSEMBLE, SEATS, TTL_S, WHOLE_HOST, Fault, database_of
 from lab.campaign.stage import NotNow
 from lab.campaign.strikes import strike
 from lab.rig import ticker, written
@@ -55,8 +58,8 @@ class Mark:
 
     at_s: float
     phase: str
-    """``begin``, ``struck`` (some strikes take a while), ``end``; ``standing``: the line stood; ``skipped``; ``orphan``;
-    ``told``."""
+    """``begin``, ``struck`` (some strikes take a while), ``healing`` (begins), ``end``; ``standing``: the line stood;
+    ``skipped``; ``orphan``; ``told``."""
     number: int
     kind: str
     at: str
@@ -81,7 +84,8 @@ class World:
         self.ticks.mkdir()
         self.seats = SEATS.get(kind, 1)
         self.hosts = HOSTS if self.seats == 1 else (*HOSTS, *MORE_HOSTS)
-        self.ground = Ground(kind, number, (*self.hosts, "db1", "db2"))
+        stands = (*SERVERS, DESK) if kind in COORDINATORS else DATABASES
+        self.ground = Ground(kind, number, (*self.hosts, *stands))
         self.clocks = Clocks(folder / "clocks")
         self.ledger = Ledger(self.ticks)
         self.marks: list[Mark] = []
@@ -105,12 +109,13 @@ class World:
             stack.callback(self._record.close)
             stack.callback(self.ground.end)
             self.ground.make()
-            self.database: Database = stack.enter_context(database(database_of(self.kind), self.ground, self.clocks))
+            self.store: Database | Coordinator = stack.enter_context(self._stored())
             words = [sys.executable, "-S", "-E", command.__file__, str(self.ticks)]
             self.rig = Rig(
-                self.database.url(), self.folder, ttl_s=TTL_S, election=self.election, command=words,
-                options=["--log-format", "json", "--stop-timeout", "5s", *(["--seats", str(self.seats)] if self.seats > 1 else [])],
-                env={"LAB_URL": self.database.plain_url()},
+                self.store.url(), self.folder, ttl_s=TTL_S, election=self.election, command=words,
+                options=["--log-format", "json", "--stop-timeout", "5s", "--history-most", "0",
+                         *(["--seats", str(self.seats)] if self.seats > 1 else [])],
+                env=self.store.command_env(),
             )  # fmt: skip
             stack.enter_context(self.rig)
             self._try_clocks()
@@ -123,21 +128,38 @@ class World:
                 freezer.freeze(False)
         self._stack.close()
 
+    def _stored(self) -> contextlib.AbstractContextManager[Database | Coordinator]:
+        if self.kind in COORDINATORS:
+            return coordinator(self.kind, self.ground, self.clocks, Disks(self.folder / "disks"))
+        return database(database_of(self.kind), self.ground, self.clocks)
+
     def _try_clocks(self) -> None:
         """A jump that moves nothing must not count as a fault. Raises `GroundTrouble`."""
         if self.clocks.library is not None:
-            seen: dict[str, Callable[[], float]] = {
-                self.hosts[0]: partial(self.clocks.offset_s, self.hosts[0]),
-                self.database.host: self.database.clock_offset_s,
-            }
-            for host, offset_s in seen.items():
-                self.clocks.env(host)
-                self.clocks.jump(host, 1000)
-                if not 970 < offset_s() < 1030:
-                    raise GroundTrouble(f"the clock of {host} does not jump")
-                self.clocks.jump(host, 0)
+            seen: list[tuple[tuple[str, ...], Callable[[], float]]] = [
+                (self.hosts[:1], partial(self.clocks.offset_s, self.hosts[0])),
+                (self.store.clock_hosts, self.store.clock_offset_s),
+            ]
+            for hosts, offset_s in seen:
+                for host in hosts:
+                    self.clocks.env(host)
+                    self.clocks.jump(host, 1000)
+                if hosts and not 970 < offset_s() < 1030:
+                    raise GroundTrouble(f"the clock of {hosts[0]} does not jump")
+                for host in hosts:
+                    self.clocks.jump(host, 0)
 
     # what a strike needs
+
+    @property
+    def database(self) -> Database:
+        assert isinstance(self.store, Database)
+        return self.store
+
+    @property
+    def coordinator(self) -> Coordinator:
+        assert isinstance(self.store, Coordinator)
+        return self.store
 
     def member(self, host: str) -> Member:
         member = self.rig.members.get(host)
@@ -182,8 +204,7 @@ class World:
                 elif fault.kind.name != "promote asynchronous":
                     self.wait(fault.hold_s)
         finally:
-            if self.database.standby.pid is None:  # it was the primary
-                self.database.rebuild()
+            self.store.settle()
 
     @contextlib.contextmanager
     def _struck(self, fault: Fault) -> Iterator[None]:
@@ -204,14 +225,15 @@ class World:
             try:
                 yield
             finally:
+                self._mark("healing", fault, host)
                 # Two steps: what is healed here takes time, and is able only when it is whole.
                 with ExitStack() as last:
                     last.callback(self._ended, fault, host)
                     stack.close()
 
     def _ended(self, fault: Fault, host: str) -> None:
-        if fault.kind.takes == "database":
-            self.database.whole()
+        if fault.kind.takes == "database" or fault.kind in ENSEMBLE:
+            self.store.whole()
         del self._holding[fault.number]
         if fault.kind.takes == "member":
             self._seen.discard(host)  # it is able again when it has been seen in the line again
@@ -221,7 +243,7 @@ class World:
 
     def _host(self, at: str, number: int) -> str:
         if at == "database":
-            return self.database.host
+            return self.store.host
         order = sorted(self._places, key=lambda host: self._places[host])
         if not order:
             raise NotNow("nobody stands in the line")

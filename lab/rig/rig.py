@@ -28,7 +28,8 @@ from heirflow.guard.processes import descendants, lives, stat_of
 from heirflow.member.door import ask
 from lab.rig import ticker, written
 from lab.servers import servers
-from lab.servers.coordinators import COORDINATORS, coordinator
+from lab.servers.etcd import etcd_ensemble, url_of
+from lab.servers.zookeeper import zookeeper_ensemble
 
 T = TypeVar("T")
 STORES = ("postgres", "mysql", "sqlite", "zookeeper", "zookeeper3", "etcd", "etcd3")
@@ -257,9 +258,12 @@ def store_url(kind: str, folder: Path) -> Iterator[str]:
     elif kind == "mysql":
         with servers.mariadb_server() as server:
             yield server.url("pymysql")
-    elif kind.rstrip("3") in COORDINATORS:
-        with coordinator(kind.rstrip("3"), 3 if kind.endswith("3") else 1) as url:
-            yield url
+    elif kind.startswith("zookeeper"):
+        with zookeeper_ensemble(3 if kind.endswith("3") else 1) as ensemble:
+            yield ensemble.url
+    elif kind.startswith("etcd"):
+        with etcd_ensemble(3 if kind.endswith("3") else 1) as members:
+            yield url_of(members)
     else:
         yield f"sqlite:///{folder / 'heirflow.db'}"
 

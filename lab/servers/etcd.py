@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.servers.server import START_LIMIT_S, Server, ServerTrouble
+from lab.servers.server import START_LIMIT_S, Place, Server, ServerTrouble
 from lab.servers.server import _wait as wait
 from lab.servers.servers import free_port, own, private_folder
+from lab.servers.spaces import inside
 
 QUICK = {"heartbeat-interval": "20", "election-timeout": "300"}
 FOLDER = "line"
@@ -85,7 +86,7 @@ class EtcdServer(Server):
     @property
     def endpoint(self) -> str:
         """Host and port."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.place.address if self.place else '127.0.0.1'}:{self.port}"
 
     @property
     def store_url(self) -> str:
@@ -94,6 +95,9 @@ class EtcdServer(Server):
 
     def ask(self, path: str, body: object = None, *, limit_s: float = 5.0, token: str = "") -> dict[str, Any]:
         """One question to the gateway, without TLS. Raises `ServerTrouble`."""
+        return inside(self.place.netns if self.place else None, lambda: self._ask(path, body, limit_s, token))
+
+    def _ask(self, path: str, body: object, limit_s: float, token: str) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"http://{self.endpoint}{path}", data, {"Authorization": token} if token else {}
@@ -151,22 +155,30 @@ def url_of(servers: Sequence[EtcdServer], *, user: str = "", options: str = "", 
 @contextmanager
 def etcd_server(*, tls: Tls | None = None, **flags: str) -> Iterator[EtcdServer]:
     """One etcd. `flags`: as on its command line, with ``_`` for ``-``."""
-    with etcd_ensemble(1, tls=tls, **flags) as [server]:
+    with etcd_ensemble(1, tls=tls, places=(), **flags) as [server]:
         yield server
 
 
 @contextmanager
-def etcd_ensemble(count: int = 3, *, tls: Tls | None = None, **flags: str) -> Iterator[list[EtcdServer]]:
-    """So many in one cluster."""
+def etcd_ensemble(
+    count: int = 3, *, tls: Tls | None = None, places: Sequence[Place] = (), **flags: str
+) -> Iterator[list[EtcdServer]]:
+    """So many in one cluster. `places`: one for each server; its peers meet it at the port after that of its clients."""
     if (missing := etcd_missing()) is not None:
         raise ServerTrouble(missing)
     with ExitStack() as undo:
-        peers = {f"e{number}": f"http://127.0.0.1:{free_port()}" for number in range(1, count + 1)}
+        stands: Sequence[Place | None] = places or [None] * count
+        peers = {
+            f"e{number}": f"http://127.0.0.1:{free_port()}"
+            if place is None
+            else f"http://{place.address}:{place.port + 1}"
+            for number, place in enumerate(stands, 1)
+        }
         given = {**QUICK, **{name.replace("_", "-"): value for name, value in flags.items()}}
         servers = []
-        for name in peers:
+        for name, place in zip(peers, stands, strict=True):
             folder, user = undo.enter_context(private_folder("heirflow-etcd-"))
-            servers.append(_made(folder, user, name, peers, given, tls))
+            servers.append(_made(folder, user, name, peers, given, tls, place))
         for server in servers:
             undo.callback(_ended, server)
             server.begin()
@@ -176,10 +188,16 @@ def etcd_ensemble(count: int = 3, *, tls: Tls | None = None, **flags: str) -> It
 
 
 def _made(
-    folder: Path, user: str | None, name: str, peers: Mapping[str, str], flags: Mapping[str, str], tls: Tls | None
+    folder: Path,
+    user: str | None,
+    name: str,
+    peers: Mapping[str, str],
+    flags: Mapping[str, str],
+    tls: Tls | None,
+    place: Place | None,
 ) -> EtcdServer:
-    port = free_port()
-    own_url = f"http{'s' if tls else ''}://127.0.0.1:{port}"
+    port = place.port if place else free_port()
+    own_url = f"http{'s' if tls else ''}://{place.address if place else '127.0.0.1'}:{port}"
     given = {
         "name": name, "data-dir": str(folder / "data" / "etcd"), "listen-client-urls": own_url, "advertise-client-urls": own_url,
         "listen-peer-urls": peers[name], "initial-advertise-peer-urls": peers[name],
@@ -207,6 +225,7 @@ def _made(
         superuser="root",
         stop_signal=signal.SIGTERM,
         read_only_sql={},
+        place=place,
         env={"ETCD_UNSUPPORTED_ARCH": os.environ.get("ETCD_UNSUPPORTED_ARCH", "")},
     )
     server.tls = tls

@@ -26,6 +26,10 @@ class Place:
     port: int
     network: str
     """Who may come in, as ``10.77.0.0/24``."""
+    address: str = ""
+    """Its own there, for servers that must name it to others."""
+    words: tuple[str, ...] = ()
+    """What its program is started by: it goes between the place and the program."""
 
 
 class ServerTrouble(RuntimeError):
@@ -127,7 +131,7 @@ class Server:
         words = ["nsenter", f"--net={self.place.netns}"]
         if who:
             words += ["-S", str(who["user"]), "-G", str(who["group"])]
-        return [*words, "--"], {"umask": 0o077}
+        return [*words, "--", *self.place.words], {"umask": 0o077}
 
     def stop(self) -> None:
         """End sessions and stop in good order; what does not stop in time is killed."""

@@ -13,14 +13,15 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.servers.server import START_LIMIT_S, Server, ServerTrouble
+from lab.servers.server import START_LIMIT_S, Place, Server, ServerTrouble
 from lab.servers.servers import free_port, own, private_folder
+from lab.servers.spaces import inside
 
 JAR = Path("/usr/share/java/zookeeper.jar")
 """It names what else it needs, except what its log and TLS need."""
@@ -91,21 +92,38 @@ def zookeeper_server(*, settings: Mapping[str, str] | None = None) -> Iterator[E
 
 
 @contextmanager
-def zookeeper_ensemble(count: int = 3, *, settings: Mapping[str, str] | None = None) -> Iterator[Ensemble]:
-    """So many servers that agree with each other. Raises `ServerTrouble`."""
+def zookeeper_ensemble(
+    count: int = 3,
+    *,
+    settings: Mapping[str, str] | None = None,
+    places: Sequence[Place] = (),
+    envs: Sequence[Mapping[str, str]] = (),
+    syncs: bool = False,
+) -> Iterator[Ensemble]:
+    """So many servers that agree with each other. Raises `ServerTrouble`.
+
+    `places`, `envs`: one for each; peers meet it at the two ports after that of its clients. `syncs`: survive a power cut.
+    """
     if (missing := zookeeper_missing()) is not None:
         raise ServerTrouble(missing)
     with ExitStack() as undo:
-        ports = [(free_port(), free_port(), free_port()) for _ in range(count)]
+        stands: Sequence[Place | None] = places or [None] * count
+        ports = [
+            (free_port(), free_port(), free_port()) if each is None else (each.port, each.port + 1, each.port + 2)
+            for each in stands
+        ]
         between = {
-            f"server.{number}": f"127.0.0.1:{quorum}:{election}"
-            for number, (_, quorum, election) in enumerate(ports, 1)
+            f"server.{number}": f"{'127.0.0.1' if place is None else place.address}:{quorum}:{election}"
+            for number, (place, (_, quorum, election)) in enumerate(zip(stands, ports, strict=True), 1)
         }
         servers = []
-        for number, (port, *_) in enumerate(ports, 1):
+        for number, (place, (port, *_)) in enumerate(zip(stands, ports, strict=True), 1):
             folder, user = undo.enter_context(private_folder("heirflow-zookeeper-"))
             given = {**SETTINGS, **(between if count > 1 else {}), "clientPort": str(port), **(settings or {})}
-            servers.append(_server(folder, user, port, number, given))
+            if place is not None:
+                given["clientPortAddress"] = place.address
+            env = envs[number - 1] if envs else {}
+            servers.append(_server(folder, user, port, number, given, place=place, env=env, syncs=syncs))
             undo.callback(servers[-1].crash)
         ensemble = Ensemble(tuple(servers))
         ensemble.start()
@@ -114,13 +132,29 @@ def zookeeper_ensemble(count: int = 3, *, settings: Mapping[str, str] | None = N
 
 def mode(server: Server) -> str:
     """``leader``, ``follower``, ``standalone``; empty: it does not serve."""
-    for line in _ask(server.port, b"srvr").splitlines():
+    for line in word(server, "srvr").splitlines():
         if line.startswith("Mode: "):
             return line.removeprefix("Mode: ")
     return ""
 
 
-def _server(folder: Path, user: str | None, port: int, number: int, settings: Mapping[str, str]) -> Server:
+def word(server: Server, letters: str) -> str:
+    """What it answers to one of its four-letter words; empty: nothing."""
+    host = server.place.address if server.place else "127.0.0.1"
+    return inside(server.place.netns if server.place else None, lambda: _ask(host, server.port, letters.encode()))
+
+
+def _server(
+    folder: Path,
+    user: str | None,
+    port: int,
+    number: int,
+    settings: Mapping[str, str],
+    *,
+    place: Place | None,
+    env: Mapping[str, str],
+    syncs: bool,
+) -> Server:
     (folder / "data" / "myid").write_text(f"{number}\n")
     file = folder / "zoo.cfg"
     file.write_text("".join(f"{key}={value}\n" for key, value in {"dataDir": str(folder / "data"), **settings}.items()))
@@ -133,19 +167,22 @@ def _server(folder: Path, user: str | None, port: int, number: int, settings: Ma
         password="",
         command=[
             str(shutil.which("java")), "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
-            "-Dzookeeper.forceSync=no", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true",
+            f"-Dzookeeper.forceSync={'yes' if syncs else 'no'}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Dzookeeper.jmx.log4j.disable=true",
             f"-Djava.io.tmpdir={folder / 'temporary'}",
             "-cp", ":".join(str(jar) for jar in jars if jar.exists()),
             "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(file),
         ],
         user=user,
-        ready=lambda server: _ask(server.port, b"ruok") == "imok",
+        ready=lambda server: word(server, "ruok") == "imok",
         client=_no_client,
         client_environment={},
         schemes={"": "zookeeper"},
         superuser="",
         stop_signal=signal.SIGTERM,
         read_only_sql={},
+        place=place,
+        env=env,
     )  # fmt: skip
 
 
@@ -153,10 +190,10 @@ def _no_client(_server: Server, statement: str, _database: str) -> list[str]:
     raise ServerTrouble(f"a ZooKeeper takes no SQL: {statement!r}")
 
 
-def _ask(port: int, word: bytes) -> str:
+def _ask(host: str, port: int, letters: bytes) -> str:
     parts = []
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as link:
-        link.sendall(word)
+    with suppress(OSError), socket.create_connection((host, port), 1.0) as link:
+        link.sendall(letters)
         while part := link.recv(65536):
             parts.append(part)
     return b"".join(parts).decode("utf-8", "replace")

@@ -147,7 +147,10 @@ class Line:
         return left_in(record_document(seen, record_key(self.election, 1)))
 
     def history(self) -> list[str]:
-        return [each.because for each in next(iter(self.stores.values())).events(self.election, 100)]
+        return [f"{each.word}: {each.because}" for each in self._events()]
+
+    def _events(self) -> tuple[Event, ...]:
+        return next(iter(self.stores.values())).events(self.election, 100)
 
 
 @pytest.fixture
@@ -217,7 +220,7 @@ def test_sessions_of_all_who_led_and_of_who_stands_in_line_are_ended(
     assert "marked job 2 of the predecessor failed, so that its tasks are adopted at once" in line.told
     line.renews("c")
     [told] = [each for each in line.history() if "session of a" in each]
-    assert "marked job 2" in told
+    assert told.startswith("adopted: ") and "marked job 2" in told
 
 
 def test_who_leads_another_seat_keeps_its_sessions(line: Line, database: str, sessions: Sessions) -> None:
@@ -328,7 +331,7 @@ def test_what_failed_is_told_and_the_next_one_adopts_for_both(how: str, line: Li
     assert told.startswith("could not adopt, nor end the sessions of who led before: PostgreSQL at ")
     assert "another" not in told
     line.renews("b", note_of(2))
-    assert line.history()[-1] == told
+    assert line.history()[-1] == f"fenced: {told}"
     assert line.left() == [note_of(1)]
     assert states(url) == {1: "running", 2: "running", 3: "running"}
     line.takes("c")

@@ -103,8 +103,11 @@ def test_who_lost_its_seat_to_another_has_its_sessions_ended(line: Line, theirs:
     assert told == (Told("ended 1 session of b-2, which led before"),)
     assert not alive(its) and alive(first)
     back = theirs.open("heirflow/b-2/1")
+    line.store("c-3").flavour._fence = None  # type: ignore[attr-defined]  # else it is told once a minute
     line.renews(2, "c-3", 1)
     assert not alive(back) and alive(first)
+    [told_at_renewal] = line.store("c-3").events(line.election, 1)
+    assert (told_at_renewal.what, told_at_renewal.seat) == (What.FENCED, 2)
 
 
 def test_any_leader_ends_the_sessions_of_who_lost_another_seat(line: Line, theirs: Sessions) -> None:

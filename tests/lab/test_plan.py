@@ -8,11 +8,11 @@ from itertools import islice
 import pytest
 
 from lab.campaign.__main__ import main
-from lab.campaign.plan import FORGETS, KINDS, plan
+from lab.campaign.plan import COORDINATORS, ENSEMBLE, FORGETS, KINDS, ONE_IN_REACH, SILENT, SQL, kinds_of, plan
 from lab.campaign.strikes import _OTHERS
 
 
-@pytest.mark.parametrize("world", ["postgres", "mariadb"])
+@pytest.mark.parametrize("world", [*SQL, *COORDINATORS])
 def test_a_seed_is_a_plan_and_every_kind_comes(world: str) -> None:
     first, again = (list(islice(plan(7, world), 120)) for _ in range(2))
     assert first == again
@@ -26,6 +26,35 @@ def test_beside_a_fault_another_part_is_struck() -> None:
     besides = [(fault, fault.beside) for fault in islice(plan(3, "postgres"), 400) if fault.beside]
     assert len(besides) > 40
     assert all(fault.at != beside.at and beside.kind.beside for fault, beside in besides)
+
+
+@pytest.mark.parametrize("world", COORDINATORS)
+def test_an_ensemble_has_faults_of_its_own_and_none_of_a_database(world: str) -> None:
+    names = {kind.name for kind in kinds_of(world, None)}
+    assert names >= {kind.name for kind in ENSEMBLE if world in kind.worlds} | {
+        "kill host",
+        "cut both",
+        "switchover",
+        ONE_IN_REACH,
+    }
+    assert not names & {"restart", "crash", "read-only", "cut database", "clock of database", *FORGETS}
+    assert ("clock of the first server" in names) is (world == "zookeeper"), (
+        "etcd takes its clock from the kernel itself"
+    )
+    assert names >= SILENT and not any(kind.beside for kind in KINDS if kind.name in SILENT)
+    for sql in SQL:
+        assert not {kind.name for kind in kinds_of(sql, None)} & {*SILENT, ONE_IN_REACH, "slow disk", "server killed"}
+
+
+def test_a_fault_of_an_ensemble_never_meets_another_one_nor_the_only_server_that_a_member_reaches() -> None:
+    for fault in islice(plan(5, "etcd"), 3000):
+        if fault.beside is not None:
+            assert not {fault.kind, fault.beside.kind} <= ENSEMBLE
+            assert not (fault.kind in ENSEMBLE and fault.beside.kind.takes == "command"), (
+                "a pause could not be taken back"
+            )
+            assert not (fault.kind.name == ONE_IN_REACH and fault.beside.kind in ENSEMBLE)
+            assert fault.beside.kind.name != ONE_IN_REACH
 
 
 def test_every_kind_can_be_carried_out() -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.campaign import ground
+from lab.campaign import coordinators, ground
 from lab.campaign.__main__ import main
+from lab.campaign.plan import COORDINATORS
 from tests.promises import broken
 
 LAB = [sys.executable, "-m", "lab.campaign"]
@@ -98,6 +99,23 @@ def test_a_short_campaign_with_two_seats_breaks_no_promise(tmp_path: Path) -> No
     assert done.returncode == 0, f"{facts['red']} {facts['troubles']}\n{done.stderr}"
     assert facts["faults"] >= 2 and facts["terms"] >= 3 and facts["worlds"]["seats"]["rows"] > 20
     assert ">dora<" in picture.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_short_campaign_with_ensembles_breaks_no_promise() -> None:
+    for world in COORDINATORS:
+        if (absent := coordinators.missing(world)) is not None:
+            pytest.skip(absent)
+    worlds = [word for world in COORDINATORS for word in ("--world", world)]
+    words = [*LAB, *worlds, "--faults", "10", "--minutes", "0.7", "--seed", "11", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    facts = json.loads(done.stdout)
+    for promise in ("overlaps", "orphans", "lost_events"):
+        assert facts[promise] == 0, broken(f"{promise}: {facts['red']}")
+    assert facts["without_a_majority"]["alive_after_it"] == 0, broken(facts["red"])
+    assert done.returncode == 0, f"{facts['red']} {facts['troubles']}\n{done.stderr}"
+    assert all(facts["worlds"][world]["faults"] >= 2 for world in COORDINATORS) and facts["terms"] >= 2
 
 
 @pytest.mark.slow

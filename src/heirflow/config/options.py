@@ -104,8 +104,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "db-url",
         read_text,
-        "The database of the election, as a SQLAlchemy URL. If it holds a password, use --db-url-file or the environment: "
-        "everybody on the host can read flags with ps.",
+        "The database of the election, as a SQLAlchemy URL, or a coordinator (`zookeeper://`, `etcd://`, `consul://`). If it holds "
+        "a password, use --db-url-file or the environment: everybody on the host can read flags with ps.",
         "for Airflow its own database; otherwise an SQLite file in `$XDG_STATE_HOME/heirflow` (`~/.local/state/heirflow`), which "
         "only members on the same host see",
         metavar="URL",

@@ -116,6 +116,8 @@ class What(str, Enum):
     REFUSED = "refused"
     FENCED = "fenced"
     """Sessions of a member that led before were ended."""
+    ADOPTED = "adopted"
+    """What a leader before left was taken over, or could not be, after the swap: in the database beside a coordinator."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,15 +182,13 @@ class _Thread:
                 if job is not None and not self._ending.is_set():
                     outcome = self._call(*job)
                     self._outcomes.append(outcome)
-                    # What came in during the exchange may be newer than its answer, and wakes no descriptor any more.
-                    self._news = self._heard_news()
                     _nudge(self._told)
-                    if self._has_pruned(job[1], outcome.reading) and self._heard_news():
-                        self._news = True
-                        _nudge(self._told)
-            elif not self._ending.is_set() and self._heard_news():
-                self._news = True
-                _nudge(self._told)
+                    # What came in during the exchange may be newer than its answer, and wakes no descriptor any more.
+                    self._look_for_news()
+                    if self._has_pruned(job[1], outcome.reading):
+                        self._look_for_news()
+            elif not self._ending.is_set():
+                self._look_for_news()
         self._store.close()
         self._inbox.close()
         self._told.close()
@@ -223,11 +221,11 @@ class _Thread:
                 prune.next_at = 0.0
         return True
 
-    def _heard_news(self) -> bool:
-        try:
-            return self._store.news(self._election)
-        except Exception:
-            return False  # the next exchange tells what is wrong with the connection
+    def _look_for_news(self) -> None:
+        with contextlib.suppress(Exception):  # the next exchange tells what is wrong with the connection
+            if self._store.news(self._election):
+                self._news = True
+                _nudge(self._told)
 
 
 def _nudge(end: socket.socket) -> None:

@@ -163,4 +163,5 @@ def _place(row: Any, seat: int, values: Values) -> Place:
 
 def fenced(swap: Swap, told: Iterable[Told]) -> Event:
     """What happened beside a swap that has no event of its own."""
-    return Event(What.FENCED, swap.record.term, swap.record.leader or "", "; ".join(each.sentence for each in told))
+    sentences = "; ".join(each.sentence for each in told)
+    return Event(What.FENCED, swap.record.term, swap.record.leader or "", sentences, seat=swap.seat)

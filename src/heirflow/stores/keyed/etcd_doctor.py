@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from statistics import median
@@ -45,29 +45,30 @@ class _Server:
 
 def examined(place: Place, gateway: Gateway, clock: TheirClock, limit_s: float) -> list[Finding]:
     """Raises `StoreUnavailable` where nothing can be read."""
-    found, servers = list[Finding](), list[_Server]()
-    for endpoint in place.hosts:
-        answer = _asked(endpoint, place, limit_s)
-        if isinstance(answer, Finding):
-            found.append(answer)
-        else:
-            servers.append(answer)
-    found += [*_answers(place, gateway), *_clock(clock), *_versions(servers), *_agreed(servers)]
+    answers = _answers(place, gateway)
+    seen = [_asked(endpoint, place, gateway.said, limit_s) for endpoint in place.hosts]
+    servers = [each for each in seen if isinstance(each, _Server)]
+    found = [each for each in seen if isinstance(each, Finding)]
+    found += [*answers, *_clock(clock), *_versions(servers), *_agreed(servers)]
     found += [finding for server in servers for finding in _room(server)]
     return [*found, *_cluster(place, gateway), *_safety(place, gateway)]
 
 
-def _asked(endpoint: Endpoint, place: Place, limit_s: float) -> _Server | Finding:
+def _asked(endpoint: Endpoint, place: Place, headers: Mapping[str, str], limit_s: float) -> _Server | Finding:
+    """What one server tells of itself, or why it does not."""
     try:
-        return _told(endpoint, place, limit_s)
-    except StoreUnavailable as error:
-        return Finding("server", "warning", str(error), {"at": f"{endpoint[0]}:{endpoint[1]}"})
+        return _told(endpoint, place, headers, limit_s)
+    except (StoreUnavailable, ValueError, TypeError, AttributeError) as error:
+        at = f"{endpoint[0]}:{endpoint[1]}"
+        return Finding("server", "warning", f"{at} does not tell of itself: {error}", {"at": at})
 
 
-def _told(endpoint: Endpoint, place: Place, limit_s: float) -> _Server:
+def _told(endpoint: Endpoint, place: Place, headers: Mapping[str, str], limit_s: float) -> _Server:
     with closing(Http("etcd", [endpoint], limit_s=limit_s, secure=place.secure, options=place.options)) as http:
-        status = http.call("POST", STATUS, {}, writes=False)
-        said: Document = status.json() if status.status == 200 else {}
+        status = http.call("POST", STATUS, {}, writes=False, headers=headers)
+        said: Document = status.json()
+        if status.status != 200:
+            raise StoreUnavailable(str(said.get("message") or status.status))
         shown = http.call("GET", "/version", writes=False)
         version = shown.json() if shown.status == 200 else {}
         quota = None
@@ -107,11 +108,16 @@ def _answers(place: Place, gateway: Gateway) -> list[Finding]:
         "success": [{"request_put": {"key": key}}, {"request_delete_range": below(f"{place.folder}/doctor")}],
         "failure": [{"request_range": {"key": key}}],
     }
+    read_s = None
     try:
         read_s = _took(lambda: gateway.ask(RANGE, {**below(place.folder), "count_only": True}))
         write_s = _took(lambda: gateway.ask(TXN, idle, writes=True))
     except StoreRefuses as error:
         return [Finding("rights", "problem", str(error))]
+    except StoreUnavailable as error:
+        if read_s is None:
+            raise
+        return [Finding("store", "problem", f"it can be read, but not written: {error}", {"median_s": read_s})]
     whose = f"user {place.user}" if place.user and gateway.has_users else "every client"
     return [
         Finding(

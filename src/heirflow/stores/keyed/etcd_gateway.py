@@ -77,7 +77,7 @@ class Gateway:
     def ask(self, path: str, body: Document, *, writes: bool = False, of: str | None = None) -> Document:
         """One question, and its answer. `of`: to this cluster only. Raises as `Keys` does.
 
-        What writes goes only to a server that has answered over the same connection: one that stands still is left before.
+        Before a write over a new connection something is read: a server that stands still, or another cluster, is noticed by that.
         """
         until = time.monotonic() + self._limit_s
         if writes and not (self._http is not None and self._http.is_open and not self._doubted):
@@ -90,7 +90,12 @@ class Gateway:
     def stream(self, path: str, body: Document, idle_s: float) -> Any:
         """The lines of an answer without end: see `Http.lines`. A question before has seen that the token holds."""
         http = self._lined_up(time.monotonic() + self._limit_s)
-        return http.lines(path, body, headers=self._said(), idle_s=idle_s)
+        return http.lines(path, body, headers=self.said, idle_s=idle_s)
+
+    @property
+    def said(self) -> dict[str, str]:
+        """The headers by which it is us who ask."""
+        return {**AT_ONCE, "Authorization": self._token} if self._token else AT_ONCE
 
     def sever(self) -> None:
         """End a call that hangs in another thread. Never raises."""
@@ -112,7 +117,9 @@ class Gateway:
                         f"another etcd cluster answers here ({self.cluster}, and not {of}); nothing was written"
                     )
                 left = max(0.001, until - time.monotonic())
-                answer = http.call("POST", path, body, writes=writes, kept=writes, headers=self._said(), limit_s=left)
+                if writes and left < self._limit_s / 10:
+                    raise StoreUnavailable("etcd answers too slowly; nothing was written")
+                answer = http.call("POST", path, body, writes=writes, headers=self.said, limit_s=left)
                 trouble, sentence = self._judged(answer)
                 if trouble is None:
                     return self._understood(answer)
@@ -120,8 +127,9 @@ class Gateway:
                     self._token, renewed = None, True
                     self.has_users = True
                     continue
-                if trouble is Trouble.QUORUM:
+                if trouble is Trouble.QUORUM and writes:
                     http.leave()
+                    sentence += " (whether it was written is not known)"
                 raise self._error(trouble, sentence)
         except StoreUnavailable:
             self._doubted = True
@@ -188,9 +196,6 @@ class Gateway:
                 continue
             raise self._error(trouble, sentence)
 
-    def _said(self) -> dict[str, str]:
-        return {**AT_ONCE, "Authorization": self._token} if self._token else AT_ONCE
-
     def _judged(self, answer: Answer) -> tuple[Trouble | None, str]:
         """None, or what is wrong and a sentence."""
         if answer.status == 200:
@@ -246,7 +251,7 @@ class Gateway:
 
 def coded(key: str | bytes) -> str:
     """As the gateway takes keys and values."""
-    return b64encode(key.encode() if isinstance(key, str) else key).decode()
+    return b64encode(key.encode(errors="surrogateescape") if isinstance(key, str) else key).decode()
 
 
 def decoded(text: Any) -> bytes:

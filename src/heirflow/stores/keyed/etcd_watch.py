@@ -53,7 +53,7 @@ class Watcher:
                 rest_s, broken = REST_S, False
                 heard = self._watched(revision + 1)
                 broken = not heard
-            except (HeirflowError, ValueError, TypeError, KeyError, AttributeError):
+            except (HeirflowError, OSError, ValueError, TypeError, KeyError, AttributeError):
                 broken = True
             if broken:
                 self._stopped.wait(rest_s)

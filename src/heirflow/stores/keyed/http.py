@@ -78,6 +78,8 @@ class Http:
         self._trust: tuple[object, ssl.SSLContext] | None = None
         self._line: Line | None = None
         self._severed = False
+        self._answered = False
+        """Whether there ever was an answer."""
 
     def call(
         self,
@@ -88,19 +90,15 @@ class Http:
         writes: bool,
         headers: Mapping[str, str] | None = None,
         limit_s: float | None = None,
-        kept: bool = False,
     ) -> Answer:
         """Ask one server, or for a reading one after the other until one answers with a status below 500.
 
         `body`: sent as JSON; bytes as they are. `writes`: it may change something. `limit_s`: another limit than usual.
-        `kept`: only over the connection of the last call, to the server that answered then; else nothing is sent.
         Raises `StoreUnavailable`, or `StoreRefuses` where TLS is refused.
         """
         deadline = time.monotonic() + (self._limit_s if limit_s is None else limit_s)
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         self._severed = False
-        if kept and not self.is_open:
-            raise StoreUnavailable(f"{self._title} has ended the connection; nothing was sent")
         failed: list[str] = []
         answer: Answer | None = None
         refused = False
@@ -127,6 +125,8 @@ class Http:
         if answer is not None:
             return answer
         kind = StoreRefuses if refused else StoreUnavailable
+        if not (self._answered or self._secure or self._severed) and time.monotonic() < deadline:
+            failed.append(f"if it speaks TLS only, the URL begins with {self._title}s://")
         sent = "; whether it was written is not known" if writes and line is not None else ""
         raise kind(f"{self._title} does not answer: {'; '.join(failed)}{sent}")
 
@@ -216,11 +216,14 @@ class Http:
     def _asked(self, line: Line, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
         asked_at = time.time()
         response = line.ask(method, path, data, headers)
+        self._answered = True
         if self._clock is not None:
             self._clock.date(response.headers.get("Date"), asked_at, time.time())
-        body = response.read(LARGEST + 1, decode_content=False)
-        if len(body) > LARGEST:
-            raise ValueError(f"an answer of more than {LARGEST} bytes")
+        body = b""
+        for part in response.stream(65536, decode_content=False):  # unlike one `read`, it sees when the end is missing
+            body += part
+            if len(body) > LARGEST:
+                raise ValueError(f"an answer of more than {LARGEST} bytes")
         if response.headers.get("Connection", "").lower() == "close":
             self._hang_up()
         return Answer(response.status, response.headers, body, f"{self._title} at {_shown(line.endpoint)}")

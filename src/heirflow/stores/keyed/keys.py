@@ -108,8 +108,10 @@ class Keys(Protocol):
     """As people know it."""
     where: str
     """Which one this is, for people: never the password."""
-    history: str | None
-    """What it calls its own history (`Reading.history`), known after the first call; None: it has no such name."""
+
+    @property
+    def history(self) -> str | None:
+        """What it calls its own history (`Reading.history`), known after the first call; None: it has no such name."""
 
     def connect(self) -> None:
         """See that it answers, and that we may use it."""

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPException, RemoteDisconnected
 from typing import Any
 
 from urllib3 import BaseHTTPResponse
@@ -40,9 +40,7 @@ class Line:
         if trust is None:
             self._http = HTTPConnection(address, port, timeout=wait)
         else:
-            self._http = HTTPSConnection(
-                address, port, timeout=wait, ssl_context=trust, server_hostname=host, assert_hostname=host
-            )
+            self._http = HTTPSConnection(address, port, timeout=wait, ssl_context=trust, server_hostname=host)
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             self._http.connect()
@@ -137,8 +135,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def refuses(error: BaseException) -> bool:
     """Whether the server will not have our certificate."""
-    reasons = [str(each.reason) for each in _causes(error) if isinstance(each, ssl.SSLError) and each.reason]
-    return any(reason.rpartition("ALERT_")[2] in REFUSALS for reason in reasons if "ALERT_" in reason)
+    codes = [str(each.reason) for each in _causes(error) if isinstance(each, ssl.SSLError) and each.reason]
+    alerts = {code.rpartition("ALERT_")[2] for code in codes if "ALERT_" in code}
+    return bool(alerts & REFUSALS)
 
 
 def why(error: BaseException, *, late: bool) -> str:
@@ -156,6 +155,8 @@ def why(error: BaseException, *, late: bool) -> str:
             return "refuses the connection"
         if isinstance(each, TimeoutError):
             return "does not answer in time"
+        if isinstance(each, RemoteDisconnected):
+            return "ends the connection without an answer"
     if late:
         return "does not answer in time"
     return f"breaks the connection ({type(error).__name__})"

@@ -54,13 +54,17 @@ class Plan:
             self.write.guards[key] = self.seen.number(key)
 
     def number(self) -> int:
-        """The next one: of a place in the line, or an event. None is given twice."""
+        """The next one: of a place in the line, or an event. None is given twice.
+
+        They begin with the time, in milliseconds: the history of an election of this name that was forgotten may still be there.
+        """
         key = f"{folder_of(self.election)}/{COUNT}"
         entry = self.seen.entries.get(key)
-        last = 0 if entry is None else (read(entry.value) or {}).get("last", 0)
+        said = int(1000 * self.now) if entry is None else (read(entry.value) or {}).get("last")
+        last = said if type(said) is int else int(1000 * self.now)
         self.given += 1
         self.put(key, {"last": last + self.given})
-        return int(last + self.given)
+        return last + self.given
 
     def tell(self, event: Event) -> None:
         """Write an event, at the end of the history."""

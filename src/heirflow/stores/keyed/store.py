@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from heirflow.election.record import Event, Exchange, Keep, Reading, Told
+from heirflow.election.record import Event, Exchange, Keep, Reading, Told, What
 from heirflow.stores.base import Beside, Finding, KeptOut, KeyedWill, StoreUnavailable
 from heirflow.stores.keyed.documents import (
     A_MEMBER,
@@ -269,7 +269,9 @@ class KeyedStore:
         told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election, seen))
         self._adopted = {*plan.left} if adopted else set()
         if told:
-            self._untold += ((time.monotonic(), fenced(swap, told)),)
+            event = fenced(swap, told)
+            event = replace(event, what=What.ADOPTED) if adopted and plan.left else event
+            self._untold += ((time.monotonic(), event),)
         return told
 
     def _led(self, election: str, seen: Seen, asked: Mapping[str, Any]) -> dict[str, bool]:

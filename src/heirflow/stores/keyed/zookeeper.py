@@ -1,9 +1,9 @@
 """Keys in ZooKeeper: each a znode, whose version is its number. What is written at once is one *multi*.
 
-All that is asked for in one exchange goes out together: the multi, the list of the folder, and what stands in the nodes that were
-known before. A session is answered in order, so the readings are of after the multi, and that is one round trip. Nodes that are
-new are read in a second one. Readings of one folder are not of one instant: each node is as it was then or later, and the records
-are read last. What decides is a write whose guards name what it was concluded from.
+All that is asked for in one exchange goes out together: the multi, what stands in the nodes that were known before, and the list
+of the folder. A session is answered in order, so the readings are of after the multi, and that is one round trip. Where a node is
+new, all is read again. Readings of one folder are not of one instant; but the records are read first and last, and what is
+between counts only where they stood still meanwhile.
 
 **A number may come again.** A node that is deleted and made anew begins at version 0 again. So a record is never deleted: it is
 emptied, its version goes on, and an empty one reads as absent. A swap from before a `forget` that was late on its way can never
@@ -52,7 +52,10 @@ LEAF = 3
 """Keys have so many parts: ``elections/<name>/record``."""
 BITE = 100
 """So many nodes are deleted at once."""
+ROUNDS = 20
+"""So often a reading is begun again."""
 _T = TypeVar("_T")
+_Asked = tuple[dict[str, Any], Any, dict[str, Any]]
 
 
 class ZooKeeper:
@@ -270,26 +273,34 @@ class ZooKeeper:
         session.client.sync_async(self._path(folder))
         return self._gather(session, folder, self._ask(session, folder, self._known.get(folder, ())), limit)
 
-    def _ask(self, session: Session, folder: str, known: Iterable[str]) -> tuple[Any, dict[str, Any]]:
-        """Ask for what is in a folder, and for these of its keys: the records last."""
-        names = session.client.get_children_async(self._path(folder))
-        return names, {key: session.client.get_async(self._path(key)) for key in sorted(known, key=_order)}
+    def _ask(self, session: Session, folder: str, known: Iterable[str]) -> _Asked:
+        """Ask for these keys of a folder, for what else is in it, and for the records again."""
+        client, known = session.client, sorted(known, key=lambda key: not _is_record(key))
+        first = {key: client.get_async(self._path(key)) for key in known}
+        names = client.get_children_async(self._path(folder))
+        return first, names, {key: client.get_async(self._path(key)) for key in known if _is_record(key)}
 
-    def _gather(self, session: Session, folder: str, asked: tuple[Any, dict[str, Any]], limit: float) -> Seen:
-        """What was asked for, and what is new."""
-        names, results = asked
-        try:
-            keys = {f"{folder}/{name}" for name in session.wait(names, limit)}
-            self._made.add(folder)
-        except NoNodeError:
-            keys = set()
-            self._made.discard(folder)
-        new = sorted(keys - results.keys(), key=_order)
-        results = {**results, **{key: session.client.get_async(self._path(key)) for key in new}}
-        found: dict[str, Any] = {}
-        for key, result in results.items():
-            if (answer := self._or_gone(session, result, limit, otherwise=None)) is not None:
-                found[key] = answer
+    def _gather(self, session: Session, folder: str, asked: _Asked, limit: float) -> Seen:
+        """What was asked for; and all of it again where something is new, or a record has changed meanwhile."""
+        for _ in range(ROUNDS):
+            first, again = (
+                {
+                    key: answer
+                    for key, result in each.items()
+                    if (answer := self._or_gone(session, result, limit, otherwise=None)) is not None
+                }
+                for each in (asked[0], asked[2])
+            )
+            try:
+                keys = {f"{folder}/{name}" for name in session.wait(asked[1], limit)}
+                self._made.add(folder)
+            except NoNodeError:
+                keys = set()
+                self._made.discard(folder)
+            found = {key: answer for key, answer in {**first, **again}.items() if key in keys}
+            if keys == found.keys() and all(first.get(key, (b"", None))[1] == stat for key, (_, stat) in again.items()):
+                break
+            asked = self._ask(session, folder, keys)
         entries = {key: Entry(data, stat.version + 1) for key, (data, stat) in found.items()}
         # They are given away only together: a plan is made from what is seen now.
         self._known[folder] = set(entries)
@@ -355,10 +366,6 @@ def _is_record(key: str) -> bool:
 
 def _is_emptied(key: str, entry: Entry) -> bool:
     return not entry.value and _is_record(key)
-
-
-def _order(key: str) -> tuple[bool, str]:
-    return _is_record(key), key
 
 
 def _held(results: list[Any]) -> bool:

@@ -69,7 +69,8 @@ class Session:
         if self.client.client_state == KeeperState.AUTH_FAILED:
             raise AuthFailedError
         if not self.client.connected:
-            raise NotReached(self._handler.trouble or "no answer in time")
+            nowhere = "none of them has an address" if self._handler.over else "their addresses are not known in time"
+            raise NotReached(self._handler.trouble or nowhere)
 
     def wait(self, result: Any, limit: float) -> Any:
         """What a call came to. Raises what kazoo does."""
@@ -197,7 +198,7 @@ class _Handler(SequentialThreadingHandler):
         except OSError as error:
             self.trouble = f"{where}: {error.strerror or error}"
             raise
-        self.trouble = f"{where} takes connections and does not answer"
+        self.trouble = f"{where} takes connections and does not serve"
         try:
             self._check()
         except ConnectionAbortedError:

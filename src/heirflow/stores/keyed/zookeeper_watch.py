@@ -14,7 +14,7 @@ class Watch:
     def __init__(self, path: str, number: int, bell: Bell) -> None:
         """`number`: as it was when nobody watched yet."""
         self.bell = bell
-        self._path, self._number = path, number
+        self._path, self._number, self._most = path, number, number
 
     def set(self, client: Any) -> None:
         """In a new session, or again."""
@@ -31,5 +31,6 @@ class Watch:
         number = ABSENT if result.value is None else result.value.version + 1
         before, self._number = self._number, number
         if number != before:
-            # A node that was made anew counts from the beginning: a smaller number is news to everybody.
-            self.bell.ring(number if number > before else None)
+            # A node that was made anew counts from the beginning: until it has passed what it was, everything is news to everybody.
+            self.bell.ring(number if number > self._most else None)
+            self._most = max(self._most, number)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from heirflow.election.record import CheckIn, Event, Record, Swap, What, record_name
+from heirflow.election.record import CheckIn, Event, Record, Swap, What, record_name, record_names
+from heirflow.stores.base import StoreMisfit
+
+if TYPE_CHECKING:
+    from heirflow.stores.sql.flavour import Flavour
 
 Bound = dict[str, Any]
 Text = Callable[[str], str]
 """Free text as this database takes it."""
+
+
+def check_letters(flavour: Flavour, election: str, who: CheckIn | None) -> None:
+    """Refuse a name that would become another one in this database. Raises `StoreMisfit`."""
+    for what, name in (("the election", election), ("the member", "" if who is None else who.id)):
+        if not name.isascii() and flavour.storable(name) != name:
+            lacks = f"has letters that this database ({flavour.encoding}) cannot hold"
+            raise StoreMisfit(f"the name of {what} {lacks}: {name!r}")
 
 
 def said_by(election: str, who: CheckIn, text: Text) -> Bound:
@@ -74,5 +86,6 @@ NOBODY: Bound = {
     **said_by("", CheckIn("", "", 0, ready=False), str),
     **wanted_by("", Swap(0, Record(1, 1, None, 1.0)), str),
     **noted_of(Event(What.RELEASED, 0, "", ""), str),
+    "p_names": record_names(""),
 }
 """For a statement that is to change nothing: no election and no member has an empty name."""

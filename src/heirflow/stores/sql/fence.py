@@ -25,6 +25,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import sqlalchemy as sa
@@ -131,11 +132,14 @@ class SessionFence:
         self._spared = 0
         return True
 
-    def calls(self, swap: Swap, answer: Sequence[str] | None) -> bool:
-        """Whether `end` has something to do, or to tell, after a swap. `answer`: to `SEEN`, where it was asked."""
-        seen = () if answer is None else self._read(answer)
-        taking = swap.takes_over is not None
-        return bool(self._untold or any(self._sorted(seen, str(swap.record.leader), swap.start, taking=taking)))
+    def calls(self, swap: Swap, answer: Sequence[str] | None, leads: AbstractSet[str | None]) -> bool:
+        """Whether `end` has something to do, or to tell, after a swap. `answer`: to `SEEN`, where it was asked.
+
+        `leads`: who leads a seat, by the same answer. They have a right to their sessions as long as they do.
+        """
+        seen, leader = () if answer is None else self._read(answer), str(swap.record.leader)
+        over, others = self._sorted(seen, leader, swap.start, taking=swap.takes_over is not None)
+        return bool(self._untold or over or any(each == leader or each not in leads for each in others.values()))
 
     def failed(self, error: BaseException) -> None:
         """A look failed: the next swaps do without."""

@@ -33,6 +33,8 @@ class AtOnce:
     """Whether `Flavour.fence` has something to do after this swap."""
     open: bool
     """Whether its transaction still stands open: what belongs to it follows, and then the commit."""
+    further: Sequence[Any] | None = None
+    """As `Statements.further` answers; None: that was not read."""
 
 
 class Flavour(Protocol):
@@ -93,6 +95,8 @@ class Flavour(Protocol):
         bound: Bound,
     ) -> AtOnce | None:
         """Carry an exchange of this kind out as one statement, which mostly is its own transaction.
+
+        Where `bound` has ``p_names``, it reads the records of those names, too.
 
         None: not here, or it has shown no record, be it that a swap was lost. Then it must be carried out in steps, which does
         no harm where it was carried out already: to check in twice is to check in, and what was lost is lost.

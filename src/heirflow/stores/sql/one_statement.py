@@ -9,16 +9,19 @@ long it then waited for a row. So nothing is read from a row that the statement 
 
 - The member's own row is the one that its check-in returns. If somebody has deleted it meanwhile, it is not there.
 - The record of a swap that won is what it returns. Nobody can have written it since: the row is locked until the end.
-- After a swap that lost, the statement's view of the record is old, so it shows none. Whoever asked asks again in steps.
+- After a swap that lost, the statement's view of that record is old, so it shows none. Whoever asked asks again in steps.
 
 The other rows may be as old as the wait. They order who tries, and only the swap decides who wins.
+
+Where an election is known to have several seats, texts of their own read the records of all of them: an election of one seat
+pays nothing for that. Each further record is a row of its own, with nobody of the line beside it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import namedtuple
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -34,7 +37,7 @@ from heirflow.stores.sql.bound import NOBODY, Bound
 from heirflow.stores.sql.fence import SEEN, SessionFence
 from heirflow.stores.sql.flavour import AtOnce
 from heirflow.stores.sql.schema import Tables
-from heirflow.stores.sql.statements import TOLD, Statements
+from heirflow.stores.sql.statements import TOLD, Statements, compiled
 
 NOT_SO = "42"
 """Codes that begin so: a right, a function or a table is wanting."""
@@ -51,9 +54,11 @@ Row = namedtuple(  # type: ignore[misc]  # noqa: PYI024
         *(f"e_{name}" for name in (*RECORD, *RECORD_LATER)),
         *(f"m_{name}" for name in MEMBER),
         "seen",
+        "name",
     ),
+    defaults=(None,),
 )
-"""As `Statements.read` answers, and the names of sessions that a leader looks for."""
+"""As `Statements.read` answers, and the names of sessions that a leader looks for. Of several seats also the record's name."""
 
 
 class Kind(Enum):
@@ -76,17 +81,18 @@ def kind_of(request: Exchange) -> Kind | None:
         return None
     if swap is None:
         return None if request.join else Kind.LOOK if who is None else Kind.CHECK_IN
-    if who is None or swap.expected is None or swap.seat != 1:
+    if who is None or swap.expected is None:
         return None
+    if swap.record.leader == who.id and not (request.join or swap.news or swap.event or swap.takes_over is not None):
+        return Kind.RENEWAL
+    if swap.seat > 1:
+        return None  # its leadership changes rarely, and what the history tells of it has another form
     if swap.record.leader is None and swap.event is not None:
         if swap.takes_over is not None:
             return None  # for a leader that is gone: what it left is adopted before the commit
         return Kind.RELEASE_AND_JOIN if request.join else Kind.RELEASE
-    if swap.record.leader == who.id and not request.join:
-        if swap.takes_over is not None:
-            return Kind.TAKING
-        return None if swap.news or swap.event is not None else Kind.RENEWAL
-    return None
+    taking = swap.record.leader == who.id and not request.join and swap.takes_over is not None
+    return Kind.TAKING if taking else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +116,13 @@ class Text:
 class _OneStatement:
     """The texts for one kind of connection, and how they are asked."""
 
-    def __init__(self, here: Tables, sql: Statements, dialect: Any, seen: Any) -> None:
-        """`seen`: an expression for the names of sessions that a leader looks for; asked beside a renewal."""
+    def __init__(self, here: Tables, sql: Statements, dialect: Any, seen: Any, *, several: bool) -> None:
+        """`seen`: an expression for the names of sessions that a leader looks for; asked beside a renewal.
+
+        `several`: for elections of several seats.
+        """
         self.sql = sql
+        self._several = several
         e, m = here.election.c, here.member.c
         self._cursor: Any = None
         self._prepared: set[Text] = set()
@@ -121,8 +131,9 @@ class _OneStatement:
         self._dialect = dialect
         self._driver_prepares = dialect.driver == "psycopg"
 
-        def answer(record: Any, line: Any, source: Any, more: Any = sa.null()) -> Any:  # noqa: B008
-            return sql.answer(record, line, more.label("seen")).select_from(source).order_by(line.seniority)
+        record = (*((e.name,) if several else ()), *(e[name] for name in sql.record))
+        members = sa.select(*(m[name] for name in MEMBER)).where(m.election == bindparam("p_election"))
+        answer = _of_all(here, sql) if several else _of_one(here, sql)
 
         # A new place is the number that an insertion gets. The row that is there keeps what it has: drained, and since when.
         mine = bindparam("p_id", type_=sa.String())
@@ -136,17 +147,11 @@ class _OneStatement:
 
         def line_after(change: Any) -> Any:
             touched = change.returning(*(m[name] for name in MEMBER)).cte("touched")
-            others = sa.select(*(m[name] for name in MEMBER)).where(
-                m.election == bindparam("p_election"), m.id != bindparam("p_id")
-            )
+            others = members.where(m.id != bindparam("p_id"))
             return sa.union_all(sa.select(*(touched.c[name] for name in MEMBER)), others).subquery("line")
 
-        def after(changed: Any, line: Any, more: Any = sa.null()) -> Any:  # noqa: B008
-            """The answer whose record is what a swap returned: none where it has lost."""
-            return answer(changed.c, line.c, sql.one.outerjoin(changed, sa.true()).outerjoin(line, sa.true()), more)
-
-        swapped = sql.swap_led.returning(*(e[name] for name in sql.record)).cte("swapped")
-        vacated = sql.swap_vacant.returning(*(e[name] for name in sql.record)).cte("vacated")
+        swapped = sql.swap_led.returning(*record).cte("swapped")
+        vacated = sql.swap_vacant.returning(*record).cte("vacated")
         v = here.event.c
         # Its values are bound under ``n_`` and their names, as a swap binds some of them too.
         noted = here.event.insert().from_select(
@@ -161,12 +166,12 @@ class _OneStatement:
         line = line_after(sql.touch)
         self._texts: dict[Kind, Text] = {}
         self._statements = {
-            Kind.LOOK: ("look", answer(e, m, sql.source)),
-            Kind.CHECK_IN: ("check_in", answer(e, line.c, sql.stands.outerjoin(line, sa.true()))),
-            Kind.RENEWAL: ("swap", after(swapped, line)),
-            Kind.RELEASE: ("release", after(vacated, line).add_cte(history)),
-            Kind.RELEASE_AND_JOIN: ("release_and_join", after(vacated, line_after(joined)).add_cte(history)),
-            Kind.TAKING: ("swap_and_look", after(swapped, line, seen)),
+            Kind.LOOK: ("look", answer(None, members.subquery("line"))),
+            Kind.CHECK_IN: ("check_in", answer(None, line)),
+            Kind.RENEWAL: ("swap", answer(swapped, line)),
+            Kind.RELEASE: ("release", answer(vacated, line).add_cte(history)),
+            Kind.RELEASE_AND_JOIN: ("release_and_join", answer(vacated, line_after(joined)).add_cte(history)),
+            Kind.TAKING: ("swap_and_look", answer(swapped, line, seen)),
         }
 
     def ask(self, driver: Any, kind: Kind, values: Bound, *, prepare: bool, look: bool) -> Rows:
@@ -178,11 +183,12 @@ class _OneStatement:
     def _text(self, kind: Kind) -> Text:
         if kind not in self._texts:
             name, statement = self._statements[kind]
-            compiled = statement.compile(dialect=self._dialect)
-            kinds = {key: bound.type for key, bound in compiled.binds.items()}
+            name += "_of_all" if self._several else ""
+            ready = statement.compile(dialect=self._dialect)
+            kinds = {key: bound.type for key, bound in ready.binds.items()}
             types = {key: each for key, each in kinds.items() if not isinstance(each, sa.types.NullType)}
             told = {key: each.compile(self._dialect) for key, each in types.items()}
-            self._texts[kind] = Text.of(name, str(compiled), told)
+            self._texts[kind] = Text.of(name, str(ready), told)
         return self._texts[kind]
 
     def warm(self, driver: Any) -> None:
@@ -191,6 +197,7 @@ class _OneStatement:
             if kind not in self._asked:
                 self._rows(driver, kind, NOBODY, prepare=True)
                 return
+        compiled(self._dialect, self.sql.note)  # of the event beside
 
     def _rows(self, driver: Any, kind: Kind, values: Bound, prepare: bool) -> Rows:
         text = self._text(kind)
@@ -209,7 +216,43 @@ class _OneStatement:
                 cursor.execute(text.prepare)
                 self._prepared.add(text)
             cursor.execute(text.execute, values)
-        return [Row._make(row) for row in cursor.fetchall()]
+        return [Row(*row) for row in cursor.fetchall()]
+
+
+def _of_one(here: Tables, sql: Statements) -> Callable[..., Any]:
+    """How the answer is read after a change of the record (None: it is as it stands), with that line beside it."""
+
+    def answer(changed: Any, line: Any, more: Any = sa.null()) -> Any:  # noqa: B008
+        record, source = here.election.c, sql.stands
+        if changed is not None:  # none where a swap has lost
+            record, source = changed.c, sql.one.outerjoin(changed, sa.true())
+        found = sql.answer(record, line.c, more.label("seen")).select_from(source.outerjoin(line, sa.true()))
+        return found.order_by(line.c.seniority)
+
+    return answer
+
+
+def _of_all(here: Tables, sql: Statements) -> Callable[..., Any]:
+    """The same with the records of all seats: the first one's beside the line, and each further one that there is."""
+    e, columns = here.election.c, ("name", *sql.record)
+    names = bindparam("p_names", type_=postgresql.ARRAY(sa.String()))
+    first = bindparam("p_election", type_=sa.String())
+
+    def answer(changed: Any, line: Any, more: Any = sa.null()) -> Any:  # noqa: B008
+        found: Any = sa.select(*(e[name] for name in columns)).where(e.name == sa.any_(names))
+        if changed is not None:  # of the seat that it was about there is none where it has lost
+            others = found.where(e.name != bindparam("p_name"))
+            found = sa.union_all(sa.select(*(changed.c[name] for name in columns)), others)
+        record, asked = found.subquery("record"), sa.func.unnest(names).table_valued("name").render_derived("asked")
+        here_or_not = asked.outerjoin(record, record.c.name == asked.c.name).outerjoin(line, asked.c.name == first)
+        return (
+            sql.answer(record.c, line.c, more.label("seen"), asked.c.name)
+            .select_from(here_or_not)
+            .where(sa.or_(asked.c.name == first, record.c.name.is_not(None)))
+            .order_by(line.c.seniority)
+        )
+
+    return answer
 
 
 class Carrier:
@@ -217,13 +260,20 @@ class Carrier:
 
     def __init__(self) -> None:
         self._one: _OneStatement | None = None
+        self._of_all: _OneStatement | None = None
+        """The same for elections of several seats."""
         self.prepares = True
         self._terse = True
 
-    def _texts(self, conn: sa.engine.Connection, here: Tables, sql: Statements) -> _OneStatement:
-        if self._one is None or self._one.sql is not sql:
-            self._one = _OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN))
-        return self._one
+    def _texts(self, conn: sa.engine.Connection, here: Tables, sql: Statements, *, several: bool) -> _OneStatement:
+        known = self._of_all if several else self._one
+        if known is None or known.sql is not sql:
+            known = _OneStatement(here, sql, conn.dialect, sa.literal_column(SEEN), several=several)
+            if several:
+                self._of_all = known
+            else:
+                self._one = known
+        return known
 
     def carry_out(
         self,
@@ -242,11 +292,13 @@ class Carrier:
             return None
         look = fence is not None and swap is not None and fence.looks(election, swap)
         driver: Any = conn.connection.dbapi_connection
+        several = "p_names" in bound
+        texts = self._texts(conn, here, sql, several=several)
         warnings.clear()
         if driver.autocommit is (kind is Kind.TAKING):
             driver.autocommit = kind is not Kind.TAKING
         try:
-            rows = self._texts(conn, here, sql).ask(driver, kind, bound, prepare=self.prepares, look=look)
+            rows = texts.ask(driver, kind, bound, prepare=self.prepares, look=look)
         except Exception as error:
             if (code := code_of(error)) in FORGOTTEN:
                 self.prepares = False
@@ -260,15 +312,24 @@ class Carrier:
             # It may have been of something else, and then comes again at every write. In steps, COMMIT has warnings of its own.
             self._terse = False
             return AtOnce(rows, swapped=None, confirmed=False, fence=False, open=False)
-        if rows[0].e_version is None:
+        further: list[Any] = []
+        if several:
+            further = [row for row in rows if row.name != election]
+            rows = [row for row in rows if row.name == election]
+        own = rows[:1]  # the record that it is about
+        if swap is not None and swap.seat > 1:
+            own = [row for row in further if row.name == bound["p_name"]]
+        if all(row.e_version is None for row in own):
             driver.rollback()
             return None
         led = rows[0].e_leader is not None  # else an heir is about to act
         if self.prepares and led and kind in (Kind.CHECK_IN, Kind.RENEWAL):
             with suppress(Exception):  # what was asked is done
-                self._texts(conn, here, sql).warm(driver)
-        calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen)
-        return AtOnce(rows, None if swap is None else True, confirmed=True, fence=calls, open=kind is Kind.TAKING)
+                texts.warm(driver)
+        leads = {row.e_leader for row in (rows[0], *further)}
+        calls = fence is not None and swap is not None and fence.calls(swap, rows[0].seen, leads)
+        won, taking = None if swap is None else True, kind is Kind.TAKING
+        return AtOnce(rows, won, confirmed=True, fence=calls, open=taking, further=further if several else None)
 
 
 def code_of(error: BaseException) -> str:

@@ -141,12 +141,13 @@ TOLD = ("term", "member", "what", "because", "took_s")
 
 def plain(dialect: sa.engine.Dialect, statement: Any, values: dict[str, Any]) -> tuple[str, Any]:
     """A statement and its values as the bare driver takes them."""
-    compiled = _compiled(dialect, statement)
-    params = compiled.construct_params(values)
-    order = compiled.positiontup
-    return str(compiled), [params[name] for name in order] if compiled.positional and order else params
+    ready = compiled(dialect, statement)
+    params = ready.construct_params(values)
+    order = ready.positiontup
+    return str(ready), [params[name] for name in order] if ready.positional and order else params
 
 
 @lru_cache(maxsize=64)
-def _compiled(dialect: sa.engine.Dialect, statement: Any) -> Any:
+def compiled(dialect: sa.engine.Dialect, statement: Any) -> Any:
+    """The text of a statement, made once."""
     return statement.compile(dialect=dialect)

@@ -10,18 +10,29 @@ one case in which nothing can have happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from heirflow.election.record import CheckIn, Event, Exchange, Keep, Reading, Swap, Told, What, record_name
+from heirflow.election.record import (
+    CheckIn,
+    Event,
+    Exchange,
+    Keep,
+    Reading,
+    Swap,
+    Told,
+    What,
+    record_name,
+    record_names,
+)
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.rows import Answer, event_of, fenced
 from heirflow.stores.sql import schema as schemas
-from heirflow.stores.sql.bound import Bound, is_rare, noted_of, said_by, told_of, wanted_by
+from heirflow.stores.sql.bound import Bound, check_letters, is_rare, noted_of, said_by, told_of, wanted_by
 from heirflow.stores.sql.fitting import fit, fit_later
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.forgetting import SHARE, forget, prune
@@ -30,6 +41,7 @@ from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
 from heirflow.stores.sql.statements import Statements, plain
 from heirflow.stores.sql.taking import carry_out, hook_of
+from heirflow.stores.sql.waking import Waking
 from heirflow.stores.sql.wills import will_of
 from heirflow.stores.values import checked_name, cleaned
 
@@ -54,11 +66,12 @@ class SqlStore:
         self._hook = None if on_taken is None else hook_of(on_taken)
         self._flavour = flavour
         self._link = Link(url, flavour, connect_limit_s=call_limit_s, source=source)
+        self._waking = Waking(self._link, flavour)
         self._here = schemas.tables(schema)
         self._sql = Statements(self._here, flavour)
         self._later = self._sql.later
         self._several: dict[str, int] = {}
-        """How many seats elections of several have: their exchanges are carried out in steps."""
+        """How many seats elections have that have several, or had: their further records are read with each exchange."""
         self._fits = False
         self._create = True
 
@@ -76,12 +89,11 @@ class SqlStore:
             checked_name(request.check_in.id, "the member")
         elif request.join or request.leave:
             raise ValueError("who joins or leaves must say who it is: give a check_in")
-        at_once = None if election in self._several else self._at_once(election, request)
-        answer = at_once or self._in_steps(election, request)
-        news = answer.swapped and request.swap is not None and request.swap.news
+        answer = self._at_once(election, request) or self._in_steps(election, request)
+        told = self._waking.after(election, request.swap) if answer.swapped else ()
         before = self._several.pop(election, 1)
-        reading, stuck = answer.reading(election, self._tell(election) if news else (), before)
-        if reading.seats > 1 or reading.others:
+        reading, stuck = answer.reading(election, told, before)
+        if answer.rows[0].e_seats is not None:
             self._several[election] = reading.seats
         if stuck is not None and request != Exchange():
             raise StoreUnavailable(stuck)  # committed: who checks in is seen, and the next reading tells
@@ -93,6 +105,7 @@ class SqlStore:
 
     def news(self, election: str) -> bool:
         """True also when the connection turns out to be gone: whoever waits must look, and an exchange connects again."""
+        self._waking.rest()
         if self._link.conn is None:
             return False
         try:
@@ -125,8 +138,6 @@ class SqlStore:
     def ask(self, statement: Any) -> list[Any]:
         """The rows of one statement that only reads, about tables that are not ours; ours need not be there. Raises like `open`."""
         with self._link.asking():
-            if not self._flavour.prepare(create=False):
-                raise StoreUnavailable(f"{self.where} does not exist")
             conn = self._as_it_is()
             self._flavour.begin(conn, writes=False)
             rows = list(conn.execute(statement).all())
@@ -138,14 +149,14 @@ class SqlStore:
             values = {"p_election": election, "p_id": member, "drained": on}
             known = conn.execute(self._sql.drain, values).rowcount == 1
         if known:
-            self._tell(election)
+            self._waking.tell(election)
         return known
 
     def set_seats(self, election: str, seats: int) -> bool:
         with self._transaction(writes=True) as conn:
             known = set_seats(conn, self._sql, election, seats)
         if known:
-            self._tell(election)
+            self._waking.tell(election)
         return known
 
     def forget(self, election: str, seen: Reading) -> bool:
@@ -154,7 +165,7 @@ class SqlStore:
 
     def will(self, election: str, member: str, term: int, because: str, *, seat: int = 1) -> Will | None:
         event = Event(What.RELEASED, term, member, self._text(because), seat=seat)
-        return will_of(self._link, self._flavour, self._sql, election, event, self._news(election))
+        return will_of(self._link, self._flavour, self._sql, election, event, self._waking.statements(election))
 
     def examine(self) -> tuple[Finding, ...]:
         from heirflow.stores.sql.examine import examine
@@ -177,9 +188,7 @@ class SqlStore:
     def administer(self, act: Callable[[sa.engine.Connection, schemas.Tables], T]) -> T:
         """Do something in a transaction of its own, whether the tables are seen from here or not. Raises like `open`."""
         with self._link.asking():
-            if not self._flavour.prepare(create=False):
-                raise StoreUnavailable(f"{self.where} does not exist")
-            conn = self._link.connect()
+            conn = self._as_it_is()
             self._flavour.begin(conn, writes=True)
             done = act(conn, self._here)
             self._confirmed(self._flavour.commit(conn))
@@ -191,6 +200,7 @@ class SqlStore:
         self._link.sever()
 
     def close(self) -> None:
+        self._waking.rest()
         self._link.drop(politely=True)
 
     # The connection and the tables
@@ -207,6 +217,8 @@ class SqlStore:
 
     def _as_it_is(self) -> sa.engine.Connection:
         """The connection, new if need be, to whatever is there: nothing is made."""
+        if not self._flavour.prepare(create=False):
+            raise StoreUnavailable(f"{self.where} does not exist")
         return self._link.usable() or self._link.connect()
 
     def _connected(self) -> sa.engine.Connection:
@@ -252,8 +264,10 @@ class SqlStore:
         swap = request.swap
         with self._link.asking():
             conn = self._connected()
-            self._check_letters(election, request.check_in)
+            check_letters(self._flavour, election, request.check_in)
             bound: Bound = {"p_election": election}
+            if election in self._several or (swap is not None and swap.seat > 1):
+                bound["p_names"] = record_names(election)
             if request.check_in is not None:
                 bound |= said_by(election, request.check_in, self._text)
             if swap is not None:
@@ -272,11 +286,12 @@ class SqlStore:
         if done.fence and not done.open and swap is not None:
             with self._transaction(writes=True) as conn:
                 told = self._end_earlier(conn, election, swap)
-        further: list[Any] = []
-        if done.rows[0].e_seats is not None:
+        record, hidden = done.rows[0], tuple[str, ...]()
+        further = () if record.e_seats is None else done.further
+        if further is None or record.e_version is None:
             with self._transaction(writes=False) as conn:
-                further = self._further(conn, election)
-        return Answer(done.rows, done.swapped, told, further=further)
+                hidden, further = self._beside(conn, election, record)
+        return Answer(done.rows, done.swapped, told, hidden, further)
 
     def _end_earlier(self, conn: sa.engine.Connection, election: str, swap: Swap) -> tuple[Told, ...]:
         """After a renewal: end earlier leaders' sessions, while nobody else can take charge.
@@ -299,7 +314,7 @@ class SqlStore:
         swapped: bool | None = None
         told: tuple[Told, ...] = ()
         with self._transaction(writes=request != Exchange()) as conn:
-            self._check_letters(election, who)
+            check_letters(self._flavour, election, who)
             if who is not None:
                 self._check_in(conn, election, who, request)
             if request.swap is not None:
@@ -310,12 +325,14 @@ class SqlStore:
             for event in request.notes:
                 self._write(conn, election, event)
             rows = conn.execute(self._sql.read, {"p_election": election}).all()
-            further = self._further(conn, election) if rows[0].e_seats is not None else []
-            hidden = self._hidden(conn) if rows[0].e_version is None else ()
-            return Answer(rows, swapped, told, hidden, further)
+            return Answer(rows, swapped, told, *self._beside(conn, election, rows[0]))
 
-    def _further(self, conn: sa.engine.Connection, election: str) -> list[Any]:
-        return list(conn.execute(self._sql.further, {"p_names": names(election)}).all())
+    def _beside(self, conn: sa.engine.Connection, election: str, record: Any) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """What an answer has beside the first record, its row and the line: why rows may be hidden, and further records."""
+        hidden = self._hidden(conn) if record.e_version is None else ()
+        if record.e_seats is None:
+            return hidden, ()
+        return hidden, conn.execute(self._sql.further, {"p_names": names(election)}).all()
 
     def _check_in(self, conn: sa.engine.Connection, election: str, who: CheckIn, request: Exchange) -> None:
         key, said = {"p_election": election, "p_id": who.id}, said_by(election, who, self._text)
@@ -368,15 +385,6 @@ class SqlStore:
             self._write(conn, election, event)
         return told
 
-    def _tell(self, election: str) -> tuple[Told, ...]:
-        """Wake those who wait for news: after the commit and alone, as a server whose queue is full takes none from anybody."""
-        failed = filter(None, map(self._link.attempt, self._news(election)))
-        return tuple(Told(sentence, failed=True) for sentence in failed)
-
-    def _news(self, election: str) -> list[tuple[str, Any]]:
-        notify, dialect = self._flavour.notify, self._link.engine.dialect
-        return [] if notify is None else [plain(dialect, notify, {"p_election": election})]
-
     def _hidden(self, conn: sa.engine.Connection) -> tuple[str, ...]:
         """Why rows may be there that this role does not see, as no sentence or one."""
         return tuple(filter(None, [self._flavour.hides(conn, self._here)]))
@@ -385,13 +393,7 @@ class SqlStore:
         """Free text as this database takes it."""
         return self._flavour.storable(cleaned(text))
 
-    def _check_letters(self, election: str, who: CheckIn | None) -> None:
-        """Refuse a name that would become another one here. Raises `StoreMisfit`."""
-        for what, name in (("the election", election), ("the member", "" if who is None else who.id)):
-            if not name.isascii() and self._flavour.storable(name) != name:
-                lacks = f"has letters that this database ({self._flavour.encoding}) cannot hold"
-                raise StoreMisfit(f"the name of {what} {lacks}: {name!r}")
-
     def _write(self, conn: sa.engine.Connection, election: str, event: Event) -> None:
         note = self._sql.rare_note if is_rare(event) else self._sql.note
-        conn.execute(note, told_of(election, event, self._text))
+        sql, values = plain(conn.dialect, note, told_of(election, event, self._text))
+        conn.exec_driver_sql(sql, tuple(values) if isinstance(values, list) else values)
