@@ -73,7 +73,7 @@ airflow: $(READY) ## Make the environments with Airflow 3.3 and 2.11 that the te
 demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
 	@$(BIN)/python -m lab.airflow $(ARGS)
 
-cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; ARGS='--executor local', '--keep'
+cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; ARGS='--executor local', '--store etcd', '--keep'
 	@$(BIN)/python -m lab.airflow --cluster $(ARGS)
 
 faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7; draws build/faults.svg; ARGS='--world seats', '--world etcd', '--world zookeeper'

@@ -1,6 +1,6 @@
 """Real Airflow 3.3.2, struck again and again while tasks are queued and running: how long until work goes on, and is it right?
 
-    python bench/airflow_failover.py [--what failover] [--executor celery] [--runs 10] [--json]
+    python bench/airflow_failover.py [--what failover] [--executor celery] [--store postgres etcd] [--runs 10] [--json]
 
 --what failover       the scheduler's command killed with -9: until the heir's scheduler is in its loop, until the next task
                       starts, until what the dead one had queued is adopted. --cold, --no-adopt: without these two
@@ -15,6 +15,8 @@
 --what late           a scheduler's heartbeat kept 45 s behind: how many tasks it is robbed of. Without --seats: of two native
 --what load           tasks per second under a full load: two native schedulers, and two seats with an heir, in turn
 --what dag-processor  the leading dag-processor killed, and a DAG file changed: until the change is known
+
+--store: where the line is; with several of them, everything is done for each in turn.
 
 Embedded PostgreSQL, RabbitMQ and two Celery workers (or LocalExecutor), API server and DAG processor on this machine, every
 "host" in a folder of its own; Airflow's own 30 s and 300 s for dead schedulers. The tasks write each beginning and each end to a
@@ -32,7 +34,9 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
+from typing import Any
 
 from heirflow.demo.stage import Process, Stage
 from heirflow.demo.warden import descendants
@@ -116,6 +120,13 @@ def started_by_successor(site: Site, at: float) -> float | None:
     return None if found is None else float(found)
 
 
+def opened(
+    options: argparse.Namespace, load: Load, **settings: Any
+) -> AbstractContextManager[tuple[Site, Stage, Files]]:
+    """The installation with its lines where they are wanted."""
+    return scene(options.executor, load, store=options.at, **settings)
+
+
 def line_of(options: argparse.Namespace, site: Site, stage: Stage, *flags: str, hosts: tuple[str, ...] = THREE) -> Line:
     """Schedulers on these hosts: one that works, or as many as there are seats."""
     if options.seats > 1:
@@ -129,7 +140,7 @@ def line_of(options: argparse.Namespace, site: Site, stage: Stage, *flags: str, 
 def failover(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
     flags = [f"--{name}" for name in ("cold", "no-adopt") if getattr(options, name.replace("-", "_"))]
-    with scene(options.executor, STEADY, store=options.store) as (site, stage, files):
+    with opened(options, STEADY) as (site, stage, files):
         line = line_of(options, site, stage, *flags)
         line.start()
         for number in range(options.runs):
@@ -152,11 +163,7 @@ def chaos(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
     # A task that was marked queued and never sent, because the scheduler died in between, is queued again by Airflow after
     # this time (600 s by default): shorter here, so that the end of the run need not be waited for so long.
-    with scene(options.executor, load, store=options.store, SCHEDULER__TASK_QUEUED_TIMEOUT="60") as (
-        site,
-        stage,
-        files,
-    ):
+    with opened(options, load, SCHEDULER__TASK_QUEUED_TIMEOUT="60") as (site, stage, files):
         line = line_of(options, site, stage)
         line.start()
         line.settled(lambda _: bool(ledger.attempts(files.tasks)), heirs=1)
@@ -182,7 +189,7 @@ def chaos(options: argparse.Namespace) -> Figures:
 
 def frozen(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
-    with scene(options.executor, BUSY) as (site, stage, files):
+    with opened(options, BUSY) as (site, stage, files):
         line = line_of(options, site, stage)
         line.start()
         for what in ("whole host", "command alone"):
@@ -251,7 +258,7 @@ def restart(options: argparse.Namespace) -> Figures:
 
 def _natively(options: argparse.Namespace, hosts: tuple[str, ...], *, restart: bool) -> Figures:
     figures: Figures = defaultdict(list)
-    with scene(options.executor, CALM) as (site, stage, files):
+    with opened(options, CALM) as (site, stage, files):
         natives = Natives(site, stage)
         natives.start(*hosts)
         for _ in range(options.runs):
@@ -284,7 +291,7 @@ def idle(options: argparse.Namespace) -> Figures:
             figures[f"{what}: {name}"].append(value)
         tell(f"{what}: {asdict(found)}")
 
-    with scene(options.executor, Load(), dag_processor=False) as (site, stage, _):
+    with opened(options, Load(), dag_processor=False) as (site, stage, _):
         natives = Natives(site, stage)
         natives.start("nat-a")
         show("one native", site, [process.pid for process in natives.processes.values()])
@@ -314,7 +321,7 @@ def load(options: argparse.Namespace) -> Figures:
     """Tasks that end in a second while there is always more to do: two native schedulers, and two seats with an heir, in turn."""
     figures: Figures = defaultdict(list)
     options.seats = 2
-    with scene(options.executor, FULL) as (site, stage, files):
+    with opened(options, FULL) as (site, stage, files):
         natives = Natives(site, stage)
 
         def measure(what: str) -> None:
@@ -343,7 +350,7 @@ def load(options: argparse.Namespace) -> Figures:
 
 def dag_processor(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
-    with scene("local", Load(every_s=3600.0), dag_processor=False) as (site, stage, _):
+    with scene("local", Load(every_s=3600.0), dag_processor=False, store=options.at) as (site, stage, _):
         line = Line(site, stage, "dag-processor", THREE[:2])
         line.start()
         file = site.dags / "changing.py"
@@ -369,7 +376,7 @@ def dag_processor(options: argparse.Namespace) -> Figures:
 def survivor(options: argparse.Namespace) -> Figures:
     figures: Figures = defaultdict(list)
     options.seats = 2
-    with scene(options.executor, BUSY) as (site, stage, files):
+    with opened(options, BUSY) as (site, stage, files):
         line = line_of(options, site, stage, hosts=THREE[:2])
         line.start()
         for what, kind in (
@@ -402,7 +409,7 @@ def late(options: argparse.Namespace) -> Figures:
     )
     of_others = "SELECT id FROM task_instance WHERE queued_by_job_id <> :job"
     behind = "UPDATE job SET latest_heartbeat = clock_timestamp() - interval '45 seconds' WHERE id = :job RETURNING id"
-    with scene(options.executor, BUSY) as (site, stage, _):
+    with opened(options, BUSY) as (site, stage, _):
         line, natives = line_of(options, site, stage, hosts=THREE[:2]), Natives(site, stage)
         if options.seats > 1:
             line.start()
@@ -436,6 +443,7 @@ MODES = {
     "failover": failover, "chaos": chaos, "frozen": frozen, "native": native, "restart": restart, "idle": idle, "load": load,
     "survivor": survivor, "late": late, "dag-processor": dag_processor,
 }  # fmt: skip
+LINELESS = ("native", "restart")
 RUNS = {"chaos": 50, "frozen": 5, "native": 1, "restart": 1, "idle": 1, "load": 3, "survivor": 4, "late": 1}
 
 
@@ -444,7 +452,11 @@ def main() -> None:
     parser.add_argument("--what", choices=list(MODES), default="failover")
     parser.add_argument("--executor", choices=["celery", "local"], default="celery")
     parser.add_argument(
-        "--store", choices=["postgres", *COORDINATORS], default="postgres", help="where the lines are (failover, chaos)"
+        "--store",
+        choices=["postgres", *COORDINATORS],
+        nargs="+",
+        default=["postgres"],
+        help="where the line is (default postgres)",
     )
     parser.add_argument("--seats", type=int, default=1, help="how many schedulers of the line work at once (default 1)")
     parser.add_argument("--runs", type=int, help="how often; default 10, chaos 50, frozen 5, native and restart 1")
@@ -456,13 +468,17 @@ def main() -> None:
     options = parser.parse_args()
     options.runs = options.runs or RUNS.get(options.what, 10)
     options.failed = False
-    figures = {name: sorted(values) for name, values in MODES[options.what](options).items()}
+    if options.what in LINELESS and options.store != ["postgres"]:
+        parser.error(f"--store is where a line is, and --what {options.what} has none")
+    figures = {}
+    for store in options.store:
+        options.at = store
+        where = f"{store}: " if len(options.store) > 1 else ""
+        figures |= {where + name: sorted(values) for name, values in MODES[options.what](options).items()}
     if options.json:
         print(json.dumps({"what": options.what, "executor": options.executor, "load": load_now(), "figures": figures}))
     else:
-        print(
-            f"{options.what}, {options.executor}, lines in {options.store}; load of the machine at the end {load_now():.1f}"
-        )
+        print(f"{options.what}, {options.executor}; load of the machine at the end {load_now():.1f}")
         for name, values in figures.items():
             middle = statistics.median(values)
             print(

@@ -126,7 +126,9 @@ def _swap(plan: Plan, swap: Swap, history: str | None) -> None:
     if not plan.swapped:
         plan.doubted = True
         return
-    if plan.adopted is not None:
+    if plan.adopted is None:
+        plan.left = left_in(before)  # for a member that knows their database
+    else:
         plan.left = [note for note in (*left_in(before), swap.takes_over or "") if note and note not in plan.adopted]
     document = of_record(swap.record, before, plan.now, plan.left)
     if swap.expected is None and swap.seats > 1:

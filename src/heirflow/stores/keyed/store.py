@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,6 +38,10 @@ from heirflow.stores.values import checked_name
 BITE = 50
 """So many events are deleted at once."""
 TRIES_APART_S = 0.005
+LED_AT_ONCE = 200
+"""So many who took charge are read at once, the latest first."""
+LED_SHARE = 0.3
+"""Of the limit of a call, for reading them."""
 
 
 class KeyedStore:
@@ -56,8 +61,8 @@ class KeyedStore:
         self._bell: Bell | None = None
         self._adopted: set[str] | None = None if beside is None else set()
         """Notes of leaders before whose work was taken over: the next write of the record leaves them out."""
-        self._untold: tuple[Event, ...] = ()
-        """Of what was done in the database after a swap, for the history: they go with the next exchange."""
+        self._untold: tuple[tuple[float, Event], ...] = ()
+        """Of what was done in the database after a swap, and when, for the history: they go with the next exchange."""
 
     # What a member calls
 
@@ -72,7 +77,8 @@ class KeyedStore:
         elif request.join or request.leave:
             raise ValueError("who joins or leaves must say who it is: give a check_in")
         untold = self._untold if request.check_in is not None else ()
-        whole = replace(request, notes=(*untold, *request.notes)) if untold else request
+        late = (replace(event, ago_s=time.monotonic() - at) for at, event in untold)
+        whole = replace(request, notes=(*late, *request.notes)) if untold else request
 
         def planned(seen: Seen) -> Plan:
             return plan_of(election, whole, seen, self._keys.now(), self._keys.history, self._adopted)
@@ -81,7 +87,7 @@ class KeyedStore:
         self._untold = self._untold[len(untold) :]
         if request.check_in is not None:
             self._listen(election, seen)
-        told = self._taken(election, request, plan) if plan.swapped else ()
+        told = self._taken(election, request, plan, seen) if plan.swapped else ()
         found = answer(
             election, seen, self._keys.now(), self._keys.history, plan.swapped, told, f"its key in {self._keys.title}"
         )
@@ -255,34 +261,38 @@ class KeyedStore:
             key = f"{folder_of(election)}/{NEWS}"
             self._keys.watch(key, seen.number(key), self._bell)
 
-    def _taken(self, election: str, request: Exchange, plan: Plan) -> tuple[Told, ...]:
+    def _taken(self, election: str, request: Exchange, plan: Plan, seen: Seen) -> tuple[Told, ...]:
         """After a swap that won: what is done in the database in which the command works. It may fail, and is told."""
         swap = request.swap
         if self._beside is None or swap is None or swap.takes_over is None:
             return ()
-        told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election, plan.seen))
+        told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election, seen))
         self._adopted = {*plan.left} if adopted else set()
         if told:
             event = fenced(swap, told)
-            self._untold += (replace(event, what=What.ADOPTED) if plan.left else event,)
+            event = replace(event, what=What.ADOPTED) if adopted and plan.left else event
+            self._untold += ((time.monotonic(), event),)
         return told
 
     def _led(self, election: str, seen: Seen, asked: Mapping[str, Any]) -> dict[str, bool]:
-        """See `sql.fence.Led`."""
+        """See `sql.fence.Led`. `seen`: after the swap, so that who was replaced leads nothing in it."""
         reading, leader = self._reading(election, seen), asked["p_leader"]
-        below = history_of(election)
-        marked = [f"{below}/{name}" for name in self._keys.names(below) if name.endswith(LED)]
-        taken = [document for value in self._keys.values(marked).values() if (document := read(value)) is not None]
-        earlier = {
-            str(each.get("member"))
-            for each in taken
-            if each.get("member") != leader or each.get("term", 0) < asked["p_term"]
-        }
-        found = earlier.intersection(asked["p_ids"]) | {
-            row.id for row in reading.members if row.id in asked["p_numbered"]
-        }
+        found = {row.id for row in reading.members if row.id in asked["p_numbered"]}
+        found |= self._led_before(election, {*asked["p_ids"]} - found, leader, asked["p_term"])
         leads = {place.record.leader for place in reading.places if place.record is not None}
         return {member: member == leader or member not in leads for member in found}
+
+    def _led_before(self, election: str, wanted: AbstractSet[str], leader: str, term: int) -> set[str]:
+        """Which of these members have led an earlier term, by the history: the latest first, as far as time allows."""
+        limit, found = time.monotonic() + LED_SHARE * self._call_limit_s, set[str]()
+        marked = [name for name in self._keys.names(history_of(election)) if name.endswith(LED)] if wanted else []
+        while marked and wanted > found and time.monotonic() < limit:
+            marked, latest = marked[:-LED_AT_ONCE], marked[-LED_AT_ONCE:]
+            for document in self._events(election, latest).values():
+                event = event_of(event_row(document))
+                if event.member in wanted and (event.member != leader or event.term < term):
+                    found.add(event.member)
+        return found
 
     def _reading(self, election: str, seen: Seen) -> Reading:
         found = answer(election, seen, self._keys.now(), self._keys.history, None, (), self._keys.title)

@@ -7,17 +7,18 @@ between the two has taken charge and adopted nothing. The record says so until i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from heirflow.election.record import Swap, Told
 from heirflow.errors import HeirflowError
-from heirflow.stores.base import OnTaken
+from heirflow.stores.base import OnTaken, StoreUnavailable
 from heirflow.stores.sql.fence import Led
 from heirflow.stores.sql.schema import Tables
 from heirflow.stores.sql.store import SqlStore
-from heirflow.stores.sql.taking import carry_out, hook_of
+from heirflow.stores.sql.taking import Hook, carry_out
 
 BUDGET = 0.5
 """Share of the limit of a call that all of it may take: the swap has had its part of that."""
@@ -28,28 +29,50 @@ class Database:
 
     def __init__(self, store: SqlStore, *, on_taken: OnTaken | None, call_limit_s: float) -> None:
         """`store`: of that database, with limits of its own; it needs none of HeirFlow's tables there."""
-        self._store, self._hook = store, None if on_taken is None else hook_of(on_taken)
+        self._store, self._on_taken = store, on_taken
         self._limit_s = BUDGET * call_limit_s
+        self._severed = False
         store.limit_answers(self._limit_s)
 
     def taken(self, swap: Swap, left: Sequence[str], led: Led) -> tuple[tuple[Told, ...], bool]:
         flavour = self._store.flavour
+        doubts: list[Told] = []
+
+        def asked(about: Mapping[str, Any]) -> Mapping[str, bool]:
+            try:
+                return led(about)
+            except HeirflowError as error:  # what was left is adopted all the same
+                doubts.append(Told(f"could not tell whose sessions are over: {error}", failed=True))
+                return {}
 
         def act(conn: sa.engine.Connection, here: Tables) -> tuple[tuple[Told, ...], bool]:
-            told = flavour.fence(conn, here, "", swap, led)
-            hook = self._hook
+            self._look()
+            told = flavour.fence(conn, here, "", swap, asked)
+            # Each try is the first one: one that never comes back keeps nobody from taking charge here.
+            hook = None if self._on_taken is None else Hook(self._on_taken)
             adopted = (carry_out(hook, conn, flavour, note, call_limit_s=self._limit_s) for note in left if hook)
             found = tuple(each for each in adopted if each is not None)
-            return told + found, not any(each.failed for each in found)
+            return (*doubts, *told, *found), not any(each.failed for each in found)
 
         try:
+            self._look()
             return self._store.administer(act)
         except HeirflowError as error:
             return (Told(f"could not adopt, nor end the sessions of who led before: {error}", failed=True),), False
         finally:
             self._store.close()
+            self._severed = False
+
+    def _look(self) -> None:
+        """Whoever was severed must not begin: its member may have given it up, taken charge once more, and started a command.
+
+        The sessions of that command would be taken for earlier ones. Raises `StoreUnavailable`.
+        """
+        if self._severed:
+            raise StoreUnavailable("this exchange took too long, and was given up")
 
     def sever(self) -> None:
+        self._severed = True
         self._store.sever()
 
     def close(self) -> None:

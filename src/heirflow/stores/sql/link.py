@@ -79,6 +79,8 @@ class Link:
         self._lock = threading.Lock()  # between `sever` and whoever replaces the connection; never held while waiting
         self._severed = False
         self._connecting: Connecting | None = None
+        self._answered: threading.Event | None = None
+        """While another URL is asked for: set when it is known, or nobody waits any more."""
 
     @property
     def _failures(self) -> tuple[type[BaseException], ...]:
@@ -118,7 +120,7 @@ class Link:
         try:
             driver = self._dial_once(*self._told(dialect, words, arguments))
         except self._failures:
-            if self._source is None or not self._source.address.refused(text) or self._severed:
+            if self._source is None or not self._another(self._source.address, text) or self._severed:
                 raise
             driver = self._dial_once(*self._told(dialect, words, arguments))
         if self._source is not None:
@@ -132,6 +134,24 @@ class Link:
             self._watch = select.poll()
             self._watch.register(self._socket, HUNG_UP)
         return driver
+
+    def _another(self, address: Address, url: str) -> bool:
+        """Whether another URL is known now than this one, which was refused. Severed, the question goes on for the next one."""
+        answered, found = threading.Event(), False
+
+        def ask() -> None:
+            nonlocal found
+            with suppress(Exception):  # whoever fails to answer knows no other
+                found = address.refused(url)
+            answered.set()
+
+        with self._lock:
+            self._answered = answered
+        with suppress(RuntimeError):  # no thread to be had just now
+            threading.Thread(target=ask, name="heirflow-asking", daemon=True).start()
+            if not self._severed:
+                answered.wait()
+        return found
 
     def look_up(self) -> None:
         """Learn the URL anew, where it can change."""
@@ -227,6 +247,8 @@ class Link:
         """Break the connection from another thread, so that a call that hangs there ends. Never raises."""
         with self._lock:
             self._severed = True
+            if self._answered is not None:
+                self._answered.set()
             with suppress(Exception):
                 if self._connecting is not None:
                     self._connecting.sever()
