@@ -12,7 +12,7 @@ python=$1
 shift
 forgiven_at_most=4
 # The second half takes less time by itself, so it also has what disturbs nobody.
-airflow=(tests/airflow tests/demo tests/upgrades tests/packages tests/planted tests/simulation)
+airflow=(tests/airflow tests/coordinators tests/demo tests/upgrades tests/packages tests/planted tests/simulation)
 folder=$(mktemp -d)
 beside=
 finish() {

@@ -17,7 +17,7 @@ from heirflow.stores.keyed.will import carry_out
 from heirflow.testing import seats_contract, store_contract
 from heirflow.testing.store_tools import charge, hears, ids, join, new_election
 from lab.servers.etcd import etcd_ensemble, etcd_missing, etcd_server, url_of
-from tests.contract import of_coordinators
+from tests.coordinators import of_coordinators
 
 GIVEN = "HEIRFLOW_TEST_ETCD"
 pytestmark = pytest.mark.skipif(etcd_missing() is not None, reason=str(etcd_missing()))

@@ -28,7 +28,7 @@ from heirflow.testing import seats_contract, store_contract
 from heirflow.testing.store_tools import hears, ids, join, members, new_election, take, who
 from lab.servers.servers import free_port
 from lab.servers.zookeeper import Ensemble, zookeeper_ensemble, zookeeper_missing, zookeeper_server
-from tests.contract import of_coordinators
+from tests.coordinators import of_coordinators
 
 GIVEN = "HEIRFLOW_TEST_ZOOKEEPER"
 """Names a server for the contract instead of ours."""

@@ -27,7 +27,7 @@ from heirflow.stores.keyed.will import carry_out
 from heirflow.testing import seats_contract, store_contract
 from heirflow.testing.store_tools import HOSTILE, charge, ids, join, new_election, take, who
 from lab.servers.consul_double import ConsulDouble, consul_double
-from tests.contract import of_coordinators
+from tests.coordinators import of_coordinators
 
 GIVEN = "CONSUL_HTTP_ADDR"
 LIMIT_S = 1.5
