@@ -119,7 +119,7 @@ def _legend() -> list[str]:
     parts, x = [], 12.0
     for colour, words in (
         *((colour, f"{host} runs the command") for host, colour in COLOURS.items()),
-        ("#222", "a fault of a process, host or link"), ("#7d3c98", "a fault of the database"),
+        ("#222", "a fault of a process, host or link"), ("#7d3c98", "a fault of the store"),
         ("#c0392b", f"nobody ran it for {SHOWN_GAP_S:g} s or more"), ("#e00", "a broken promise (ring)"),
     ):  # fmt: skip
         parts.append(f'<rect x="{x:.0f}" y="34" width="10" height="10" fill="{colour}"/>')
