@@ -26,6 +26,9 @@ NEVER = str(2**63 - 1)
 QUOTA = b"etcd_server_quota_backend_bytes "
 STATUS, MEMBERS = "/v3/maintenance/status", "/v3/cluster/member/list"
 
+FORGETFUL = {"3.5.0", "3.5.1", "3.5.2"}
+"""Its maintainers advise against these: data of one server may differ from the others' after a kill."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Server:
@@ -143,6 +146,12 @@ def _versions(servers: list[_Server]) -> list[Finding]:
     versions = sorted({server.version for server in servers})
     if not versions:
         return []
+    if forgetful := FORGETFUL.intersection(versions):
+        sentence = (
+            f"etcd {', '.join(sorted(forgetful))} may disagree with itself after a server was killed under load (mended in 3.5.3): "
+            "upgrade it"
+        )
+        return [Finding("server", "warning", sentence, {"version": versions[-1]})]
     return [Finding("server", "ok", f"etcd {', '.join(versions)}", {"version": versions[-1]})]
 
 

@@ -90,7 +90,9 @@ def _host(text: str, kind: str, port: int) -> tuple[str, int]:
     found = _HOST.fullmatch(text)
     number = int(found[2] or port) if found else 0
     if found is None or not 0 < number < 65536:
-        raise ConfigError(f"the {kind} URL must name hosts like h1:{port},h2:{port}, each with a port of 1 to 65535 or none")
+        raise ConfigError(
+            f"the {kind} URL must name hosts like h1:{port},h2:{port}, each with a port of 1 to 65535 or none"
+        )
     return found[1].strip("[]"), number
 
 
