@@ -8,8 +8,10 @@ reading tells.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,6 +39,10 @@ from heirflow.stores.values import checked_name
 BITE = 50
 """So many events are deleted at once."""
 TRIES_APART_S = 0.005
+MOST_LED = 1000
+"""So many changes of leader back a session is still known by."""
+LED_SHARE = 0.25
+"""Of the limit of a call: for all that is read to tell whose sessions are over."""
 
 
 class KeyedStore:
@@ -260,23 +266,25 @@ class KeyedStore:
         swap = request.swap
         if self._beside is None or swap is None or swap.takes_over is None:
             return ()
-        told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election, plan.seen))
-        self._adopted = {*plan.left} if adopted else set()
+        told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election))
+        self._adopted = {*adopted}
         if told:
             self._untold += (fenced(swap, told),)
         return told
 
-    def _led(self, election: str, seen: Seen, asked: Mapping[str, Any]) -> dict[str, bool]:
-        """See `sql.fence.Led`."""
-        reading, leader = self._reading(election, seen), asked["p_leader"]
-        below = history_of(election)
-        marked = [f"{below}/{name}" for name in self._keys.names(below) if name.endswith(LED)]
-        taken = [document for value in self._keys.values(marked).values() if (document := read(value)) is not None]
-        earlier = {
-            str(each.get("member"))
-            for each in taken
-            if each.get("member") != leader or each.get("term", 0) < asked["p_term"]
-        }
+    def _led(self, election: str, asked: Mapping[str, Any]) -> dict[str, bool]:
+        """See `sql.fence.Led`. Its time is limited: a server stands still now, and answered the swap a moment ago.
+
+        Who leads is read after who has led: this member may have stood still since its swap, and who took charge meanwhile
+        has a right to its sessions.
+        """
+        leader, below = asked["p_leader"], history_of(election)
+        with _severed_after(LED_SHARE * self._call_limit_s, self._keys):
+            marked = [f"{below}/{name}" for name in self._keys.names(below) if name.endswith(LED)][-MOST_LED:]
+            values = self._keys.values(marked).values()
+            reading = self._reading(election, self._keys.read(folder_of(election)))
+        taken = [event_of(event_row(document)) for value in values if (document := read(value)) is not None]
+        earlier = {each.member for each in taken if each.member != leader or each.term < asked["p_term"]}
         found = earlier.intersection(asked["p_ids"]) | {
             row.id for row in reading.members if row.id in asked["p_numbered"]
         }
@@ -286,3 +294,21 @@ class KeyedStore:
     def _reading(self, election: str, seen: Seen) -> Reading:
         found = answer(election, seen, self._keys.now(), self._keys.history, None, (), self._keys.title)
         return found.reading(election, (), self._seats.get(election, 1))[0]
+
+
+@contextmanager
+def _severed_after(limit_s: float, keys: Keys) -> Iterator[None]:
+    """Several calls that end within this time together: from then on each is severed. Raises as `Keys` does."""
+    over, until = threading.Event(), time.monotonic() + limit_s
+
+    def wait() -> None:
+        while not over.wait(max(TRIES_APART_S, until - time.monotonic())):
+            keys.sever()  # again and again: between two calls there is nothing to end
+
+    watch = threading.Thread(target=wait, name="heirflow-limit", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()
