@@ -25,7 +25,7 @@ from heirflow.cli.common import (
 )
 from heirflow.config.resolve import Config
 from heirflow.election.record import Exchange, Reading
-from heirflow.errors import HeirflowError
+from heirflow.errors import ConfigError, HeirflowError
 from heirflow.member.door import mode_of
 from heirflow.ownership import OTHERS_WRITE
 from heirflow.status import Snapshot, counted, not_promised, one_seat_only
@@ -159,12 +159,16 @@ def _told_of(lines: Sequence[Snapshot], config: Config) -> list[Finding]:
 
 def _beside(lines: Sequence[tuple[Snapshot, Reading]], config: Config, store: Store) -> list[Finding]:
     """What runs without HeirFlow of the programs that it knows."""
-    from heirflow.programs.program import examined, is_known, located
+    from heirflow.programs.program import concerned, examined, located
 
     seen = [each for line, reading in lines for each in _seen(line, reading)]
     if not is_coordinator(config.db_url):
         return examined(config, os.environ, seen, cast("SqlStore", store))
-    there = located(config, os.environ) if any(is_known(each.election) for each in seen) else config
+    try:
+        there = located(config, os.environ) if concerned(config["name"], seen) else config
+    except ConfigError as error:
+        said = error.args[0].partition(";")[0]
+        return [Finding("airflow", "warning", f"what runs without HeirFlow is not seen: {said}")]
     if there is config:
         return []
     own = store_for_people(there, "doctor")
