@@ -48,7 +48,7 @@ def test_the_heir_of_a_killed_scheduler_marks_its_row(server: Server, stage: Sta
     def facts(host: str) -> dict[str, Any]:
         try:
             return rig.facts(host, "scheduler")
-        except Exception:  # noqa: BLE001  its door is not there yet
+        except Exception:  # its door is not there yet
             return {}
 
     def is_warm() -> bool:
@@ -58,7 +58,9 @@ def test_the_heir_of_a_killed_scheduler_marks_its_row(server: Server, stage: Sta
     leader = rig.wait_for(lambda: next((host for host in members if facts(host).get("leader")), ""), "no leader", *both)
     rig.wait_for(is_warm, "no warm heir", *both)
     [heir] = [host for host in members if host != leader]
-    assert [row[0] for row in rig.ask("SELECT to_regclass('heirflow_member') IS NULL")] == ["t"], "the line is elsewhere"
+    assert [row[0] for row in rig.ask("SELECT to_regclass('heirflow_member') IS NULL")] == ["t"], (
+        "the line is elsewhere"
+    )
     killed_at = kill(int(facts(leader)["command_pid"]))
     rig.wait_for(lambda: len(rig.jobs("scheduler")) == 2, "nobody took charge", *both, every_s=0.02)
     second = rig.at_work("scheduler", *both)

@@ -24,7 +24,7 @@ from heirflow.programs.airflow.adopt import Adoption
 from heirflow.stores import Address, OnTaken, StoreUnavailable, open_store
 from heirflow.stores.keyed.documents import history_of, left_in, record_document, record_key
 from heirflow.stores.keyed.documents import written as as_written
-from heirflow.stores.keyed.keys import Write
+from heirflow.stores.keyed.keys import Seen, Write
 from heirflow.stores.keyed.store import KeyedStore
 from heirflow.stores.keyed.will import carry_out
 from heirflow.stores.sql.beside import BUDGET, Database
@@ -32,7 +32,7 @@ from heirflow.stores.sql.store import SqlStore
 from heirflow.testing.store_tools import new_election, take, who
 from lab.servers.etcd import EtcdServer, etcd_missing, etcd_server
 from lab.servers.servers import Server, postgres_server
-from tests.contract.drivers import ALL, POSTGRES
+from tests.contract.drivers import ALL, POSTGRES, SERVERS
 from tests.contract.test_fencing import Sessions, alive
 
 pytestmark = pytest.mark.skipif(etcd_missing() is not None, reason=str(etcd_missing()))
@@ -328,8 +328,11 @@ def test_a_database_that_fails_keeps_nobody_from_taking_charge_and_the_next_one_
         assert line.left() == []
 
 
-def test_a_database_that_hangs_in_the_middle_costs_no_more_than_its_time(etcd: str, metadata: Metadata) -> None:
-    """Somebody holds the lock of the row, for ever."""
+@pytest.mark.parametrize("driver", SERVERS)
+def test_a_row_that_somebody_has_locked_costs_no_more_than_its_time(
+    driver: str, etcd: str, new_database: NewDatabase
+) -> None:
+    metadata = Metadata(new_database(driver))
     with line_in(etcd, metadata.url) as line, metadata.engine.connect() as holder:
         line.takes("a-1", note=note_of(1))
         line.takes("b-2", note=note_of(2))
@@ -346,6 +349,38 @@ def test_a_database_that_hangs_in_the_middle_costs_no_more_than_its_time(etcd: s
         holder.rollback()
         line.takes("e-5")
         assert metadata.marked == [1, 2, 3, 4]
+
+
+def test_a_file_that_somebody_has_locked_costs_no_more_than_its_time(etcd: str, new_database: NewDatabase) -> None:
+    metadata = Metadata(new_database("sqlite"))
+    with line_in(etcd, metadata.url) as line, metadata.engine.connect() as holder:
+        line.takes("a-1", note=note_of(1))
+        holder.exec_driver_sql("BEGIN IMMEDIATE")
+        start = time.monotonic()
+        [told] = line.takes("b-2", note=note_of(2)).told
+        assert time.monotonic() - start < LIMIT_S
+        assert told.failed and "locked" in told.sentence
+        holder.rollback()
+        assert line.takes("c-3").told == (marked(2), marked(1))
+
+
+def test_a_coordinator_that_takes_long_leaves_no_time_for_it(
+    line: Line, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member waits twice the limit of a call for this exchange. One that it gives up would have to be made again."""
+    line.takes("a-1", note=note_of(1))
+    keys = line.store("b-2")._keys
+    commit = keys.commit
+
+    def late(folder: str, write: Write) -> tuple[bool, Seen]:
+        time.sleep(LIMIT_S)
+        return commit(folder, write)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "commit", late)
+        [told] = line.takes("b-2").told
+    assert told.failed and told.sentence.endswith("etcd took too long")
+    assert (metadata.marked, line.left()) == ([], [note_of(1)])
 
 
 def test_severed_from_another_thread_it_ends_at_once(etcd: str, struck: Server) -> None:
@@ -366,16 +401,21 @@ def test_severed_from_another_thread_it_ends_at_once(etcd: str, struck: Server) 
         assert line.renews("b-2").swapped
 
 
-def test_a_hook_that_fails_in_its_own_way_is_told(etcd: str, metadata: Metadata) -> None:
-    def adopt(conn: sa.engine.Connection, note: str) -> str:
-        conn.invalidate()
-        raise LookupError("nothing that anybody knows")
+def test_a_hook_that_breaks_the_connection_is_told_and_called_again(etcd: str, metadata: Metadata) -> None:
+    """No swap can be lost to it here."""
+    calls: list[str] = []
+
+    def adopt(conn: sa.engine.Connection, note: str) -> str | None:
+        calls.append(note)
+        if len(calls) == 1:
+            conn.invalidate()
+            raise LookupError("nothing that anybody knows")
+        return Adoption(None)(conn, note)
 
     with line_in(etcd, metadata.url, adopt) as line:
         line.takes("a-1", note=note_of(1))
         [told] = line.takes("b-2").told
         assert told.failed and told.sentence.startswith("could not adopt")
-        line.adopt = Adoption(None)
         assert line.takes("c-3").told == (marked(1),)
 
 

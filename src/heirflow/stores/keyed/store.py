@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -83,11 +84,12 @@ class KeyedStore:
         def planned(seen: Seen) -> Plan:
             return plan_of(election, whole, seen, self._keys.now(), self._keys.history, self._adopted)
 
+        until = time.monotonic() + self._call_limit_s
         plan, seen = self._carried_out(election, planned)
         self._untold = self._untold[len(untold) :]
         if request.check_in is not None:
             self._listen(election, seen)
-        told = self._taken(election, request, plan) if plan.swapped else ()
+        told = self._taken(election, request, plan, until) if plan.swapped else ()
         found = answer(
             election, seen, self._keys.now(), self._keys.history, plan.swapped, told, f"its key in {self._keys.title}"
         )
@@ -261,12 +263,20 @@ class KeyedStore:
             key = f"{folder_of(election)}/{NEWS}"
             self._keys.watch(key, seen.number(key), self._bell)
 
-    def _taken(self, election: str, request: Exchange, plan: Plan) -> tuple[Told, ...]:
-        """After a swap that won: what is done in the database in which the command works. It may fail, and is told."""
+    def _taken(self, election: str, request: Exchange, plan: Plan, until: float) -> tuple[Told, ...]:
+        """After a swap that won: what is done in the database in which the command works. It may fail, and is told.
+
+        `until`: when there is no time left for it. An exchange that its member gives up would have to be made again.
+        """
         swap = request.swap
         if self._beside is None or swap is None or swap.takes_over is None:
             return ()
-        told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election))
+        if time.monotonic() > until:
+            said = f"could not adopt, nor end the sessions of who led before: {self._keys.title} took too long"
+            told: tuple[Told, ...] = (Told(said, failed=True),)
+            adopted: AbstractSet[str] = frozenset()
+        else:
+            told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election))
         self._adopted = {*adopted}
         if told:
             self._untold += (fenced(swap, told),)

@@ -19,7 +19,7 @@ from heirflow.stores.base import OnTaken, StoreUnavailable
 from heirflow.stores.sql.fence import Led
 from heirflow.stores.sql.schema import Tables
 from heirflow.stores.sql.store import SqlStore
-from heirflow.stores.sql.taking import carry_out, hook_of
+from heirflow.stores.sql.taking import Hook, carry_out
 
 BUDGET = 0.5
 """Share of the limit of a call that all of it may take: the swap has had its part of that."""
@@ -34,7 +34,7 @@ class Database:
 
     def __init__(self, store: SqlStore, *, on_taken: OnTaken | None, limit_s: float) -> None:
         """`store`: of that database, made for calls within this limit; it needs none of HeirFlow's tables there."""
-        self._store, self._hook = store, None if on_taken is None else hook_of(on_taken)
+        self._store, self._on_taken = store, on_taken
         self._limit_s = limit_s
         store.limit_answers(limit_s)
 
@@ -64,13 +64,14 @@ class Database:
         told, adopted = list[Told](), set[str]()
         for note in reversed(left):
             left_s = until - time.monotonic()
-            if self._hook is None:
+            if self._on_taken is None:
                 adopted.add(note)
             elif left_s < LEAST * self._limit_s:
                 told.append(Told("could not adopt all that was left: it took too long", failed=True))
                 break
             else:
-                said = carry_out(self._hook, conn, self._store.flavour, note, call_limit_s=ALONE * left_s)
+                hook = Hook(self._on_taken)  # a new one: no swap can be lost to one that did not come back
+                said = carry_out(hook, conn, self._store.flavour, note, call_limit_s=ALONE * left_s)
                 told += [said] if said else []
                 adopted |= set() if said and said.failed else {note}
         return tuple(told), adopted
