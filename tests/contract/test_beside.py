@@ -30,8 +30,10 @@ from heirflow.stores.keyed.will import carry_out
 from heirflow.stores.sql.beside import BUDGET, Database
 from heirflow.stores.sql.store import SqlStore
 from heirflow.testing.store_tools import new_election, take, who
-from lab.servers.etcd import EtcdServer, etcd_missing, etcd_server
+from lab.servers.consul_double import consul_double
+from lab.servers.etcd import etcd_missing, etcd_server
 from lab.servers.servers import Server, postgres_server
+from lab.servers.zookeeper import zookeeper_missing, zookeeper_server
 from tests.contract.drivers import ALL, POSTGRES, SERVERS
 from tests.contract.test_fencing import Sessions, alive
 
@@ -48,6 +50,22 @@ MOMENT = {"postgresql": "TIMESTAMP WITH TIME ZONE", "mysql": "TIMESTAMP(6)"}
 def etcd() -> Iterator[str]:
     with etcd_server() as server:
         yield server.store_url
+
+
+@contextmanager
+def coordinator(kind: str) -> Iterator[tuple[str, Any]]:
+    """Its URL, and what can be frozen and thawed."""
+    if kind == "etcd":
+        with etcd_server() as server:
+            yield server.store_url, server
+    elif kind == "consul":
+        with consul_double() as consul:
+            yield consul.url, consul
+    else:
+        if (missing := zookeeper_missing()) is not None:
+            pytest.skip(missing)  # in CI a skip is a failure
+        with zookeeper_server() as ensemble:
+            yield ensemble.url, ensemble.server
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +196,13 @@ def theirs(metadata: Metadata) -> Iterator[Sessions]:
 # ---- what is done ----
 
 
-@pytest.mark.parametrize("driver", POSTGRES)
-def test_the_sessions_of_who_led_end_and_their_row_is_marked(driver: str, etcd: str, new_database: NewDatabase) -> None:
+@pytest.mark.parametrize(
+    ("kind", "driver"),
+    [*(("etcd", driver) for driver in POSTGRES), ("zookeeper", POSTGRES[0]), ("consul", POSTGRES[0])],
+)
+def test_the_sessions_of_who_led_end_and_their_row_is_marked(kind: str, driver: str, new_database: NewDatabase) -> None:
     metadata = Metadata(new_database(driver))
-    with ExitStack() as undo, line_in(etcd, metadata.url) as line:
+    with ExitStack() as undo, coordinator(kind) as (where, _), line_in(where, metadata.url) as line:
         theirs = Sessions(metadata.url, undo)
         line.join("m-4")
         for number, member in enumerate(("a-1", "b-2", "c-3"), 1):
@@ -501,10 +522,11 @@ def test_a_history_that_anybody_has_written_in_spoils_nothing(
     assert not alive(session)
 
 
+@pytest.mark.parametrize("kind", ["etcd", "zookeeper", "consul"])
 def test_a_coordinator_that_hangs_when_it_is_asked_who_led_costs_little_and_the_row_is_marked(
-    metadata: Metadata, theirs: Sessions
+    kind: str, metadata: Metadata, theirs: Sessions
 ) -> None:
-    with etcd_server() as server, line_in(server.store_url, metadata.url) as line:
+    with coordinator(kind) as (url, server), line_in(url, metadata.url) as line:
         line.takes("a-1", note=note_of(1))
         session = theirs.open("heirflow/a-1/1")
         with frozen_when_asked_for_names(line.store("b-2"), server):
@@ -512,7 +534,7 @@ def test_a_coordinator_that_hangs_when_it_is_asked_who_led_costs_little_and_the_
             told = line.takes("b-2").told
             assert time.monotonic() - start < LIMIT_S
         assert told[1:] == (marked(1),), told
-        assert told[0].failed and told[0].sentence.startswith("the sessions of earlier leaders stay: etcd")
+        assert told[0].failed and told[0].sentence.startswith("the sessions of earlier leaders stay: ")
         assert alive(session), "nobody could say whose it is"
         assert line.renews("b-2").swapped
         line.takes("c-3")
@@ -520,7 +542,7 @@ def test_a_coordinator_that_hangs_when_it_is_asked_who_led_costs_little_and_the_
 
 
 @contextmanager
-def frozen_when_asked_for_names(store: KeyedStore, server: EtcdServer) -> Iterator[None]:
+def frozen_when_asked_for_names(store: KeyedStore, server: Any) -> Iterator[None]:
     names = store._keys.names
 
     def asked(folder: str) -> list[str]:
