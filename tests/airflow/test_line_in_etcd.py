@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from heirflow.cli.doctor import examined
+from heirflow.cli import doctor as doctors
+from heirflow.cli.doctor import examined, reach_beside
 from heirflow.config.resolve import resolve
 from heirflow.demo.stage import Stage, clean_environment
 from heirflow.election.record import Exchange
@@ -166,6 +167,21 @@ def test_doctor_tells_once_what_it_cannot_see_and_all_the_rest(
     [told] = doctor(url)
     assert told.level == "warning" and "without HeirFlow is not seen" in told.sentence
     assert [each.level for each in doctor(url, "store")] == ["ok"]
+
+
+def test_a_metadata_database_that_is_far_is_told(
+    place: Place, etcd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve({"db-url": place.url, "ttl": "10s"}, {"HOME": "/nowhere"}, folder=Path("/nowhere"))
+    assert reach_beside(config, 0.022) is None
+    far = reach_beside(config, 0.024)
+    assert far is not None and (far.level, far.facts["limit_s"]) == ("warning", 0.75)
+    place.leader("airflow-scheduler", "host-a", job=1)
+    url = folder_in(etcd, tmp_path)
+    assert doctor(url, "distance") == []
+    monkeypatch.setattr(doctors, "TRIPS_BESIDE", 10**6)
+    [told] = doctor(url, "distance")
+    assert "what was left in " in told.sentence and place.url.partition("///")[2] in told.sentence
 
 
 # ---- a member whose Airflow cannot be asked ----

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 TRIPS_TO_TAKE = 22
 """Round trips of an exchange that takes charge on PostgreSQL, with old sessions to end and Airflow's tasks to adopt, about."""
+TRIPS_BESIDE = 33
+"""The same in the program's own database where the record is in a coordinator, over a connection that is made for it."""
 STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
 
 
@@ -173,7 +175,11 @@ def _beside(lines: Sequence[tuple[Snapshot, Reading]], config: Config, store: St
         return []
     own = store_for_people(there, "doctor")
     try:
-        return examined(there, os.environ, seen, cast("SqlStore", own))
+        found = examined(there, os.environ, seen, cast("SqlStore", own))
+        with suppress(HeirflowError):  # told by `examined`
+            latency_s = max(each.facts.get("latency_s", 0.0) for each in own.examine())
+            found += [far] if (far := reach_beside(there, latency_s)) else []
+        return found
     finally:
         own.close()
 
@@ -213,6 +219,22 @@ def reach(config: Config, latency_s: float) -> Finding | None:
             )
             level = "warning" if need_s < 2 * limit_s else "problem"
             return Finding("distance", level, sentence, {"need_s": need_s, "limit_s": limit_s})
+    return None
+
+
+def reach_beside(config: Config, latency_s: float) -> Finding | None:
+    """Whether who takes charge could end and adopt what was left, so far from the program's own database; None where it could."""
+    from heirflow.stores.sql.beside import BUDGET
+
+    with suppress(HeirflowError):  # told by `_settings`
+        limit_s = BUDGET * config.timings().call_limit_s
+        if (need_s := TRIPS_BESIDE * latency_s) > limit_s:
+            sentence = (
+                f"whoever takes charge ends and adopts what was left in {place(config)}: that costs up to {TRIPS_BESIDE} round "
+                f"trips, {need_s:.2f} s from here, and has {limit_s:.2f} s; it leads without it, and what was left waits; "
+                "raise --ttl, or --check-in if you gave it"
+            )
+            return Finding("distance", "warning", sentence, {"need_s": need_s, "limit_s": limit_s})
     return None
 
 
