@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from heirflow.stores import Finding, open_store
 from lab.airflow.environment import ensure
 from lab.servers.etcd import etcd_missing, etcd_server
 from lab.servers.servers import Server
-from tests.airflow.rig import Rig, kill
+from tests.airflow.rig import Rig, kill, tree
 from tests.airflow.test_beside import CONFIGURATION, Place, opened
 
 pytestmark = pytest.mark.skipif(etcd_missing() is not None, reason=str(etcd_missing()))
@@ -39,46 +40,85 @@ def etcd() -> Iterator[str]:
 # ---- real Airflow ----
 
 
-@pytest.mark.timeout(300)
-def test_the_heir_of_a_killed_scheduler_marks_its_row(server: Server, stage: Stage, etcd: str) -> None:
-    rig = Rig(ensure("3.3"), server, stage, "line_in_etcd", SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1")
-    members = {host: rig.member(host, "scheduler", "--stop-timeout", "10s", HEIRFLOW_DB_URL=etcd) for host in "ab"}
-    both = [*members.values()]
-    first = rig.at_work("scheduler", *both)
+class Line:
+    """Two members of the scheduler's line, each as on a host of its own."""
 
-    def facts(host: str) -> dict[str, Any]:
+    def __init__(self, rig: Rig, etcd: str) -> None:
+        self.rig, self.etcd = rig, etcd
+        flags = ("--stop-timeout", "10s", "--ttl", "6s")
+        self.members = {host: rig.member(host, "scheduler", *flags, HEIRFLOW_DB_URL=etcd) for host in "ab"}
+
+    def facts(self, host: str) -> dict[str, Any]:
         try:
-            return rig.facts(host, "scheduler")
+            return self.rig.facts(host, "scheduler")
         except Exception:  # its door is not there yet
             return {}
 
-    def is_warm() -> bool:
-        [heir] = [host for host in members if host != leader]
-        return bool(facts(heir).get("ready"))
+    def wait_for(self, done: Callable[[], Any], what: str) -> Any:
+        return self.rig.wait_for(done, what, *self.members.values(), every_s=0.05)
 
-    leader = rig.wait_for(lambda: next((host for host in members if facts(host).get("leader")), ""), "no leader", *both)
-    rig.wait_for(is_warm, "no warm heir", *both)
-    [heir] = [host for host in members if host != leader]
-    assert [row[0] for row in rig.ask("SELECT to_regclass('heirflow_member') IS NULL")] == ["t"], (
-        "the line is elsewhere"
-    )
-    killed_at = kill(int(facts(leader)["command_pid"]))
-    rig.wait_for(lambda: len(rig.jobs("scheduler")) == 2, "nobody took charge", *both, every_s=0.02)
-    second = rig.at_work("scheduler", *both)
-    assert time.time() - killed_at < 30
-    assert rig.jobs("scheduler") == [(first, "failed"), (second, "running")]
-    assert facts(heir)["leader"] and not facts(leader)["leader"]
+    def leader_with_a_warm_heir(self) -> tuple[str, str]:
+        """Their hosts."""
+        leader = self.wait_for(lambda: next((host for host in "ab" if self.facts(host).get("leader")), ""), "no leader")
+        [heir] = {*"ab"} - {leader}
+        self.wait_for(lambda: self.facts(heir).get("ready"), "no warm heir")
+        return leader, heir
 
-    def told() -> list[str]:
-        words = [rig.airflow.program("heirflow"), "history", "airflow-scheduler", "--json"]
-        done = subprocess.run(
-            words, env={**rig.env, "HEIRFLOW_DB_URL": etcd}, capture_output=True, text=True, check=False
-        )
+    def is_told(self, sentence: str) -> bool:
+        words = [self.rig.airflow.program("heirflow"), "history", "airflow-scheduler", "--json"]
+        env = {**self.rig.env, "HEIRFLOW_DB_URL": self.etcd}
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        return [each["because"] for each in json.loads(done.stdout)["events"]]
+        return any(re.search(sentence, each["because"]) for each in json.loads(done.stdout)["events"])
 
-    marked = f"marked job {first} of the predecessor failed, so that its tasks are adopted at once"
-    rig.wait_for(lambda: any(marked in each for each in told()), "the history does not tell it", *both)
+    def sessions(self, host: str) -> list[str]:
+        """Of this host's command."""
+        ask = f"SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'heirflow/{host}-%'"
+        return [name for (name,) in self.rig.ask(ask)]
+
+    def everything_of(self, host: str) -> set[int]:
+        """Member, guard and command."""
+        facts = self.facts(host)
+        roots = (self.members[host].pid, facts["guard_pid"], facts["command_pid"])
+        return {pid for root in roots for pid in tree(int(root))}
+
+
+@pytest.mark.timeout(300)
+def test_the_heir_of_a_killed_scheduler_and_of_a_frozen_host_adopts_and_ends_its_sessions(
+    server: Server, stage: Stage, etcd: str
+) -> None:
+    rig = Rig(ensure("3.3"), server, stage, "line_in_etcd", SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1")
+    line = Line(rig, etcd)
+    both = [*line.members.values()]
+    first = rig.at_work("scheduler", *both)
+    leader, heir = line.leader_with_a_warm_heir()
+    assert rig.ask("SELECT to_regclass('heirflow_member') IS NULL") == [["t"]], "the line is elsewhere"
+    kill(int(line.facts(leader)["command_pid"]))
+    line.wait_for(lambda: len(rig.jobs("scheduler")) == 2, "nobody took charge")
+    second = rig.at_work("scheduler", *both)
+    assert rig.jobs("scheduler") == [(first, "failed"), (second, "running")]
+    assert line.facts(heir)["leader"] and not line.facts(leader)["leader"]
+    line.wait_for(lambda: line.is_told(f"marked job {first} of the predecessor failed"), "the history does not tell it")
+
+    # The whole host stands still: nothing dies there, and its sessions are open.
+    assert line.leader_with_a_warm_heir() == (heir, leader)
+    line.wait_for(lambda: line.sessions(heir), "its command has no session")
+    frozen = line.everything_of(heir)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        line.wait_for(lambda: len(rig.jobs("scheduler")) == 3, "nobody took charge")
+        third = rig.at_work("scheduler", line.members[leader])
+        assert rig.jobs("scheduler") == [(first, "failed"), (second, "failed"), (third, "running")]
+        assert line.sessions(heir) == []
+        line.wait_for(
+            lambda: line.is_told(f"ended [0-9]+ sessions? of {heir}-.*, which led before; marked job {second}"),
+            "not told",
+        )
+    finally:
+        for pid in frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
     for member in both:
         rig.stage.signal(member, signal.SIGTERM)
     for member in both:
