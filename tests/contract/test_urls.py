@@ -76,7 +76,7 @@ def test_an_absent_driver_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     "url",
     [
         "", "me", "oracle://me:s3cret@db/x", "postgresql:me:s3cret@db", "postgresql+psycopg", "mysql://me:s3cret@db:port/x",
-        "sqlite://", "sqlite:///:memory:", "s3cret", "etcd://me:s3cret@db",
+        "sqlite://", "sqlite:///:memory:", "s3cret", "redis://me:s3cret@db", "etcd://me:s3cret@@db",
     ],
 )  # fmt: skip
 def test_what_is_no_database_is_told_without_the_password(url: str) -> None:

@@ -199,8 +199,24 @@ def test_what_nobody_has_adopted_stays_in_the_record() -> None:
     assert again.left == ["job 1", "job 2"]
     renewed = plan_of(LINE, Exchange(swap=Swap(8, Record(9, 4, "b", 10.0))), taken, 300.0, None, {"job 1"})
     assert left_in(record_document(seen(record=renewed.write.puts[key]), key)) == []
-    plain = plan_of(LINE, Exchange(swap=take), stands, 300.0, None)
-    assert left_in(record_document(seen(record=plain.write.puts[key]), key)) == [], "a plain program leaves nothing"
+
+
+def test_whoever_adopts_nothing_leaves_what_is_to_be_adopted() -> None:
+    """A will, a person's order, and a member whose Airflow could not be asked: they know of no database beside."""
+    key = record_key(LINE, 1)
+    stands = seen(record={**RECORD, "left": ["job 1"]})
+    for swap, left in (
+        (Swap(7, Record(8, 3, None, 10.0)), ["job 1"]),
+        (Swap(7, Record(8, 3, "a", 10.0, paused=True)), ["job 1"]),
+        (Swap(7, Record(8, 4, "b", 10.0), takes_over="job 2"), ["job 1", "job 2"]),
+        (Swap(7, Record(8, 4, "b", 10.0), takes_over="job 1"), ["job 1"]),
+        (Swap(7, Record(8, 4, "b", 10.0), takes_over=""), ["job 1"]),
+    ):
+        plan = plan_of(LINE, Exchange(swap=swap), stands, 300.0, None)
+        assert left_in(record_document(seen(record=plan.write.puts[key]), key)) == left
+    many = seen(record={**RECORD, "left": [f"job {number}" for number in range(50)]})
+    plan = plan_of(LINE, Exchange(swap=Swap(7, Record(8, 4, "b", 10.0), takes_over="job 50")), many, 300.0, None)
+    assert plan.left == [f"job {number}" for number in range(43, 51)], "not without end"
 
 
 def test_a_bell_rings_for_what_is_newer_than_what_was_read() -> None:

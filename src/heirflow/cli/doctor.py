@@ -25,7 +25,7 @@ from heirflow.cli.common import (
 )
 from heirflow.config.resolve import Config
 from heirflow.election.record import Exchange, Reading
-from heirflow.errors import HeirflowError
+from heirflow.errors import ConfigError, HeirflowError
 from heirflow.member.door import mode_of
 from heirflow.ownership import OTHERS_WRITE
 from heirflow.status import Snapshot, counted, not_promised, one_seat_only
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 TRIPS_TO_TAKE = 22
 """Round trips of an exchange that takes charge on PostgreSQL, with old sessions to end and Airflow's tasks to adopt, about."""
+TRIPS_BESIDE = 33
+"""The same in the program's own database where the record is in a coordinator, over a connection that is made for it."""
 STYLES = {"ok": "green", "note": "", "warning": "yellow", "problem": "bold red"}
 
 
@@ -159,17 +161,25 @@ def _told_of(lines: Sequence[Snapshot], config: Config) -> list[Finding]:
 
 def _beside(lines: Sequence[tuple[Snapshot, Reading]], config: Config, store: Store) -> list[Finding]:
     """What runs without HeirFlow of the programs that it knows."""
-    from heirflow.programs.program import examined, is_known, located
+    from heirflow.programs.program import concerned, examined, located
 
     seen = [each for line, reading in lines for each in _seen(line, reading)]
     if not is_coordinator(config.db_url):
         return examined(config, os.environ, seen, cast("SqlStore", store))
-    there = located(config, os.environ) if any(is_known(each.election) for each in seen) else config
+    try:
+        there = located(config, os.environ) if concerned(config["name"], seen) else config
+    except ConfigError as error:
+        said = error.args[0].partition(";")[0]
+        return [Finding("airflow", "warning", f"what runs without HeirFlow is not seen: {said}")]
     if there is config:
         return []
     own = store_for_people(there, "doctor")
     try:
-        return examined(there, os.environ, seen, cast("SqlStore", own))
+        found = examined(there, os.environ, seen, cast("SqlStore", own))
+        with suppress(HeirflowError):  # told by `examined`
+            latency_s = max(each.facts.get("latency_s", 0.0) for each in own.examine())
+            found += [far] if (far := reach_beside(there, latency_s)) else []
+        return found
     finally:
         own.close()
 
@@ -209,6 +219,22 @@ def reach(config: Config, latency_s: float) -> Finding | None:
             )
             level = "warning" if need_s < 2 * limit_s else "problem"
             return Finding("distance", level, sentence, {"need_s": need_s, "limit_s": limit_s})
+    return None
+
+
+def reach_beside(config: Config, latency_s: float) -> Finding | None:
+    """Whether who takes charge could end and adopt what was left, so far from the program's own database; None where it could."""
+    from heirflow.stores.sql.beside import BUDGET
+
+    with suppress(HeirflowError):  # told by `_settings`
+        limit_s = BUDGET * config.timings().call_limit_s
+        if (need_s := TRIPS_BESIDE * latency_s) > limit_s:
+            sentence = (
+                f"whoever takes charge ends and adopts what was left in {place(config)}: that costs up to {TRIPS_BESIDE} round "
+                f"trips, {need_s:.2f} s from here, and has {limit_s:.2f} s; it leads without it, and what was left waits; "
+                "raise --ttl, or --check-in if you gave it"
+            )
+            return Finding("distance", "warning", sentence, {"need_s": need_s, "limit_s": limit_s})
     return None
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from heirflow.member.once import Once
     from heirflow.programs.program import Handling, Program
     from heirflow.stores.base import Store
+    from heirflow.stores.sql.store import SqlStore
 
 SIDE_LIMIT_S = 5.0
 """Longest time that a look beside the line may take at the database."""
@@ -52,11 +53,11 @@ def member_store(handling: Handling, call_limit_s: float, member: str) -> Store:
     name, hook = f"member/{member}", handling.on_taken
     if handling.beside is None:
         return store_of(handling.config, call_limit_s=call_limit_s, application_name=name, on_taken=hook)
-    from heirflow.stores.sql.beside import Database
-    from heirflow.stores.sql.store import SqlStore
+    from heirflow.stores.sql.beside import BUDGET, Database
 
-    database = store_of(handling.beside, call_limit_s=call_limit_s, application_name=name)
-    beside = Database(cast("SqlStore", database), on_taken=hook, call_limit_s=call_limit_s)
+    limit_s = BUDGET * call_limit_s
+    database = store_of(handling.beside, call_limit_s=limit_s, application_name=name)
+    beside = Database(cast("SqlStore", database), on_taken=hook, limit_s=limit_s)
     return store_of(handling.config, call_limit_s=call_limit_s, application_name=name, beside=beside)
 
 

@@ -165,6 +165,12 @@ def is_known(election: str) -> bool:
     return any(_has(_module(name), election) for name in KNOWN.values())
 
 
+def concerned(name: str | None, seen: Sequence[Seen]) -> bool:
+    """Whether a known program stands in one of these lines, or is asked for by this name."""
+    said = any(word in each.command for word in KNOWN for each in seen)
+    return said or any(is_known(each) for each in (name or "", *(one.election for one in seen)))
+
+
 def _has(known: Known, election: str | None) -> bool:
     return election is not None and election.partition("/")[0] in known.ELECTIONS
 

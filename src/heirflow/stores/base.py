@@ -8,6 +8,7 @@ at all. Losing a swap is a value (``Reading.swapped is False``). Not knowing (ti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -122,11 +123,11 @@ class Beside(Protocol):
 
     def taken(
         self, swap: Swap, left: Sequence[str], led: Callable[[Mapping[str, Any]], Mapping[str, bool]]
-    ) -> tuple[tuple[Told, ...], bool]:
+    ) -> tuple[tuple[Told, ...], AbstractSet[str]]:
         """A swap has taken charge, or made a seat vacant: end the sessions of who led, adopt what was left. Never raises.
 
-        `left`: notes of leaders before (`Record.note`). `led`: who led an earlier term (`sql.fence.Led`). Its time is limited.
-        Returns what is worth telling, and whether all that was left is adopted; otherwise whoever comes next adopts it.
+        `left`: notes of leaders before (`Record.note`), the newest last. `led`: who led an earlier term (`sql.fence.Led`).
+        Its time is limited. Returns what is worth telling, and which notes are done with; the others are for whoever comes next.
         """
 
     def sever(self) -> None:

@@ -107,7 +107,7 @@ def of_record(record: Record, before: Document | None, now: float, left: Sequenc
         "since": before.get("since", now) if same and before is not None else now,
         "history": record.history,
         "seats": None if before is None else before.get("seats"),
-        **({"left": [*left][-MOST_LEFT:]} if left else {}),
+        **({"left": [*left]} if left else {}),
     }
 
 

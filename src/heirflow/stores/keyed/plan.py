@@ -9,6 +9,7 @@ from heirflow.election.record import MOST_SEATS, Event, Exchange, Record, Swap, 
 from heirflow.errors import ConfigError
 from heirflow.stores.keyed.documents import (
     COUNT,
+    MOST_LEFT,
     NEWS,
     Document,
     event_key,
@@ -41,7 +42,7 @@ class Plan:
     doubted: bool = False
     """Whether something is left out because of what was seen, which may be old."""
     adopted: AbstractSet[str] | None = None
-    """Notes of leaders before whose work is taken over. None: there is no database beside, and no such work."""
+    """Notes of leaders before whose work is taken over. None: whoever writes takes over nothing, and all stay."""
     left: list[str] = field(default_factory=list)
     """Those that are not, once this is written."""
     given: int = 0
@@ -126,10 +127,10 @@ def _swap(plan: Plan, swap: Swap, history: str | None) -> None:
     if not plan.swapped:
         plan.doubted = True
         return
-    if plan.adopted is None:
-        plan.left = left_in(before)  # for a member that knows their database
-    else:
-        plan.left = [note for note in (*left_in(before), swap.takes_over or "") if note and note not in plan.adopted]
+    done = plan.adopted or ()
+    plan.left = [
+        note for note in dict.fromkeys((*left_in(before), swap.takes_over or "")) if note and note not in done
+    ][-MOST_LEFT:]
     document = of_record(swap.record, before, plan.now, plan.left)
     if swap.expected is None and swap.seats > 1:
         document["seats"] = swap.seats

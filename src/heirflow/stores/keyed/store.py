@@ -8,9 +8,11 @@ reading tells.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,10 +40,10 @@ from heirflow.stores.values import checked_name
 BITE = 50
 """So many events are deleted at once."""
 TRIES_APART_S = 0.005
-LED_AT_ONCE = 200
-"""So many who took charge are read at once, the latest first."""
-LED_SHARE = 0.3
-"""Of the limit of a call, for reading them."""
+MOST_LED = 1000
+"""So many changes of leader back a session is still known by."""
+LED_SHARE = 0.25
+"""Of the limit of a call: for all that is read to tell whose sessions are over."""
 
 
 class KeyedStore:
@@ -83,11 +85,12 @@ class KeyedStore:
         def planned(seen: Seen) -> Plan:
             return plan_of(election, whole, seen, self._keys.now(), self._keys.history, self._adopted)
 
+        until = time.monotonic() + self._call_limit_s
         plan, seen = self._carried_out(election, planned)
         self._untold = self._untold[len(untold) :]
         if request.check_in is not None:
             self._listen(election, seen)
-        told = self._taken(election, request, plan, seen) if plan.swapped else ()
+        told = self._taken(election, request, plan, until) if plan.swapped else ()
         found = answer(
             election, seen, self._keys.now(), self._keys.history, plan.swapped, told, f"its key in {self._keys.title}"
         )
@@ -261,39 +264,64 @@ class KeyedStore:
             key = f"{folder_of(election)}/{NEWS}"
             self._keys.watch(key, seen.number(key), self._bell)
 
-    def _taken(self, election: str, request: Exchange, plan: Plan, seen: Seen) -> tuple[Told, ...]:
-        """After a swap that won: what is done in the database in which the command works. It may fail, and is told."""
+    def _taken(self, election: str, request: Exchange, plan: Plan, until: float) -> tuple[Told, ...]:
+        """After a swap that won: what is done in the database in which the command works. It may fail, and is told.
+
+        `until`: when there is no time left for it. An exchange that its member gives up would have to be made again.
+        """
         swap = request.swap
         if self._beside is None or swap is None or swap.takes_over is None:
             return ()
-        told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election, seen))
-        self._adopted = {*plan.left} if adopted else set()
+        if time.monotonic() > until:
+            said = f"could not adopt, nor end the sessions of who led before: {self._keys.title} took too long"
+            told: tuple[Told, ...] = (Told(said, failed=True),)
+            adopted: AbstractSet[str] = frozenset()
+        else:
+            told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election))
+        self._adopted = {*adopted}
         if told:
             event = fenced(swap, told)
-            event = replace(event, what=What.ADOPTED) if adopted and plan.left else event
+            event = replace(event, what=What.ADOPTED) if plan.left and adopted.issuperset(plan.left) else event
             self._untold += ((time.monotonic(), event),)
         return told
 
-    def _led(self, election: str, seen: Seen, asked: Mapping[str, Any]) -> dict[str, bool]:
-        """See `sql.fence.Led`. `seen`: after the swap, so that who was replaced leads nothing in it."""
-        reading, leader = self._reading(election, seen), asked["p_leader"]
-        found = {row.id for row in reading.members if row.id in asked["p_numbered"]}
-        found |= self._led_before(election, {*asked["p_ids"]} - found, leader, asked["p_term"])
+    def _led(self, election: str, asked: Mapping[str, Any]) -> dict[str, bool]:
+        """See `sql.fence.Led`. Its time is limited: a server stands still now, and answered the swap a moment ago.
+
+        Who leads is read after who has led: this member may have stood still since its swap, and who took charge meanwhile
+        has a right to its sessions.
+        """
+        leader, below = asked["p_leader"], history_of(election)
+        with _severed_after(LED_SHARE * self._call_limit_s, self._keys):
+            marked = [f"{below}/{name}" for name in self._keys.names(below) if name.endswith(LED)][-MOST_LED:]
+            values = self._keys.values(marked).values()
+            reading = self._reading(election, self._keys.read(folder_of(election)))
+        taken = [event_of(event_row(document)) for value in values if (document := read(value)) is not None]
+        earlier = {each.member for each in taken if each.member != leader or each.term < asked["p_term"]}
+        found = earlier.intersection(asked["p_ids"]) | {
+            row.id for row in reading.members if row.id in asked["p_numbered"]
+        }
         leads = {place.record.leader for place in reading.places if place.record is not None}
         return {member: member == leader or member not in leads for member in found}
-
-    def _led_before(self, election: str, wanted: AbstractSet[str], leader: str, term: int) -> set[str]:
-        """Which of these members have led an earlier term, by the history: the latest first, as far as time allows."""
-        limit, found = time.monotonic() + LED_SHARE * self._call_limit_s, set[str]()
-        marked = [name for name in self._keys.names(history_of(election)) if name.endswith(LED)] if wanted else []
-        while marked and wanted > found and time.monotonic() < limit:
-            marked, latest = marked[:-LED_AT_ONCE], marked[-LED_AT_ONCE:]
-            for document in self._events(election, latest).values():
-                event = event_of(event_row(document))
-                if event.member in wanted and (event.member != leader or event.term < term):
-                    found.add(event.member)
-        return found
 
     def _reading(self, election: str, seen: Seen) -> Reading:
         found = answer(election, seen, self._keys.now(), self._keys.history, None, (), self._keys.title)
         return found.reading(election, (), self._seats.get(election, 1))[0]
+
+
+@contextmanager
+def _severed_after(limit_s: float, keys: Keys) -> Iterator[None]:
+    """Several calls that end within this time together: from then on each is severed. Raises as `Keys` does."""
+    over, until = threading.Event(), time.monotonic() + limit_s
+
+    def wait() -> None:
+        while not over.wait(max(TRIES_APART_S, until - time.monotonic())):
+            keys.sever()  # again and again: between two calls there is nothing to end
+
+    watch = threading.Thread(target=wait, name="heirflow-limit", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()

@@ -7,13 +7,14 @@ between the two has taken charge and adopted nothing. The record says so until i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import sqlalchemy as sa
 
 from heirflow.election.record import Swap, Told
-from heirflow.errors import HeirflowError
+from heirflow.errors import HeirflowError, first_line
 from heirflow.stores.base import OnTaken, StoreUnavailable
 from heirflow.stores.sql.fence import Led
 from heirflow.stores.sql.schema import Tables
@@ -22,57 +23,60 @@ from heirflow.stores.sql.taking import Hook, carry_out
 
 BUDGET = 0.5
 """Share of the limit of a call that all of it may take: the swap has had its part of that."""
+LEAST = 0.2
+"""Share of the time of all of it that must be left for another note to be begun."""
+ALONE = 1.5
+"""What a note may take of the time that is left, by the shares of `taking`: these leave room for a swap, which is done here."""
 
 
 class Database:
     """A `base.Beside`."""
 
-    def __init__(self, store: SqlStore, *, on_taken: OnTaken | None, call_limit_s: float) -> None:
-        """`store`: of that database, with limits of its own; it needs none of HeirFlow's tables there."""
+    def __init__(self, store: SqlStore, *, on_taken: OnTaken | None, limit_s: float) -> None:
+        """`store`: of that database, made for calls within this limit; it needs none of HeirFlow's tables there."""
         self._store, self._on_taken = store, on_taken
-        self._limit_s = BUDGET * call_limit_s
-        self._severed = False
-        store.limit_answers(self._limit_s)
+        self._limit_s = limit_s
+        store.limit_answers(limit_s)
 
-    def taken(self, swap: Swap, left: Sequence[str], led: Led) -> tuple[tuple[Told, ...], bool]:
-        flavour = self._store.flavour
-        doubts: list[Told] = []
+    def taken(self, swap: Swap, left: Sequence[str], led: Led) -> tuple[tuple[Told, ...], AbstractSet[str]]:
+        until = time.monotonic() + self._limit_s
 
-        def asked(about: Mapping[str, Any]) -> Mapping[str, bool]:
-            try:
-                return led(about)
-            except HeirflowError as error:  # what was left is adopted all the same
-                doubts.append(Told(f"could not tell whose sessions are over: {error}", failed=True))
-                return {}
-
-        def act(conn: sa.engine.Connection, here: Tables) -> tuple[tuple[Told, ...], bool]:
-            self._look()
-            told = flavour.fence(conn, here, "", swap, asked)
-            # Each try is the first one: one that never comes back keeps nobody from taking charge here.
-            hook = None if self._on_taken is None else Hook(self._on_taken)
-            adopted = (carry_out(hook, conn, flavour, note, call_limit_s=self._limit_s) for note in left if hook)
-            found = tuple(each for each in adopted if each is not None)
-            return (*doubts, *told, *found), not any(each.failed for each in found)
+        def act(conn: sa.engine.Connection, here: Tables) -> tuple[tuple[Told, ...], AbstractSet[str]]:
+            self._store.flavour.begin(conn, writes=True)
+            ended = self._store.flavour.fence(conn, here, "", swap, led)
+            told, adopted = self._adopted(conn, left, until)
+            return ended + told, adopted
 
         try:
-            self._look()
+            if not self._store.flavour.prepare(create=False):
+                raise StoreUnavailable(f"{self._store.where} does not exist")
             return self._store.administer(act)
-        except HeirflowError as error:
-            return (Told(f"could not adopt, nor end the sessions of who led before: {error}", failed=True),), False
+        except Exception as error:  # noqa: BLE001  whatever it is, the swap has won
+            said = str(error) if isinstance(error, HeirflowError) else first_line(error)
+            return (Told(f"could not adopt, nor end the sessions of who led before: {said}", failed=True),), frozenset()
         finally:
             self._store.close()
-            self._severed = False
 
-    def _look(self) -> None:
-        """Whoever was severed must not begin: its member may have given it up, taken charge once more, and started a command.
-
-        The sessions of that command would be taken for earlier ones. Raises `StoreUnavailable`.
-        """
-        if self._severed:
-            raise StoreUnavailable("this exchange took too long, and was given up")
+    def _adopted(
+        self, conn: sa.engine.Connection, left: Sequence[str], until: float
+    ) -> tuple[tuple[Told, ...], AbstractSet[str]]:
+        """The newest first: its tasks wait now. Each has its share of what is left of the time, so that none costs the others."""
+        told, adopted = list[Told](), set[str]()
+        for note in reversed(left):
+            left_s = until - time.monotonic()
+            if self._on_taken is None:
+                adopted.add(note)
+            elif left_s < LEAST * self._limit_s:
+                told.append(Told("could not adopt all that was left: it took too long", failed=True))
+                break
+            else:
+                hook = Hook(self._on_taken)  # a new one: no swap can be lost to one that did not come back
+                said = carry_out(hook, conn, self._store.flavour, note, call_limit_s=ALONE * left_s)
+                told += [said] if said else []
+                adopted |= set() if said and said.failed else {note}
+        return tuple(told), adopted
 
     def sever(self) -> None:
-        self._severed = True
         self._store.sever()
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from heirflow.election.record import Swap, Told, What, record_names
-from heirflow.errors import first_line
+from heirflow.errors import HeirflowError, first_line
 from heirflow.stores.base import Finding, KeptOut
 from heirflow.stores.sql.schema import Tables
 
@@ -184,6 +184,9 @@ class SessionFence:
                 raise
             savepoint.rollback()
             return self._rest(error)
+        except HeirflowError as error:  # of who tells who led, which is elsewhere
+            savepoint.rollback()
+            return (Told(f"the sessions of earlier leaders stay: {error}", failed=True),)
         savepoint.commit()
         return told
 

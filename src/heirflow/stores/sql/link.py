@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import re
 import select
 import socket
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from heirflow.errors import HeirflowError, first_line
-from heirflow.stores.base import Address, StoreUnavailable
+from heirflow.stores.base import Address, StoreRefuses, StoreUnavailable
 from heirflow.stores.sql.connecting import Connecting
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.one_statement import code_of
@@ -79,8 +80,7 @@ class Link:
         self._lock = threading.Lock()  # between `sever` and whoever replaces the connection; never held while waiting
         self._severed = False
         self._connecting: Connecting | None = None
-        self._answered: threading.Event | None = None
-        """While another URL is asked for: set when it is known, or nobody waits any more."""
+        self._asking: queue.SimpleQueue[bool] | None = None
 
     @property
     def _failures(self) -> tuple[type[BaseException], ...]:
@@ -135,23 +135,28 @@ class Link:
             self._watch.register(self._socket, HUNG_UP)
         return driver
 
-    def _another(self, address: Address, url: str) -> bool:
-        """Whether another URL is known now than this one, which was refused. Severed, the question goes on for the next one."""
-        answered, found = threading.Event(), False
+    def _another(self, address: Address, refused: str) -> bool:
+        """Whether there is another URL than the one that was refused. Who is asked may take long: the waiting can be severed."""
+        told = queue.SimpleQueue[bool]()
 
         def ask() -> None:
-            nonlocal found
-            with suppress(Exception):  # whoever fails to answer knows no other
-                found = address.refused(url)
-            answered.set()
+            found = False
+            with suppress(Exception):
+                found = address.refused(refused)
+            told.put(found)
 
         with self._lock:
-            self._answered = answered
-        with suppress(RuntimeError):  # no thread to be had just now
+            if self._severed:
+                return False
+            self._asking = told
+        try:
             threading.Thread(target=ask, name="heirflow-asking", daemon=True).start()
-            if not self._severed:
-                answered.wait()
-        return found
+            return told.get()
+        except RuntimeError:  # no thread to be had just now
+            return False
+        finally:
+            with self._lock:
+                self._asking = None
 
     def look_up(self) -> None:
         """Learn the URL anew, where it can change."""
@@ -209,9 +214,11 @@ class Link:
             self.drop()
             if isinstance(error, self._failures):
                 cause = getattr(error, "orig", None) or error
-                if limit is not None and limit.finished.is_set():
-                    raise StoreUnavailable(f"{self.where} did not answer within {self.answer_limit_s:g} s") from cause
-                raise self._trouble(cause) from cause
+                trouble = self._trouble(cause)
+                late = limit is not None and limit.finished.is_set()
+                if late and not isinstance(trouble, StoreRefuses):
+                    trouble = StoreUnavailable(f"{self.where} did not answer within {self.answer_limit_s:g} s")
+                raise trouble from cause
             raise
         finally:
             if limit is not None:
@@ -247,8 +254,8 @@ class Link:
         """Break the connection from another thread, so that a call that hangs there ends. Never raises."""
         with self._lock:
             self._severed = True
-            if self._answered is not None:
-                self._answered.set()
+            if self._asking is not None:
+                self._asking.put(False)
             with suppress(Exception):
                 if self._connecting is not None:
                     self._connecting.sever()

@@ -28,7 +28,7 @@ from heirflow.election.record import (
     What,
     record_name,
     record_names,
-)
+)  # fmt: skip
 from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.rows import Answer, event_of, fenced
 from heirflow.stores.sql import schema as schemas
@@ -138,6 +138,8 @@ class SqlStore:
     def ask(self, statement: Any) -> list[Any]:
         """The rows of one statement that only reads, about tables that are not ours; ours need not be there. Raises like `open`."""
         with self._link.asking():
+            if not self._flavour.prepare(create=False):
+                raise StoreUnavailable(f"{self.where} does not exist")
             conn = self._as_it_is()
             self._flavour.begin(conn, writes=False)
             rows = list(conn.execute(statement).all())
@@ -188,10 +190,9 @@ class SqlStore:
     def administer(self, act: Callable[[sa.engine.Connection, schemas.Tables], T]) -> T:
         """Do something in a transaction of its own, whether the tables are seen from here or not. Raises like `open`."""
         with self._link.asking():
-            conn = self._as_it_is()
-            self._flavour.begin(conn, writes=True)
+            conn = self._link.connect()
             done = act(conn, self._here)
-            self._confirmed(self._flavour.commit(conn))
+            conn.commit()
             return done
 
     # How it ends
@@ -217,8 +218,6 @@ class SqlStore:
 
     def _as_it_is(self) -> sa.engine.Connection:
         """The connection, new if need be, to whatever is there: nothing is made."""
-        if not self._flavour.prepare(create=False):
-            raise StoreUnavailable(f"{self.where} does not exist")
         return self._link.usable() or self._link.connect()
 
     def _connected(self) -> sa.engine.Connection:
