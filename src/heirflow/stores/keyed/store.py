@@ -281,7 +281,7 @@ class KeyedStore:
         self._adopted = {*adopted}
         if told:
             event = fenced(swap, told)
-            event = replace(event, what=What.ADOPTED) if plan.left and adopted.issuperset(plan.left) else event
+            event = replace(event, what=What.ADOPTED) if plan.left and adopted >= {*plan.left} else event
             self._untold += ((time.monotonic(), event),)
         return told
 
