@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from heirflow.clock import boottime
 from heirflow.election.record import Record
-from heirflow.election.state import Following, Idle, Leading, Running, Seat, Starting, State
+from heirflow.election.state import Following, Idle, Leading, Leaving, Running, Seat, Starting, State
 from heirflow.election.timings import Timings
 from heirflow.errors import ConfigError
 from heirflow.member import http_door
@@ -135,6 +135,15 @@ def test_a_loop_that_stands_still_is_not_live_and_says_nothing_else(
     assert status == 503 and "stands still for 5 s" in text
     found = read(door.answer("/metrics")[2])
     assert found["live"] == 0 and "leader" not in found and found["takeovers_total"] == 1
+
+
+def test_no_password_goes_out(door: HttpDoor) -> None:
+    said = 'no answer from postgresql://me:hunter2@db/x "so"'
+    follows = replace(leading().seat, lead=Following(), record=None)
+    shown(door, replace(leading(), seat=follows, command=Idle(), leaving=Leaving(said)))
+    answers = [get(door, path)[1] for path in http_door.PATHS]
+    assert "hunter2" not in "".join(answers) and "me:***@db" in answers[1]
+    assert "me:***@db" in json.loads(answers[4])["because"]
 
 
 def test_what_it_does_not_know_it_does_not_answer(door: HttpDoor) -> None:

@@ -29,7 +29,7 @@ from heirflow.election.timings import Timings
 from heirflow.errors import ConfigError
 from heirflow.member.report import describe
 from heirflow.member.tally import Tally, exposition
-from heirflow.text import printable
+from heirflow.text import masked, printable
 
 QUESTIONS = ("live", "ready", "able", "leader")
 PATHS = (*(f"/{question}" for question in QUESTIONS), "/status", "/metrics")
@@ -114,7 +114,8 @@ class HttpDoor:
         if (stood_s := now - shown.at) > 2 * self._timings.check_in_s + 1.0:
             return None, f"{self._election}: {shown.state.me} has a loop that stands still for {stood_s:.0f} s"
         facts = describe(self._election, shown.state, shown.pids, now, self._timings)
-        return {**facts, "kill_is_sure": shown.kill_is_sure}, ""
+        told = {name: masked(facts[name]) for name in ("because", "sentence")}  # a driver's own words may be in it
+        return {**facts, **told, "kill_is_sure": shown.kill_is_sure}, ""
 
     # ---- the thread ----
 
