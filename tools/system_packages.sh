@@ -26,6 +26,7 @@ if [ "$(uname -s)" = Linux ]; then
 fi
 need systemd-analyze systemd "how systemd reads the units that heirflow generate writes"
 need groff groff-base "what groff says of the man pages"
+need promtool prometheus "what Prometheus says of metrics and alerts"
 need spin spin "the checked model of the protocol (proof/)"
 need gcc gcc "the checked model of the protocol (Spin writes a C program)"
 

@@ -152,7 +152,7 @@ def test_a_member_carries_no_web_client_and_no_tables() -> None:
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    assert not {"http.client", "email.parser", "rich"} & set(told.split())
+    assert not {"http.client", "http.server", "email.parser", "rich", "heirflow.member.http_door"} & set(told.split())
 
 
 def test_help_imports_no_command(home) -> None:

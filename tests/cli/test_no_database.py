@@ -41,6 +41,7 @@ COMMANDS = {
     "drain x": CONFIG,
     "forget x": CONFIG,
     "fence status": CONFIG,
+    "metrics": CONFIG,
 }
 
 

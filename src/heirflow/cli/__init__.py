@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "once": ("once", "Run a command on one host per due time, from each host's own cron or timer."),
     "status": ("status", "Show who leads, who is heir, and how fast the heir would take charge."),
     "history": ("history", "Show every change of leadership, with its cause and duration."),
+    "metrics": ("metrics", "Write metrics for Prometheus, of one election or all."),
     "switchover": ("switchover", "Let another member take charge."),
     "pause": ("orders", "Stop all changes of leadership until `resume`."),
     "resume": ("orders", "End a `pause`."),

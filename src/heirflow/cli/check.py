@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from heirflow.election.record import Event, What
+from heirflow.election.record import Event
 from heirflow.status import Snapshot, duration, listed
+from heirflow.status.counts import starts as starts_since
 from heirflow.text import brief, printable
 
 FLAPS = 4
@@ -70,7 +71,7 @@ def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:
         return Level.WARNING, "paused", f"{led}, and paused: nobody takes its place until `heirflow resume`"
     if line.heir is None:
         return Level.WARNING, "no heir", f"{led}, and no heir is ready"
-    starts = _starts(events, line.at - FLAPS_WITHIN_S)
+    starts = starts_since(events, line.at - FLAPS_WITHIN_S)
     leading = next(row for row in line.succession if row.rank == 1)
     if starts >= FLAPS:
         return Level.WARNING, "flapping", f"{led}, started {starts} times within {duration(FLAPS_WITHIN_S)}"
@@ -100,7 +101,7 @@ def _judged_seats(line: Snapshot, events: Sequence[Event]) -> tuple[Level, str, 
     if line.heir is None:
         return Level.WARNING, "no heir", f"{led}, and no heir is ready"
     for seat in seats:
-        starts = _starts((each for each in events if each.seat == seat.seat), line.at - FLAPS_WITHIN_S)
+        starts = starts_since((each for each in events if each.seat == seat.seat), line.at - FLAPS_WITHIN_S)
         if starts >= FLAPS:
             often = f"seat {seat.seat} was started {starts} times within {duration(FLAPS_WITHIN_S)}"
             return Level.WARNING, "flapping", f"{led}, but {often}"
@@ -109,19 +110,6 @@ def _judged_seats(line: Snapshot, events: Sequence[Event]) -> tuple[Level, str, 
     if line.odd:
         return Level.WARNING, "odd rows", f"{led}, heir {line.heir}, but {line.odd[0]}"
     return Level.OK, "led", f"{led}, heir {line.heir}"
-
-
-def _starts(events: Iterable[Event], since: float) -> int:
-    """How often a command has been started since then. Of a crash loop the history has some, each with its number."""
-    starts = 0
-    counted: dict[tuple[int, str], int] = {}
-    for each in events:
-        before = counted.get((each.term, each.member), 0)
-        if each.what is What.RESTARTED:
-            counted[each.term, each.member] = each.times
-        if each.at > since and each.what in {What.TOOK_CHARGE, What.RESTARTED}:
-            starts += each.times - before if each.what is What.RESTARTED and 0 < before < each.times else 1
-    return starts
 
 
 def unknown(sentence: str) -> Verdict:

@@ -134,4 +134,5 @@ def joined(
         once=once,
         partition=handling.partition,
         environment=handling.environment,
+        http=config["http"] if once is None else None,
     )

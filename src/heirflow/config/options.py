@@ -15,6 +15,7 @@ from heirflow.config.readers import (
     read_count,
     read_duration,
     read_label,
+    read_listening,
     read_modules,
     read_name,
     read_seats,
@@ -332,6 +333,15 @@ OPTIONS: tuple[Option, ...] = (
         "The folder of the sockets through which `heirflow probe` asks a member. Only its owner may enter it.",
         "`$XDG_RUNTIME_DIR/heirflow`, or `heirflow-<uid>` in the folder for temporary files",
         metavar="FOLDER",
+    ),
+    Option(
+        "http",
+        read_listening,
+        "Where this member answers HTTP, like `127.0.0.1:9180`: `/live`, `/ready`, `/able`, `/leader` (200 yes, 503 no), `/status` "
+        "and `/metrics`. There is no password: whoever reaches the port may read, and nobody can change anything. Each member on a "
+        "host needs a port of its own.",
+        "none: it does not listen",
+        metavar="HOST:PORT",
     ),
     Option(
         "log-format",

@@ -105,6 +105,17 @@ def read_url(raw: object) -> str:
     return text
 
 
+def read_listening(raw: object) -> str:
+    """Where to listen: a host or an address, and a port."""
+    text = read_text(raw)
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError("must be HOST:PORT, like 127.0.0.1:9180 or [::1]:9180")
+    if not 1 <= int(port) <= 65535:
+        raise ValueError("must have a port from 1 to 65535")
+    return text
+
+
 def read_signal(raw: object) -> signal.Signals:
     """A signal by its name, with or without SIG, or by its number. Not one that nobody can handle."""
     text = str(raw).strip().upper() if isinstance(raw, (str, int)) and not isinstance(raw, bool) else ""

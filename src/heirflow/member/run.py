@@ -54,6 +54,7 @@ def run_member(
     once: Once | None = None,
     partition: Partition | None = None,
     environment: Mapping[str, str] | None = None,
+    http: str | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
@@ -64,9 +65,15 @@ def run_member(
     `allow_sudo`: the command may become another user's, though it could then perhaps not be killed. `stop_signal`: what asks the
     command to end in order. `address`: the URL of the stores, where it can change. `keep`: how much history
     stays. `once`: what runs once per due time. `partition`: the part of the work that the program is for, if its work has parts.
-    `environment`: what the command and its standby find there, beside what this process has.
+    `environment`: what the command and its standby find there, beside what this process has. `http`: ``HOST:PORT`` where it
+    answers HTTP, too. Raises `ConfigError` where nobody can listen there.
     """
     children = set() if children is None else children
+    listeners: list[Listener] = []
+    if http is not None:
+        from heirflow.member.http_door import HttpDoor
+
+        listeners.append(HttpDoor(http, election, timings))
     door = None
     if run_dir is not None:
         try:
@@ -96,7 +103,6 @@ def run_member(
         made = store_factory() if one is None else one.store(store_factory())
         return made if once is None else once.store(made)
 
-    listeners: list[Listener] = []
     if (manager := ServiceManager.of(os.environ)) is not None:
         listeners.append(manager)
     if run_dir is not None and door is not None:
