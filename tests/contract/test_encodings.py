@@ -99,6 +99,7 @@ def test_a_payload_that_is_no_text_ends_no_session(driver: str, encoding: str, n
     assert store._link.driver is session
     assert store.news(election) is False
     other.exchange(election, charge("b", 1))
+    other.news(election)  # whoever takes charge tells the others once its command is on its way
     assert (store.news_fd() is not None, hears(store, election, within_s=0.3)) == (news, news)
     [finding] = [each for each in store.examine() if each.topic == "session"]
     assert (f"this database is {encoding}" in finding.sentence) is not news
