@@ -172,7 +172,7 @@ URLS = {
     "mssql://u:hunter2@h/x": "'mssql' is no kind of database",
     "mongodb://u:hunter2@h/x": "'mongodb' is no kind of database",
     "https://example.org/": "'https' is no kind of database",
-    "etcd://h:2379": "'etdc' is no kind of database",
+    "etdc://h:2379": "'etdc' is no kind of database",
     "sqlite": "db-url",
     "sqlite://": "file",
     "sqlite:///:memory:": "file",
