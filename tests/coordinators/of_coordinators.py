@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from heirflow.election.record import Exchange
+from heirflow.election.record import Event, Exchange, Keep, What
+from heirflow.stores.keyed.store import BITE
 from heirflow.testing.store_tools import Factory, ids, join, members, new_election, take, who
 
 if TYPE_CHECKING:
@@ -30,6 +31,23 @@ def a_forgotten_election_begins_anew_where_its_history_was_left(factory: Factory
         assert store.events(election, 9)[-1].member == "b"
 
 
+def old_history_goes_however_many_have_led(factory: Factory) -> None:
+    """Who took charge is kept for long, as it tells whose sessions are over: that must not keep the rest."""
+    election, leaders, more = new_election(), 3 * BITE, 20
+    with members(factory, 1) as [store]:
+        for number in range(leaders):
+            store.exchange(election, Exchange(notes=(Event(What.TOOK_CHARGE, number, f"m{number}", ""),)))
+        for number in range(more):
+            store.exchange(election, Exchange(notes=(Event(What.RESTARTED, leaders, "m", str(number)),)))
+        while store.prune(election, Keep(0, 5)):
+            pass
+        told = store.events(election, 1000)
+        assert [each.because for each in told if each.what is What.RESTARTED] == [
+            str(more - 5 + number) for number in range(5)
+        ]
+        assert sum(each.what is What.TOOK_CHARGE for each in told) == leaders
+
+
 class without_clearing:
     """The history is not deleted within this block."""
 
@@ -43,4 +61,7 @@ class without_clearing:
         del self._keys.clear
 
 
-CHECKS: tuple[Callable[[Factory], None], ...] = (a_forgotten_election_begins_anew_where_its_history_was_left,)
+CHECKS: tuple[Callable[[Factory], None], ...] = (
+    a_forgotten_election_begins_anew_where_its_history_was_left,
+    old_history_goes_however_many_have_led,
+)

@@ -111,20 +111,16 @@ class KeyedStore:
 
     def prune(self, election: str, keep: Keep) -> bool:
         names = self._keys.names(history_of(election))
-        over = names[: max(0, len(names) - keep.most)] if keep.most else []
-        bite = (names if keep.age_s else over)[: 2 * BITE]
-        events = self._events(election, bite)
-        old = [
-            name
-            for name in bite
-            if name in events
-            and (name in over or 0 < keep.age_s < self._keys.now() - event_of(event_row(events[name])).at)
+        # Names tell who took charge: these tell whose sessions are over, and stay for long.
+        led = [name for name in names if name.endswith(LED)]
+        free = sorted({*names}.difference(led[-MOST_LED:]))
+        over = {*names[: -keep.most]} if keep.most else set[str]()
+        bite = (free if keep.age_s else [name for name in free if name in over])[:BITE]
+        events = self._events(election, bite) if keep.age_s else {}
+        oldest = self._keys.now() - keep.age_s
+        gone = [
+            name for name in bite if name in over or (name in events and event_of(event_row(events[name])).at < oldest)
         ]
-        # The newest of each member stays, and names tell who took charge: only these are compared.
-        marked = [name for name in names if name.endswith(LED)]
-        led = self._events(election, marked[: 4 * BITE]) if any(name.endswith(LED) for name in old) else {}
-        newest = {document.get("member"): name for name, document in led.items()}
-        gone = [name for name in old if name not in newest.values()][:BITE]
         if gone:
             write = Write(deletes=[f"{history_of(election)}/{name}" for name in gone])
             self._keys.commit(folder_of(election), write)
