@@ -95,7 +95,8 @@ def switchover(
     took_s = time.monotonic() - began
     result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
     what = f"seat {given.seat}, term {after.term}" if several else f"term {after.term}"
-    return output(done(election, str(after.leader), what, took_s), result, as_json=as_json)
+    sentence = f"{election}: {after.leader} leads {what}, {duration(took_s)} after the order."
+    return output(sentence, result, as_json=as_json)
 
 
 def named(to: str) -> str:
@@ -106,11 +107,6 @@ def named(to: str) -> str:
 def ordered(election: str, given: Order, to: str) -> str:
     """What is so when the order is written."""
     return f"{election}: switchover from {given.before.leader} to {named(to)} is ordered."
-
-
-def done(election: str, leader: str, what: str, took_s: float) -> str:
-    """What is so when it has been carried out."""
-    return f"{election}: {leader} leads {what}, {duration(took_s)} after the order."
 
 
 def order_switchover(store: Store, election: str, target: str | None, leaving: str | None) -> tuple[Order, str, bool]:

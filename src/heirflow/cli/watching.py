@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from heirflow.cli.check import EVENTS, judged
 from heirflow.cli.common import check_place, chosen_election, place, store_for_people
 from heirflow.cli.orders import set_drained, set_paused
-from heirflow.cli.switchover import LeadsAlready, done, order_switchover, ordered, why_refused
+from heirflow.cli.switchover import LeadsAlready, order_switchover, ordered, why_refused
 from heirflow.config.resolve import Config
 from heirflow.election.record import Event, Exchange
 from heirflow.errors import HeirflowError
@@ -230,7 +230,7 @@ def _came_of(store: Store, snapshot: Snapshot, followed: _Followed) -> Said | No
         return None
     if seat.leader != followed.leader:
         what = f"seat {seat.seat}, term {seat.term}" if snapshot.several else f"term {seat.term}"
-        return Said(done(snapshot.election, seat.leader, what, time.monotonic() - followed.began), well=True)
+        return Said(f"{snapshot.election}: {seat.leader} leads {what}.", well=True)
     if seat.term > followed.term:
         return Said(f"{seat.leader} leads again: {seat.because}", well=False)
     if seat.switchover_to is None:

@@ -17,8 +17,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-ENTER = b"\x1b[?1049h\x1b[?25l\x1b[2J"
-"""The other screen, no cursor, nothing on it."""
+OTHER_SCREEN = b"\x1b[?1049h"
+AGAIN = b"\x1b[?25l\x1b[2J"
+"""No cursor, and nothing on the screen."""
 LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l"
 BEGIN_FRAME, END_FRAME = "\x1b[?2026h\x1b[H", "\x1b[J\x1b[?2026l"
 """Drawn as one where the terminal knows that, and ignored elsewhere."""
@@ -73,11 +74,12 @@ class Terminal:
 
     def enter(self) -> None:
         """Take it, or take it again where somebody else has had it meanwhile. Raises `OSError` where it is gone."""
-        now = _asked(lambda: termios.tcgetattr(self.keys))
-        if self._before is None:
-            self._before = now
+        ours = self._before is not None
+        if not ours:
+            self._before = _asked(lambda: termios.tcgetattr(self.keys))
         _asked(lambda: tty.setcbreak(self.keys, termios.TCSANOW))
-        self._write(ENTER)
+        # To ask for the other screen twice would lose the place of the cursor on the first one.
+        self._write(AGAIN if ours else OTHER_SCREEN + AGAIN)
 
     def leave(self) -> None:
         """Give it back as it was. Never raises; a second time does nothing."""

@@ -83,7 +83,7 @@ def _keys(page: Page, width: int) -> Text:
         return Text("any key: back", "dim")
     if width < NARROW:
         return Text("j/k Esc s p d ? q" if page.whole else "j/k Enter s p d ? q", "dim")
-    enter = "Esc all elections" if page.whole else "Enter whole"
+    enter = "Esc back" if page.whole else "Enter whole"
     return Text(f"j/k choose   {enter}   s switchover   p pause   d drain   ? keys   q leave", "dim")
 
 
@@ -128,8 +128,8 @@ def _all(page: Page, seen: Seen, width: int, room: int) -> list[Text]:
         shown = seen.elections[index]
         style = "dim" if seen.is_away(shown.store) else LEVELS.get(shown.level, "")
         found.append(_row(table.line(cells[index]), style, chosen=index == at, width=width))
-    title = f"{start + 1} to {start + above} of {count} " if above < count else ""
-    found.append(Text(cut(f"── {title}{'─' * width}", width - 1) if title else "─" * width, "dim"))
+    title = f"─ {start + 1} to {start + above} of {count} " if above < count else "─"
+    found.append(Text((f"─{title}" + "─" * width)[:width], "dim"))
     rest = room - len(found)
     if rest > 0:
         found += _parts(page, chosen, width, rest, short=True)
@@ -239,7 +239,7 @@ def _standing(each: Standing, *, several: bool) -> list[str]:
     heard = duration(row.last_check_in_s) if row is not None else ""
     return [
         str(seat.seat) if several and seat is not None else "",
-        _place(each),
+        _place(each, several=several),
         each.member or "–",
         row.host if row is not None else "",
         str(seat.term) if seat is not None else "",
@@ -257,11 +257,13 @@ def _able(each: Standing) -> str:
     return "drained" if each.row.drained else "yes" if each.row.able else "no"
 
 
-def _place(each: Standing) -> str:
+def _place(each: Standing, *, several: bool) -> str:
     if each.seat is None:
         return each.row.place if each.row is not None else ""
     words = [_held(each.seat)]
-    words += [word for word, so in (("runs nothing", each.seat.runs is False), ("paused", each.seat.paused)) if so]
+    words += [
+        word for word, so in (("runs nothing", each.seat.runs is False), ("paused", several and each.seat.paused)) if so
+    ]
     if each.seat.over:
         words.append("stops")
     if each.row is not None and each.row.unheard:
