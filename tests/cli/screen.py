@@ -119,6 +119,7 @@ class Terminal:
 
     def __init__(self, *command: str, columns: int = 80, rows: int = 24, **env: str) -> None:
         self._ours, theirs = pty.openpty()
+        self.name = os.ttyname(theirs)
         self.screen = Screen(columns, rows)
         self._size(columns, rows)
         environment = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "COLUMNS", "LINES"}}
@@ -159,6 +160,14 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
+
+    def stall(self) -> None:
+        """Nothing that is written there is taken in any more, until somebody says otherwise."""
+        theirs = os.open(self.name, os.O_RDWR | os.O_NOCTTY)
+        try:
+            termios.tcflow(theirs, termios.TCOOFF)
+        finally:
+            os.close(theirs)
 
     def read(self, wait_s: float = 0.05) -> bool:
         """Take in what was written; False: nobody writes any more."""

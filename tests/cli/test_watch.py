@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.election.record import Exchange
+from heirflow.cli.common import settled
+from heirflow.cli.watching import Reader
+from heirflow.election.record import CheckIn, Exchange
 from heirflow.status import Snapshot
 from heirflow.stores import Store, open_store
+from heirflow.terminal.page import Kind, Wish
 from lab.servers.relay import relay
+from lab.servers.servers import Server
 from tests.cli.conftest import until
 from tests.cli.screen import Terminal
 
@@ -161,6 +165,39 @@ class TestTheTerminalIsGivenBack:
             terminal.until("farewell")
             self.sane(home, terminal, "at-last")
 
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+    def test_while_nobody_takes_in_what_it_writes(
+        self, line: Callable, home: Path, number: signal.Signals, code: int
+    ) -> None:
+        line("beat", "a", "b")
+        with self.shell(home) as terminal:
+            terminal.until("> leader")
+            terminal.type("\x13j")  # Ctrl-S
+            terminal.until("> heir")
+            child = self.child(terminal)
+            terminal.stall()
+            until(
+                lambda: Path(f"/proc/{child}/wchan").read_text() in {"n_tty_write", "wait_woken"},
+                "it waits for its terminal",
+            )
+            os.kill(child, number)
+            terminal.until("farewell")
+            assert (home / "code").read_text() == f"{code}\n"
+            self.sane(home, terminal)
+
+    def test_where_no_shell_could_let_it_go_on(self, line: Callable) -> None:
+        """Whoever has no shell above it cannot be stopped by Ctrl-Z, and must not be left half stopped."""
+        line("beat", "a", "b")
+        with Terminal(*WATCH) as terminal:
+            terminal.until("> leader")
+            terminal.type("\x1a")
+            terminal.until(lambda text: not terminal.screen.modes["1049"])
+            terminal.until(lambda text: terminal.screen.modes["1049"])
+            terminal.type("j")
+            terminal.until("> heir")
+            terminal.type("q")
+            assert terminal.ended() == 0
+
     def test_stopped_without_being_asked(self, line: Callable, home: Path) -> None:
         """SIGSTOP cannot be heard: what it must put right comes after."""
         line("beat", "a", "b")
@@ -244,6 +281,103 @@ def test_a_store_that_goes_and_comes_back(
         terminal.type("q")
         assert terminal.ended() == 0
         assert time.monotonic() - began < 5
+
+
+def test_who_may_only_read_sees_all_and_is_refused(
+    start: Callable, new_database: Callable, monkeypatch: pytest.MonkeyPatch, postgres: Server
+) -> None:
+    url = new_database("psycopg")
+    monkeypatch.setenv("HEIRFLOW_DB_URL", url)
+    store = open_store(url, call_limit_s=5)
+    store.open()
+    start("--name", "beat", "--host", "a", "--", *SLEEPS)
+    until(lambda: look(store).leader, "a leads")
+    tables = ", ".join(f"heirflow_{name}" for name in ("election", "member", "event", "meta"))
+    postgres.sql(
+        f"CREATE ROLE looks LOGIN PASSWORD 'looks'; GRANT SELECT ON {tables} TO looks", database=url.rpartition("/")[2]
+    )
+    before, _, place = url.rpartition("@")
+    with Terminal(*WATCH, HEIRFLOW_DB_URL=f"{before.partition('//')[0]}//looks:looks@{place}") as terminal:
+        terminal.until("term 1   led by a-")
+        for key, question in (("p", "Pause beat?"), ("d", "Drain a-")):
+            terminal.type(key)
+            terminal.until(question)
+            terminal.type("y")
+            terminal.until(lambda text: "does not let this user do that: permission denied" in " ".join(text.split()))
+            terminal.until("1 election")
+        assert not look(store).paused and "has been away" not in terminal.text
+        terminal.type("q")
+        assert terminal.ended() == 0
+    store.close()
+
+
+def test_seats(start: Callable, store: Store) -> None:
+    for place, host in enumerate("abc", 1):
+        start("--name", "beat", "--seats", "2", "--host", host, "--", *SLEEPS)
+        until(lambda: sum(row.rank is not None for row in look(store).succession) == place, f"{host} is in the line")  # noqa: B023
+    until(lambda: sum(seat.leader is not None and bool(seat.runs) for seat in look(store).by_seat) == 2, "two lead")
+    handed_over = look(store).by_seat[1]
+    with Terminal(*WATCH) as terminal:
+        seen = terminal.until("beat   2 seats   all led")
+        assert [words.split()[:2] for words in seen.splitlines() if " leader  " in words] == [
+            [">", "1"],
+            ["2", "leader"],
+        ]
+        terminal.type("j")
+        terminal.until(lambda text: any(words.startswith(">") and " 2  leader" in words for words in text.splitlines()))
+        terminal.type("s")
+        terminal.until("Switchover of seat 2 of beat")
+        terminal.type("y")
+        terminal.until(lambda text: f"leads seat 2, term {handed_over.term + 1}." in " ".join(text.split()))
+        terminal.type("q")
+        assert terminal.ended() == 0
+    after = look(store).by_seat[1]
+    assert after.leader not in (None, handed_over.leader) and after.term == handed_over.term + 1
+
+
+def test_two_stores_are_one_page(home: Path, line: Callable, store: Store) -> None:
+    line("beat", "a", "b")
+    configs = [settled({"name": None, "db_url": f"sqlite:///{home / name}.db"}) for name in ("line", "other")]
+    woken: list[float] = []
+    reader = Reader(configs, 0.2, lambda: woken.append(time.monotonic()))
+    reader.start()
+    try:
+        until(lambda: reader.seen is not None, "it has read")
+        assert reader.seen is not None
+        assert [shown.key for shown in reader.seen.elections] == [(0, "beat")]
+        assert [(away.store, "does not exist" in away.sentence) for away in reader.seen.away] == [(1, True)]
+        other = open_store(f"sqlite:///{home / 'other.db'}", call_limit_s=5)
+        other.open()
+        other.exchange("beat", Exchange(check_in=CheckIn("z", "host-z", 1, ready=True), join=True))
+        other.close()
+        until(lambda: reader.seen is not None and len(reader.seen.elections) == 2, "both are there")
+        said = reader.said()
+        assert said is not None and said.well and said.sentence.startswith("the store answers again after")
+        reader.ask(Wish(Kind.DRAIN, (1, "beat"), "z"))
+        until(
+            lambda: (told := reader.said()) is not None and told.sentence == "beat: z is drained.",
+            "it was ordered there",
+        )
+        reader.ask(Wish(Kind.DRAIN, (0, "beat"), "z"))
+        until(
+            lambda: (told := reader.said()) is not None and not told.well and "no member 'z'" in told.sentence,
+            "not here",
+        )
+    finally:
+        reader.stop()
+    assert woken and reader.broken is None
+
+
+def test_a_fault_of_our_own_ends_the_page_with_its_name(
+    home: Path, line: Callable, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line("beat", "a")
+    monkeypatch.setattr("heirflow.cli.watching.judged", lambda *_: 1 / 0)
+    reader = Reader([settled({"name": None})], 0.2, lambda: None)
+    reader.start()
+    assert reader.read_once.wait(10)
+    assert isinstance(reader.broken, ZeroDivisionError)
+    reader.stop()
 
 
 @pytest.mark.parametrize("how", ["no terminal", "NO_COLOR", "TERM=dumb", "keys from a file"])

@@ -69,8 +69,10 @@ def watch(name: str | None, *, every_s: float, **flags: Any) -> int:
         try:
             if reader.read_once.wait(FIRST_LOOK_S) and reader.error and not isinstance(reader.error, StoreUnavailable):
                 raise reader.error
-            with Terminal(sys.stdin.fileno(), sys.stdout.fileno(), sys.stdout.encoding) as terminal:
+            with Terminal(sys.stdin.fileno(), sys.stdout.fileno(), sys.stdout.encoding) as terminal, _heard(terminal):
                 return _lived(terminal, Page(every_s), reader, reads)
+        except _Ended as end:
+            return _code(end.number)
         except OSError:  # the terminal is gone
             return 128 + signal.SIGHUP
         finally:
@@ -107,6 +109,36 @@ def _noted(_number: int, _frame: object) -> None:
     """Its number is in the pipe."""
 
 
+class _Ended(Exception):
+    """A signal came that ends the page, while nobody took in what it wrote."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _heard(terminal: Terminal) -> Iterator[None]:
+    """Signals that end the page do so also while it is being drawn, which waits for whoever shows it."""
+
+    def heard(number: int, _frame: object) -> None:
+        if terminal.draws:
+            raise _Ended(number)
+
+    for number in ENDS:
+        signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        for number in ENDS:
+            signal.signal(number, _noted)
+
+
+def _code(number: int) -> int:
+    """The exit code of a page that was ended by this signal."""
+    return INTERRUPTED if number == signal.SIGINT else 128 + number
+
+
 def _lived(terminal: Terminal, page: Page, reader: Reader, reads: int) -> int:
     """The page until somebody leaves; returns the exit code."""
     while True:
@@ -124,7 +156,7 @@ def _lived(terminal: Terminal, page: Page, reader: Reader, reads: int) -> int:
                 noted = os.read(reads, 4096)
                 for number in ENDS:
                     if number in noted:
-                        return INTERRUPTED if number == signal.SIGINT else 128 + number
+                        return _code(number)
                 if signal.SIGTSTP in noted:
                     _stop(terminal)
                 elif signal.SIGCONT in noted:

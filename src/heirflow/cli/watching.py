@@ -143,7 +143,7 @@ class Reader:
             except HeirflowError as error:
                 self.error = error if not self.read_once.is_set() else self.error
                 since = source.away.since if source.away is not None else began
-                source.away = Away(number, brief(str(error)), since, source.seen_at)
+                source.away = Away(number, _sentence(error), since, source.seen_at)
             else:
                 if source.away is not None:
                     self._tell(
@@ -193,7 +193,7 @@ class Reader:
             source.store.open(create=False)
             sentence = self._carried_out(source.store, election, wish, warnings)
         except HeirflowError as error:
-            return Said(brief(str(error)), well=False)
+            return Said(_sentence(error), well=False)
         return Said("; ".join((sentence, *warnings)), well=not warnings)
 
     def _carried_out(self, store: Store, election: str, wish: Wish, warnings: list[str]) -> str:
@@ -221,6 +221,11 @@ class Reader:
                 self._tell(
                     said or Said(f"{each.leader} has not handed over yet; the order remains in force", well=False)
                 )
+
+
+def _sentence(error: HeirflowError) -> str:
+    """As `cli.complain` tells it."""
+    return brief(" ".join(str(error).split()))
 
 
 def _came_of(store: Store, snapshot: Snapshot, followed: _Followed) -> Said | None:

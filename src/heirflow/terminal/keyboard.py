@@ -23,6 +23,8 @@ AGAIN = b"\x1b[?25l\x1b[2J"
 LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l"
 BEGIN_FRAME, END_FRAME = "\x1b[?2026h\x1b[H", "\x1b[J\x1b[?2026l"
 """Drawn as one where the terminal knows that, and ignored elsewhere."""
+IFLAG = 0
+"""Where the flags of the input stand in what `termios` tells."""
 ESCAPE_WAIT_S = 0.05
 """An Esc that nothing follows within this is the key of that name."""
 
@@ -59,6 +61,8 @@ class Terminal:
 
     def __init__(self, keys: int, out: int, encoding: str = "utf-8") -> None:
         self.keys, self.out, self.encoding = keys, out, encoding
+        self.draws = False
+        """Whether it is being written to, which lasts where nobody takes it in. A signal's handler may end that by raising."""
         self._before: list[Any] | None = None
 
     def __enter__(self) -> Terminal:  # noqa: PYI034  (Self needs Python 3.11)
@@ -78,6 +82,10 @@ class Terminal:
         if not ours:
             self._before = _asked(lambda: termios.tcgetattr(self.keys))
         _asked(lambda: tty.setcbreak(self.keys, termios.TCSANOW))
+        # Ctrl-S would stop our own output, and with it all that we do.
+        set_now = _asked(lambda: termios.tcgetattr(self.keys))
+        set_now[IFLAG] &= ~termios.IXON
+        _asked(lambda: termios.tcsetattr(self.keys, termios.TCSANOW, set_now))
         # To ask for the other screen twice would lose the place of the cursor on the first one.
         self._write(AGAIN if ours else OTHER_SCREEN + AGAIN)
 
@@ -87,10 +95,12 @@ class Terminal:
         if before is None:
             return
         with suppress(OSError):
-            self._write(LEAVE)
-        with suppress(OSError):
             _asked(lambda: termios.tcsetattr(self.keys, termios.TCSANOW, before))
         self.forget_keys()
+        with suppress(OSError):  # what still waits to be shown is of no use any more, and must not hold us up
+            _asked(lambda: termios.tcflow(self.out, termios.TCOON))
+            _asked(lambda: termios.tcflush(self.out, termios.TCOFLUSH))
+            self._write(LEAVE)
 
     def forget_keys(self) -> None:
         """What was typed and not read yet counts for nothing: it was not meant for what is shown now."""
@@ -108,7 +118,12 @@ class Terminal:
     def draw(self, lines: Sequence[str]) -> None:
         """Show exactly these lines, each drawn over what stood there. Raises `OSError` where the terminal is gone."""
         frame = "\x1b[K\r\n".join(lines)
-        self._write((BEGIN_FRAME + frame + "\x1b[0m" + END_FRAME).encode(self.encoding, "replace"))
+        data = (BEGIN_FRAME + frame + "\x1b[0m" + END_FRAME).encode(self.encoding, "replace")
+        self.draws = True
+        try:
+            self._write(data)
+        finally:
+            self.draws = False
 
     def read(self) -> list[str] | None:
         """The keys that were pressed; waits only for the rest of one. None: nobody is there any more."""
