@@ -112,9 +112,15 @@ def test_all_elections_at_80_columns() -> None:
 
 def test_one_election_at_40_columns() -> None:
     seen = text(page(election("beat", "ada-3f9c21", "ben-77d0e4")), 40, 24)
-    assert "  place   member      lease  check-in\n> leader  ada-3f9c21  8.2 s     1.0 s\n" in seen
+    assert "  place  member     term lease heard\n> leader ada-3f9c21    7 8.2 s 1.0 s\n" in seen
     assert "heir ben-77d0e4 takes charge within 12" in seen
     assert seen.endswith("j/k Esc s p d ? q")
+
+
+def test_seats_at_40_columns() -> None:
+    seen = text(page(seats()), 40, 30)
+    assert "  # place  member term lease heard able\n> 1 leader a         7 8.2 s 1.0 s yes\n" in seen
+    assert "  3 vacant –         2     –" in seen
 
 
 def test_at_120_columns_nothing_is_left_out() -> None:
@@ -147,7 +153,7 @@ def test_each_seat_has_its_row_and_the_line_follows() -> None:
         ["3", "vacant", "–"],
         ["heir", "c", "host-c"],
     ]
-    assert "2 of 3 seats" in text(page(seats(), *many(1)))
+    assert "seat not led  2 of 3" in text(page(seats(), *many(1)))
 
 
 def test_the_chosen_one_is_seen_among_fifty_and_twenty() -> None:
@@ -281,8 +287,8 @@ def test_columns_give_way_in_their_order_and_cells_are_cut() -> None:
     columns = (Column("name", least=4, keep=3), Column("what", keep=1), Column("n", keep=2, right=True))
     rows = [["a-long-name", "leads", "7"], ["b", "", "12"]]
     assert fitted(columns, rows, 80).line(rows[0]) == "a-long-name  leads   7"
-    assert fitted(columns, rows, 15).line(rows[0]) == "a-l…  leads   7"
-    assert fitted(columns, rows, 8).line(rows[0]) == "a-l…   7"
+    assert fitted(columns, rows, 15).line(rows[0]) == "a-lon… leads  7"
+    assert fitted(columns, rows, 8).line(rows[0]) == "a-lo…  7"
     assert fitted(columns, [["x", "", "1"]], 80).head() == "name  n"
 
 

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from heirflow.text import printable
 
-GAP = 2
 NARROW = 60
 """Below so many columns, words give way."""
 CELL_LIMIT = 200
@@ -38,6 +37,8 @@ class Fitted:
     columns: tuple[Column, ...]
     shown: tuple[int, ...]
     widths: tuple[int, ...]
+    gap: int = 2
+    """How many cells lie between two of them."""
 
     def head(self) -> str:
         """The titles."""
@@ -45,7 +46,7 @@ class Fitted:
 
     def line(self, cells: Sequence[str]) -> str:
         """One row; it has all cells, also those without room."""
-        return (" " * GAP).join(
+        return (" " * self.gap).join(
             cut(cells[column], width, right=self.columns[column].right)
             for column, width in zip(self.shown, self.widths, strict=True)
         )
@@ -53,6 +54,7 @@ class Fitted:
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Fitted:
     """Columns in which no row has anything are left out."""
+    gap = 1 if width < NARROW else 2
     if width < NARROW:
         columns = [
             replace(column, title=column.short or column.title, least=min(column.least, 12)) for column in columns
@@ -65,20 +67,20 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int)
     ]
     shown = [index for index in range(len(columns)) if natural[index]]
     least = [min(natural[index], column.least or natural[index]) for index, column in enumerate(columns)]
-    while len(shown) > 1 and _sum(least[index] for index in shown) > width:
+    while len(shown) > 1 and _sum((least[index] for index in shown), gap) > width:
         shown.remove(min(shown, key=lambda index: columns[index].keep))
     widths = {index: natural[index] for index in shown}
-    while shown and _sum(widths.values()) > width:
+    while shown and _sum(widths.values(), gap) > width:
         widest = max(shown, key=lambda index: widths[index] - least[index])
         if widths[widest] <= least[widest]:
             break
         widths[widest] -= 1
-    return Fitted(tuple(columns), tuple(shown), tuple(min(widths[index], width) for index in shown))
+    return Fitted(tuple(columns), tuple(shown), tuple(min(widths[index], width) for index in shown), gap)
 
 
-def _sum(widths: Iterable[int]) -> int:
+def _sum(widths: Iterable[int], gap: int) -> int:
     each = list(widths)
-    return sum(each) + GAP * max(0, len(each) - 1)
+    return sum(each) + gap * max(0, len(each) - 1)
 
 
 def visible(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from heirflow.status import Seat, Snapshot, counted, duration
+from heirflow.status import Seat, Snapshot, duration
 from heirflow.terminal.history import in_order
 from heirflow.terminal.history import rows_of as events_of
 from heirflow.terminal.line import headline, reasons, why_not_ready
@@ -139,7 +139,7 @@ def _all(page: Page, seen: Seen, width: int, room: int) -> list[Text]:
 def _election(shown: Shown, seen: Seen) -> list[str]:
     snapshot = shown.snapshot
     led = [seat for seat in snapshot.by_seat if seat.leader is not None]
-    several = f"{sum(not seat.over for seat in led)} of {counted(snapshot.seats)}"
+    several = f"{sum(not seat.over for seat in led)} of {snapshot.seats}"
     leader = several if snapshot.several else snapshot.leader or "–"
     left = [left for seat in led if (left := lease_left_s(seat)) is not None]
     state = f"{shown.state}, paused" if snapshot.paused and shown.state != "paused" else shown.state
@@ -198,13 +198,13 @@ def _parts(page: Page, shown: Shown, width: int, room: int, *, short: bool) -> l
 
 
 LINE = (
-    Column("seat", keep=9, right=True),
+    Column("seat", short="#", keep=9, right=True),
     Column("place", least=7, keep=8),
     Column("member", least=10, keep=10),
     Column("host", least=6, keep=2),
     Column("term", keep=5, right=True),
     Column("lease left", short="lease", keep=6, right=True),
-    Column("check-in", keep=7, right=True),
+    Column("check-in", short="heard", keep=7, right=True),
     Column("since", keep=3, right=True),
     Column("able", keep=4),
     Column("label", least=6, keep=1),
