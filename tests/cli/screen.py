@@ -33,6 +33,8 @@ class Screen:
         self.columns, self.rows = columns, rows
         self.modes: dict[str, bool] = {"25": True, "1049": False}
         """By number: 25 the cursor is seen, 1049 the other screen is shown."""
+        self.entered = 0
+        """How often the other screen was asked for."""
         self._normal: list[list[str]] = []
         self._cells: list[list[str]] = self._empty()
         self._at = self._place = [0, 0]
@@ -96,6 +98,7 @@ class Screen:
             if number == "1049":
                 assert on != self.modes["1049"], "asked for twice, which loses the place of the cursor"
                 if on:
+                    self.entered += 1
                     self._normal, self._place = self._cells, [*self._at]
                 self._cells, self._at = (self._empty(), self._at) if on else (self._normal, self._place)
             self.modes[number] = on

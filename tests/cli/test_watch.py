@@ -158,7 +158,7 @@ class TestTheTerminalIsGivenBack:
             terminal.type("\x1a")
             terminal.until(lambda text: (home / "after").exists() and (home / "after").read_text())
             assert (home / "after").read_text() == (home / "before").read_text()
-            terminal.until(lambda text: terminal.screen.modes["1049"] and "> leader" in text)
+            terminal.until(lambda text: terminal.screen.entered == 2 and "> leader" in text)
             terminal.type("j")
             terminal.until("> heir")
             terminal.type("q")
@@ -191,8 +191,7 @@ class TestTheTerminalIsGivenBack:
         with Terminal(*WATCH) as terminal:
             terminal.until("> leader")
             terminal.type("\x1a")
-            terminal.until(lambda text: not terminal.screen.modes["1049"])
-            terminal.until(lambda text: terminal.screen.modes["1049"])
+            terminal.until(lambda _: terminal.screen.entered == 2)
             terminal.type("j")
             terminal.until("> heir")
             terminal.type("q")
