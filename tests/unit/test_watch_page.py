@@ -184,6 +184,9 @@ def test_a_store_that_is_away_is_told_with_since_when() -> None:
     assert "The store has been away since " in seen
     assert "(1 min 15 s); what is shown is of " in seen and ": no answer within 5 s" in seen
     assert "beat   term 7" in seen, "what was seen last stays"
+    gone = Away(0, "there is no election 'beat'", NOW - 75, NOW - 77, answers=True)
+    _, told, *_ = text(page(election("beat", "a"), away=(gone,)), 200).splitlines()
+    assert told.startswith("Since ") and told.endswith(": there is no election 'beat'")
 
 
 class TestOrders:
@@ -241,7 +244,7 @@ class TestOrders:
     def test_a_store_that_is_away_takes_no_orders(self) -> None:
         made = page(election("beat", "a", "b"), away=(Away(0, "gone", NOW, NOW),))
         for key in "spd":
-            assert self.asked(made, key).startswith("the store is away")
+            assert self.asked(made, key).startswith("what is shown is out of date")
 
     def test_in_an_empty_store(self) -> None:
         made = page()

@@ -21,7 +21,7 @@ from heirflow.config.resolve import Config
 from heirflow.election.record import Event, Exchange
 from heirflow.errors import HeirflowError
 from heirflow.status import Snapshot
-from heirflow.stores import Store
+from heirflow.stores import Store, StoreUnavailable
 from heirflow.terminal.page import Away, Key, Kind, Seen, Shown, Wish
 from heirflow.terminal.page.seen import sorted_by_need
 from heirflow.text import brief
@@ -143,7 +143,8 @@ class Reader:
             except HeirflowError as error:
                 self.error = error if not self.read_once.is_set() else self.error
                 since = source.away.since if source.away is not None else began
-                source.away = Away(number, _sentence(error), since, source.seen_at)
+                answers = not isinstance(error, StoreUnavailable)
+                source.away = Away(number, _sentence(error), since, source.seen_at, answers)
             else:
                 if source.away is not None:
                     self._tell(

@@ -65,7 +65,8 @@ def _top(page: Page, width: int, now: float) -> list[Text]:
         which = f" ({seen.stores[away.store]})" if seen is not None and len(seen.stores) > 1 else ""
         old = f"; what is shown is of {_moment(away.seen_at, now)}" if away.seen_at is not None else ""
         since = f"{_moment(away.since, now)} ({duration(now - away.since)})"
-        text = f"The store{which} has been away since {since}{old}: {away.sentence}"
+        what = f"Since {since}{which}" if away.answers else f"The store{which} has been away since {since}"
+        text = f"{what}{old}: {away.sentence}"
         found += wrapped(text, width, "bold red", most=3)
     return found
 

@@ -44,7 +44,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """A store that does not answer."""
+    """A store that does not answer, or not as it should."""
 
     store: int
     sentence: str
@@ -52,6 +52,8 @@ class Away:
     """Seconds since 1970 by the clock of this host: when it was asked first and did not answer."""
     seen_at: float | None
     """When it answered last; None: never."""
+    answers: bool = False
+    """Whether it answers, and what is to be shown cannot be: the election that was named is gone, or the tables are."""
 
 
 @dataclass(frozen=True, slots=True)

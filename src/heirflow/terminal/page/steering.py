@@ -161,7 +161,7 @@ class Page:
             self.tell("there is no election here", well=False)
             return
         if self.seen.is_away(shown.store):
-            self.tell("the store is away: an order can be given when it answers again", well=False)
+            self.tell("what is shown is out of date: an order can be given when the store answers again", well=False)
             return
         self._key = shown.key  # no other one takes its place while the question stands
         asked = ASKED[key](self, shown)
