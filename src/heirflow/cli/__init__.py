@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Join an election, and run a command while leading."),
     "once": ("once", "Run a command on one host per due time, from each host's own cron or timer."),
     "status": ("status", "Show who leads, who is heir, and how fast the heir would take charge."),
+    "watch": ("watch", "Watch the elections on a page that lives, and steer them by keys."),
     "history": ("history", "Show every change of leadership, with its cause and duration."),
     "metrics": ("metrics", "Write metrics for Prometheus, of one election or all."),
     "switchover": ("switchover", "Let another member take charge."),
@@ -98,6 +99,7 @@ def group() -> None:
     \b
     heirflow run -- airflow scheduler     on two or more hosts: one leads, the others stand in line
     heirflow status                       who leads, who is heir, and how fast it would take charge
+    heirflow watch                        the same as a page that lives, with orders by keys
     heirflow switchover                   let the heir take charge now
     """
 

@@ -112,20 +112,25 @@ def resume(name: str | None, *, as_json: bool, **flags: Any) -> int:
 
 def _set_paused(name: str | None, flags: dict[str, Any], *, on: bool, as_json: bool) -> int:
     config = settled({"name": name, **flags})
-    state = "paused" if on else "not paused"
     with opened(config) as store:
         election = chosen_election(store, config)
-        places = store.exchange(election, Exchange()).places
-        result = {"election": election, "paused": on}
-        standing = {number: place.record for number, place in enumerate(places, 1) if place.record is not None}
-        others = [number for number, record in standing.items() if record.paused != on]
-        if not others and (standing or not on):
-            return output(f"{election} is {state} already.", result, as_json=as_json)
-        what = "pause" if on else "resume"
-        for number in others or [1]:
-            order(store, election, partial(_paused, election, number, on=on, what=what))
-            what = ""  # one order of a person, whatever the number of seats
-    return output(f"{election} is {state}.", result, as_json=as_json)
+        sentence = set_paused(store, election, on=on)
+    return output(sentence, {"election": election, "paused": on}, as_json=as_json)
+
+
+def set_paused(store: Store, election: str, *, on: bool) -> str:
+    """Order it of each seat where it is not so yet; returns what is so now, as a sentence. Raises `Refused`, or like `order`."""
+    state = "paused" if on else "not paused"
+    places = store.exchange(election, Exchange()).places
+    standing = {number: place.record for number, place in enumerate(places, 1) if place.record is not None}
+    others = [number for number, record in standing.items() if record.paused != on]
+    if not others and (standing or not on):
+        return f"{election} is {state} already."
+    what = "pause" if on else "resume"
+    for number in others or [1]:
+        order(store, election, partial(_paused, election, number, on=on, what=what))
+        what = ""  # one order of a person, whatever the number of seats
+    return f"{election} is {state}."
 
 
 def _paused(election: str, seat: int, reading: Reading, *, on: bool, what: str) -> Order:
@@ -155,29 +160,40 @@ def drain(member: str | None, *, undo: bool, wait: bool, limit_s: float, as_json
     config = settled(flags)
     with opened(config) as store:
         election = chosen_election(store, config)
-        reading = store.exchange(election, Exchange())
-        row = find_member(Snapshot.of(election, reading), reading.members, member or config["host"])
-        if not store.drain(election, row.id, not undo):
-            raise Refused(f"{row.id} has left the line")
-        if row.drained == undo:
-            because = f"{row.id} is {'drained no more' if undo else 'drained'}, ordered by {somebody()}"
-            seat = next((number for number in _seats_of(reading, row.id)), 1)
-            record = reading.record_of(seat)
-            note_order(store, election, 0 if record is None else record.term, because, seat=seat)
+        drained, sentence = set_drained(store, election, member or config["host"], on=not undo)
         if wait:
-            _await_drained(store, election, row.id, limit_s)
-    result = {"election": election, "member": row.id, "drained": not undo}
-    return output(
-        f"{election}: {row.id} {'is not drained any more' if undo else 'is drained'}.", result, as_json=as_json
-    )
+            _await_drained(store, election, drained, limit_s)
+    result = {"election": election, "member": drained, "drained": not undo}
+    return output(sentence, result, as_json=as_json)
 
 
-def note_order(store: Store, election: str, term: int, because: str, *, seat: int = 1) -> None:
+def set_drained(
+    store: Store, election: str, target: str, *, on: bool, tell: Callable[[str], None] = warn
+) -> tuple[str, str]:
+    """Order one member to stand aside, or take that back; returns its id, and what is so now as a sentence. Raises `Refused`.
+
+    `tell`: whom to tell where the history could not be written.
+    """
+    reading = store.exchange(election, Exchange())
+    row = find_member(Snapshot.of(election, reading), reading.members, target)
+    if not store.drain(election, row.id, on):
+        raise Refused(f"{row.id} has left the line")
+    if row.drained != on:
+        because = f"{row.id} is {'drained' if on else 'drained no more'}, ordered by {somebody()}"
+        seat = next((number for number in _seats_of(reading, row.id)), 1)
+        record = reading.record_of(seat)
+        note_order(store, election, 0 if record is None else record.term, because, seat=seat, tell=tell)
+    return row.id, f"{election}: {row.id} {'is drained' if on else 'is not drained any more'}."
+
+
+def note_order(
+    store: Store, election: str, term: int, because: str, *, seat: int = 1, tell: Callable[[str], None] = warn
+) -> None:
     """Write into the history what was ordered beside a record. The order stands: where that fails, there is a warning."""
     try:
         store.exchange(election, Exchange(notes=(Event(What.ORDERED, term, somebody(), because, seat=seat),)))
     except StoreUnavailable as error:
-        warn(f"the history does not tell of it: {masked(str(error))}")
+        tell(f"the history does not tell of it: {masked(str(error))}")
 
 
 def _await_drained(store: Store, election: str, member: str, limit_s: float) -> None:

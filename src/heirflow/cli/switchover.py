@@ -34,6 +34,10 @@ class LeadsAlready(Exception):
         super().__init__()
         self.order = order
 
+    def sentence(self, election: str) -> str:
+        """What is so."""
+        return f"{election}: {self.order.before.leader} leads already, term {self.order.before.term}."
+
 
 @click.command()
 @name_argument
@@ -75,18 +79,18 @@ def switchover(
         election = chosen_election(store, config)
         began = time.monotonic()
         try:
-            given, to, several = _order_switchover(store, election, target, leaving)
+            given, to, several = order_switchover(store, election, target, leaving)
         except LeadsAlready as leads:
             record = leads.order.before
             result: dict[str, Any] = {"election": election, "seat": leads.order.seat, "from": record.leader}
             result |= {"to": record.leader, "waited": wait, "term": record.term, "took_s": 0.0}
-            return output(f"{election}: {record.leader} leads already, term {record.term}.", result, as_json=as_json)
-        before, whom = given.before, "the next in line" if to == ANYONE else to
+            return output(leads.sentence(election), result, as_json=as_json)
+        before = given.before
         result = {"election": election, "seat": given.seat, "from": before.leader, "to": to, "waited": wait}
         if not wait:
-            return output(f"{election}: switchover from {before.leader} to {whom} is ordered.", result, as_json=as_json)
+            return output(ordered(election, given, to), result, as_json=as_json)
         if not as_json:
-            click.echo(printable(f"{election}: {before.leader} hands over to {whom} …"), err=True)
+            click.echo(printable(f"{election}: {before.leader} hands over to {named(to)} …"), err=True)
         after = _await_switchover(store, election, given, to, began + limit_s)
     took_s = time.monotonic() - began
     result |= {"to": after.leader, "term": after.term, "took_s": round(took_s, 3)}
@@ -95,21 +99,30 @@ def switchover(
     return output(sentence, result, as_json=as_json)
 
 
-def _order_switchover(store: Store, election: str, target: str | None, leaving: str | None) -> tuple[Order, str, bool]:
+def named(to: str) -> str:
+    """Whom an order names."""
+    return "the next in line" if to == ANYONE else to
+
+
+def ordered(election: str, given: Order, to: str) -> str:
+    """What is so when the order is written."""
+    return f"{election}: switchover from {given.before.leader} to {named(to)} is ordered."
+
+
+def order_switchover(store: Store, election: str, target: str | None, leaving: str | None) -> tuple[Order, str, bool]:
     """Write the order; returns it, whom it names, and whether there are several seats."""
     chosen, several = ANYONE, False
 
-    def ordered(reading: Reading) -> Order:
+    def written(reading: Reading) -> Order:
         nonlocal chosen, several
         snapshot = Snapshot.of(election, reading)
         seat, several = _seat_meant(snapshot, reading.members, leaving), snapshot.several
         record = record_of(reading, election, seat.seat)
         chosen = _checked_target(record, snapshot, reading.members, seat, target)
-        whom = "the next in line" if chosen == ANYONE else chosen
-        what = f"switchover from {record.leader} to {whom}"
+        what = f"switchover from {record.leader} to {named(chosen)}"
         return Order(seat.seat, record, replace(record, switchover_to=chosen), what)
 
-    given = order(store, election, ordered)
+    given = order(store, election, written)
     return given, chosen, several
 
 
@@ -184,7 +197,7 @@ def _await_switchover(store: Store, election: str, given: Order, to: str, ends_a
                 raise NotInTime(f"{record.leader} leads again: {record.because}")
             if record.leader == before.leader and record.switchover_to is None:
                 raise Refused(
-                    _why_refused(store, election, given.seat)
+                    why_refused(store, election, given.seat)
                     or f"{record.leader} did not carry out the order: {record.because}"
                 )
             released = released or record.leader is None
@@ -193,6 +206,7 @@ def _await_switchover(store: Store, election: str, given: Order, to: str, ends_a
     raise NotInTime(f"{where}; the order remains in force, see `heirflow status {quote(election)}`")
 
 
-def _why_refused(store: Store, election: str, seat: int) -> str | None:
+def why_refused(store: Store, election: str, seat: int) -> str | None:
+    """What the leader said when it did not carry out the order; None: nothing."""
     newest = [event for event in store.events(election, 3 * seat) if event.seat == seat]
     return next((event.because for event in reversed(newest) if event.what is What.REFUSED), None)
