@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.servers.consul_double import ConsulDouble, consul_double
 from lab.servers.etcd import EtcdServer, etcd_missing, etcd_server
 from lab.servers.servers import NAME, Server, mariadb_missing, mariadb_server, postgres_server
 from lab.servers.zookeeper import Ensemble, zookeeper_missing, zookeeper_server
 
 DatabaseUrl = Callable[[str], str]
-COORDINATORS = {"etcd": "HEIRFLOW_TEST_ETCD", "zookeeper": "HEIRFLOW_TEST_ZOOKEEPER"}
+COORDINATORS = {"etcd": "HEIRFLOW_TEST_ETCD", "zookeeper": "HEIRFLOW_TEST_ZOOKEEPER", "consul": "HEIRFLOW_TEST_CONSUL"}
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: every program that a test interrupts would inherit that deafness.
@@ -64,8 +65,15 @@ def zookeeper() -> Iterator[Ensemble]:
 
 
 @pytest.fixture(scope="session")
+def consul() -> Iterator[ConsulDouble]:
+    """A double of Consul's server that everybody uses and nobody stops, freezes or fills."""
+    with consul_double() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def new_folder_url(request: pytest.FixtureRequest) -> DatabaseUrl:
-    """The URL of an empty folder in a coordinator (``etcd``, ``zookeeper``), another one each time it is asked."""
+    """The URL of an empty folder in a coordinator (``etcd``, ``zookeeper``, ``consul``), another one each time it is asked."""
 
     def url(kind: str) -> str:
         given = os.environ.get(COORDINATORS[kind])

@@ -141,6 +141,15 @@ class ConsulDouble:
             self.wake()
             server.cut()
 
+    def crash(self) -> None:
+        """The same: it has no disk, and forgets nothing."""
+        self.stop()
+
+    def restart(self) -> None:
+        """Be away for a moment."""
+        self.stop()
+        self.start()
+
     @property
     def connections(self) -> int:
         """How many there are now."""

@@ -15,6 +15,8 @@ SHARED: dict[str, str] = {}
 """The URLs of the shared servers, and the folder of all scenes."""
 OWN = [kind for kind, missing in (("etcd", etcd_missing()), ("zookeeper", zookeeper_missing())) if missing is None]
 """Coordinators that can be started here; without one its cases are not in the list, and pytest's header says so."""
+COORDINATORS = [*OWN, "consul"]
+"""With the double of Consul's server, which stands in this process."""
 
 
 def pytest_report_header() -> list[str]:
@@ -30,7 +32,7 @@ def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
         if any(name in case.lane.split() for case in cases):
             url = request.getfixturevalue(name).url
             SHARED[name] = url("psycopg" if name == "postgres" else "pymysql")
-    for name in ("etcd", "zookeeper"):
+    for name in COORDINATORS:
         if any(name in case.lane.split() for case in cases):
             SHARED[name] = request.getfixturevalue("new_folder_url")(name)
     for name, driver in (("postgres", "psycopg"), ("mariadb", "pymysql")):

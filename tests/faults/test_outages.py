@@ -18,13 +18,14 @@ from lab.rig import written
 from lab.rig.rig import Member, now_s
 from lab.rig.written import Start
 from lab.servers import outages
+from lab.servers.consul_double import consul_double
 from lab.servers.etcd import etcd_server
 from lab.servers.mysql import mysql_missing, mysql_server
 from lab.servers.outages import Outage
 from lab.servers.servers import Server, mariadb_server, postgres_server
 from lab.servers.zookeeper import zookeeper_server
 from tests.faults.campaign import Campaign, Case, Run
-from tests.faults.conftest import OWN, SHARED
+from tests.faults.conftest import COORDINATORS, SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.promises import broken
 
@@ -158,6 +159,10 @@ def opener(kind: str, ttl_s: float) -> Callable[[], AbstractContextManager[Stage
             with zookeeper_server() as ensemble, scene(ensemble.url, folder, ttl_s=ttl_s) as play:
                 yield Stage(play, ensemble.server)
             return
+        if kind == "consul":
+            with consul_double() as double, scene(double.url, folder, ttl_s=ttl_s) as play:
+                yield Stage(play, double)
+            return
         making, setting, driver = SERVERS[kind]
         with making(settings={setting: "20"}) as server, scene(server.url(driver), folder, ttl_s=ttl_s) as play:
             yield Stage(play, server)
@@ -194,8 +199,8 @@ LANES: list[tuple[str, float, dict[str, Callable[[Any], Run]]]] = [
     *((kind, 10.0, PASSING) for kind in ("postgres", "mariadb")),
     ("sqlite", 3.0, ON_A_FILE),
     ("sqlite", 10.0, BRIEFLY_ON_A_FILE),
-    *((kind, 3.0, {name: LASTING[name] for name in ON_A_COORDINATOR}) for kind in OWN),
-    *((kind, 10.0, {name: PASSING[name] for name in BRIEFLY_ON_A_COORDINATOR}) for kind in OWN),
+    *((kind, 3.0, {name: LASTING[name] for name in ON_A_COORDINATOR}) for kind in COORDINATORS),
+    *((kind, 10.0, {name: PASSING[name] for name in BRIEFLY_ON_A_COORDINATOR}) for kind in COORDINATORS),
     # Where there is none, these are not in the list; pytest's header says so.
     *([] if mysql_missing() else [("mysql", 3.0, {name: LASTING[name] for name in ON_A_REAL_MYSQL})]),
     *(

@@ -24,7 +24,7 @@ from lab.rig import written
 from lab.rig.rig import Member, RigError, now_s
 from lab.rig.written import Start
 from tests.faults.campaign import Campaign, Case, Run
-from tests.faults.conftest import OWN, SHARED
+from tests.faults.conftest import COORDINATORS, OWN, SHARED
 from tests.faults.scene import NOISE_S, Scene, scene
 from tests.promises import broken
 
@@ -266,9 +266,10 @@ CASES = [
         for kind in OWN
         for case in cases_of(kind, "ordinary", turned([*FAULTS, ALL_KILLED, *ORDERLY], 6 * OWN.index(kind)))
     ),
+    *cases_of("consul", "ordinary", [*FEW, ALL_KILLED, *ORDERLY]),
     *(
         case
-        for kind in ("postgres", "sqlite", "mariadb", *OWN)
+        for kind in ("postgres", "sqlite", "mariadb", *COORDINATORS)
         for case in cases_of(kind, "ordinary", [KILLED[4]], PATIENT_S)
     ),
 ]
