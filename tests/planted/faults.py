@@ -197,7 +197,7 @@ FAULTS = (
           "contract/test_fencing_seats.py::test_nobody_takes_charge_between_the_look_at_the_history_and_the_end_of_sessions",
           "while its sessions were being ended"),
     Fault("whoever takes charge ends no session", "stores/sql/postgres.py",
-          "return self._session_fence(here).end(conn, election, leader, term, wait_s, swap.start)", "return ()",
+          "return fence.end(conn, election, leader, term, wait_s, swap.start)", "return ()",
           f"{FENCING}they_are_gone_before_the_swap_is_told_as_won", "'8' == '0'"),
     Fault("whoever takes charge does not wait for the end of sessions", "stores/sql/fence.py",
           "wait_s) if wait_s else 0", "wait_s) if False else 0",
