@@ -68,11 +68,19 @@ class Line:
         return [(each.what, each.because) for each in self.store.events("line", 10)]
 
 
+@pytest.fixture(scope="module")
+def _lasting() -> Iterator[dict[str, str]]:
+    if missing := etcd_missing() or zookeeper_missing():
+        pytest.skip(missing)
+    with etcd_server() as etcd, zookeeper_server() as ensemble:
+        yield {"etcd": etcd.store_url, "zookeeper": ensemble.url}
+
+
 @pytest.fixture(params=KINDS)
-def line(request: pytest.FixtureRequest, new_folder_url: Callable[[str], str]) -> Iterator[Line]:
-    """In a shared coordinator. Its URL has a user with a password, as most have."""
-    url = new_folder_url(request.param)
-    line = Line(url if "@" in url else url.replace("://", f"://heir:{SECRET}@"))
+def line(request: pytest.FixtureRequest, _lasting: dict[str, str], tmp_path: Path) -> Iterator[Line]:
+    """In a coordinator that nobody stops. Its URL has a user with a password, as most have."""
+    url = f"{_lasting[request.param]}-{abs(hash(tmp_path))}"
+    line = Line(url.replace("://", f"://heir:{SECRET}@"))
     yield line
     line.store.close()
 
