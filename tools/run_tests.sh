@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs pytest, in two halves side by side when everything is wanted: what starts real Airflow mostly waits for it, and
-# so does the rest for its leases. The first half's report comes in one piece when it is done.
+# Runs pytest, in three parts side by side when everything is wanted: what starts real Airflow mostly waits for it, the
+# laboratory and the coordinators for outages, and the rest for its leases. The reports of the first two come when they are done.
 #
 # A few failures get one second chance, alone and told. Half of these tests race real processes against real limits, and
 # a machine that stood still for a second is not a defect of HeirFlow. A broken promise gets none, nor does what has a seed:
@@ -11,19 +11,23 @@ set -uo pipefail
 python=$1
 shift
 forgiven_at_most=4
-# The second half takes less time by itself, so it also has what disturbs nobody.
-airflow=(tests/airflow tests/coordinators tests/demo tests/upgrades tests/packages tests/planted tests/simulation)
+# They also have what disturbs nobody, so that all three take about as long.
+airflow=(tests/airflow tests/demo tests/upgrades tests/packages tests/planted tests/simulation)
+outages=(tests/coordinators tests/lab tests/fencing)
 folder=$(mktemp -d)
-beside=
+beside=()
 finish() {
-    # shellcheck disable=SC2046  several numbers
-    [ -z "$beside" ] || kill -INT $(cat "/proc/$beside/task/$beside/children") 2>/dev/null && wait "$beside" 2>/dev/null
+    local each
+    for each in "${beside[@]}"; do
+        # shellcheck disable=SC2046  several numbers
+        kill -INT $(cat "/proc/$each/task/$each/children") 2>/dev/null && wait "$each" 2>/dev/null
+    done
     rm -rf "$folder"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-half() { # half NAME [pytest's arguments]: exit code of pytest, the report in $folder/NAME
+part() { # part NAME [pytest's arguments]: exit code of pytest, the report in $folder/NAME
     local name=$1
     shift
     "$python" -m pytest -rsfE --color=no -o cache_dir=".pytest_cache/$name" "$@" 2>&1 | tee "$folder/$name"
@@ -31,20 +35,24 @@ half() { # half NAME [pytest's arguments]: exit code of pytest, the report in $f
 }
 
 if [ $# -gt 0 ]; then
-    half all "$@"
+    part all "$@"
     codes=(all $?)
 else
-    echo "In the background: ${airflow[*]}"
-    half airflow --durations=12 "${airflow[@]}" >/dev/null &
-    beside=$!
-    half rest --durations=12 "${airflow[@]/#/--ignore=}"
+    echo "In the background: ${airflow[*]} ${outages[*]}"
+    part airflow --durations=12 "${airflow[@]}" >/dev/null &
+    beside+=($!)
+    part outages --durations=12 "${outages[@]}" >/dev/null &
+    beside+=($!)
+    part rest --durations=12 "${airflow[@]/#/--ignore=}" "${outages[@]/#/--ignore=}"
     codes=(rest $?)
     echo
-    echo "Waiting for ${airflow[*]}"
-    wait "$beside"
+    echo "Waiting for ${airflow[*]} ${outages[*]}"
+    wait "${beside[0]}"
     codes+=(airflow $?)
-    beside=
-    cat "$folder/airflow"
+    wait "${beside[1]}"
+    codes+=(outages $?)
+    beside=()
+    cat "$folder/airflow" "$folder/outages"
 fi
 
 failed=$(cat "$folder"/* | grep -cE '^(FAILED|ERROR) ')
