@@ -18,7 +18,7 @@ import pytest
 
 from heirflow.election.record import Event, Exchange, What
 from heirflow.errors import ConfigError
-from heirflow.stores import Store, StoreRefuses, StoreUnavailable, open_store
+from heirflow.stores import StoreRefuses, StoreUnavailable, open_store
 from heirflow.stores.keyed.consul import Consul
 from heirflow.stores.keyed.consul_agent import TooOften, spelt, unspelt
 from heirflow.stores.keyed.keys import Write, quoted
@@ -28,9 +28,9 @@ from heirflow.testing import seats_contract, store_contract
 from heirflow.testing.store_tools import HOSTILE, charge, ids, join, new_election, take, who
 from lab.servers.consul_double import ConsulDouble, consul_double
 from tests.coordinators import of_coordinators
+from tests.coordinators.of_consul import LIMIT_S, opened
 
 GIVEN = "CONSUL_HTTP_ADDR"
-LIMIT_S = 1.5
 
 
 def given_url() -> str | None:
@@ -60,16 +60,6 @@ def consul() -> Iterator[ConsulDouble]:
     """One of its own for a test."""
     with consul_double() as double:
         yield double
-
-
-def opened(url: str) -> Store:
-    store = open_store(url, call_limit_s=LIMIT_S)
-    try:
-        store.open()
-    except BaseException:
-        store.close()
-        raise
-    return store
 
 
 @pytest.mark.parametrize(

@@ -14,24 +14,13 @@ from heirflow.election.record import Exchange
 from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.store_tools import charge, hears, join, new_election, take, who
 from lab.servers.consul_double import ConsulDouble, consul_double
-
-LIMIT_S = 1.5
+from tests.coordinators.of_consul import opened
 
 
 @pytest.fixture
 def consul() -> Iterator[ConsulDouble]:
     with consul_double() as double:
         yield double
-
-
-def opened(url: str) -> Store:
-    store = open_store(url, call_limit_s=LIMIT_S)
-    try:
-        store.open()
-    except BaseException:
-        store.close()
-        raise
-    return store
 
 
 def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from heirflow.election.record import Exchange
-from heirflow.stores import Finding, Store, StoreRefuses, StoreUnavailable, open_store
+from heirflow.stores import Finding, StoreRefuses, StoreUnavailable, open_store
 from heirflow.testing.store_tools import charge, join, new_election
 from lab.servers.consul_double import ConsulDouble, consul_double
+from tests.coordinators.of_consul import LIMIT_S, opened
 
-LIMIT_S = 1.5
 ALL = {"heirflow/": "write"}
 
 
@@ -29,16 +29,6 @@ def consul(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsulDouble]:
 
 def with_token(consul: ConsulDouble, token: str) -> str:
     return consul.url.replace("://", f"://:{token}@")
-
-
-def opened(url: str) -> Store:
-    store = open_store(url, call_limit_s=LIMIT_S)
-    try:
-        store.open()
-    except BaseException:
-        store.close()
-        raise
-    return store
 
 
 def test_who_may_write_leads_and_who_may_read_looks(consul: ConsulDouble) -> None:

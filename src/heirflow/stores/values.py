@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from heirflow.election.record import LARGEST, LONGEST_TTL_S, SHORTEST_TTL_S
+from heirflow.election.record import LARGEST, LONGEST_TTL_S, MOST_SEATS, SHORTEST_TTL_S, Exchange, record_name
 from heirflow.errors import ConfigError
 
 NAME_LENGTH = 200
@@ -35,6 +35,29 @@ def checked_name(name: str, what: str) -> str:
     except UnicodeEncodeError:
         raise ConfigError(f"the name of {what} is not valid text: {name!r}") from None
     return name
+
+
+def check(election: str, request: Exchange) -> None:
+    """See that an exchange can be carried out. Raises `ConfigError` for a name that cannot be."""
+    checked_name(election, "the election")
+    if request.check_in is not None:
+        checked_name(request.check_in.id, "the member")
+    elif request.join or request.leave:
+        raise ValueError("who joins or leaves must say who it is: give a check_in")
+
+
+def check_seats(seats: int) -> None:
+    """See that an election can have so many. Raises `ConfigError`."""
+    if not 1 <= seats <= MOST_SEATS:
+        raise ConfigError(f"an election has 1 to {MOST_SEATS} seats, not {seats}")
+
+
+def check_room(election: str, seats: int) -> None:
+    """See that the names of so many records are not too long. Raises `ConfigError`."""
+    if len(record_name(election, seats)) > NAME_LENGTH:
+        raise ConfigError(
+            f"the name of an election with {seats} seats may have {NAME_LENGTH - len(f'#{seats}')} characters"
+        )
 
 
 def cleaned(text: str) -> str:

@@ -20,10 +20,11 @@ from typing import Any
 from heirflow.stores.base import Finding, StoreRefuses, StoreUnavailable
 from heirflow.stores.keyed.clock import TheirClock
 from heirflow.stores.keyed.consul_agent import DENIED, GONE_BACK, Agent
-from heirflow.stores.keyed.consul_watch import Watcher
+from heirflow.stores.keyed.consul_watch import ConsulWatcher
 from heirflow.stores.keyed.http import Answer, excerpt
 from heirflow.stores.keyed.keys import ABSENT, Bell, Entry, Seen, Write
 from heirflow.stores.keyed.place import Where
+from heirflow.stores.keyed.watcher import end
 
 MOST = 64
 """So many operations were documented for a transaction; later it is twice as many."""
@@ -46,7 +47,7 @@ class Consul:
         self.where = self._agent.title
         self._shown: dict[str, dict[str, int]] = {}
         """Folder -> key -> number, as seen last."""
-        self._watchers: list[Watcher] = []
+        self._watchers: list[ConsulWatcher] = []
 
     def connect(self) -> None:
         self._see_rights("elections")
@@ -116,7 +117,7 @@ class Consul:
 
     def watch(self, key: str, number: int, bell: Bell) -> None:
         agent = Agent(self._at, limit_s=self._limit_s, clock=TheirClock())
-        self._watchers.append(Watcher(agent, key, number, bell))
+        self._watchers.append(ConsulWatcher(agent, key, number, bell))
 
     def examine(self) -> list[Finding]:
         from heirflow.stores.keyed.consul_doctor import examined
@@ -128,10 +129,7 @@ class Consul:
 
     def close(self) -> None:
         watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            watcher.stop()
-        for watcher in watchers:
-            watcher.join(self._limit_s)
+        end(watchers, self._limit_s)
         self._agent.close()
 
     def _see_rights(self, folder: str) -> None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-import time
-from collections.abc import Callable
 from contextlib import closing
-from statistics import median
 from typing import Any
 
 from heirflow.stores.base import Finding, StoreRefuses, StoreUnavailable
 from heirflow.stores.keyed.clock import TheirClock
 from heirflow.stores.keyed.consul_agent import DENIED, Agent, token_of
+from heirflow.stores.keyed.examining import answers, clock_of, way_there
 from heirflow.stores.keyed.http import Http
 from heirflow.stores.keyed.line import Endpoint
 from heirflow.stores.keyed.place import Place
 
-TIMES = 5
-CLOCK_LIMIT_S = 1.0
 NEVER = 2**63 - 1
 """A number that no key ever has."""
 SELF, LEADER, PEERS = "/v1/agent/self", "/v1/status/leader", "/v1/status/peers"
@@ -26,19 +21,10 @@ SELF, LEADER, PEERS = "/v1/agent/self", "/v1/status/leader", "/v1/status/peers"
 def examined(agent: Agent, clock: TheirClock, limit_s: float) -> list[Finding]:
     """Raises `StoreUnavailable` where nothing can be read."""
     place = agent.place
-    found = [*_answers(agent), *_clock(clock), *_version(agent), *_quorum(agent)]
+    found = [*_answers(agent), clock_of(clock, "the server's", "its"), *_version(agent), *_quorum(agent)]
     if len(place.hosts) > 1:
         found += _each(place, limit_s)
     return [*found, *_memory(), *_safety(place)]
-
-
-def _took(question: Callable[[], object]) -> float:
-    taken = []
-    for _ in range(TIMES):
-        asked_at = time.monotonic()
-        question()
-        taken.append(time.monotonic() - asked_at)
-    return median(taken)
 
 
 def _answers(agent: Agent) -> list[Finding]:
@@ -50,42 +36,20 @@ def _answers(agent: Agent) -> list[Finding]:
         agent.get("elections/doctor")
 
     def write() -> None:
-        said = agent.transact(idle, writes=True).json()
-        whats = [str(each.get("What")) for each in (said.get("Errors") or ()) if isinstance(each, dict)]
+        told = agent.transact(idle, writes=True).json()
+        whats = [str(each.get("What")) for each in (told.get("Errors") or ()) if isinstance(each, dict)]
         denied.extend(what for what in whats if DENIED.search(what))
 
-    read_s = None
-    try:
-        read_s = _took(read)
-        write_s = _took(write)
-    except StoreRefuses as error:
-        return [Finding("rights", "problem", str(error))]
-    except StoreUnavailable as error:
-        if read_s is None:
-            raise
-        return [Finding("store", "problem", f"it can be read, but not written: {error}", {"median_s": read_s})]
-    answers = Finding(
-        "store", "ok",
-        f"{agent.title} answers a read within {1000 * read_s:.1f} ms and a transaction within {1000 * write_s:.1f} ms "
-        f"(medians of {TIMES})",
-        {"median_s": read_s, "write_median_s": write_s},
-    )  # fmt: skip
+    said = answers(agent.title, read, write)
+    if said.level != "ok":
+        return [said]
     who = "the token" if token_of(place) else "who comes without a token"
     if denied:
         sentence = (
             f"{who} may not write below {place.folder}/: {denied[0]}; give it a policy with key_prefix = write there"
         )
-        return [answers, Finding("rights", "problem", sentence)]
-    return [answers, Finding("rights", "ok", f"{who} may read and write below {place.folder}/")]
-
-
-def _clock(clock: TheirClock) -> list[Finding]:
-    offset_s = clock.now() - time.time()
-    if abs(offset_s) < CLOCK_LIMIT_S:
-        return [Finding("clock", "ok", "the server's clock agrees with ours to the second", {"offset_s": offset_s})]
-    where = "ahead of" if offset_s > 0 else "behind"
-    sentence = f"the server's clock is {abs(offset_s):.1f} s {where} ours: times that people read are its"
-    return [Finding("clock", "note", sentence, {"offset_s": offset_s})]
+        return [said, Finding("rights", "problem", sentence)]
+    return [said, Finding("rights", "ok", f"{who} may read and write below {place.folder}/")]
 
 
 def _version(agent: Agent) -> list[Finding]:
@@ -177,17 +141,4 @@ def _safety(place: Place) -> list[Finding]:
             f"alone may write below {place.folder}/"
         )
         found.append(Finding("rights", "warning", sentence, {"token": False}))
-    far = sorted(host for host, _ in place.hosts if not _is_loopback(host))
-    if far and not place.secure:
-        sentence = f"no TLS to {', '.join(far)}: tokens can be read on the way, and answers forged; use consuls://"
-        found.append(Finding("session", "warning", sentence, {"tls": False}))
-    return found
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return [*found, *way_there(place, "tokens")]

@@ -7,42 +7,25 @@ wait at all. Whoever answers at once again and again is asked less often.
 
 from __future__ import annotations
 
-import threading
 import time
 
 from heirflow.errors import HeirflowError
 from heirflow.stores.keyed.consul_agent import Agent, TooOften
-from heirflow.stores.keyed.keys import ABSENT, Bell
+from heirflow.stores.keyed.keys import ABSENT
+from heirflow.stores.keyed.watcher import LONGEST_REST_S, REST_S, Watcher
 
 WAIT_S = 20.0
 """So long one query waits: a server that is gone without a word is noticed after that."""
-REST_S, LONGEST_REST_S = 0.1, 2.0
 BURST, EVERY_S = 4.0, 0.5
 """So many answers may follow each other at once, and one more after each such time."""
 
 
-class Watcher:
+class ConsulWatcher(Watcher[Agent]):
     """Rings a bell whenever a key has another number."""
 
-    def __init__(self, agent: Agent, key: str, number: int, bell: Bell) -> None:
-        self._agent, self._key, self._number, self._bell = agent, key, number, bell
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heirflow-consul-watch", daemon=True)
-        self._thread.start()
+    name = "heirflow-consul-watch"
 
-    def stop(self) -> None:
-        """Begin to end."""
-        self._stopped.set()
-        self._agent.sever()
-
-    def join(self, limit_s: float) -> None:
-        """See that it has ended. Never raises."""
-        limit = time.monotonic() + limit_s
-        while self._thread.is_alive() and time.monotonic() < limit:
-            self._agent.sever()  # again: it may have begun a call just then
-            self._thread.join(0.02)
-
-    def _run(self) -> None:
+    def _watch(self) -> None:
         index, rest_s, left, since = 0, REST_S, BURST, time.monotonic()
         while not self._stopped.is_set():
             try:
@@ -56,11 +39,10 @@ class Watcher:
             left, since = min(BURST, left + (now - since) / EVERY_S) - 1, now
             if left < 0:
                 self._stopped.wait(-left * EVERY_S)
-        self._agent.close()
 
     def _asked(self, index: int) -> int:
         """Ask once, and return the index for the next time; 0: begin anew."""
-        answer = self._agent.waited(self._key, index, WAIT_S) if index else self._agent.get(self._key)
+        answer = self._asks.waited(self._key, index, WAIT_S) if index else self._asks.get(self._key)
         rows = answer.json() if answer.status == 200 else []
         number = int(rows[0]["ModifyIndex"]) if rows else ABSENT
         if number != self._number:

@@ -14,9 +14,10 @@ from typing import Any
 from heirflow.stores.base import Finding, StoreUnavailable
 from heirflow.stores.keyed.clock import TheirClock
 from heirflow.stores.keyed.etcd_gateway import DELETE, RANGE, TXN, Document, Gateway, below, coded, decoded
-from heirflow.stores.keyed.etcd_watch import Watcher
+from heirflow.stores.keyed.etcd_watch import EtcdWatcher
 from heirflow.stores.keyed.keys import ABSENT, Bell, Entry, Seen, Write
 from heirflow.stores.keyed.place import Where
+from heirflow.stores.keyed.watcher import end
 
 MOST = 100
 """So much is asked or deleted at once: etcd takes 128 operations, if it is not told otherwise."""
@@ -43,7 +44,7 @@ class Etcd:
         self._clock = TheirClock()
         self._gateway = Gateway(where, limit_s=call_limit_s, clock=self._clock)
         self._shown: dict[str, _Shown] = {}
-        self._watchers: list[Watcher] = []
+        self._watchers: list[EtcdWatcher] = []
 
     @property
     def history(self) -> str | None:
@@ -102,7 +103,7 @@ class Etcd:
 
     def watch(self, key: str, number: int, bell: Bell) -> None:
         gateway = Gateway(self._at, limit_s=self._limit_s, clock=TheirClock(), insists=False)
-        self._watchers.append(Watcher(gateway, self._full(key), number, bell))
+        self._watchers.append(EtcdWatcher(gateway, self._full(key), number, bell))
 
     def examine(self) -> list[Finding]:
         from heirflow.stores.keyed.etcd_doctor import examined
@@ -114,10 +115,7 @@ class Etcd:
 
     def close(self) -> None:
         watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            watcher.stop()
-        for watcher in watchers:
-            watcher.join(self._limit_s)
+        end(watchers, self._limit_s)
         self._gateway.close()
 
     def _full(self, key: str) -> str:

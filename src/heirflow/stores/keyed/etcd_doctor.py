@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
-from heirflow.stores.base import Finding, StoreRefuses, StoreUnavailable
+from heirflow.stores.base import Finding, StoreUnavailable
 from heirflow.stores.keyed.clock import TheirClock
 from heirflow.stores.keyed.etcd_gateway import RANGE, TXN, Document, Gateway, below, coded
+from heirflow.stores.keyed.examining import answers, clock_of, way_there
 from heirflow.stores.keyed.http import Http
 from heirflow.stores.keyed.line import Endpoint
 from heirflow.stores.keyed.place import Place
 
-TIMES = 5
-CLOCK_LIMIT_S = 1.0
 FULL = 0.8
 """Of the quota: time to say so."""
 NEVER = str(2**63 - 1)
@@ -48,11 +44,11 @@ class _Server:
 
 def examined(place: Place, gateway: Gateway, clock: TheirClock, limit_s: float) -> list[Finding]:
     """Raises `StoreUnavailable` where nothing can be read."""
-    answers = _answers(place, gateway)
+    told = _answers(place, gateway)
     seen = [_asked(endpoint, place, gateway.said, limit_s) for endpoint in place.hosts]
     servers = [each for each in seen if isinstance(each, _Server)]
     found = [each for each in seen if isinstance(each, Finding)]
-    found += [*answers, *_clock(clock), *_versions(servers), *_agreed(servers)]
+    found += [*told, clock_of(clock, "the servers'", "theirs"), *_versions(servers), *_agreed(servers)]
     found += [finding for server in servers for finding in _room(server)]
     return [*found, *_cluster(place, gateway), *_safety(place, gateway)]
 
@@ -95,15 +91,6 @@ def _told(endpoint: Endpoint, place: Place, headers: Mapping[str, str], limit_s:
     )
 
 
-def _took(question: Callable[[], object]) -> float:
-    taken = []
-    for _ in range(TIMES):
-        asked_at = time.monotonic()
-        question()
-        taken.append(time.monotonic() - asked_at)
-    return median(taken)
-
-
 def _answers(place: Place, gateway: Gateway) -> list[Finding]:
     key = coded(f"{place.folder}/doctor")
     idle = {
@@ -111,35 +98,15 @@ def _answers(place: Place, gateway: Gateway) -> list[Finding]:
         "success": [{"request_put": {"key": key}}, {"request_delete_range": below(f"{place.folder}/doctor")}],
         "failure": [{"request_range": {"key": key}}],
     }
-    read_s = None
-    try:
-        read_s = _took(lambda: gateway.ask(RANGE, {**below(place.folder), "count_only": True}))
-        write_s = _took(lambda: gateway.ask(TXN, idle, writes=True))
-    except StoreRefuses as error:
-        return [Finding("rights", "problem", str(error))]
-    except StoreUnavailable as error:
-        if read_s is None:
-            raise
-        return [Finding("store", "problem", f"it can be read, but not written: {error}", {"median_s": read_s})]
+    said = answers(
+        f"etcd at {place.shown}",
+        lambda: gateway.ask(RANGE, {**below(place.folder), "count_only": True}),
+        lambda: gateway.ask(TXN, idle, writes=True),
+    )
+    if said.level != "ok":
+        return [said]
     whose = f"user {place.user}" if place.user and gateway.has_users else "every client"
-    return [
-        Finding(
-            "store", "ok",
-            f"etcd at {place.shown} answers a read within {1000 * read_s:.1f} ms and a transaction within {1000 * write_s:.1f} ms "
-            f"(medians of {TIMES})",
-            {"median_s": read_s, "write_median_s": write_s},
-        ),
-        Finding("rights", "ok", f"{whose} may read and write below {place.folder}/"),
-    ]  # fmt: skip
-
-
-def _clock(clock: TheirClock) -> list[Finding]:
-    offset_s = clock.now() - time.time()
-    if abs(offset_s) < CLOCK_LIMIT_S:
-        return [Finding("clock", "ok", "the servers' clock agrees with ours to the second", {"offset_s": offset_s})]
-    where = "ahead of" if offset_s > 0 else "behind"
-    sentence = f"the servers' clock is {abs(offset_s):.1f} s {where} ours: times that people read are theirs"
-    return [Finding("clock", "note", sentence, {"offset_s": offset_s})]
+    return [said, Finding("rights", "ok", f"{whose} may read and write below {place.folder}/")]
 
 
 def _versions(servers: list[_Server]) -> list[Finding]:
@@ -250,19 +217,4 @@ def _safety(place: Place, gateway: Gateway) -> list[Finding]:
     if not gateway.has_users:
         sentence = "authentication is off: whoever reaches etcd can change who leads"
         found.append(Finding("rights", "note" if "cert" in place.options else "warning", sentence, {"users": False}))
-    far = sorted(host for host, _ in place.hosts if not _is_loopback(host))
-    if far and not place.secure:
-        sentence = (
-            f"no TLS to {', '.join(far)}: passwords and tokens can be read on the way, and answers forged; use etcds://"
-        )
-        found.append(Finding("session", "warning", sentence, {"tls": False}))
-    return found
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return [*found, *way_there(place, "passwords and tokens")]

@@ -8,42 +8,25 @@ compacted since is of no interest then.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from typing import Any
 
 from heirflow.errors import HeirflowError
 from heirflow.stores.base import StoreUnavailable
 from heirflow.stores.keyed.etcd_gateway import RANGE, WATCH, Gateway, coded
-from heirflow.stores.keyed.keys import ABSENT, Bell
+from heirflow.stores.keyed.keys import ABSENT
+from heirflow.stores.keyed.watcher import LONGEST_REST_S, REST_S, Watcher
 
 IDLE_S = 30.0
 """A watch of which nothing was heard for so long is begun anew: its server may be gone without a word."""
-REST_S, LONGEST_REST_S = 0.1, 2.0
 
 
-class Watcher:
+class EtcdWatcher(Watcher[Gateway]):
     """Rings a bell whenever a key has another number."""
 
-    def __init__(self, gateway: Gateway, key: str, number: int, bell: Bell) -> None:
-        self._gateway, self._key, self._number, self._bell = gateway, key, number, bell
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heirflow-etcd-watch", daemon=True)
-        self._thread.start()
+    name = "heirflow-etcd-watch"
 
-    def stop(self) -> None:
-        """Begin to end."""
-        self._stopped.set()
-        self._gateway.sever()
-
-    def join(self, limit_s: float) -> None:
-        """See that it has ended. Never raises."""
-        limit = time.monotonic() + limit_s
-        while self._thread.is_alive() and time.monotonic() < limit:
-            self._gateway.sever()  # again: it may have begun a call just then
-            self._thread.join(0.02)
-
-    def _run(self) -> None:
+    def _watch(self) -> None:
         rest_s, broken = REST_S, False
         while not self._stopped.is_set():
             try:
@@ -58,11 +41,10 @@ class Watcher:
             if broken:
                 self._stopped.wait(rest_s)
                 rest_s = min(2 * rest_s, LONGEST_REST_S)
-        self._gateway.close()
 
     def _caught_up(self) -> int:
         """Read the key, and return the cluster's revision."""
-        found = self._gateway.ask(RANGE, {"key": coded(self._key), "keys_only": True})
+        found = self._asks.ask(RANGE, {"key": coded(self._key), "keys_only": True})
         pairs = found.get("kvs") or [{}]
         self._heard(int(pairs[0].get("mod_revision", ABSENT)))
         return int(found["header"]["revision"])
@@ -72,7 +54,7 @@ class Watcher:
         request = {"create_request": {"key": coded(self._key), "start_revision": str(start)}}
         limit = time.monotonic() + IDLE_S
         try:
-            for line in self._gateway.stream(WATCH, request, IDLE_S):
+            for line in self._asks.stream(WATCH, request, IDLE_S):
                 said = json.loads(line)
                 result = said.get("result") or {}
                 if "error" in said or result.get("canceled"):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
-from heirflow.election.record import MOST_SEATS, Event, Exchange, Record, Swap, record_name
-from heirflow.errors import ConfigError
+from heirflow.election.record import Event, Exchange, Record, Swap
 from heirflow.stores.keyed.documents import (
     COUNT,
     MOST_LEFT,
@@ -26,7 +25,7 @@ from heirflow.stores.keyed.documents import (
 )
 from heirflow.stores.keyed.keys import ABSENT, Seen, Write
 from heirflow.stores.rows import NOBODY_YET
-from heirflow.stores.values import NAME_LENGTH
+from heirflow.stores.values import check_room, check_seats
 
 
 @dataclass
@@ -154,10 +153,7 @@ def _holds(before: Document | None, swap: Swap, history: str | None) -> bool:
 
 def make(plan: Plan, seats: int, like: Record) -> None:
     """Give each further seat a record where there is none. Raises `ConfigError`."""
-    if len(record_name(plan.election, seats)) > NAME_LENGTH:
-        raise ConfigError(
-            f"the name of an election with {seats} seats may have {NAME_LENGTH - len(f'#{seats}')} characters"
-        )
+    check_room(plan.election, seats)
     vacant = replace(like, version=1, term=0, leader=None, because=NOBODY_YET, note="", switchover_to=None)
     for seat in range(2, seats + 1):
         key = record_key(plan.election, seat)
@@ -167,8 +163,7 @@ def make(plan: Plan, seats: int, like: Record) -> None:
 
 def set_seats(plan: Plan, seats: int) -> bool:
     """Change how many there are; False where there is no such election. Raises `ConfigError`."""
-    if not 1 <= seats <= MOST_SEATS:
-        raise ConfigError(f"an election has 1 to {MOST_SEATS} seats, not {seats}")
+    check_seats(seats)
     key = record_key(plan.election, 1)
     first = record_document(plan.seen, key)
     if first is None:

@@ -35,7 +35,7 @@ from heirflow.stores.keyed.documents import (
 from heirflow.stores.keyed.keys import Bell, Keys, Seen, Write
 from heirflow.stores.keyed.plan import Plan, plan_of, set_seats
 from heirflow.stores.rows import event_of, fenced
-from heirflow.stores.values import checked_name
+from heirflow.stores.values import check
 
 BITE = 50
 """So many events are deleted at once."""
@@ -73,11 +73,7 @@ class KeyedStore:
         self._keys.connect()
 
     def exchange(self, election: str, request: Exchange) -> Reading:
-        checked_name(election, "the election")
-        if request.check_in is not None:
-            checked_name(request.check_in.id, "the member")
-        elif request.join or request.leave:
-            raise ValueError("who joins or leaves must say who it is: give a check_in")
+        check(election, request)
         untold = self._untold if request.check_in is not None else ()
         late = (replace(event, ago_s=time.monotonic() - at) for at, event in untold)
         whole = replace(request, notes=(*late, *request.notes)) if untold else request

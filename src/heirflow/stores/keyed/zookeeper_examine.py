@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import secrets
-import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from kazoo.exceptions import KazooException, NoAuthError, NoNodeError
 
 from heirflow.stores.base import Finding
 from heirflow.stores.keyed.clock import TheirClock
+from heirflow.stores.keyed.examining import took
 from heirflow.stores.keyed.place import Place
 from heirflow.stores.keyed.zookeeper_session import Session, dial, tls_of
 
@@ -135,13 +135,11 @@ def _quorum(hosts: list[Host], voters: int) -> Iterator[Finding]:
 
 
 def _latency(session: Session, wait: Any, path: str, call_limit_s: float) -> Finding:
-    took = []
-    for _ in range(SAMPLES):
-        began = time.monotonic()
+    def ask() -> None:
         session.client.sync_async(path)
         wait(session.client.exists_async(path))
-        took.append(time.monotonic() - began)
-    median = statistics.median(took)
+
+    median = took(ask, SAMPLES)
     level = "warning" if median > call_limit_s / 4 else "ok"
     sentence = f"a reading after a sync takes {median * 1000:.1f} ms; a call may take {call_limit_s:g} s"
     return Finding("latency", level, sentence, {"median_s": median, "call_limit_s": call_limit_s})

@@ -6,12 +6,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from heirflow.election.record import MOST_SEATS, Swap, record_name, record_names
-from heirflow.errors import ConfigError
+from heirflow.election.record import Swap, record_name, record_names
 from heirflow.stores.base import StoreMisfit
 from heirflow.stores.rows import NOBODY_YET
 from heirflow.stores.sql.statements import Statements
-from heirflow.stores.values import NAME_LENGTH
+from heirflow.stores.values import check_room, check_seats
 
 ONE_ONLY = "the tables know one seat only; run `heirflow init` once, as a role that may add a column"
 
@@ -29,10 +28,7 @@ def is_further(name: str, others: frozenset[str]) -> bool:
 
 def make(conn: sa.engine.Connection, sql: Statements, election: str, seats: int, like: dict[str, Any]) -> None:
     """Give each further seat a record where there is none. `like`: what `bound.wanted_by` has for the first seat's."""
-    if len(record_name(election, seats)) > NAME_LENGTH:
-        raise ConfigError(
-            f"the name of an election with {seats} seats may have {NAME_LENGTH - len(f'#{seats}')} characters"
-        )
+    check_room(election, seats)
     vacant = {
         "p_version": 1,
         "p_term": 0,
@@ -58,8 +54,7 @@ def set_seats(conn: sa.engine.Connection, sql: Statements, election: str, seats:
     Records of seats that are no more stay: their terms go on where they stopped.
     Raises `ConfigError`, and `StoreMisfit` like `first`.
     """
-    if not 1 <= seats <= MOST_SEATS:
-        raise ConfigError(f"an election has 1 to {MOST_SEATS} seats, not {seats}")
+    check_seats(seats)
     row = conn.execute(sql.read, {"p_election": election}).first()
     if row is None or row.e_version is None:
         return False

@@ -43,7 +43,7 @@ from heirflow.stores.sql.statements import Statements, plain
 from heirflow.stores.sql.taking import carry_out, hook_of
 from heirflow.stores.sql.waking import Waking
 from heirflow.stores.sql.wills import will_of
-from heirflow.stores.values import checked_name, cleaned
+from heirflow.stores.values import check, cleaned
 
 T = TypeVar("T")
 
@@ -84,11 +84,7 @@ class SqlStore:
             self._connected()
 
     def exchange(self, election: str, request: Exchange) -> Reading:
-        checked_name(election, "the election")
-        if request.check_in is not None:
-            checked_name(request.check_in.id, "the member")
-        elif request.join or request.leave:
-            raise ValueError("who joins or leaves must say who it is: give a check_in")
+        check(election, request)
         answer = self._at_once(election, request) or self._in_steps(election, request)
         told = self._waking.after(election, request.swap) if answer.swapped else ()
         before = self._several.pop(election, 1)
