@@ -62,7 +62,11 @@ while [ ${#codes[@]} -gt 0 ]; do
     case ${codes[1]} in
         0) ;;
         1) again+=("${codes[0]}") ;;
-        *) worst=${codes[1]} ;;
+        *)
+            worst=${codes[1]}
+            echo "The part '${codes[0]}' did not come to its end: exit code $worst. Its last lines:"
+            tail -5 "$folder/${codes[0]}"
+            ;;
     esac
     codes=("${codes[@]:2}")
 done
