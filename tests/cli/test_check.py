@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from heirflow.cli.check import FLAPS, judged
 from heirflow.election.record import Event, Exchange, MemberRow, Reading, Record, Swap, What
 from heirflow.status import Snapshot
+from heirflow.status.check import FLAPS, judged
 from heirflow.stores import Store
 from heirflow.terminal.line import headline
 from tests.cli.conftest import Answer, until

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from heirflow.cli.common import settled
-from heirflow.cli.watching import Reader
 from heirflow.election.record import CheckIn, Exchange
 from heirflow.status import Snapshot
+from heirflow.steering.reading import Reader
 from heirflow.stores import Store, open_store
 from heirflow.terminal.page import Kind, Wish
 from lab.servers.relay import relay
@@ -338,7 +338,7 @@ def test_two_stores_are_one_page(home: Path, line: Callable, store: Store) -> No
     line("beat", "a", "b")
     configs = [settled({"name": None, "db_url": f"sqlite:///{home / name}.db"}) for name in ("line", "other")]
     woken: list[float] = []
-    reader = Reader(configs, 0.2, lambda: woken.append(time.monotonic()))
+    reader = Reader(configs, 0.2, lambda: woken.append(time.monotonic()), name="watch")
     reader.start()
     try:
         until(lambda: reader.seen is not None, "it has read")
@@ -371,8 +371,8 @@ def test_a_fault_of_our_own_ends_the_page_with_its_name(
     home: Path, line: Callable, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line("beat", "a")
-    monkeypatch.setattr("heirflow.cli.watching.judged", lambda *_: 1 / 0)
-    reader = Reader([settled({"name": None})], 0.2, lambda: None)
+    monkeypatch.setattr("heirflow.steering.reading.judged", lambda *_: 1 / 0)
+    reader = Reader([settled({"name": None})], 0.2, lambda: None, name="watch")
     reader.start()
     assert reader.read_once.wait(10)
     assert isinstance(reader.broken, ZeroDivisionError)

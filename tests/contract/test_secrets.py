@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from heirflow.cli.common import store_of
 from heirflow.config.address import Address
 from heirflow.config.resolve import resolve
 from heirflow.election.record import Exchange
 from heirflow.errors import ConfigError
+from heirflow.steering.places import store_of
 from heirflow.stores import Store, StoreUnavailable, open_store
 from heirflow.testing.store_tools import ids, join, new_election, who
 from lab.servers.servers import Server

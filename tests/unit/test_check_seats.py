@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from heirflow.cli.check import FLAPS, Level, judged
 from heirflow.election.record import Event, What
 from heirflow.status import Snapshot
+from heirflow.status.check import FLAPS, Level, judged
 from tests.unit.test_status_seats import FIRST, LINE, NEVER, NOW, SECOND, look, noted, place
 
 VACANT = replace(SECOND, leader=None)

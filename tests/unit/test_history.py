@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from heirflow.cli.history import _line_of
 from heirflow.election.record import Event, What
-from heirflow.terminal.history import HEAD, Row, added, cells_of, facts_of, in_order, rows_of, table_of
+from heirflow.status.history import Row, added, facts_of, in_order, rows_of
+from heirflow.terminal.history import HEAD, cells_of, table_of
 
 CRASH = Event(What.RESTARTED, 4, "a", "it exited with 1", at=1000.0)
 TOOK = Event(What.TOOK_CHARGE, 4, "a", "nobody led", at=900.0)

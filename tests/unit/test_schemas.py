@@ -11,11 +11,11 @@ import click
 import pytest
 from jsonschema import Draft202012Validator
 
-from heirflow.cli.check import Level
 from heirflow.cli.release import Outcome
 from heirflow.election.record import What
 from heirflow.election.told import Named
 from heirflow.member.once import MISSED
+from heirflow.status.check import Level
 from heirflow.stores.base import KeptOut
 from tests.schemas import BY_COMMAND, SCHEMAS, conforms, schema_of
 from tools import reference

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from heirflow.cli.check import judged
 from heirflow.election.record import Event, MemberRow, Place, Reading, Record, What
 from heirflow.status import Snapshot
+from heirflow.status.check import judged
+from heirflow.status.seen import sorted_by_need
 from heirflow.terminal.keyboard import keys_in
 from heirflow.terminal.page import Away, Kind, Page, Seen, Shown, Wish, lines
 from heirflow.terminal.page.columns import Column, fitted, wrapped
-from heirflow.terminal.page.seen import sorted_by_need
 
 NOW = 1_000_000.0
 WHY = "dora-51fe09 was killed, and its guard proved that the command is gone"

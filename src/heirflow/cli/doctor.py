@@ -11,24 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from heirflow.cli.common import (
-    WHERE,
-    everywhere,
-    json_option,
-    opened,
-    output,
-    place,
-    settings,
-    settled,
-    store_for_people,
-    write_json,
-)
+from heirflow.cli.common import WHERE, everywhere, json_option, opened, output, settings, settled, write_json
 from heirflow.config.resolve import Config
 from heirflow.election.record import Exchange, Reading
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.member.door import mode_of
 from heirflow.ownership import OTHERS_WRITE
 from heirflow.status import Snapshot, counted, not_promised, one_seat_only
+from heirflow.steering.places import place, store_for_people
 from heirflow.stores import Finding, Store, is_coordinator, kind_of
 from heirflow.terminal import tables
 from heirflow.text import masked

@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from heirflow.cli.common import (
-    WHERE,
-    json_option,
-    opened,
-    output,
-    place,
-    settings,
-    settled,
-    store_for_people,
-    write_json,
-)
+from heirflow.cli.common import WHERE, json_option, opened, output, settings, settled, write_json
 from heirflow.config.resolve import Config
+from heirflow.steering.places import place, store_for_people
 from heirflow.stores import Finding, is_coordinator, kind_of
 from heirflow.stores.base import KeptOut
 from heirflow.text import masked, printable

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from heirflow.cli.common import WHERE, chosen_election, elections_known, json_option, opened, output, settings, settled
-from heirflow.cli.orders import Refused
+from heirflow.cli.common import WHERE, elections_known, json_option, opened, output, settings, settled
 from heirflow.election.record import Exchange, Reading
 from heirflow.status import Snapshot
+from heirflow.steering.orders import Refused
+from heirflow.steering.places import chosen_election
 from heirflow.stores import Store
 from heirflow.text import printable
 

@@ -10,33 +10,14 @@ from typing import Any
 
 import click
 
-from heirflow.cli.common import (
-    WHERE,
-    chosen_election,
-    json_option,
-    name_argument,
-    opened,
-    settings,
-    settled,
-    warn,
-    write_json,
-)
+from heirflow.cli.common import WHERE, json_option, name_argument, opened, settings, settled, warn, write_json
 from heirflow.config.readers import read_duration
 from heirflow.election.record import Event, Exchange
+from heirflow.status.history import Row, added, facts_of, has_seats, in_order, oddities, rows_of
+from heirflow.steering.places import chosen_election
 from heirflow.stores import Store, StoreUnavailable
 from heirflow.terminal import tables
-from heirflow.terminal.history import (
-    Row,
-    added,
-    cells_of,
-    facts_of,
-    has_seats,
-    in_order,
-    oddities,
-    rows_of,
-    table_of,
-    with_seat,
-)
+from heirflow.terminal.history import cells_of, table_of, with_seat
 from heirflow.text import masked, printable
 
 LOOK_EVERY_S = 1.0

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heirflow import __version__
-from heirflow.cli.common import WHERE, everywhere, name_argument, opened, place, settings, settled, warn
+from heirflow.cli.common import WHERE, everywhere, name_argument, opened, settings, settled, warn
 from heirflow.cli.status import take
 from heirflow.config.resolve import Config
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.status.figures import EVENTS, MEANINGS, Figure, figures_of
+from heirflow.steering.places import place
 from heirflow.stores import StoreMisfit, StoreUnavailable
 from heirflow.text import printable
 

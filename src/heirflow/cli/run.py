@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from heirflow.cli.common import settings, settled, store_of, warn
+from heirflow.cli.common import settings, settled, warn
 from heirflow.config.options import OPTIONS
 from heirflow.config.resolve import Config
 from heirflow.election.record import Keep
 from heirflow.errors import ConfigError
+from heirflow.steering.places import store_of
 
 if TYPE_CHECKING:
     from heirflow.member.loop import Identity

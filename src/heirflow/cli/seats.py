@@ -9,20 +9,11 @@ from typing import Any
 
 import click
 
-from heirflow.cli.common import (
-    WHERE,
-    chosen_election,
-    elections_known,
-    json_option,
-    opened,
-    output,
-    settings,
-    settled,
-    somebody,
-)
-from heirflow.cli.orders import Order, Refused, note_order, order, record_of
+from heirflow.cli.common import WHERE, elections_known, json_option, opened, output, settings, settled, warn
 from heirflow.election.record import MOST_SEATS, Exchange, Reading, said_in
 from heirflow.status import Seat, Snapshot, counted, held, one_seat_only
+from heirflow.steering.orders import Order, Refused, note_order, order, record_of
+from heirflow.steering.places import chosen_election, somebody
 from heirflow.stores import Store
 
 
@@ -81,7 +72,7 @@ def _changed(store: Store, before: Snapshot, number: int) -> Snapshot:
     if not store.set_seats(election, number):
         raise Refused(f"{election} has had no leader yet: start its first member with `--seats {number}`")
     because = f"{counted(number)} instead of {before.seats}, ordered by {somebody()}"
-    note_order(store, election, before.term, because)
+    note_order(store, election, before.term, because, tell=warn)
     after = Snapshot.of(election, store.exchange(election, Exchange()))
     left = [seat.seat for seat in _opened(before, after) if seat.paused or seat.switchover_to is not None]
     for each in left:

@@ -12,26 +12,13 @@ import click
 from rich.console import Group, RenderableType
 
 from heirflow.cli import complain, give_up_output
-from heirflow.cli.check import EVENTS, Level, json_of, judged, line_of, unknown, worst
-from heirflow.cli.common import (
-    WHERE,
-    check_place,
-    chosen_election,
-    everywhere,
-    json_option,
-    name_argument,
-    none_yet,
-    opened,
-    place,
-    settings,
-    settled,
-    store_for_people,
-    write_json,
-)
+from heirflow.cli.common import WHERE, everywhere, json_option, name_argument, opened, settings, settled, write_json
 from heirflow.config.resolve import Config
 from heirflow.election.record import Exchange
 from heirflow.errors import HeirflowError
 from heirflow.status import Snapshot
+from heirflow.status.check import EVENTS, Level, json_of, judged, line_of, unknown, worst
+from heirflow.steering.places import check_place, chosen_election, none_yet, place, store_for_people
 from heirflow.stores import Finding, Store
 from heirflow.terminal import tables
 from heirflow.terminal.line import drawn, plain

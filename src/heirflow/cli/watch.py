@@ -18,16 +18,9 @@ from rich.console import Console
 from rich.text import Text
 
 from heirflow.cli import INTERRUPTED
-from heirflow.cli.common import (
-    WHERE,
-    check_place,
-    duration_option,
-    everywhere,
-    name_argument,
-    settings,
-    settled,
-)
-from heirflow.cli.watching import Reader
+from heirflow.cli.common import WHERE, duration_option, everywhere, name_argument, settings, settled
+from heirflow.steering.places import check_place
+from heirflow.steering.reading import Reader
 from heirflow.stores import StoreUnavailable
 from heirflow.terminal import tables
 from heirflow.terminal.keyboard import Terminal
@@ -64,7 +57,7 @@ def watch(name: str | None, *, every_s: float, **flags: Any) -> int:
     for each in configs:
         check_place(each)
     with _woken() as (reads, wake):
-        reader = Reader(configs, every_s, wake)
+        reader = Reader(configs, every_s, wake, name="watch")
         reader.start()
         try:
             if reader.read_once.wait(FIRST_LOOK_S) and reader.error and not isinstance(reader.error, StoreUnavailable):

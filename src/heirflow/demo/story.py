@@ -22,8 +22,9 @@ from heirflow.demo.warden import descendants
 from heirflow.demo.watch import Incident, Play, Watch
 from heirflow.election.record import What
 from heirflow.status import duration
+from heirflow.status.history import rows_of
 from heirflow.terminal import tables
-from heirflow.terminal.history import HEAD, cells_of, rows_of
+from heirflow.terminal.history import HEAD, cells_of
 
 LOOK_EVERY_S = 0.2
 TEMPO_EVERY_S = 5.0

@@ -4,90 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from heirflow.election.record import Event, What
 from heirflow.status import duration
+from heirflow.status.history import Row, has_seats
 
 HEAD = ("when", "term", "what", "member", "took", "because")
 SEAT_AT = 1
 """Where the seat stands among these, where there are several."""
-
-
-def oddities(events: Sequence[Event]) -> str | None:
-    """What cannot be among these events, in one sentence; None: nothing."""
-    odd = [event.odd for event in events if event.odd]
-    if not odd:
-        return None
-    more = f" (and {len(odd) - 1} more of the events shown have such values)" if len(odd) > 1 else ""
-    return f"{odd[0]}{more}; somebody else wrote into heirflow_event"
-
-
-def in_order(events: Sequence[Event]) -> list[Event]:
-    """By when they happened. One of which that is not known stays behind the one that was written before it."""
-    moments, last = [], 0.0
-    for event in events:
-        last = event.at or last
-        moments.append(last)
-    return [events[index] for index in sorted(range(len(events)), key=moments.__getitem__)]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An event as it is shown: one for a whole crash loop."""
-
-    event: Event
-    """The latest one."""
-    since: float = 0.0
-    """When the first one of the same row was; 0: it is the only one, or that is not known."""
-
-
-def rows_of(events: Sequence[Event]) -> list[Row]:
-    """One for each, but for a crash loop, which stands where its latest event is."""
-    rows: list[Row] = []
-    loops: dict[tuple[int, int, str], Row] = {}
-    for event in events:
-        row, whose = Row(event), (event.seat, event.term, event.member)
-        if event.what is What.RESTARTED:
-            before = loops.get(whose)
-            if before is not None and event.times > 1 and event.times >= before.event.times:
-                rows.remove(before)
-                began = before.event.at if before.event.times == 1 else 0.0
-                row = Row(event, before.since or began)
-            loops[whose] = row
-        rows.append(row)
-    return rows
-
-
-def added(before: Sequence[Event], now: Sequence[Event]) -> Sequence[Event]:
-    """What is new among the newest events, both as they were written. The latest ones may have been deleted since."""
-    for known in reversed(before):
-        if known in now:
-            return now[len(now) - now[::-1].index(known) :]
-    return now
-
-
-def facts_of(row: Row) -> dict[str, Any]:
-    """The same for a program: moments in seconds since 1970 by the store's clock, null where one is not known."""
-    event = row.event
-    return {
-        "at": event.at or None,
-        "written_at": event.at + event.ago_s if event.at else None,
-        "since": row.since or (event.at if event.times == 1 else 0.0) or None,
-        "times": event.times,
-        "seat": event.seat,
-        "term": event.term,
-        "what": event.word,
-        "member": event.member,
-        "took_s": event.took_s,
-        "because": event.because,
-    }
-
-
-def has_seats(rows: Sequence[Row]) -> bool:
-    """Whether any of these is about another seat than the first, so that each must say which one it is about."""
-    return any(row.event.seat > 1 for row in rows)
 
 
 def table_of(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[list[str]]]:

@@ -6,8 +6,9 @@ whoever has the terminal carries both out.
 
 from __future__ import annotations
 
+from heirflow.status.seen import Away, Key, Seen, Shown
+from heirflow.steering.wishes import Kind, Wish
 from heirflow.terminal.page.drawing import lines
-from heirflow.terminal.page.seen import Away, Key, Seen, Shown
-from heirflow.terminal.page.steering import Kind, Page, Wish
+from heirflow.terminal.page.steering import Page
 
 __all__ = ["Away", "Key", "Kind", "Page", "Seen", "Shown", "Wish", "lines"]

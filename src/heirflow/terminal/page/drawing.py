@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from heirflow.status import Seat, Snapshot, duration
-from heirflow.terminal.history import in_order
-from heirflow.terminal.history import rows_of as events_of
+from heirflow.status.history import in_order
+from heirflow.status.history import rows_of as events_of
+from heirflow.status.seen import Seen, Shown, Standing, lease_left_s, line_of
 from heirflow.terminal.line import headline, reasons, why_not_ready
 from heirflow.terminal.page.columns import NARROW, Column, cut, fitted, wrapped
-from heirflow.terminal.page.seen import Seen, Shown, Standing, lease_left_s, line_of
 from heirflow.terminal.page.steering import KEYS, Page
 
 LEVELS = {0: "green", 1: "yellow", 2: "bold red", 3: "magenta"}

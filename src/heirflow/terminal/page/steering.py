@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from heirflow.status import Seat
-from heirflow.terminal.page.seen import Key, Seen, Shown, Standing, line_of
+from heirflow.status.seen import Key, Seen, Shown, Standing, line_of
+from heirflow.steering.wishes import Kind, Wish
 
 KEYS = (
     ("up, down, k, j", "choose an election, or a member of the one that is shown whole"),
@@ -23,29 +23,6 @@ KEYS = (
 )
 STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -10, "page down": 10}
 FIRST, LAST = {"home", "g"}, {"end", "G"}
-
-
-class Kind(Enum):
-    """What somebody wants of who has the terminal and the store."""
-
-    LEAVE = "leave"
-    SWITCHOVER = "switchover"
-    PAUSE = "pause"
-    RESUME = "resume"
-    DRAIN = "drain"
-    UNDRAIN = "undrain"
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """One wish."""
-
-    kind: Kind
-    key: Key = (0, "")
-    member: str | None = None
-    """Whom to drain, or who is to lead; None: the next in line."""
-    leaving: str | None = None
-    """Who hands over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What stands behind the page of `heirflow watch`: one thread that has the stores, reads them again and again, and gives orders.
+"""What stands behind a page: one thread that has the stores, reads them again and again, and gives orders.
 
 The page never waits for a store. What an order comes to is told as a sentence, its refusal too; a switchover is followed in
 the readings until it has happened.
@@ -13,17 +13,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from heirflow.cli.check import EVENTS, judged
-from heirflow.cli.common import check_place, chosen_election, place, store_for_people
-from heirflow.cli.orders import set_drained, set_paused
-from heirflow.cli.switchover import LeadsAlready, order_switchover, ordered, why_refused
 from heirflow.config.resolve import Config
 from heirflow.election.record import Event, Exchange
 from heirflow.errors import HeirflowError
 from heirflow.status import Snapshot
+from heirflow.status.check import EVENTS, judged
+from heirflow.status.seen import Away, Key, Seen, Shown, sorted_by_need
+from heirflow.steering.orders import set_drained, set_paused
+from heirflow.steering.places import check_place, chosen_election, place, store_for_people
+from heirflow.steering.switchover import LeadsAlready, order_switchover, ordered, why_refused
+from heirflow.steering.wishes import Kind, Wish
 from heirflow.stores import Store, StoreUnavailable
-from heirflow.terminal.page import Away, Key, Kind, Seen, Shown, Wish
-from heirflow.terminal.page.seen import sorted_by_need
 from heirflow.text import brief
 
 EVENTS_EVERY_S = 15.0
@@ -65,8 +65,8 @@ class _Followed:
 class Reader:
     """Reads in a thread of its own. `wake` is called there whenever there is something new."""
 
-    def __init__(self, configs: Sequence[Config], every_s: float, wake: Callable[[], None]) -> None:
-        self._sources = [_Source(config, store_for_people(config, "watch")) for config in configs]
+    def __init__(self, configs: Sequence[Config], every_s: float, wake: Callable[[], None], *, name: str) -> None:
+        self._sources = [_Source(config, store_for_people(config, name)) for config in configs]
         self._every_s, self._wake = every_s, wake
         self._wishes: queue.SimpleQueue[Wish | None] = queue.SimpleQueue()
         self._over = threading.Event()
