@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "once": ("once", "Run a command on one host per due time, from each host's own cron or timer."),
     "status": ("status", "Show who leads, who is heir, and how fast the heir would take charge."),
     "watch": ("watch", "Watch the elections on a page that lives, and steer them by keys."),
+    "serve": ("serve", "Serve a page with every election, live, for browsers and monitors."),
     "history": ("history", "Show every change of leadership, with its cause and duration."),
     "metrics": ("metrics", "Write metrics for Prometheus, of one election or all."),
     "switchover": ("switchover", "Let another member take charge."),
@@ -100,6 +101,7 @@ def group() -> None:
     heirflow run -- airflow scheduler     on two or more hosts: one leads, the others stand in line
     heirflow status                       who leads, who is heir, and how fast it would take charge
     heirflow watch                        the same as a page that lives, with orders by keys
+    heirflow serve                        the same for a browser
     heirflow switchover                   let the heir take charge now
     """
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,13 +14,10 @@ from heirflow.cli.common import WHERE, everywhere, name_argument, opened, settin
 from heirflow.cli.status import take
 from heirflow.config.resolve import Config
 from heirflow.errors import ConfigError, HeirflowError
-from heirflow.status.figures import EVENTS, MEANINGS, Figure, figures_of
+from heirflow.status.exposition import exposition
+from heirflow.status.figures import EVENTS, Figure, figures_of
 from heirflow.steering.places import place
 from heirflow.stores import StoreMisfit, StoreUnavailable
-from heirflow.text import printable
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
 
 SUFFIX = ".prom"
 """node_exporter's textfile collector reads no other files."""
@@ -100,27 +96,6 @@ def check_client() -> None:
         raise ConfigError(
             "heirflow metrics needs prometheus-client, which is not installed: pip install 'heirflow[metrics]'"
         ) from None
-
-
-def exposition(figures: Iterable[Figure]) -> str:
-    """The figures in Prometheus' text format."""
-    from prometheus_client import CollectorRegistry, generate_latest
-    from prometheus_client.core import GaugeMetricFamily
-    from prometheus_client.registry import Collector
-
-    families: dict[str, GaugeMetricFamily] = {}
-    for name, labels, value in figures:
-        if name not in families:
-            families[name] = GaugeMetricFamily(name, MEANINGS[name], labels=list(labels))
-        families[name].add_metric([printable(text) for text in labels.values()], float(value))
-
-    class Found(Collector):
-        def collect(self) -> Iterator[Metric]:
-            yield from families.values()
-
-    registry = CollectorRegistry()
-    registry.register(Found())
-    return generate_latest(registry).decode()
 
 
 def write_whole(path: Path, text: str) -> None:

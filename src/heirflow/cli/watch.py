@@ -141,7 +141,7 @@ def _lived(terminal: Terminal, page: Page, reader: Reader, reads: int) -> int:
             page.look(reader.seen)
         if reader.broken is not None:
             raise reader.broken
-        reader.focus(page.chosen.key if page.chosen is not None else None)
+        reader.focus(*([page.chosen.key] if page.chosen is not None else []))
         _draw(terminal, page)
         ready, _, _ = select.select([terminal.keys, reads], [], [], TICK_S - time.time() % TICK_S)
         if reads in ready:

@@ -26,7 +26,7 @@ from heirflow.clock import boottime
 from heirflow.election.line import FOREVER
 from heirflow.election.state import State
 from heirflow.election.timings import Timings
-from heirflow.errors import ConfigError
+from heirflow.listening import listener
 from heirflow.member.report import describe
 from heirflow.member.tally import Tally, exposition
 from heirflow.text import masked, printable
@@ -60,7 +60,7 @@ class HttpDoor:
         self._shown: Shown | None = None
         self._tally = Tally()
         self._ending = threading.Event()
-        self._listener = _listener(place)
+        self._listener = listener(place, BACKLOG)
         self.address: tuple[Any, ...] = self._listener.getsockname()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="heirflow-http", daemon=True)
@@ -235,15 +235,3 @@ class Question(BaseHTTPRequestHandler):
 
 def _yes(yes: bool) -> int:
     return HTTPStatus.OK if yes else HTTPStatus.SERVICE_UNAVAILABLE
-
-
-def _listener(place: str) -> socket.socket:
-    host, _, port = place.rpartition(":")
-    try:
-        found = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
-        )
-        family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"cannot listen on {place} (--http): {getattr(error, 'strerror', None) or error}") from None

@@ -36,6 +36,8 @@ class Shown:
     events: tuple[Event, ...] = ()
     """The newest, oldest first."""
     store: int = 0
+    sentence: str = ""
+    """The same in words, after the name of the election and a colon."""
 
     @property
     def key(self) -> Key:

@@ -28,6 +28,8 @@ from heirflow.text import brief
 
 EVENTS_EVERY_S = 15.0
 """How often the events are read of elections that are not chosen."""
+NAMES_EVERY_S = 5.0
+"""How often it is asked which elections there are."""
 FOLLOWED_S = 120.0
 """For so long a switchover is followed, as `heirflow switchover` waits."""
 
@@ -40,6 +42,10 @@ class Said:
     well: bool
 
 
+Answer = Callable[[Said], None]
+"""What takes in what came of one order."""
+
+
 @dataclass(slots=True)
 class _Source:
     """One store, and what it said last."""
@@ -49,6 +55,29 @@ class _Source:
     shown: tuple[Shown, ...] = ()
     seen_at: float | None = None
     away: Away | None = None
+    is_open: bool = False
+    names: tuple[str, ...] = ()
+    named_at: float = -NAMES_EVERY_S
+
+    def open(self) -> None:
+        """Raises `HeirflowError`."""
+        if not self.is_open:
+            check_place(self.config)
+            self.store.open(create=False)
+            self.is_open, self.named_at = True, -NAMES_EVERY_S
+
+    def close(self) -> None:
+        """Until it is opened again."""
+        self.is_open = False
+        self.store.close()
+
+    def elections(self) -> tuple[str, ...]:
+        """Those to show."""
+        if time.monotonic() - self.named_at >= NAMES_EVERY_S:
+            chosen = self.config["name"]
+            self.names = (chosen_election(self.store, self.config),) if chosen else self.store.elections()
+            self.named_at = time.monotonic()
+        return self.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +92,26 @@ class _Followed:
 
 
 class Reader:
-    """Reads in a thread of its own. `wake` is called there whenever there is something new."""
+    """Reads in a thread of its own. `wake` is called there whenever there is something new.
 
-    def __init__(self, configs: Sequence[Config], every_s: float, wake: Callable[[], None], *, name: str) -> None:
+    `idle_s`: it stops to read when nobody has called `want` for so long, until somebody does. None: it never stops.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[Config],
+        every_s: float,
+        wake: Callable[[], None],
+        *,
+        name: str,
+        idle_s: float | None = None,
+    ) -> None:
         self._sources = [_Source(config, store_for_people(config, name)) for config in configs]
         self._every_s, self._wake = every_s, wake
-        self._wishes: queue.SimpleQueue[Wish | None] = queue.SimpleQueue()
+        self._idle_s, self._wanted_at = idle_s, time.monotonic()
+        self._wishes: queue.SimpleQueue[tuple[Wish, Answer] | None] = queue.SimpleQueue()
         self._over = threading.Event()
-        self._focus: Key | None = None
+        self._focus: frozenset[Key] = frozenset()
         self._events: dict[Key, tuple[float, tuple[Event, ...]]] = {}
         self._followed: list[_Followed] = []
         self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
@@ -103,16 +144,25 @@ class Reader:
             return self._said.get_nowait()
         return None
 
-    def ask(self, wish: Wish) -> None:
-        """Give this order."""
-        self._wishes.put(wish)
+    def ask(self, wish: Wish, answer: Answer | None = None) -> None:
+        """Give this order. `answer` is called in the thread with what came of it; without one, `said` has it."""
+        self._wishes.put((wish, answer or self._tell))
 
-    def focus(self, key: Key | None) -> None:
-        """Which election's events are read each time."""
-        if key != self._focus:
-            self._focus = key
-            if key not in self._events:
-                self._wishes.put(None)
+    def want(self) -> None:
+        """Somebody looks: it reads, and goes on for `idle_s`."""
+        slept, self._wanted_at = self._sleeps(), time.monotonic()
+        if slept:
+            self._wishes.put(None)
+
+    def focus(self, *keys: Key) -> None:
+        """Which elections' events are read each time."""
+        new = frozenset(keys) - self._focus
+        self._focus = frozenset(keys)
+        if any(key not in self._events for key in new):
+            self._wishes.put(None)
+
+    def _sleeps(self) -> bool:
+        return self._idle_s is not None and time.monotonic() - self._wanted_at > self._idle_s
 
     def _run(self) -> None:
         try:
@@ -122,16 +172,22 @@ class Reader:
                 self.read_once.set()
                 self._wake()
                 with suppress(queue.Empty):
-                    wish = self._wishes.get(timeout=max(0.0, due - time.monotonic()))
-                    if wish is not None:
-                        self._tell(self._given(wish))
+                    wait_s: float | None = max(0.0, due - time.monotonic())
+                    if self._sleeps():
+                        wait_s = None
+                        for source in self._sources:
+                            source.close()
+                    asked = self._wishes.get(timeout=wait_s)
+                    if asked is not None:
+                        wish, answer = asked
+                        answer(self._given(wish))
         except Exception as error:  # the page must not stand still without a word
             self.broken = error
             self.read_once.set()
             self._wake()
         finally:
             for source in self._sources:
-                source.store.close()
+                source.close()
 
     def _look(self) -> None:
         began = time.time()
@@ -141,6 +197,7 @@ class Reader:
             try:
                 source.shown = self._shown(number, source)
             except HeirflowError as error:
+                source.is_open = False
                 self.error = error if not self.read_once.is_set() else self.error
                 since = source.away.since if source.away is not None else began
                 answers = not isinstance(error, StoreUnavailable)
@@ -160,23 +217,23 @@ class Reader:
 
     def _shown(self, number: int, source: _Source) -> tuple[Shown, ...]:
         """One reading of each election, and its events: of the chosen one always, of the others now and then."""
-        store, config = source.store, source.config
-        check_place(config)
-        store.open(create=False)
-        names = [chosen_election(store, config)] if config["name"] else store.elections()
+        store = source.store
+        source.open()
         found = []
-        for name in names:
+        for name in source.elections():
             snapshot = Snapshot.of(name, store.exchange(name, Exchange()))
             events = self._events_of(store, (number, name), snapshot.seats)
+            if not snapshot.succession and snapshot.last_leader is None:
+                source.named_at = -NAMES_EVERY_S  # it may be gone
             verdict = judged(snapshot, events)
-            found.append(Shown(snapshot, int(verdict.level), verdict.state, events, number))
+            found.append(Shown(snapshot, int(verdict.level), verdict.state, events, number, verdict.sentence))
             self._follow(store, found[-1])
         return tuple(found)
 
     def _events_of(self, store: Store, key: Key, seats: int) -> tuple[Event, ...]:
         at, events = self._events.get(key, (0.0, ()))
         now = time.monotonic()
-        if key == self._focus or key not in self._events or now - at > EVENTS_EVERY_S:
+        if key in self._focus or key not in self._events or now - at > EVENTS_EVERY_S:
             events = store.events(key[1], EVENTS * seats)
             self._events[key] = now, events
         return events
@@ -191,7 +248,7 @@ class Reader:
         source, election = self._sources[wish.key[0]], wish.key[1]
         warnings: list[str] = []
         try:
-            source.store.open(create=False)
+            source.open()
             sentence = self._carried_out(source.store, election, wish, warnings)
         except HeirflowError as error:
             return Said(_sentence(error), well=False)
@@ -201,17 +258,17 @@ class Reader:
         if wish.kind is Kind.SWITCHOVER:
             began = time.monotonic()
             try:
-                given, to, _ = order_switchover(store, election, wish.member, wish.leaving)
+                given, to, _ = order_switchover(store, election, wish.member, wish.leaving, by=wish.by)
             except LeadsAlready as leads:
                 return leads.sentence(election)
             before = given.before
             self._followed.append(_Followed(wish.key, given.seat, before.leader, before.term, began))
             return ordered(election, given, to)
         if wish.kind in {Kind.PAUSE, Kind.RESUME}:
-            return set_paused(store, election, on=wish.kind is Kind.PAUSE)
+            return set_paused(store, election, on=wish.kind is Kind.PAUSE, by=wish.by)
         assert wish.member is not None
         on = wish.kind is Kind.DRAIN
-        return set_drained(store, election, wish.member, on=on, tell=warnings.append)[1]
+        return set_drained(store, election, wish.member, on=on, tell=warnings.append, by=wish.by)[1]
 
     def _follow(self, store: Store, shown: Shown) -> None:
         """Tell what came of the switchovers of this election."""

@@ -1,0 +1,204 @@
+"""What all viewers share: one thread that reads while somebody looks, the history, and who gives orders.
+
+A server asks from any thread, and from an event loop by `wait`. No viewer makes another reading than the one that is made anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from heirflow.config.resolve import Config
+from heirflow.election.record import Event
+from heirflow.errors import HeirflowError
+from heirflow.status.history import in_order
+from heirflow.status.seen import Key, Seen, Shown
+from heirflow.steering.places import store_for_people
+from heirflow.steering.reading import Reader, Said
+from heirflow.steering.wishes import Wish
+from heirflow.stores import Store
+
+EVERY_S = 1.0
+IDLE_S = 15.0
+"""For so long it reads on after the last viewer has gone."""
+FRESH_S = 5.0
+"""A reading that is older is waited for, for up to `WAIT_S`, and then shown with its age."""
+WAIT_S = 6.0
+ORDER_S = 30.0
+"""For so long the outcome of an order is waited for."""
+EVENTS = 5000
+"""So many of an election's newest events are read for its timeline and its metrics."""
+HISTORY_EVERY_S = 2.0
+"""The history is read again at most so often, and only where something has happened."""
+HISTORY_LASTS_S = 60.0
+
+
+class NoAnswer(HeirflowError):
+    """The outcome of an order is not known in time."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The history of one election as it was read."""
+
+    events: tuple[Event, ...] = ()
+    newest: Event | None = None
+    read_at: float = float("-inf")
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """The histories of one store, and a connection of their own: a long history must not keep the live page waiting."""
+
+    store: Store
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_open: bool = False
+    kept: dict[str, _Kept] = field(default_factory=dict)
+
+
+class Desk:
+    """See above. Safe for threads. `start` in the process that serves, so after a fork."""
+
+    def __init__(self, configs: Sequence[Config], *, every_s: float = EVERY_S, idle_s: float = IDLE_S) -> None:
+        self.every_s = every_s
+        self.named: bool = any(config["name"] is not None for config in configs)
+        """Whether one election was named, and no other is shown."""
+        self._reader = Reader(configs, every_s, self._woken, name="web", idle_s=idle_s)
+        self._shelves = [_Shelf(store_for_people(config, "web")) for config in configs]
+        self._changed = threading.Condition()
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._focus: Counter[Key] = Counter()
+        self._looked: dict[Key, float] = {}
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._reader.start()
+
+    def stop(self) -> None:
+        """End it, also where a store does not answer."""
+        self._reader.stop()
+        self._woken()
+        for shelf in self._shelves:
+            shelf.store.sever()
+
+    @property
+    def broken(self) -> Exception | None:
+        """What ended the reading, where something is wrong in our own code."""
+        return self._reader.broken
+
+    # Readings
+
+    def seen(self, key: Key | None = None) -> Seen | None:
+        """The newest reading, for somebody who waits here; None: there is none in time. `key`: the election that is looked at."""
+        self._look(key)
+        ends_at = time.monotonic() + WAIT_S
+        with self._changed:
+            while not self._is_fresh(key) and self.broken is None and time.monotonic() < ends_at:
+                self._changed.wait(ends_at - time.monotonic())
+        return self._reader.seen
+
+    async def seen_soon(self, key: Key | None = None) -> Seen | None:
+        """The same for an event loop."""
+        self._look(key)
+        ends_at = time.monotonic() + WAIT_S
+        while not self._is_fresh(key) and self.broken is None and time.monotonic() < ends_at:
+            await self.wait(ends_at - time.monotonic())
+        return self._reader.seen
+
+    async def wait(self, limit_s: float) -> None:
+        """Until there is something new, or for so long."""
+        mine = asyncio.get_running_loop(), asyncio.Event()
+        with self._changed:
+            self._waiting.add(mine)
+        try:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(mine[1].wait(), max(0.0, limit_s))
+        finally:
+            with self._changed:
+                self._waiting.discard(mine)
+
+    @contextmanager
+    def looking(self, key: Key | None) -> Iterator[None]:
+        """As long as a viewer has a page open that lives."""
+        if key is not None:
+            with self._changed:
+                self._focus[key] += 1
+        try:
+            self._look(key)
+            yield
+        finally:
+            if key is not None:
+                with self._changed:
+                    self._focus[key] -= 1
+
+    def keep_reading(self, key: Key | None) -> None:
+        """Somebody still looks."""
+        self._look(key)
+
+    def _look(self, key: Key | None) -> None:
+        now = time.monotonic()
+        with self._changed:
+            if key is not None:
+                self._looked[key] = now
+            recent = [each for each, at in self._looked.items() if now - at < IDLE_S]
+            self._looked = {each: self._looked[each] for each in recent}
+            focus = {each for each, count in self._focus.items() if count > 0} | set(recent)
+        self._reader.want()
+        self._reader.focus(*focus)
+
+    def _is_fresh(self, key: Key | None) -> bool:
+        seen = self._reader.seen
+        if seen is None or time.time() - seen.at >= max(FRESH_S, 2 * self.every_s):
+            return False
+        return key is None or seen.of(key) is not None or seen.is_away(key[0]) or time.time() - seen.at < self.every_s
+
+    def _woken(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            for loop, event in self._waiting:
+                with suppress(RuntimeError):  # the loop is over
+                    loop.call_soon_threadsafe(event.set)
+        while self._reader.said() is not None:
+            pass  # what comes of orders is seen on the page
+
+    # The history
+
+    def history(self, shown: Shown) -> tuple[tuple[Event, ...], str]:
+        """The events of an election in their order, and why these are old; empty: they are not. For threads that may wait."""
+        shelf, election = self._shelves[shown.store], shown.snapshot.election
+        with shelf.lock:
+            kept = shelf.kept.setdefault(election, _Kept())
+            age_s, newest = time.monotonic() - kept.read_at, shown.events[-1] if shown.events else None
+            if age_s < HISTORY_EVERY_S or (age_s < HISTORY_LASTS_S and newest == kept.newest):
+                return kept.events, ""
+            try:
+                if not shelf.is_open:
+                    shelf.store.open(create=False)
+                    shelf.is_open = True
+                events = tuple(in_order(shelf.store.events(election, EVENTS)))
+            except HeirflowError as error:
+                shelf.is_open = False
+                return kept.events, str(error)
+            shelf.kept[election] = _Kept(events, newest, time.monotonic())
+            return events, ""
+
+    # Orders
+
+    def give(self, wish: Wish) -> Said:
+        """Give an order, for somebody who waits here. Raises `NoAnswer`."""
+        done, found = threading.Event(), []
+
+        def answer(said: Said) -> None:
+            found.append(said)
+            done.set()
+
+        self._reader.want()
+        self._reader.ask(wish, answer)
+        if not done.wait(ORDER_S):
+            raise NoAnswer(f"the store did not answer within {ORDER_S:g} s; the order may still be carried out")
+        return found[0]
