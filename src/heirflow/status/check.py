@@ -46,12 +46,14 @@ class Verdict:
     ``seat not led``, ``runs nothing`` or ``unknown``."""
     sentence: str
     election: str | None = None
+    said: str = ""
+    """The sentence without the name of the election."""
 
 
 def judged(line: Snapshot, events: Iterable[Event]) -> Verdict:
     """One election."""
     level, state, sentence = _judged(line, events)
-    return Verdict(level, state, f"{line.election}: {sentence}", line.election)
+    return Verdict(level, state, f"{line.election}: {sentence}", line.election, sentence)
 
 
 def _judged(line: Snapshot, events: Iterable[Event]) -> tuple[Level, str, str]:

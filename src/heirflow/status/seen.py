@@ -37,7 +37,7 @@ class Shown:
     """The newest, oldest first."""
     store: int = 0
     sentence: str = ""
-    """The same in words, after the name of the election and a colon."""
+    """The same in words, without the name of the election."""
 
     @property
     def key(self) -> Key:

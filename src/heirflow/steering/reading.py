@@ -226,7 +226,7 @@ class Reader:
             if not snapshot.succession and snapshot.last_leader is None:
                 source.named_at = -NAMES_EVERY_S  # it may be gone
             verdict = judged(snapshot, events)
-            found.append(Shown(snapshot, int(verdict.level), verdict.state, events, number, verdict.sentence))
+            found.append(Shown(snapshot, int(verdict.level), verdict.state, events, number, verdict.said))
             self._follow(store, found[-1])
         return tuple(found)
 

@@ -90,7 +90,10 @@ def check_of(seen: Seen | None) -> dict[str, Any]:
     if seen is None or seen.away:
         return json_of([unknown(trouble_of(seen) or "")])
     verdicts = [
-        Verdict(Level(shown.level), shown.state, shown.sentence, shown.snapshot.election) for shown in seen.elections
+        Verdict(
+            Level(shown.level), shown.state, f"{shown.snapshot.election}: {shown.sentence}", shown.snapshot.election
+        )
+        for shown in seen.elections
     ]
     return json_of(verdicts or [unknown("there is no election in this store yet")])
 

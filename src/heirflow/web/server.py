@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -114,7 +113,6 @@ def serve(
         limit_concurrency=1000,
         lifespan="off",
     )
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "graceful shutdown" not in record.getMessage())
     desk.start()
     tell(address_of(listening))
     try:

@@ -13,7 +13,8 @@ from heirflow.status import Row, Seat, Snapshot, duration
 from heirflow.status.history import Row as EventRow
 from heirflow.status.history import rows_of
 from heirflow.status.seen import Away, Key, Seen, Shown, Standing, lease_left_s, line_of
-from heirflow.web.timeline import Spell, Timeline, sentence_of, timeline_of
+from heirflow.web.drawing import drawn
+from heirflow.web.timeline import Spell, timeline_of
 
 STRETCHES = {"hour": 3600.0, "day": 86400.0, "week": 7 * 86400.0}
 """What a timeline can show, in seconds."""
@@ -28,9 +29,6 @@ WORDS = {
     "seat not led": "a seat is not led",
 }
 """Words for states of `heirflow status --check` that do not say enough by themselves."""
-WIDTH = 1000.0
-"""Of a drawn timeline, in its own units."""
-TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,7 @@ def _election(shown: Shown, stretch: str, history: Sequence[Event], trouble: str
         "level": shown.level,
         "state": shown.state,
         "word": word_of(shown.state),
-        "verdict": shown.sentence.removeprefix(f"{line.election}: "),
+        "verdict": shown.sentence,
         "promise": line.promise,
         "remarks": (*line.odd, *line.differences),
         "rows": [_row(standing, line, shown.key) for standing in line_of(line)],
@@ -304,61 +302,6 @@ def _event(row: EventRow, key: Key) -> dict[str, Any]:
         "took_s": event.took_s,
         "because": "; ".join(because),
     }
-
-
-# A timeline as numbers to draw
-
-
-def drawn(timeline: Timeline, *, several: bool) -> dict[str, Any]:
-    """Places and lengths within `WIDTH`, and the same in words."""
-    span = max(1e-9, timeline.until - timeline.since)
-
-    def x(at: float) -> float:
-        return round((at - timeline.since) / span * WIDTH, 2)
-
-    def stretch(each: Any) -> tuple[float, float]:
-        return x(each.since), max(1.0, round(x(each.until) - x(each.since), 2))
-
-    rows: list[dict[str, Any]] = []
-    for place, band in enumerate(timeline.bands):
-        spells = [(*stretch(spell), sentence_of(spell, several=several)) for spell in band.spells]
-        marks = [(x(mark.at), mark.kind, _said(mark)) for mark in band.marks]
-        led_s = sum(spell.until - spell.since for spell in band.spells)
-        rows.append({"host": band.host, "tone": place % 6, "spells": spells, "marks": marks, "led": duration(led_s)})
-    unknown = x(timeline.known_since)
-    return {
-        "rows": rows,
-        "gaps": [(*stretch(gap), _gap(gap, several=several)) for gap in timeline.gaps],
-        "gap_s": timeline.gap_s,
-        "gap_times": sum(gap.times for gap in timeline.gaps),
-        "unknown": unknown if unknown >= 1 else 0,
-        "known_since": timeline.known_since,
-        "hidden": timeline.hidden,
-        "ticks": [timeline.since + span * tick / TICKS for tick in range(TICKS + 1)],
-        "long": span > 86400,
-        "table": _told(timeline, several=several),
-        "marked": sorted({mark[1] for row in rows for mark in row["marks"]}),
-    }
-
-
-def _said(mark: Any) -> str:
-    often = f" {mark.times} times" if mark.times > 1 else ""
-    return f"{mark.kind}{often}: {mark.because or mark.member}"
-
-
-def _gap(gap: Any, *, several: bool) -> str:
-    seat = f" seat {gap.seat}" if several else ""
-    if gap.times > 1:
-        return f"nobody led{seat} {gap.times} times within {duration(gap.until - gap.since)}"
-    verb = "leads" if gap.goes_on else "led"
-    return f"nobody {verb}{seat} for {duration(gap.until - gap.since)}: {gap.because}"
-
-
-def _told(timeline: Timeline, *, several: bool) -> list[tuple[float, str]]:
-    """The same for who cannot see it."""
-    spells = [(spell.since, sentence_of(spell, several=several)) for band in timeline.bands for spell in band.spells]
-    gaps = [(gap.since, _gap(gap, several=several)) for gap in timeline.gaps]
-    return sorted((*spells, *gaps), reverse=True)[:100]
 
 
 # One member

@@ -1,0 +1,65 @@
+"""A timeline as numbers to draw, and the same in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heirflow.status import duration
+from heirflow.web.timeline import Gap, Mark, Timeline, sentence_of
+
+WIDTH = 1000.0
+"""Of a drawn timeline, in its own units."""
+TICKS = 4
+DAY_S = 86400.0
+
+
+def drawn(timeline: Timeline, *, several: bool) -> dict[str, Any]:
+    """Places and lengths within `WIDTH`, and the same in words."""
+    span = max(1e-9, timeline.until - timeline.since)
+
+    def x(at: float) -> float:
+        return round((at - timeline.since) / span * WIDTH, 2)
+
+    def stretch(each: Any) -> tuple[float, float]:
+        return x(each.since), max(1.0, round(x(each.until) - x(each.since), 2))
+
+    rows: list[dict[str, Any]] = []
+    for place, band in enumerate(timeline.bands):
+        spells = [(*stretch(spell), sentence_of(spell, several=several)) for spell in band.spells]
+        marks = [(x(mark.at), mark.kind, _said(mark)) for mark in band.marks]
+        led_s = sum(spell.until - spell.since for spell in band.spells)
+        rows.append({"host": band.host, "tone": place % 6, "spells": spells, "marks": marks, "led": duration(led_s)})
+    unknown = x(timeline.known_since)
+    return {
+        "rows": rows,
+        "gaps": [(*stretch(gap), _gap(gap, several=several)) for gap in timeline.gaps],
+        "gap_s": timeline.gap_s,
+        "gap_times": sum(gap.times for gap in timeline.gaps),
+        "unknown": unknown if unknown >= 1 else 0,
+        "known_since": timeline.known_since,
+        "hidden": timeline.hidden,
+        "ticks": [timeline.since + span * tick / TICKS for tick in range(TICKS + 1)],
+        "long": span > DAY_S,
+        "table": _told(timeline, several=several),
+        "marked": sorted({mark[1] for row in rows for mark in row["marks"]}),
+    }
+
+
+def _said(mark: Mark) -> str:
+    often = f" {mark.times} times" if mark.times > 1 else ""
+    return f"{mark.kind}{often}: {mark.because or mark.member}"
+
+
+def _gap(gap: Gap, *, several: bool) -> str:
+    seat = f" seat {gap.seat}" if several else ""
+    if gap.times > 1:
+        return f"nobody led{seat} {gap.times} times within {duration(gap.until - gap.since)}"
+    verb = "leads" if gap.goes_on else "led"
+    return f"nobody {verb}{seat} for {duration(gap.until - gap.since)}: {gap.because}"
+
+
+def _told(timeline: Timeline, *, several: bool) -> list[tuple[float, str]]:
+    """The same for who cannot see it."""
+    spells = [(spell.since, sentence_of(spell, several=several)) for band in timeline.bands for spell in band.spells]
+    gaps = [(gap.since, _gap(gap, several=several)) for gap in timeline.gaps]
+    return sorted((*spells, *gaps), reverse=True)[:100]
