@@ -69,8 +69,8 @@ def serve(home: Path) -> Iterator[Callable[..., Page]]:
     """Start `heirflow serve` as people do."""
     started: list[Page] = []
 
-    def start(*args: str, **environment: str) -> Page:
-        port, log = free_port(), home / f"page-{len(started)}.log"
+    def start(*args: str, port: int = 0, **environment: str) -> Page:
+        port, log = port or free_port(), home / f"page-{len(started)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "heirflow", "serve", "--http", f"127.0.0.1:{port}", *args],
