@@ -1,12 +1,10 @@
-"""The page of `heirflow serve` in a real browser: what is seen, heard and done by keys, at a desk and on a phone, by day and night."""
+"""The page of `heirflow serve` in a real browser: what is seen, heard and done by keys, at a desk and on a phone."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import shutil
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,8 +14,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from heirflow.election.record import CheckIn, Event, Exchange, Record, Swap, What
-from heirflow.stores import Store, open_store
+from heirflow.stores import Store
+from lab.stage import Stage
 from tests.cli.conftest import until
 from tests.cli.test_serve import SLEEPS, TOKEN, Page, _look, serve  # noqa: F401  a fixture
 
@@ -54,72 +52,6 @@ def tab(browser: Browser) -> Iterator[Callable[..., Tab]]:
     assert [each for each in complaints if "Failed to load resource" not in each] == []
 
 
-class Stage:
-    """Elections whose members check in without being there, as only tests may: twenty, or fifty members, need no processes."""
-
-    def __init__(self, url: str) -> None:
-        self.store = open_store(url, call_limit_s=5)
-        self.store.open()
-        self._members: dict[str, list[str]] = {}
-        self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run)
-
-    def line(self, election: str, *members: str, leads: int = 1, seats: int = 1) -> None:
-        """The first ones lead; the line goes on as long as the stage does."""
-        with self._lock:
-            for name in members:
-                self._check_in(election, name, join=True)
-            for seat in range(1, max(leads, seats) + 1):
-                leader = members[seat - 1] if seat <= leads else None
-                record = Record(1, 1, leader, 10.0, "it is the first of its line")
-                event = Event(What.TOOK_CHARGE, 1, leader or "", record.because, seat=seat)
-                known = self.store.exchange(election, Exchange()).record_of(seat)
-                swap = Swap(known.version if known else None, record, event, seat=seat, seats=seats)
-                self.store.exchange(election, Exchange(swap=swap))
-            self._members[election] = list(members)
-
-    def takeover(self, election: str, member: str) -> None:
-        """This one leads from now on."""
-        with self._lock:
-            before = self.store.exchange(election, Exchange()).record
-            assert before is not None
-            because = f"{before.leader} was killed, and its guard proved that the command is gone"
-            record = Record(before.version + 1, before.term + 1, member, 10.0, because)
-            event = Event(What.TOOK_CHARGE, record.term, member, because, 0.1)
-            self._members[election].remove(str(before.leader))
-            leave = Exchange(check_in=CheckIn(str(before.leader), "", 1, ready=True), leave=True)
-            self.store.exchange(election, leave)
-            assert self.store.exchange(election, Exchange(swap=Swap(before.version, record, event))).swapped
-
-    def _check_in(self, election: str, name: str, *, join: bool = False) -> None:
-        host = name.rpartition("-")[0] or name
-        member = CheckIn(name, host, 4242, ready=True, runs=True, label="rack 7")
-        self.store.exchange(election, Exchange(check_in=member, join=join))
-
-    def _run(self) -> None:
-        while not self._over.wait(1.0):
-            with self._lock:
-                for election, members in self._members.items():
-                    for name in members:
-                        self._check_in(election, name)
-                    reading = self.store.exchange(election, Exchange())
-                    for seat, place in enumerate(reading.places, 1):
-                        if place.record is not None and place.record.leader is not None:
-                            known = place.record
-                            record = Record(known.version + 1, known.term, known.leader, 10.0, known.because)
-                            self.store.exchange(election, Exchange(swap=Swap(known.version, record, seat=seat)))
-
-    def __enter__(self) -> Stage:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self.store.close()
-
-
 @pytest.fixture
 def stage(home: object) -> Iterator[Stage]:
     with Stage(os.environ["HEIRFLOW_DB_URL"]) as stage:
@@ -135,7 +67,9 @@ def fits(page: Tab) -> None:
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= page.viewport_size["width"], f"it is {width} wide"  # type: ignore[index]
     found = Axe().run(page).response["violations"]
-    serious = [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found if each["impact"] in {"serious", "critical"}]
+    serious = [
+        f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found if each["impact"] in {"serious", "critical"}
+    ]
     assert serious == []
 
 

@@ -27,7 +27,7 @@ EVERY_S = 1.0
 IDLE_S = 15.0
 """For so long it reads on after the last viewer has gone."""
 FRESH_S = 2.0
-"""A reading that is older than this, and than twice the time between two, is waited for, for up to `WAIT_S`, and then shown with its age."""
+"""A reading that is older than this, and than twice the time between two, is waited for; after `WAIT_S` it is shown as it is."""
 WAIT_S = 6.0
 ORDER_S = 30.0
 """For so long the outcome of an order is waited for."""
