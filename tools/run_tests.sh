@@ -12,8 +12,8 @@ python=$1
 shift
 forgiven_at_most=4
 # They also have what disturbs nobody, so that all three take about as long.
-airflow=(tests/airflow tests/demo tests/upgrades tests/packages tests/planted tests/simulation)
-outages=(tests/coordinators tests/lab tests/fencing)
+airflow=(tests/airflow tests/demo tests/upgrades tests/packages)
+outages=(tests/coordinators tests/lab tests/fencing tests/planted tests/simulation)
 folder=$(mktemp -d)
 beside=()
 finish() {

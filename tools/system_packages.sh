@@ -27,6 +27,7 @@ fi
 need systemd-analyze systemd "how systemd reads the units that heirflow generate writes"
 need groff groff-base "what groff says of the man pages"
 need promtool prometheus "what Prometheus says of metrics and alerts"
+need chromium chromium "the page of heirflow serve in a real browser"
 need spin spin "the checked model of the protocol (proof/)"
 need gcc gcc "the checked model of the protocol (Spin writes a C program)"
 

@@ -245,7 +245,10 @@ class Reader:
     # Orders, by the code of the commands
 
     def _given(self, wish: Wish) -> Said:
-        source, election = self._sources[wish.key[0]], wish.key[1]
+        number, election = wish.key
+        if number >= len(self._sources):
+            return Said(f"there is no store {number}", well=False)
+        source = self._sources[number]
         warnings: list[str] = []
         try:
             source.open()

@@ -26,8 +26,8 @@ from heirflow.stores import Store
 EVERY_S = 1.0
 IDLE_S = 15.0
 """For so long it reads on after the last viewer has gone."""
-FRESH_S = 5.0
-"""A reading that is older is waited for, for up to `WAIT_S`, and then shown with its age."""
+FRESH_S = 2.0
+"""A reading that is older than this, and than twice the time between two, is waited for; after `WAIT_S` it is shown as it is."""
 WAIT_S = 6.0
 ORDER_S = 30.0
 """For so long the outcome of an order is waited for."""
@@ -98,7 +98,7 @@ class Desk:
         self._look(key)
         ends_at = time.monotonic() + WAIT_S
         with self._changed:
-            while not self._is_fresh(key) and self.broken is None and time.monotonic() < ends_at:
+            while not self._is_fresh() and self.broken is None and time.monotonic() < ends_at:
                 self._changed.wait(ends_at - time.monotonic())
         return self._reader.seen
 
@@ -106,7 +106,7 @@ class Desk:
         """The same for an event loop."""
         self._look(key)
         ends_at = time.monotonic() + WAIT_S
-        while not self._is_fresh(key) and self.broken is None and time.monotonic() < ends_at:
+        while not self._is_fresh() and self.broken is None and time.monotonic() < ends_at:
             await self.wait(ends_at - time.monotonic())
         return self._reader.seen
 
@@ -151,11 +151,9 @@ class Desk:
         self._reader.want()
         self._reader.focus(*focus)
 
-    def _is_fresh(self, key: Key | None) -> bool:
+    def _is_fresh(self) -> bool:
         seen = self._reader.seen
-        if seen is None or time.time() - seen.at >= max(FRESH_S, 2 * self.every_s):
-            return False
-        return key is None or seen.of(key) is not None or seen.is_away(key[0]) or time.time() - seen.at < self.every_s
+        return seen is not None and time.time() - seen.at < max(FRESH_S, 2 * self.every_s)
 
     def _woken(self) -> None:
         with self._changed:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
@@ -84,6 +85,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, desk: Desk, shown: Pages) -> None:
         super().__init__(config)
         self._desk, self._shown = desk, shown
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Whoever asks it to end gets exit code 0; uvicorn would end by that signal instead."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         if self.should_exit or self._desk.broken is not None:

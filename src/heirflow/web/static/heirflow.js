@@ -49,7 +49,9 @@
     fresh.innerHTML = html;
     times(fresh);
     for (const { name, value } of [...main.attributes]) fresh.setAttribute(name, value);
+    const held = document.activeElement;
     become(main, fresh);
+    if (held !== document.activeElement && held.isConnected) held.focus({ preventScroll: true }); // it was moved
     const words = main.querySelector("#body")?.dataset.spoken;
     if (words && words !== lastSpoken) spoken.textContent = lastSpoken = words;
     tell();
@@ -136,7 +138,8 @@
     if (token) token.value = sessionStorage.getItem("heirflow-token") ?? "";
     ask.showModal();
   });
-  yes.addEventListener("click", async (event) => {
+  document.getElementById("ask-no").addEventListener("click", () => ask.close());
+  ask.querySelector("form").addEventListener("submit", async (event) => {
     event.preventDefault();
     yes.disabled = true;
     said.textContent = "";
