@@ -5,8 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -39,7 +38,20 @@ class Served:
         self.base = f"http://127.0.0.1:{self.port}{path}"
         self._cookies: dict[str, dict[str, str]] = {}
         self.process = self._start()
-        rig.wait_for(self._answers, "Airflow's server does not answer", self.process, every_s=0.3)
+
+    def wait(self) -> None:
+        """Until it answers."""
+        self.rig.wait_for(self._answers, "Airflow's server does not answer", self.process, every_s=0.3)
+
+    @property
+    def within(self) -> str:
+        """Where Airflow shows the page within its own."""
+        return self.base + ("/plugin/heirflow" if self.new else "/heirflow/")
+
+    @property
+    def page(self) -> str:
+        """Where the page itself is, below `base`; it ends with a slash."""
+        return "/heirflow/" if self.new else "/heirflow/page/"
 
     def _start(self) -> Process:
         env = self.rig.env
@@ -123,30 +135,3 @@ class Served:
         cookies = self.cookies_of(name) if name else {}
         given = {"Cookie": "; ".join(f"{key}={value}" for key, value in cookies.items())} if cookies else {}
         return self.request(more.pop("method", "GET"), place, {**given, **more.pop("headers", {})}, **more)
-
-
-@contextmanager
-def browser() -> Iterator[Any]:
-    """A real Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        try:
-            yield chromium
-        finally:
-            chromium.close()
-
-
-@contextmanager
-def seen_by(chromium: Any, served: Served, name: str, **options: Any) -> Iterator[Any]:
-    """A page of somebody who has logged in."""
-    context = chromium.new_context(**options)
-    context.set_default_timeout(30_000)
-    try:
-        context.add_cookies(
-            [{"name": key, "value": value, "url": served.base + "/"} for key, value in served.cookies_of(name).items()]
-        )
-        yield context.new_page()
-    finally:
-        context.close()
