@@ -93,6 +93,6 @@ def _said(job: tuple[int, str], row: _Row | None, since_s: float, host: str) -> 
     number, kind = job
     if row is None:
         return f"{number}: there is no such {kind}"
-    beat = f", heartbeat {duration(max(0.0, row.age_s + since_s))} ago" if row.age_s is not None else ""
+    beat = f", heartbeat {duration(max(0, round(row.age_s + since_s)))} ago" if row.age_s is not None else ""
     where = f" on {row.host}" if row.host not in {"", host} else ""
     return f"{number}{where}: {row.state or 'no state'}{beat}"
