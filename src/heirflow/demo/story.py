@@ -160,7 +160,7 @@ class Story:
                 self._until(lambda p=part: len(p.watch.starts) > 1, play.warm_up_s, f"no {play.noun} {play.verb}")  # type: ignore[misc]
 
     def show_page(self) -> None:
-        """Where a browser shows all of it while it happens. Without what the page needs, the play goes on without it."""
+        """Where a browser shows all of it while it happens. Where the page cannot be had, the play goes on without it."""
         with socket.create_server(("127.0.0.1", 0)) as found:
             place = f"127.0.0.1:{found.getsockname()[1]}"
         page = self.parts[0].play.start_page(place)
@@ -172,6 +172,7 @@ class Story:
                 self.screen.say(f"See it in a browser, as long as this runs: {self.page}", "bold")
                 return
             time.sleep(LOOK_EVERY_S)
+        self.screen.say(f"There is no page for a browser: {page.log_end(1) or 'it takes too long to start'}")
 
     def look_on(self, part: Part, share: float = 1.0) -> None:
         """Let the person watch."""
