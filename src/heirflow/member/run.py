@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heirflow.election.record import Keep
 from heirflow.election.state import Policy
@@ -26,6 +27,9 @@ from heirflow.member.partition import OnePartition, Partition
 from heirflow.member.shell import end_all
 from heirflow.member.signals import handle_signals, waking
 from heirflow.stores.base import Address, Register
+
+if TYPE_CHECKING:
+    from heirflow.member.tally import Tally
 
 
 def run_member(
@@ -70,10 +74,12 @@ def run_member(
     """
     children = set() if children is None else children
     listeners: list[Listener] = []
+    tally: Tally | None = None
     if http is not None:
         from heirflow.member.http_door import HttpDoor
 
-        listeners.append(HttpDoor(http, election, timings))
+        listeners.append(shown := HttpDoor(http, election, timings))
+        tally = shown.tally
     door = None
     if run_dir is not None:
         try:
@@ -101,7 +107,8 @@ def run_member(
 
     def store() -> Register:
         made = store_factory() if one is None else one.store(store_factory())
-        return made if once is None else once.store(made)
+        made = made if once is None else once.store(made)
+        return made if tally is None else tally.store(made)
 
     if (manager := ServiceManager.of(os.environ)) is not None:
         listeners.append(manager)
