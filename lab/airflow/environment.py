@@ -65,7 +65,9 @@ def ensure(
         )
     folder = _place(name)
     environment = AirflowEnvironment(folder, VERSIONS[name])
-    wanted = f"{hashlib.sha256(lock.read_bytes()).hexdigest()} {sys.version_info[:2]} {CHECKOUT}"
+    # What is installed beside it as sources also says which entry points there are.
+    pinned = hashlib.sha256(lock.read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes()).hexdigest()
+    wanted = f"{pinned} {sys.version_info[:2]} {CHECKOUT}"
     with _alone(lock, progress):
         ready = folder / ".ready"
         if ready.is_file() and ready.read_text() == wanted and Path(environment.python).exists():

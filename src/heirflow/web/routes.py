@@ -22,7 +22,7 @@ from heirflow.status.seen import Seen, Shown
 from heirflow.steering.wishes import Wish
 from heirflow.web import answers, pages
 from heirflow.web.desk import Desk, NoAnswer
-from heirflow.web.views import Asked, NotThere, view_of
+from heirflow.web.views import BEGIN, Asked, Beside, NotThere, view_of
 
 STREAMS = 200
 """So many pages are kept live at once; others ask again and again by themselves."""
@@ -66,10 +66,22 @@ READ_ONLY = Orders(_no, _nobody)
 
 
 class Pages:
-    """The endpoints. One object for all who look."""
+    """The endpoints. One object for all who look.
 
-    def __init__(self, desk: Desk, orders: Orders = READ_ONLY) -> None:
-        self._desk, self._orders = desk, orders
+    `live`: how a page stays so, as `pages.whole` has it. `beside`: what another source tells of an election; called in a thread.
+    `begin`: as `view_of` has it.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        orders: Orders = READ_ONLY,
+        *,
+        live: str = "stream",
+        beside: Callable[[Shown], Beside | None] | None = None,
+        begin: str = BEGIN,
+    ) -> None:
+        self._desk, self._orders, self._live, self._beside, self._begin = desk, orders, live, beside, begin
         self._drawn: dict[tuple[Asked, bool], tuple[object, int, str]] = {}
         self._streams = 0
         self._ending = False
@@ -115,7 +127,7 @@ class Pages:
         except answers.Unclear as error:
             return self._lost(HTTPStatus.BAD_REQUEST, "Not understood", str(error))
         may_order = await self._orders.offered(request)
-        if "text/event-stream" in request.headers.get("accept", ""):
+        if self._live == "stream" and "text/event-stream" in request.headers.get("accept", ""):
             if self._streams >= STREAMS:
                 return _text(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open; ask again and again\n")
             return StreamingResponse(
@@ -129,7 +141,7 @@ class Pages:
             values = await self._values(asked, may_order=may_order)
         except NotThere as error:
             return self._lost(HTTPStatus.NOT_FOUND, "Not there", str(error))
-        return _html(pages.whole(values, live="stream", wants_token=self._orders.wants_token))
+        return _html(pages.whole(values, live=self._live, wants_token=self._orders.wants_token))
 
     async def _values(self, asked: Asked, *, may_order: bool) -> dict[str, Any]:
         seen = await self._desk.seen_soon(asked.key)
@@ -137,7 +149,10 @@ class Pages:
             raise RuntimeError("the stores are not read any more") from self._desk.broken
         shown = seen.of(asked.key) if seen is not None else None
         events, trouble = await run_in_threadpool(self._desk.history, shown) if shown is not None else ((), "")
-        return view_of(asked, seen, events, trouble, may_order=may_order)
+        beside = (
+            await run_in_threadpool(self._beside, shown) if shown is not None and self._beside is not None else None
+        )
+        return view_of(asked, seen, events, trouble, may_order=may_order, beside=beside, begin=self._begin)
 
     async def _part(self, asked: Asked, *, may_order: bool) -> str:
         """Drawn once for each reading and second, for all who look at it. Raises `NotThere`."""

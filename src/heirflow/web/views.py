@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -18,6 +18,7 @@ from heirflow.web.timeline import Spell, timeline_of
 
 STRETCHES = {"hour": 3600.0, "day": 86400.0, "week": 7 * 86400.0}
 """What a timeline can show, in seconds."""
+BEGIN = "heirflow run -- COMMAND"
 SHOWN_EVENTS = 50
 OLD_S = 5.0
 """A reading that is older is told to be so."""
@@ -42,18 +43,37 @@ class Asked:
     stretch: str = "hour"
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What another source tells of members, beside the line."""
+
+    title: str
+    of: Mapping[str, str]
+    """Member -> words for people."""
+
+
 class NotThere(Exception):
     """There is no such election or member. The sentence says so."""
 
 
 def view_of(
-    asked: Asked, seen: Seen | None, history: Sequence[Event], trouble: str, *, may_order: bool
+    asked: Asked,
+    seen: Seen | None,
+    history: Sequence[Event],
+    trouble: str,
+    *,
+    may_order: bool,
+    beside: Beside | None = None,
+    begin: str = BEGIN,
 ) -> dict[str, Any]:
-    """The values of the page. Raises `NotThere`."""
+    """The values of the page. `begin`: the command by which an election begins. Raises `NotThere`."""
     now = time.time()
     common = {
         "page": asked.page,
         "may_order": may_order,
+        "beside": beside,
+        "begin": begin,
+        "unused": False,
         "notices": notices_of(seen, now),
         "state": "",
         "several_stores": seen is not None and len(seen.stores) > 1,
@@ -114,7 +134,8 @@ def _all(seen: Seen) -> dict[str, Any]:
     else:
         verdict = f"{len(ill)} of {len(cards)} elections need somebody."
     level = max((card["level"] for card in cards), default=3 if seen.away else 0)
-    return {"title": "Elections", "elections": cards, "verdict": verdict, "level": level}
+    unused = not cards and all(away.answers and away.seen_at is None for away in seen.away)
+    return {"title": "Elections", "elections": cards, "verdict": verdict, "level": level, "unused": unused}
 
 
 def card_of(shown: Shown, seen: Seen) -> dict[str, Any]:

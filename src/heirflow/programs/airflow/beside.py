@@ -111,11 +111,11 @@ def _running(store: SqlStore, config: Config) -> list[Running]:
     asked = [job.c.id, job.c.job_type, job.c.hostname, latest, now_in(kind_of(config.db_url)).label("now")]
     at_work = sa.and_(job.c.state == "running", job.c.job_type.in_(tuple(COMPONENTS)), latest.is_not(None))
     rows = store.ask(sa.select(*asked).where(at_work).order_by(latest.desc()).limit(MOST))
-    found = [Running(int(row[0]), row[1], row[2] or "an unknown host", _age_s(row[3], row[4])) for row in rows]
+    found = [Running(int(row[0]), row[1], row[2] or "an unknown host", age_s(row[3], row[4])) for row in rows]
     return sorted((each for each in found if each.age_s <= FRESH_S), key=lambda each: each.number)
 
 
-def _age_s(moment: datetime, now: datetime) -> float:
+def age_s(moment: datetime, now: datetime) -> float:
     """Both are of one session, so that they are in one zone where they name none."""
     known = [each if each.tzinfo is not None else each.replace(tzinfo=timezone.utc) for each in (moment, now)]
     return (known[1] - known[0]).total_seconds()
