@@ -16,7 +16,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format reference unit test sim proof airflow demo cluster lock faults faults-process faults-forgetful faults-fence bench clean
+.PHONY: help setup system check format reference mixin unit test sim proof airflow demo cluster lock faults faults-process faults-forgetful faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -48,6 +48,9 @@ format: $(READY) ## Bring the code into the house's form
 
 reference: $(READY) ## Write docs/reference.md and man/ anew, after a change of a command or its options
 	@$(BIN)/python tools/reference.py
+
+mixin: $(READY) ## Write the alerts and the Grafana board anew, after a change in deploy/mixin
+	@$(BIN)/python tools/mixin.py
 
 check: $(READY) ## Lint, form, types, and the house's own rules (which room may import which, …)
 	@$(BIN)/ruff check .

@@ -99,6 +99,9 @@ class AirflowPlay:
     def order(self, *words: str) -> str:
         return self.site.order(*words)
 
+    def start_page(self, place: str) -> Process:
+        return self.site.start_page(place)
+
     def farewell(self) -> str:
         return self.site.farewell()
 

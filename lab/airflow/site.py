@@ -241,6 +241,10 @@ class Site:
         """Carry out ``heirflow <words>`` as a person would and return what it prints."""
         return heirflow([self.airflow.program("heirflow")], words, self.env)
 
+    def start_page(self, place: str) -> Process:
+        """The page of `heirflow serve`, in Airflow's environment."""
+        return self._stage.start("page", [self.airflow.program("heirflow"), "serve", "--http", place], self.env)
+
     def farewell(self) -> str:
         """Where the user interface is, and who may enter."""
         try:

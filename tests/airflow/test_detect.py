@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from heirflow.cli.run import receiver
 from heirflow.config.resolve import Config, Origin, Setting, Source, resolve
 from heirflow.errors import ConfigError, HeirflowError
 from heirflow.member.health import CommandCheck
+from heirflow.member.statsd import Where
 from heirflow.programs import program
 from heirflow.programs.airflow import component, installation
 from heirflow.programs.airflow.adopt import Adoption
@@ -30,13 +32,14 @@ from heirflow.stores.sql.store import SqlStore
 from tests.schemas import check_output
 
 CONFIGURATION = """
-import os
+import json, os
 AIRFLOW_HOME = os.environ["AIRFLOW_HOME"]
 VALUES = {("scheduler", "scheduler_health_check_threshold"): "30",
           ("scheduler", "orphaned_tasks_check_interval"): "300.0",
           ("database", "sql_alchemy_conn"): os.environ.get("FAKE_URL", "postgresql://u:p@h/d"),
           ("database", "sql_alchemy_schema"): os.environ.get("FAKE_SCHEMA", ""),
-          ("database", "sql_alchemy_connect_args"): os.environ.get("FAKE_CONNECT_ARGS", "")}
+          ("database", "sql_alchemy_connect_args"): os.environ.get("FAKE_CONNECT_ARGS", ""),
+          **{("metrics", "statsd_" + key): value for key, value in json.loads(os.environ.get("FAKE_STATSD", "{}")).items()}}
 class conf:
     @staticmethod
     def get(section, key, fallback=None):
@@ -139,6 +142,24 @@ def test_the_database_and_all_that_belongs_to_it(fake: dict[str, str]) -> None:
     assert (answer.url, answer.schema, answer.version) == ("postgresql://u:p@h/d", "flow", "9.9")
     assert answer.connect_args == {"sslmode": "require"}
     assert "u:p" not in repr(answer)
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [({}, None),
+     ({"on": "False", "host": "h"}, None),
+     ({"on": "True"}, ("localhost:8125", "airflow")),
+     ({"on": "true", "host": "st.example", "port": "9125", "prefix": "flow"}, ("st.example:9125", "flow")),
+     ({"on": "1", "host": "::1"}, ("[::1]:8125", "airflow")),
+     ({"on": "True", "custom_client_path": "mine.Client"}, None),
+     ({"on": "True", "port": "many"}, None),
+     ({"on": "True", "host": "a b"}, None),
+     ({"on": "True", "prefix": "a..b"}, None)],
+)  # fmt: skip
+def test_where_airflow_sends_its_metrics(
+    fake: dict[str, str], own: dict[str, str], found: tuple[str, str] | None
+) -> None:
+    assert database(["airflow", "scheduler"], fake | {"FAKE_STATSD": json.dumps(own)}).statsd == found
 
 
 def test_a_folder_named_airflow_beside_the_dags_is_not_airflow(
@@ -254,6 +275,21 @@ class TestWhatTheMemberDoesForAComponent:
         with pytest.raises(HeirflowError, match="not now"):
             check.look('{"job_id": 1, "job_type": "SchedulerJob"}', 1.0)
         assert looked == [handling.config]
+
+    def test_its_metrics_go_where_airflows_go_unless_somebody_says_otherwise(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def told(**flags: object) -> Where | None:
+            handling, _ = self.handling(**flags)
+            return receiver(handling.config, handling)
+
+        assert told() is None and told(statsd="h:1") == Where("h:1", "heirflow")
+        monkeypatch.setenv("FAKE_STATSD", json.dumps({"on": "True", "prefix": "flow"}))
+        assert told() == Where("localhost:8125", "flow.heirflow")
+        assert told(statsd_prefix="mine") == Where("localhost:8125", "mine")
+        assert told(statsd="h:1") == Where("h:1", "heirflow") and told(statsd="off") is None
+        assert told(statsd="h:1", statsd_prefix="mine") == Where("h:1", "mine")
+        assert told(db_url="postgresql://h/line") is None  # Airflow is not asked
 
     def test_a_database_that_was_given_is_not_airflows(self) -> None:
         handling, _ = self.handling(db_url="postgresql://h/line")

@@ -54,13 +54,19 @@ def test_leader_and_heir_say_what_probes_say(heirflow: Callable, start: Callable
         assert {**said, "trusted_for_s": None} == {**probed, "trusted_for_s": None}
     leader, heir = (read(get(port, "/metrics")[1]) for _, port in members)
     assert (leader["leader"], leader["term"], heir["leader"], heir["place"]) == (1, 1, 0, 1)
-    assert leader["check_in_seconds_count"] >= 1 and leader["takeovers_total"] == 1
+    assert leader["check_in_seconds_count"] >= 1 and leader["takeovers_totalfirst"] == 1
+    assert heir["heirs"] == 1 and "last_gap_seconds" not in leader
+    until(lambda: read(get(members[0][1], "/metrics")[1])["heirs"] == 1, "the leader has seen its heir")
     if shutil.which("promtool") is not None:
         text = get(members[0][1], "/metrics")[1]
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
     members[0][0].process.kill()
     until(lambda: get(members[1][1], "/leader")[0] == 200, "the heir leads")
+    heir = read(get(members[1][1], "/metrics")[1])
+    # Its guard proves the command gone and releases the record.
+    assert (heir["takeovers_totalreleased"], heir["takeovers_totallease_ended"], heir["heirs"]) == (1, 0, 0)
+    assert 0 <= heir["last_gap_seconds"] < 3
     assert get(members[0][1], "/live")[0] == 0
     members[1][0].process.terminate()
     assert members[1][0].process.wait(10) == 0
@@ -102,7 +108,7 @@ def test_a_hundred_slow_clients_and_one_that_never_reads_cost_no_check_in(start:
         ending.set()
         pulling.join()
         deaf.close()
-    assert (after["term"], after["leader"], after["takeovers_total"]) == (1, 1, 1)
+    assert (after["term"], after["leader"], after["takeovers_totalfirst"]) == (1, 1, 1)
     # ttl 3 s: a check-in may take 0.45 s.
     assert after["check_in_seconds_bucket0.5"] == after["check_in_seconds_count"]
 

@@ -152,7 +152,8 @@ def test_a_member_carries_no_web_client_and_no_tables() -> None:
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    assert not {"http.client", "http.server", "email.parser", "rich", "heirflow.member.http_door"} & set(told.split())
+    web = {"http.client", "http.server", "email.parser", "rich", "heirflow.member.http_door"}
+    assert not {*web, "heirflow.member.tally", "heirflow.member.statsd"} & set(told.split())
 
 
 def test_help_imports_no_command(home) -> None:

@@ -9,13 +9,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from heirflow import __version__
+from heirflow.cli.metrics import INSTALL
 from heirflow.election.record import Event, Exchange, What
 from heirflow.stores import Store
 
+ROOT = Path(__file__).resolve().parents[2]
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
@@ -120,4 +127,6 @@ def test_without_the_client_there_is_a_sentence(heirflow: Callable, monkeypatch:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     answer = heirflow("metrics")
     assert (answer.code, answer.out) == (78, "")
-    assert answer.err.endswith("which is not installed: pip install 'heirflow[metrics]'\n")
+    assert answer.err.endswith(f"is not installed; install it beside HeirFlow: `pip install '{INSTALL}'`\n")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert extras["metrics"] == [INSTALL]

@@ -1,73 +1,135 @@
-"""A real Prometheus reads two members, and its alert fires when both are killed."""
+"""A real Prometheus reads what HeirFlow tells, and the board's queries find it there."""
 
 from __future__ import annotations
 
+import http.server
 import json
-import re
 import shutil
 import subprocess
+import threading
 import urllib.parse
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from heirflow.election.record import Event, Exchange, What
+from heirflow.stores import Store
 from tests.cli.conftest import until
 from tests.cli.test_http import free_port, get
+from tests.unit.test_mixin import AIRFLOW, QUERIES
+from tools import mixin
 
-FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
+AIRFLOWS = "".join(f"airflow_{name} 7\n" for name in sorted(AIRFLOW))
 
 
-def test_the_alert_fires_when_both_members_are_killed(start: Callable, home: Path) -> None:
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("no prometheus: tools/system_packages.sh installs it")
-    ports = [free_port(), free_port()]
-    members = [
-        start("--host", f"host-{port}", "--http", f"127.0.0.1:{port}", "--name", "beat", "--", "sleep", "600")
-        for port in ports
-    ]
-    until(lambda: all(get(port, "/able")[0] == 200 for port in ports), "leader and heir")
-    # The files as they are shipped, but for the targets and the patience.
-    rules = re.sub(r"\bfor: \w+", "for: 2s", (FOLDER / "heirflow.rules.yml").read_text("utf-8"))
-    (home / "heirflow.rules.yml").write_text(rules)
-    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text("utf-8"))
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    (job,) = (each for each in config["scrape_configs"] if each["job_name"] == "heirflow")
-    job["static_configs"] = [{"targets": [f"127.0.0.1:{port}" for port in ports]}]
-    config["scrape_configs"] = [job]
-    (home / "prometheus.yml").write_text(yaml.safe_dump(config))
-    own = free_port()
-    words = [
-        program, f"--config.file={home}/prometheus.yml", f"--storage.tsdb.path={home}/data",
-        f"--web.listen-address=127.0.0.1:{own}",
-    ]  # fmt: skip
+@contextmanager
+def serving(texts: dict[str, str]) -> Iterator[int]:
+    """What stands behind each path, as node_exporter and statsd_exporter have it."""
 
-    def asked(path: str) -> dict[str, Any]:
-        status, text = get(own, path)
-        return dict(json.loads(text)["data"]) if status == 200 else {}
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(texts[self.path].encode())
 
-    def value(query: str) -> list[str]:
-        found = asked(f"/api/v1/query?query={urllib.parse.quote(query)}").get("result", [])
-        return [each["value"][1] for each in found]
+        def log_message(self, *args: object) -> None:
+            pass
 
-    def alerts() -> set[str]:
-        found = asked("/api/v1/alerts").get("alerts", [])
-        return {each["labels"]["alertname"] for each in found if each["state"] == "firing"}
-
-    with (
-        (home / "prometheus.log").open("wb") as log,
-        subprocess.Popen(words, stdout=log, stderr=log, cwd=home) as server,
-    ):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
         try:
-            until(lambda: value("sum by (election) (heirflow_member_leader)") == ["1"], "Prometheus has read them")
-            until(lambda: value("max(heirflow_member_check_in_seconds_count) > 4"), "and again")
-            assert alerts() == set()
-            for member in members:
-                member.process.kill()
-            until(lambda: "HeirflowNoLeader" in alerts(), "the alert")
-            assert "HeirflowTwoLeaders" not in alerts()
+            yield server.server_address[1]
         finally:
-            server.terminate()
+            server.shutdown()
+            thread.join()
+
+
+class Prometheus:
+    """One that was started with this configuration."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def asked(self, path: str, **parameters: str) -> Any:
+        url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.asked("query", query=expr)["result"]
+        return found
+
+
+@contextmanager
+def prometheus(folder: Path, jobs: dict[str, tuple[int, str]]) -> Iterator[Prometheus]:
+    """`jobs`: a name, its port and its path."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("no prometheus: tools/system_packages.sh installs Debian's")
+    scraped = [
+        {"job_name": job, "metrics_path": path, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+        for job, (port, path) in jobs.items()
+    ]
+    config = {
+        "global": {"scrape_interval": "500ms", "scrape_timeout": "400ms", "evaluation_interval": "500ms"},
+        "rule_files": [str(mixin.RULES)],
+        "scrape_configs": scraped,
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    command = [
+        "prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]  # fmt: skip
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        until(lambda: get(port, "/-/ready")[0] == 200, "Prometheus is ready")
+        yield Prometheus(port)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_prometheus_reads_it_and_each_query_of_the_board_finds_something(
+    heirflow: Callable, start: Callable, line: Callable, store: Store, tmp_path: Path
+) -> None:
+    """One election is seen in the store, as by `heirflow metrics`, and another one by its members' own doors only."""
+    line("seen", "a", "b")
+    took = Event(What.TOOK_CHARGE, 2, "a", "x", took_s=1.5)
+    store.exchange("seen", Exchange(notes=(took, Event(What.RESTARTED, 2, "a", "x"))))
+    told = heirflow("metrics", "seen").out
+    port, other = free_port(), free_port()
+    first = start("--host", "host-a", "--http", f"127.0.0.1:{other}", "--name", "own", "--", "sleep", "600")
+    until(lambda: get(other, "/leader")[0] == 200, "leads")
+    start("--host", "host-b", "--http", f"127.0.0.1:{port}", "--name", "own", "--", "sleep", "600")
+    until(lambda: get(port, "/able")[0] == 200, "is the heir")
+    first.process.kill()
+    until(lambda: get(port, "/leader")[0] == 200, "the heir leads")
+    with serving({"/node": told, "/statsd": AIRFLOWS}) as served:
+        jobs = {"heirflow": (port, "/metrics"), "node": (served, "/node"), "airflow": (served, "/statsd")}
+        with prometheus(tmp_path, jobs) as server:
+            until(lambda: len(server.query("count_over_time(up[1m]) >= 4")) == 3, "everything is scraped")
+            assert [each["value"][1] for each in server.query("up")] == ["1"] * 3
+            assert server.query("heirflow_member_leader")[0]["metric"]["job"] == "heirflow"
+            silent = []
+            for title, expr in QUERIES:
+                asked = expr.replace("> 0", ">= 0")  # nothing has changed since the first look
+                for name, value in (("$__rate_interval", "5s"), ("$election", ".*"), ("$seat", ".*")):
+                    asked = asked.replace(name, value)
+                if not server.query(asked):
+                    silent.append(f"{title}: {asked}")
+            assert not silent, "\n".join(silent)
+            groups = server.asked("rules")["groups"]
+            assert len(groups[0]["rules"]) == 6 and {rule["health"] for rule in groups[0]["rules"]} == {"ok"}
+            # The member that leads alone and the one that is dead: nobody else may follow it.
+            pending = {
+                (rule["name"], each["labels"]["election"]) for rule in groups[0]["rules"] for each in rule["alerts"]
+            }
+            assert pending == {("HeirflowNoHeir", "own")}

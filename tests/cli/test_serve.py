@@ -321,6 +321,29 @@ def test_a_store_that_is_away_is_told_with_the_age_of_what_is_shown(serve, far):
     until(lambda: "has not answered for" not in page.ask("/election?name=airflow")[1], "it is there again")
 
 
+def test_a_store_that_stands_still_keeps_no_viewer_waiting(serve, far):
+    url, between = far
+    page = serve(HEIRFLOW_DB_URL=url)
+    assert "host-a" in page.ask("/election?name=airflow")[1]
+    between.swallows = True
+    time.sleep(3)
+    took: list[float] = []
+
+    def look() -> None:
+        began = time.monotonic()
+        assert "host-a" in page.ask("/election?name=airflow&stretch=week")[1]
+        took.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=look) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(took) == 60
+    assert max(took) < 12, "the server stands still for 15 s, and each would have waited for that in turn"
+    assert re.search("takes long to answer|has not answered for", page.ask("/election?name=airflow")[1])
+
+
 def test_a_store_that_is_not_there_yet_is_waited_for(serve, home):
     page = serve(HEIRFLOW_DB_URL=f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     status, text, _ = page.ask("/")

@@ -43,6 +43,8 @@ WRONG = {
         "http://h:1",
         "a b:1",
     ],
+    "read_receiver": ["8125", "127.0.0.1", ":8125", "h:0", "h:65536", "on", "false", "udp://h:8125", "a b:1"],
+    "read_prefix": ["a b", ".a", "a.", "a..b", "a:b", "é", "x" * 51],
     "read_word": ["never", "both", "HANDOVER|EXIT"],
     "read_name": ["", "  ", "x" * 101, "a\nb", "a\x1b[2J", "a#2"],
     "read_label": ["", "x" * 201, "a\rb"],
@@ -60,6 +62,8 @@ NOT_OF_TOML = {
     "read_word": ["1"],
     "read_url": ["1"],
     "read_listening": ["9180"],
+    "read_receiver": ["8125", "false"],
+    "read_prefix": ["1"],
     "read_modules": ["['os']"],
     "read_signal": ["true", "[15]"],
 }

@@ -145,7 +145,9 @@ def test_a_session_that_does_not_end_is_waited_for_and_told(url: str, theirs: Se
         )
 
 
-def test_a_renewal_ends_those_that_came_back_and_says_so_once(url: str, theirs: Sessions) -> None:
+def test_a_renewal_ends_those_that_came_back_and_says_so_once(
+    url: str, theirs: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     election = new_election()
     with leading(url, election, "a-1", "b-2") as (store, lead):
         assert lead("b-2", renew=True).told == ()
@@ -158,6 +160,10 @@ def test_a_renewal_ends_those_that_came_back_and_says_so_once(url: str, theirs: 
             assert not alive(back) and alive(stranger)
         assert told == [(Told("ended 1 session of a-1, which led before"),), (), ()]
         assert [event.what for event in store.events(election, 9)] == [What.TOOK_CHARGE, What.TOOK_CHARGE, What.FENCED]
+        # Those that it does not tell of are counted with the next word.
+        monkeypatch.setattr(fence, "TELL_AGAIN_S", 0.0)
+        theirs.open("heirflow/a-1")
+        assert [each.sessions for each in (*told[0], *lead("b-2", renew=True).told)] == [1, 3]
 
 
 def test_a_member_that_leads_again_ends_what_its_earlier_term_left_and_then_keeps_its_sessions(

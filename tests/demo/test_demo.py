@@ -115,6 +115,7 @@ def test_in_a_pipe_it_tells_the_whole_story(place: Path, demo: list[str]) -> Non
     assert "\x1b" not in said
     for sentence in (
         "ada, the leader",
+        "See it in a browser, as long as this runs: http://127.0.0.1:",
         "in charge after",
         "ada comes back",
         "heirflow switchover",

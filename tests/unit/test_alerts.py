@@ -45,7 +45,7 @@ def members_own() -> set[str]:
     heir = State(me="b", host="b", pid=1, born_at=0.0)
     told = [describe("beat", state, {}, leads.checked_in_at, Timings()) for state in (leads, heir)]
     told[1]["place"] = 1
-    texts = [exposition("beat", {**facts, "ttl_s": 10.0}, Tally()) for facts in told]
+    texts = [exposition("beat", {**facts, "ttl_s": 10.0, "heirs": 1}, Tally(gap_s=1.0)) for facts in told]
     return {match for text in texts for match in re.findall(r"^(heirflow_\w+)", text, re.MULTILINE)}
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from heirflow.election.cause import Cause
 from heirflow.election.record import Event, Place, Record, What
 from heirflow.status import Snapshot
-from heirflow.status.counts import Cause, restarts, takeovers
+from heirflow.status.counts import restarts, takeovers
 from heirflow.status.figures import EVENTS, MEANINGS, figures_of
 from tests.unit.test_status import LINE, NOW, RECORD, reading, row
 

@@ -73,3 +73,36 @@ def test_a_crash_loop_is_counted_for_each_seat() -> None:
     second = [replace(each, seat=2) for each in crashes(1, 2)]
     rows = rows_of([*crashes(1), *second, *crashes(4)])
     assert [(row.event.seat, row.event.times, row.since) for row in rows] == [(2, 2, 1001.0), (1, 4, 1001.0)]
+
+
+def loop_on_two_hosts(rounds: int) -> list[Event]:
+    """Each of a and b leads in turn, and its command ends at once."""
+    events = []
+    for term in range(1, 2 * rounds + 1):
+        member, number = "ab"[(term - 1) % 2], (term + 1) // 2
+        events += [
+            Event(What.TOOK_CHARGE, term, member, "it exited with 1", 0.1, at=1000.0 + 10 * term),
+            Event(What.RELEASED, term, member, "it exited with 1", at=1001.0 + 10 * term, times=number),
+        ]
+    return events
+
+
+def test_a_crash_loop_that_changes_hosts_is_a_row_for_each_that_counts() -> None:
+    rows = rows_of(loop_on_two_hosts(50))
+    assert [(row.event.what, row.event.term, row.event.member, row.event.times) for row in rows] == [
+        (What.TOOK_CHARGE, 1, "a", 1),
+        (What.TOOK_CHARGE, 2, "b", 1),
+        (What.RELEASED, 99, "a", 50),
+        (What.RELEASED, 100, "b", 50),
+    ]
+    assert [row.since for row in rows[2:]] == [1011.0, 1021.0]
+    assert "; 50 times in a row since " in cells_of(rows[2])[-1]
+    assert rows_of([*loop_on_two_hosts(2), TOOK])[-1].event == TOOK
+
+
+def test_other_releases_of_a_member_are_rows_of_their_own() -> None:
+    ordered = [replace(event, times=1) for event in loop_on_two_hosts(3)]
+    assert [row.event for row in rows_of(ordered)] == ordered
+    again = [*loop_on_two_hosts(2), *(replace(event, term=event.term + 4) for event in loop_on_two_hosts(1))]
+    counted = [row.event.times for row in rows_of(again) if row.event.what is What.RELEASED]
+    assert counted == [2, 2, 1, 1], "it ran well in between"

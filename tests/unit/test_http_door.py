@@ -10,20 +10,33 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from heirflow.clock import boottime
-from heirflow.election.record import Record
-from heirflow.election.state import Following, Idle, Leading, Leaving, Running, Seat, Starting, State
+from heirflow.election.cause import Cause
+from heirflow.election.record import Event, Exchange, Reading, Record, Swap, Told, What
+from heirflow.election.state import (
+    Ask,
+    Following,
+    Idle,
+    Leading,
+    Leaving,
+    Purpose,
+    Running,
+    Seat,
+    Starting,
+    State,
+)
 from heirflow.election.timings import Timings
 from heirflow.errors import ConfigError
 from heirflow.member import http_door
 from heirflow.member.http_door import MOST, HttpDoor, Question
 from heirflow.member.report import describe
 from heirflow.member.tally import Tally, exposition
+from heirflow.stores.base import Register
 from tests.schemas import conforms
 
 TIMINGS = Timings.of(10.0)
@@ -70,12 +83,12 @@ def figures(door: HttpDoor) -> dict[str, float]:
 
 
 def read(text: str) -> dict[str, float]:
-    """By its name, without ``heirflow_member_``, and the bucket's bound."""
+    """By its name, without ``heirflow_member_``, and the bucket's bound or the cause."""
     found = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation and family.type != "unknown"
         for sample in family.samples:
-            key = sample.name.removeprefix("heirflow_member_") + sample.labels.get("le", "")
+            key = sample.name.removeprefix("heirflow_member_") + sample.labels.get("le", sample.labels.get("cause", ""))
             assert key not in found and sample.labels.get("election", "beat") == "beat"
             found[key] = sample.value
     return found
@@ -111,6 +124,7 @@ def test_a_leader_is_a_number_and_what_it_does_not_know_is_left_out(door: HttpDo
     found = figures(door)
     assert (found["term"], found["seat"], found["seats"], found["ttl_seconds"]) == (7, 1, 1, 10)
     assert 7 < found["lease_remaining_seconds"] <= 8 and "place" not in found and found["runs_nothing"] == 0
+    assert found["heirs"] == 0 and "last_gap_seconds" not in found
     shown(door, replace(leading(), seat=replace(leading().seat, lead=Following(), record=None)))
     found = figures(door)
     assert "term" not in found and "lease_remaining_seconds" not in found and found["leader"] == 0
@@ -134,7 +148,9 @@ def test_a_loop_that_stands_still_is_not_live_and_says_nothing_else(
     conforms("probe", json.loads(text))
     assert status == 503 and "stands still for 5 s" in text
     found = read(door.answer("/metrics")[2])
-    assert found["live"] == 0 and "leader" not in found and found["takeovers_total"] == 1
+    assert (
+        found["live"] == 0 and "leader" not in found and "heirs" not in found and found["takeovers_totalunknown"] == 1
+    )
 
 
 def test_no_password_goes_out(door: HttpDoor) -> None:
@@ -288,11 +304,75 @@ def test_the_tally() -> None:
     for each in steps:
         tally.look(replace(each, checked_in_at=100.0), 100.02)
     tally.look(replace(state, checked_in_at=200.0), 207.0)
-    assert (tally.takeovers, tally.restarts) == (3, 1)  # the last look led term 7 again
+    assert (sum(tally.takeovers.values()), tally.restarts) == (3, 1)  # the last look led term 7 again
     found = read(exposition("beat", None, tally))
     assert found["check_in_seconds_count"] == 2 and round(found["check_in_seconds_sum"], 3) == 7.02
     assert found["check_in_seconds_bucket0.01"] == 0 and found["check_in_seconds_bucket0.025"] == 1
     assert found["check_in_seconds_bucket5.0"] == 1 and found["check_in_seconds_bucket+Inf"] == 2
+
+
+ME, OTHER = "host-a-1", "host-b-2"
+RECORD = Record(5, 7, OTHER, 10.0, "x")
+VACANT = replace(RECORD, version=6, leader=None)
+
+
+def of(record: Record | None, number: int = 1, *, since: float = 0.0, watched: float | None = 0.0) -> Seat:
+    return Seat(number=number, record=record, record_since=since, watch_since=watched)
+
+
+@pytest.mark.parametrize(
+    ("cause", "before", "tried", "others"),
+    [
+        (Cause.FIRST, of(None), of(None), ()),
+        (Cause.RELEASED, of(RECORD), of(VACANT, since=3.0), ()),
+        (Cause.RELEASED, of(VACANT), of(VACANT), ()),
+        (Cause.LEASE_ENDED, of(RECORD), of(RECORD), ()),
+        (Cause.LEASE_ENDED, of(replace(RECORD, leader=ME)), of(replace(RECORD, leader=ME)), ()),
+        # Of several seats, others may make one vacant whose leader is silent.
+        (Cause.FIRST, of(replace(VACANT, term=0), 2), of(replace(VACANT, term=0), 2), (of(RECORD),)),
+        (Cause.RELEASED, of(RECORD, 2), of(VACANT, 2, since=9.9), (of(RECORD),)),
+        (Cause.LEASE_ENDED, of(RECORD, 2), of(VACANT, 2, since=10.1), (of(RECORD),)),
+        (Cause.UNKNOWN, of(RECORD, 2, watched=None), of(VACANT, 2, since=10.1), (of(RECORD),)),
+        (Cause.UNKNOWN, of(VACANT, 2), of(VACANT, 2), (of(RECORD),)),
+        (Cause.UNKNOWN, of(replace(RECORD, term=6), 2), of(VACANT, 2, since=10.1), (of(RECORD),)),
+    ],
+)
+def test_the_tally_knows_why_a_seat_could_be_taken(
+    cause: Cause, before: Seat, tried: Seat, others: tuple[Seat, ...]
+) -> None:
+    tally, state = Tally(), State(me=ME, host="host-a", pid=10, born_at=0.0)
+    record = Record(9, 8, ME, 10.0, "x")
+    event = Event(What.TOOK_CHARGE, 8, ME, "x", took_s=2.5)
+    ask = Ask(4, 0.0, Purpose.TAKE, Exchange(swap=Swap(6, record, event, seat=tried.number)))
+    tally.look(replace(state, seat=before, others=others), 1.0)
+    tally.look(replace(state, seat=tried, others=others, ask=ask), 2.0)
+    assert sum(tally.takeovers.values()) == 0
+    held = replace(tried, record=record, lead=Leading(8, 20.0))
+    for _ in range(2):
+        tally.look(replace(state, seat=held, others=others), 3.0)
+    assert tally.takeovers == {**dict.fromkeys(Cause, 0), cause: 1} and tally.gap_s == 2.5
+    found = read(exposition("beat", None, tally))
+    assert found["last_gap_seconds"] == 2.5 and found[f"takeovers_total{cause.value}"] == 1
+    assert sum(value for name, value in found.items() if name.startswith("takeovers_total")) == 1
+
+
+def test_the_tally_counts_sessions_that_the_store_tells_of_and_changes_no_exchange() -> None:
+    asked: list[tuple[str, Exchange]] = []
+
+    class Store:
+        news_poll_s = 0.5
+
+        def exchange(self, election: str, request: Exchange) -> Reading:
+            asked.append((election, request))
+            return reading
+
+    reading = Reading(RECORD, told=(Told("ended 2", sessions=2), Told("adopted"), Told("x", failed=True)))
+    tally = Tally()
+    store = tally.store(cast("Register", Store()))
+    request = Exchange(leave=True)
+    assert store.exchange("beat", request) is reading and store.news_poll_s == 0.5
+    assert asked == [("beat", request)] and tally.fenced == 2
+    assert read(exposition("beat", None, tally))["fenced_sessions_total"] == 2
 
 
 def test_a_name_with_quotes_is_text() -> None:

@@ -357,6 +357,40 @@ def test_a_command_that_ends_is_handed_to_a_ready_heir() -> None:
     assert b.record.because == "the command exited with 1"
 
 
+def test_what_hands_over_because_its_command_ends_says_the_how_manieth_time_in_a_row_that_is() -> None:
+    b = leader()
+    for number in (1, 2):
+        b.at(b.now + 0.1, GONE_BY_ITSELF)
+        if b.state.ask:
+            b.answer(b.now + 0.01)
+        b.at(b.now + 2.0 * number)
+        b.did(StartCommand)
+    b.other("c", 2, stamp=b.now)
+    b.check_in(b.now + 0.01)
+    b.at(b.now + 0.1, GONE_BY_ITSELF)
+    swap = b.asked.exchange.swap
+    assert swap is not None and swap.event is not None
+    assert (swap.event.what, swap.event.times) == (What.RELEASED, 3)
+
+
+def test_who_hands_over_as_ordered_counts_no_crash_of_long_ago() -> None:
+    b = leader()
+    b.at(3.0, GONE_BY_ITSELF)
+    if b.state.ask:
+        b.answer(3.01)
+    b.at(5.0)
+    b.did(StartCommand)
+    if b.state.ask:
+        b.answer(5.01)
+    b.at(5.02, StopAsked("stopped by SIGTERM"))
+    if b.state.ask:
+        b.answer(5.03)
+    b.at(5.5, CommandGone(0, "the command exited with 0"))
+    swap = b.asked.exchange.swap
+    assert swap is not None and swap.event is not None
+    assert (swap.event.what, swap.event.times) == (What.RELEASED, 1)
+
+
 def test_without_an_heir_it_is_started_again_with_back_off() -> None:
     b = leader()
     assert b.at(3.0, GONE_BY_ITSELF) == (

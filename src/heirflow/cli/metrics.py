@@ -19,6 +19,8 @@ from heirflow.status.figures import EVENTS, Figure, figures_of
 from heirflow.steering.places import place
 from heirflow.stores import StoreMisfit, StoreUnavailable
 
+INSTALL = "prometheus-client>=0.20"
+"""The client, as it is installed beside HeirFlow."""
 SUFFIX = ".prom"
 """node_exporter's textfile collector reads no other files."""
 
@@ -42,8 +44,9 @@ def _file(ctx: click.Context, option: click.Parameter, path: Path | None) -> Pat
 def metrics(name: str | None, *, textfile: Path | None, **flags: Any) -> int:
     """Write metrics in the text format of Prometheus.
 
-    Without NAME: of all elections in the store. It needs prometheus-client: pip install 'heirflow[metrics]'. What is not known is
-    left out. Where the store does not answer, heirflow_store_up is 0, nothing else is told, and the exit code is 69.
+    Without NAME: of all elections in the store. It needs one package beside HeirFlow: pip install 'prometheus-client>=0.20'. What
+    is not known is left out. Where the store does not answer, heirflow_store_up is 0, nothing else is told, and the exit code is
+    69.
 
     \b
     heirflow metrics
@@ -94,7 +97,8 @@ def check_client() -> None:
         import prometheus_client  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "heirflow metrics needs prometheus-client, which is not installed: pip install 'heirflow[metrics]'"
+            "heirflow metrics needs prometheus-client, which is not installed; install it beside HeirFlow: "
+            f"`pip install '{INSTALL}'`"
         ) from None
 
 

@@ -10,7 +10,7 @@ from heirflow.cli.common import duration_option, settings, settled
 from heirflow.cli.run import ALL, identity_of, joined
 from heirflow.errors import ConfigError
 
-NOT_HERE = {"preload", "cold", "no-adopt", "on-exit", "on-loss", "quiet", "seats", "http"}
+NOT_HERE = {"preload", "cold", "no-adopt", "on-exit", "on-loss", "quiet", "seats", "http", "statsd", "statsd-prefix"}
 """Settings of `heirflow run` that make no sense for a command that runs once."""
 LEAST_EVERY_S = 2.0
 

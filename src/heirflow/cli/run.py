@@ -10,6 +10,7 @@ import click
 
 from heirflow.cli.common import settings, settled, warn
 from heirflow.config.options import OPTIONS
+from heirflow.config.readers import OFF
 from heirflow.config.resolve import Config
 from heirflow.election.record import Keep
 from heirflow.errors import ConfigError
@@ -18,6 +19,7 @@ from heirflow.steering.places import store_of
 if TYPE_CHECKING:
     from heirflow.member.loop import Identity
     from heirflow.member.once import Once
+    from heirflow.member.statsd import Where
     from heirflow.programs.program import Handling, Program
     from heirflow.stores.base import Store
     from heirflow.stores.sql.store import SqlStore
@@ -47,6 +49,20 @@ def run(*, command: tuple[str, ...], **flags: Any) -> int:
     program = recognise(command, os.environ)
     config = settled(flags, fallback_name=program.election, elsewhere=False, warned=False)
     return joined(command, config, program, identity_of(config, command))
+
+
+def receiver(config: Config, handling: Handling) -> Where | None:
+    """Who is told by StatsD: who was named, or who the program tells its own metrics."""
+    place: str | None = config["statsd"]
+    if place == OFF or (place is None and handling.statsd is None):
+        return None
+    from heirflow.member.statsd import Where
+
+    if place is not None:
+        return Where(place, config["statsd-prefix"] or "heirflow")
+    assert handling.statsd is not None
+    there, prefix = handling.statsd
+    return Where(there, config["statsd-prefix"] or f"{prefix}.heirflow")
 
 
 def member_store(handling: Handling, call_limit_s: float, member: str) -> Store:
@@ -110,6 +126,13 @@ def joined(
         journal.warn(sentence, event=Named.SETTINGS_DOUBTFUL)
     if handling.told:
         journal.log(handling.told, event=Named.SETTINGS_GIVEN, environment=dict(handling.environment))
+    statsd = None if once is not None else receiver(config, handling)
+    if statsd is not None and config["statsd"] is None:
+        journal.log(
+            f"sends its metrics by StatsD to {statsd.place}, as Airflow does, by names that begin with {statsd.prefix}; "
+            "--statsd off keeps them",
+            event=Named.METRICS_SENT,
+        )
     return run_member(
         election=config["name"],
         argv=list(command),
@@ -136,4 +159,5 @@ def joined(
         partition=handling.partition,
         environment=handling.environment,
         http=config["http"] if once is None else None,
+        statsd=statsd,
     )

@@ -13,6 +13,8 @@ from heirflow.election.record import MOST_SEATS
 
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|min|h|d|)\s*", re.IGNORECASE)
+OFF = "off"
+"""Instead of a place: none, whatever the program has."""
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
@@ -113,6 +115,25 @@ def read_listening(raw: object) -> str:
         raise ValueError("must be HOST:PORT, like 127.0.0.1:9180 or [::1]:9180")
     if not 1 <= int(port) <= 65535:
         raise ValueError("must have a port from 1 to 65535")
+    return text
+
+
+def read_receiver(raw: object) -> str:
+    """To whom to send: a host or an address, and a port; or ``off``."""
+    text = read_text(raw)
+    if text.lower() == OFF:
+        return OFF
+    try:
+        return read_listening(text)
+    except ValueError as error:
+        raise ValueError(f"{str(error).replace('9180', '8125')}; or {OFF}") from None
+
+
+def read_prefix(raw: object) -> str:
+    """What names of metrics begin with: at most 50 of the characters that every collector of StatsD takes."""
+    text = read_text(raw)
+    if not re.fullmatch(r"[A-Za-z0-9_/-]+(\.[A-Za-z0-9_/-]+)*", text) or len(text) > 50:
+        raise ValueError("must be at most 50 letters, digits, _, / and -, with single dots between them")
     return text
 
 

@@ -84,6 +84,9 @@ class PlainPlay:
     def order(self, *words: str) -> str:
         return heirflow([sys.executable, "-m", "heirflow"], words, self._env)
 
+    def start_page(self, place: str) -> Process:
+        return self._stage.start("page", [sys.executable, "-m", "heirflow", "serve", "--http", place], self._env)
+
     def farewell(self) -> str:
         return f"HEIRFLOW_DB_URL='{self._url}' heirflow status --watch"
 

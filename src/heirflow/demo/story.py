@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -30,6 +31,7 @@ LOOK_EVERY_S = 0.2
 TEMPO_EVERY_S = 5.0
 JOIN_LIMIT_S = 180.0
 STOP_LIMIT_S = 60.0
+PAGE_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,14 @@ class Story:
     def __init__(self, parts: list[Part], stage: Stage, screen: Screen, wishes: Wishes) -> None:
         self.parts, self.stage, self.screen, self.wishes = parts, stage, screen, wishes
         self.incidents: list[Incident] = []
+        self.page = ""
+        """Where it is; empty: it cannot be had here."""
         self._told_at = time.monotonic()
 
     def tell(self) -> None:
         """All acts. With `keep` it ends by Ctrl-C, as wished."""
         self.line_up()
+        self.show_page()
         for part in self.parts:
             self.look_on(part)
             self.kill_the_leader(part)
@@ -153,6 +158,21 @@ class Story:
             play = part.play
             with self.screen.working(f"waiting until the {play.command} of {play.hosts[0]} is at work"):
                 self._until(lambda p=part: len(p.watch.starts) > 1, play.warm_up_s, f"no {play.noun} {play.verb}")  # type: ignore[misc]
+
+    def show_page(self) -> None:
+        """Where a browser shows all of it while it happens. Where the page cannot be had, the play goes on without it."""
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            place = f"127.0.0.1:{found.getsockname()[1]}"
+        page = self.parts[0].play.start_page(place)
+        limit = time.monotonic() + PAGE_LIMIT_S
+        while time.monotonic() < limit and self.stage.status(page) is None:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", int(place.rpartition(":")[2])), 1.0).close()
+                self.page = f"http://{place}/"
+                self.screen.say(f"See it in a browser, as long as this runs: {self.page}", "bold")
+                return
+            time.sleep(LOOK_EVERY_S)
+        self.screen.say(f"There is no page for a browser: {page.log_end(1) or 'it takes too long to start'}")
 
     def look_on(self, part: Part, share: float = 1.0) -> None:
         """Let the person watch."""
@@ -201,6 +221,8 @@ class Story:
         """Until Ctrl-C."""
         self.screen.title("It stays up until Ctrl-C")
         self.screen.say(self.parts[0].play.farewell(), "bold")
+        if self.page:
+            self.screen.say(f"The page: {self.page}", "bold")
         with suppress(KeyboardInterrupt):
             while True:
                 self.look_on(self.parts[0])

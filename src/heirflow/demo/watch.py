@@ -58,6 +58,9 @@ class Play(Protocol):
     def order(self, *words: str) -> str:
         """Carry out ``heirflow <words>`` as a person would and return what it prints."""
 
+    def start_page(self, place: str) -> Process:
+        """Start `heirflow serve` as a person would, at ``HOST:PORT``."""
+
     def farewell(self) -> str:
         """What a person may do while it is kept up."""
 

@@ -226,7 +226,8 @@ def _release(state: State) -> Wish:
         switchover_to=record.switchover_to if switching else None,
         history=state.seat.history,
     )
-    event = Event(What.RELEASED, record.term, state.me, because)
+    times = state.stop.times if state.stop is not None and state.leaving is None else 1
+    event = Event(What.RELEASED, record.term, state.me, because, times=times)
     return Wish(Purpose.RELEASE, replace(_over(state, released, event), news=True), urgent=True)
 
 

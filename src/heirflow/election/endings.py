@@ -51,7 +51,9 @@ def gone(state: State, event: CommandGone, now: float, timings: Timings) -> Step
             state = replace(state, leaving=Leaving(because, code), command=Idle(after=Stop(Then.LEAVE, because)))
             return Step(state, said=(ended,))
     if can_hand_over(state, now, timings):
-        return Step(replace(state, command=Idle(after=Stop(Then.HAND_OVER, because))), said=(ended,))
+        return Step(
+            replace(state, command=Idle(after=Stop(Then.HAND_OVER, because, failed_starts(state)))), said=(ended,)
+        )
     wait_s = max(0.0, state.restart_at - now)
     sentence = f"{because}; no heir is ready: it is started again here in {wait_s:g} s"
     # What is known of the line is up to a check-in old: look at once, an heir may have come since.

@@ -8,7 +8,7 @@ for people.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -234,6 +234,8 @@ class Told:
     sentence: str
     failed: bool = False
     """Whether something did not work, or not wholly."""
+    sessions: int = field(default=0, compare=False)
+    """How many sessions of earlier leaders were ended since the last word of it. Words for people are not told apart by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ class Stop:
 
     then: Then
     because: str
+    times: int = 1
+    """How often the command has ended in a row, too soon after its start, where that is why."""
 
 
 @dataclass(frozen=True, slots=True)

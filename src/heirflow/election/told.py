@@ -17,6 +17,8 @@ class Named(str, Enum):
     SETTINGS_DOUBTFUL = "settings_doubtful"
     SETTINGS_GIVEN = "settings_given"
     """The command is told something by its environment that nobody else has set."""
+    METRICS_SENT = "metrics_sent"
+    """They go where the program sends its own, which nobody has told this member."""
     JOINED = "joined"
     JOINED_AGAIN = "joined_again"
     TOOK_CHARGE = "took_charge"

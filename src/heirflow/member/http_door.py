@@ -23,7 +23,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from heirflow.clock import boottime
-from heirflow.election.line import FOREVER
+from heirflow.election.line import FOREVER, line
 from heirflow.election.state import State
 from heirflow.election.timings import Timings
 from heirflow.listening import listener
@@ -58,7 +58,7 @@ class HttpDoor:
     def __init__(self, place: str, election: str, timings: Timings) -> None:
         self._election, self._timings = election, timings
         self._shown: Shown | None = None
-        self._tally = Tally()
+        self.tally = Tally()
         self._ending = threading.Event()
         self._listener = listener(place, BACKLOG)
         self.address: tuple[Any, ...] = self._listener.getsockname()
@@ -70,7 +70,7 @@ class HttpDoor:
 
     def look(self, state: State, facts: Callable[[], Mapping[str, Any]]) -> None:
         said, now = facts(), boottime()
-        self._tally.look(state, now)
+        self.tally.look(state, now)
         pids = {name: said[f"{name}_pid"] for name in ("guard", "command", "standby")}
         self._shown = Shown(state, pids, said["kill_is_sure"], now)
 
@@ -90,12 +90,8 @@ class HttpDoor:
         """Status, type and text."""
         facts, why_not = self._facts()
         if path == "/metrics":
-            ours = None if facts is None else {**facts, "ttl_s": self._timings.ttl_s}
-            return (
-                HTTPStatus.OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                exposition(self._election, ours, self._tally),
-            )
+            text = exposition(self._election, facts and {**facts, **self._more()}, self.tally)
+            return HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", text
         if path == "/status":
             said = facts or {"live": False, "sentence": why_not}
             return _yes(facts is not None), "application/json", json.dumps(said, default=str) + "\n"
@@ -116,6 +112,11 @@ class HttpDoor:
         facts = describe(self._election, shown.state, shown.pids, now, self._timings)
         told = {name: masked(facts[name]) for name in ("because", "sentence")}  # a driver's own words may be in it
         return {**facts, **told, "kill_is_sure": shown.kill_is_sure}, ""
+
+    def _more(self) -> dict[str, Any]:
+        """What metrics say and a probe does not."""
+        heirs = 0 if self._shown is None else len(line(self._shown.state, boottime(), self._timings))
+        return {"ttl_s": self._timings.ttl_s, "heirs": heirs}
 
     # ---- the thread ----
 

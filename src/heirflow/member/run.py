@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heirflow.election.record import Keep
 from heirflow.election.state import Policy
@@ -26,6 +27,10 @@ from heirflow.member.partition import OnePartition, Partition
 from heirflow.member.shell import end_all
 from heirflow.member.signals import handle_signals, waking
 from heirflow.stores.base import Address, Register
+
+if TYPE_CHECKING:
+    from heirflow.member.statsd import Where
+    from heirflow.member.tally import Tally
 
 
 def run_member(
@@ -55,6 +60,7 @@ def run_member(
     partition: Partition | None = None,
     environment: Mapping[str, str] | None = None,
     http: str | None = None,
+    statsd: Where | None = None,
 ) -> int:
     """Stand for `election` with the program `argv` until a signal ends it; returns the exit code of `heirflow run`.
 
@@ -66,14 +72,21 @@ def run_member(
     command to end in order. `address`: the URL of the stores, where it can change. `keep`: how much history
     stays. `once`: what runs once per due time. `partition`: the part of the work that the program is for, if its work has parts.
     `environment`: what the command and its standby find there, beside what this process has. `http`: ``HOST:PORT`` where it
-    answers HTTP, too. Raises `ConfigError` where nobody can listen there.
+    answers HTTP, too. `statsd`: to whom it sends its metrics. Raises `ConfigError` where nobody can listen at `http`.
     """
     children = set() if children is None else children
     listeners: list[Listener] = []
+    tallies: list[Tally] = []
     if http is not None:
         from heirflow.member.http_door import HttpDoor
 
-        listeners.append(HttpDoor(http, election, timings))
+        listeners.append(shown := HttpDoor(http, election, timings))
+        tallies.append(shown.tally)
+    if statsd is not None:
+        from heirflow.member.statsd import Statsd
+
+        listeners.append(sends := Statsd(statsd, election, identity.host, timings))
+        tallies.append(sends.tally)
     door = None
     if run_dir is not None:
         try:
@@ -101,7 +114,10 @@ def run_member(
 
     def store() -> Register:
         made = store_factory() if one is None else one.store(store_factory())
-        return made if once is None else once.store(made)
+        made = made if once is None else once.store(made)
+        for tally in tallies:
+            made = tally.store(made)
+        return made
 
     if (manager := ServiceManager.of(os.environ)) is not None:
         listeners.append(manager)

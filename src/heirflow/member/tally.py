@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heirflow import __version__
-from heirflow.election.state import NEVER, Starting, State
+from heirflow.election.cause import Cause
+from heirflow.election.record import Exchange, Reading, Record
+from heirflow.election.state import NEVER, Purpose, Starting, State
+from heirflow.member.between import between
+from heirflow.stores.base import Register
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the histogram's buckets. A check-in that takes longer than the last one is beyond most leases."""
@@ -19,10 +23,14 @@ BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 @dataclass
 class Tally:
-    """Written by the loop alone. Another thread may read it: it may then see a number that is one look old."""
+    """Written by the loop, and `fenced` by who asks the store. Others may read it, and may see a number that is one look old."""
 
-    takeovers: int = 0
+    takeovers: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(Cause, 0))
+    gap_s: float | None = None
+    """How long nobody had led when this member last took charge, by its own clock; None: somebody is the first, or it never did."""
     restarts: int = 0
+    fenced: int = 0
+    """Sessions of earlier leaders that it ended."""
     check_ins: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     """How many took so long, by bucket; the last one has those beyond all bounds."""
     check_ins_s: float = 0.0
@@ -32,6 +40,18 @@ class Tally:
     _started: Starting | None = None
     _starts: int = 0
     """In the term that it holds."""
+    _taking: tuple[int, int, Cause, float | None] | None = None
+    """What it wants to take, or wanted last: seat, term, why, and how long nobody has led."""
+    _led: dict[int, Led] = field(default_factory=dict)
+
+    def store(self, inner: Register) -> Register:
+        """The store as the member asks it, with an eye on what it tells. Its exchanges go through as they are."""
+        return between(inner, self._exchange)
+
+    def _exchange(self, inner: Register, election: str, request: Exchange) -> Reading:
+        reading = inner.exchange(election, request)
+        self.fenced += sum(told.sessions for told in reading.told)
+        return reading
 
     def look(self, state: State, now: float) -> None:
         """The state after a turn of the loop."""
@@ -43,11 +63,49 @@ class Tally:
         held = None if state.term is None else (state.seat.number, state.term)
         if held != self._held:
             self._held, self._starts = held, 0
-            self.takeovers += held is not None
+            if held is not None:
+                self._took(held)
+        for seat in state.all_seats:
+            if seat.record is not None and seat.record.leader is not None:
+                self._led[seat.number] = Led(seat.record, seat.watch_since)
+        if state.ask is not None and state.ask.purpose is Purpose.TAKE and state.ask.exchange.swap is not None:
+            taken = state.ask.exchange.swap
+            gap_s = None if taken.event is None else taken.event.took_s
+            self._taking = (taken.seat, taken.record.term, self._cause(state), gap_s)
         if isinstance(state.command, Starting) and state.command is not self._started:
             self._started = state.command
             self.restarts += self._starts > 0
             self._starts += 1
+
+    def _took(self, held: tuple[int, int]) -> None:
+        """Every term begins with a question that was looked at before its answer came."""
+        seat, term, cause, self.gap_s = self._taking or (*held, Cause.UNKNOWN, None)
+        self.takeovers[cause if (seat, term) == held else Cause.UNKNOWN] += 1
+
+    def _cause(self, state: State) -> Cause:
+        """Why it may take its seat, from what it has seen of it."""
+        seat, record = state.seat, state.record
+        if record is None or record.term == 0:
+            return Cause.FIRST
+        if record.leader is not None:
+            return Cause.LEASE_ENDED
+        if not state.others:
+            return Cause.RELEASED
+        # One of several whose leader is silent may be made vacant by others (`Purpose.VACATE`): that is no release.
+        led = self._led.get(seat.number)
+        if led is None or led.record.term != record.term or led.watched_since is None:
+            return Cause.UNKNOWN
+        stood_s = seat.record_since - led.watched_since
+        return Cause.LEASE_ENDED if stood_s >= led.record.ttl_s else Cause.RELEASED
+
+
+@dataclass(frozen=True, slots=True)
+class Led:
+    """The record of a seat when it was last seen to be led."""
+
+    record: Record
+    watched_since: float | None
+    """Since when this version stood still while every read succeeded."""
 
 
 def exposition(election: str, facts: Mapping[str, Any] | None, tally: Tally) -> str:
@@ -61,10 +119,18 @@ def _lines(election: str, facts: Mapping[str, Any] | None, tally: Tally) -> Iter
     for name, meaning, value in _gauges(facts):
         if value is not None:
             yield from _one(f"heirflow_member_{name}", "gauge", meaning, value, labels)
-    took = "How often this member took charge since it started."
-    yield from _one("heirflow_member_takeovers_total", "counter", took, tally.takeovers, labels)
+    if tally.gap_s is not None:
+        gap = "How long nobody had led when this member last took charge, by its own clock."
+        yield from _one("heirflow_member_last_gap_seconds", "gauge", gap, tally.gap_s, labels)
+    name = "heirflow_member_takeovers_total"
+    yield f"# HELP {name} How often this member took charge since it started, by why it could."
+    yield f"# TYPE {name} counter"
+    for cause, times in tally.takeovers.items():
+        yield f"{name}{_labels(election=election, cause=cause.value)} {float(times)!r}"
     again = "How often this member started its command again within one term, since it started."
     yield from _one("heirflow_member_restarts_total", "counter", again, tally.restarts, labels)
+    ended = "How many database sessions of earlier leaders this member ended, since it started."
+    yield from _one("heirflow_member_fenced_sessions_total", "counter", ended, tally.fenced, labels)
     name = "heirflow_member_check_in_seconds"
     yield f"# HELP {name} How long a check-in with the store took, from the question to what follows from its answer."
     yield f"# TYPE {name} histogram"
@@ -94,6 +160,7 @@ def _gauges(facts: Mapping[str, Any] | None) -> Iterator[tuple[str, str, float |
     yield "seat", "The seat that it leads.", facts["seat"]
     yield "seats", "How many members of the election may lead at once, as it last read.", facts["seats"]
     yield "place", "Its place in the line; 1 is the heir.", facts["place"]
+    yield "heirs", "How many members are ready to take charge, as it last read.", facts["heirs"]
     yield "lease_remaining_seconds", "For how long it may still lead without a renewal.", facts["trusted_for_s"]
     yield "ttl_seconds", "How long its lease is, by its own settings.", facts["ttl_s"]
 

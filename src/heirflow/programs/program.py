@@ -49,6 +49,8 @@ class Handling:
     """What the command finds in its environment, beside what this process has there."""
     told: str = ""
     """Why, as a sentence; empty where there is nothing of that."""
+    statsd: tuple[str, str] | None = None
+    """Where the program sends its own metrics by StatsD, ``HOST:PORT``, and what their names begin with; None: nowhere."""
     partition: Partition | None = None
     """The part of the program's work that this command is for; None where it has no parts."""
 

@@ -6,22 +6,9 @@ Causes are told from the kinds of events, never from their sentences.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import Enum
 
+from heirflow.election.cause import Cause
 from heirflow.election.record import Event, What
-
-
-class Cause(str, Enum):
-    """Why somebody took charge. A small fixed set: each is a label of a metric."""
-
-    FIRST = "first"
-    """Nobody had led before."""
-    RELEASED = "released"
-    """The leader before had ended in order, or was proved gone, and its record was released in its name."""
-    LEASE_ENDED = "lease_ended"
-    """Nobody released it: the leader before was silent for its whole lease."""
-    UNKNOWN = "unknown"
-    """The history does not tell any more."""
 
 
 def starts(events: Iterable[Event], since: float) -> int:

@@ -27,6 +27,10 @@ def in_order(events: Sequence[Event]) -> list[Event]:
     return [events[index] for index in sorted(range(len(events)), key=moments.__getitem__)]
 
 
+LOOPS = {What.RESTARTED, What.RELEASED}
+"""Events of which a crash loop has many: each says the how manieth in a row it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """An event as it is shown: one for a whole crash loop."""
@@ -38,17 +42,27 @@ class Row:
 
 
 def rows_of(events: Sequence[Event]) -> list[Row]:
-    """One for each, but for a crash loop, which stands where its latest event is."""
+    """One for each, but for a crash loop, which stands where its latest event is.
+
+    One that goes on from host to host is a row for each member, and the short leaderships in between have none.
+    """
     rows: list[Row] = []
-    loops: dict[tuple[int, int, str], Row] = {}
+    loops: dict[tuple[What | str, int, int, str], Row] = {}
+    taken: dict[tuple[int, int, str], Row] = {}
     for event in events:
-        row, whose = Row(event), (event.seat, event.term, event.member)
-        if event.what is What.RESTARTED:
+        row, term = Row(event), event.term if event.what is What.RESTARTED else 0
+        if event.what is What.TOOK_CHARGE:
+            taken[event.seat, event.term, event.member] = row
+        elif event.what in LOOPS:
+            whose = event.what, event.seat, term, event.member
             before = loops.get(whose)
             if before is not None and event.times > 1 and event.times >= before.event.times:
                 rows.remove(before)
                 began = before.event.at if before.event.times == 1 else 0.0
                 row = Row(event, before.since or began)
+                took = taken.get((event.seat, event.term, event.member))
+                if event.what is What.RELEASED and took in rows:
+                    rows.remove(took)
             loops[whose] = row
         rows.append(row)
     return rows

@@ -48,6 +48,8 @@ class _Kept:
 
     events: tuple[Event, ...] = ()
     newest: Event | None = None
+    trouble: str = ""
+    """Why it could not be read again."""
     read_at: float = float("-inf")
 
 
@@ -167,23 +169,36 @@ class Desk:
     # The history
 
     def history(self, shown: Shown) -> tuple[tuple[Event, ...], str]:
-        """The events of an election in their order, and why these are old; empty: they are not. For threads that may wait."""
+        """The events of an election in their order, and why these are old; empty: they are not. For threads that may wait.
+
+        Where the store is away or slow, or somebody else is reading, nobody waits for more than what was read before.
+        """
         shelf, election = self._shelves[shown.store], shown.snapshot.election
-        with shelf.lock:
-            kept = shelf.kept.setdefault(election, _Kept())
-            age_s, newest = time.monotonic() - kept.read_at, shown.events[-1] if shown.events else None
-            if age_s < HISTORY_EVERY_S or (age_s < HISTORY_LASTS_S and newest == kept.newest):
-                return kept.events, ""
-            try:
-                if not shelf.is_open:
-                    shelf.store.open(create=False)
-                    shelf.is_open = True
-                events = tuple(in_order(shelf.store.events(election, EVENTS)))
-            except HeirflowError as error:
-                shelf.is_open = False
-                return kept.events, str(error)
-            shelf.kept[election] = _Kept(events, newest, time.monotonic())
-            return events, ""
+        kept = shelf.kept.setdefault(election, _Kept())
+        age_s, newest = time.monotonic() - kept.read_at, shown.events[-1] if shown.events else None
+        if age_s < HISTORY_EVERY_S or (age_s < HISTORY_LASTS_S and newest == kept.newest):
+            return kept.events, kept.trouble
+        seen = self._reader.seen
+        if seen is None or seen.is_away(shown.store) or not self._is_fresh():
+            return kept.events, kept.trouble
+        if not shelf.lock.acquire(timeout=0.0 if kept.events else WAIT_S):
+            return kept.events, kept.trouble
+        try:
+            events, trouble = self._read(shelf, election, kept.events)
+            shelf.kept[election] = _Kept(events, newest, trouble, time.monotonic())
+        finally:
+            shelf.lock.release()
+        return events, trouble
+
+    def _read(self, shelf: _Shelf, election: str, before: tuple[Event, ...]) -> tuple[tuple[Event, ...], str]:
+        try:
+            if not shelf.is_open:
+                shelf.store.open(create=False)
+                shelf.is_open = True
+            return tuple(in_order(shelf.store.events(election, EVENTS))), ""
+        except HeirflowError as error:
+            shelf.is_open = False
+            return before, str(error)
 
     # Orders
 

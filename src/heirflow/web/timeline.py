@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from heirflow.election.record import Event, What
 from heirflow.status import Snapshot, duration
@@ -52,6 +52,9 @@ class Gap:
     because: str
     goes_on: bool = False
     times: int = 1
+
+
+Part = TypeVar("Part", Spell, Gap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ def timeline_of(line: Snapshot, events: Sequence[Event], stretch_s: float) -> Ti
         until,
         known_since,
         bands,
-        tuple(_joined_gaps(sorted(gaps, key=lambda gap: (gap.seat, gap.since)), slot)),
+        _joined(gaps, slot),
         hidden,
         sum(gap.until - gap.since for gap in gaps),
     )
@@ -256,7 +259,7 @@ def _bands(
             host = next((host for host in own if any(_holds(spell, mark) for spell in own[host])), host)
         found.setdefault(host, []).append(mark)
     return tuple(
-        Band(host, tuple(_joined_spells(own[host], slot)), tuple(_joined_marks(found.get(host, ()), slot)))
+        Band(host, _joined(own[host], slot), tuple(_joined_marks(found.get(host, ()), slot)))
         for host in sorted(sorted(newest, key=lambda host: -newest[host])[:ROWS])
     ), max(0, len(newest) - ROWS)
 
@@ -270,31 +273,19 @@ def _host_in(member: str) -> str:
     return member.rpartition("-")[0] or member
 
 
-def _joined_spells(spells: Iterable[Spell], slot: float) -> Iterator[Spell]:
-    last: dict[int, Spell] = {}
-    for spell in sorted(spells, key=lambda spell: (spell.seat, spell.since)):
-        before = last.get(spell.seat)
-        if before is not None and spell.since - before.until < slot and _short(before, slot) and _short(spell, slot):
-            last[spell.seat] = replace(spell, since=before.since, times=before.times + spell.times)
+def _joined(parts: Iterable[Part], slot: float) -> tuple[Part, ...]:
+    """The same, but those of one seat as one that are too short and too close together for the eye."""
+    found: list[Part] = []
+    last: dict[int, int] = {}
+    for part in sorted(parts, key=lambda each: (each.since, each.until)):
+        place = last.get(part.seat)
+        before = found[place] if place is not None else None
+        if before is not None and part.since - before.until < slot and _short(before, slot) and _short(part, slot):
+            found[last[part.seat]] = replace(part, since=before.since, times=before.times + part.times)
         else:
-            if before is not None:
-                yield before
-            last[spell.seat] = spell
-    yield from last.values()
-
-
-def _joined_gaps(gaps: Iterable[Gap], slot: float) -> Iterator[Gap]:
-    before: Gap | None = None
-    for gap in gaps:
-        near = before is not None and before.seat == gap.seat and gap.since - before.until < slot
-        if before is not None and near and _short(before, slot) and _short(gap, slot):
-            before = replace(gap, since=before.since, times=before.times + gap.times)
-        else:
-            if before is not None:
-                yield before
-            before = gap
-    if before is not None:
-        yield before
+            last[part.seat] = len(found)
+            found.append(part)
+    return tuple(found)
 
 
 def _joined_marks(marks: Iterable[Mark], slot: float) -> Iterator[Mark]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from heirflow.config.readers import read_listening, read_prefix
 from heirflow.member.sweep import SPARING
 
 _MARK = "heirflow-answer:"
@@ -29,8 +30,11 @@ NUMBERS = (
 """What `progress` must know; the newer place before the older one."""
 LATENESS = (("scheduler", "scheduler_health_check_threshold"), ("scheduler", "orphaned_tasks_check_interval"))
 """What `lateness` must know, with who has set it."""
+STATSD = ("on", "host", "port", "prefix", "custom_client_path")
+"""Of ``[metrics]``, without ``statsd_``. A client of somebody's own speaks another language, perhaps."""
 
-_QUESTION = """\
+_QUESTION = (
+    """\
 import sys
 sys.path[:] = [place for place in sys.path if place]  # before any other import: the current folder may be a stranger's
 import json, os
@@ -78,6 +82,12 @@ try:
         answer["given"] = found
     except Exception:
         pass  # then they are left as they are
+    try:
+        said = {key: str(conf.get("metrics", "statsd_" + key, fallback="") or "").strip() for key in %STATSD}
+        if said["on"].lower() in ("true", "t", "1") and not said["custom_client_path"]:
+            answer["statsd"] = said
+    except Exception:
+        pass  # then none is followed
     for place in (os.path.join(AIRFLOW_HOME, "config"), conf.get("core", "plugins_folder", fallback="")):
         if place and place not in sys.path:
             sys.path.append(place)
@@ -91,7 +101,10 @@ try:
 except BaseException as error:
     answer["problem"] = "Airflow's configuration cannot be read: %s: %s" % (type(error).__name__, error)
 sys.stdout.write("\\n%s%s\\n" % (sys.argv[1], json.dumps(answer)))
-""".replace("%r", repr(NUMBERS)).replace("%LATENESS", repr(LATENESS))
+""".replace("%r", repr(NUMBERS))
+    .replace("%LATENESS", repr(LATENESS))
+    .replace("%STATSD", repr(STATSD))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,8 @@ class Answer:
     """Of `NUMBERS`, those that Airflow's configuration has, without ``default_``."""
     given: Mapping[str, Given] = field(default_factory=dict)
     """Those of `LATENESS`; none where it cannot be told who has set them."""
+    statsd: tuple[str, str] | None = None
+    """Where Airflow sends its metrics by StatsD, as ``HOST:PORT``, and what their names begin with; None: nowhere."""
     problem: str = ""
     """Half a sentence, empty when all is well."""
 
@@ -189,7 +204,20 @@ def _read(out: str, err: str, code: int, python: str) -> Answer:
     url = _with_password(url, arguments)
     files, locks, numbers = answer["files"], answer.get("row_locks", True), answer["numbers"]
     given = {key: Given(*said) for key, said in answer.get("given", {}).items()}
-    return Answer(url, str(answer["schema"]).strip(), arguments, str(answer["version"]), files, locks, numbers, given)
+    schema, version = str(answer["schema"]).strip(), str(answer["version"])
+    statsd = _receiver(answer.get("statsd"))
+    return Answer(url, schema, arguments, version, files, locks, numbers, given, statsd)
+
+
+def _receiver(said: Mapping[str, str] | None) -> tuple[str, str] | None:
+    """What can be used of it: where it makes no sense, Airflow itself tells."""
+    if said is None:
+        return None
+    host = said["host"] or "localhost"
+    with contextlib.suppress(ValueError):
+        place = read_listening(f"{f'[{host}]' if ':' in host else host}:{said['port'] or 8125}")
+        return place, read_prefix(said["prefix"] or "airflow")
+    return None
 
 
 def _with_password(url: str, arguments: dict[str, Any]) -> str:

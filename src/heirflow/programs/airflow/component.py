@@ -153,6 +153,7 @@ class Component:
             environment=seated.environment if seated else {},
             told=seated.told if seated else "",
             partition=self.partition,
+            statsd=None if database is None else database.statsd,
         )
 
     def _progress(

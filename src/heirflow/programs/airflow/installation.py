@@ -48,6 +48,8 @@ class Database:
     """Of its configuration: see `ask.NUMBERS`."""
     given: Mapping[str, Given] = field(default_factory=dict)
     """Of its configuration: see `ask.LATENESS`."""
+    statsd: tuple[str, str] | None = None
+    """Of its configuration: see `ask.Answer`."""
     again: Callable[[set[int]], str] | None = field(default=None, repr=False, compare=False)
     """Ask for the URL once more. Raises `ConfigError`."""
 
@@ -89,6 +91,7 @@ def database(interpreter: Sequence[str], environ: Mapping[str, str], *, limit_s:
         answer.row_locks,
         answer.numbers,
         answer.given,
+        answer.statsd,
         again,
     )
 

@@ -116,6 +116,8 @@ class SessionFence:
         self._strangers: set[str] = set()
         """Names of sessions that are not ours to end: their members led no term, nor do they stand in this line."""
         self._told_at: dict[str, float] = {}
+        self._silently = 0
+        """How many sessions were ended without a word, since another was told of the same member."""
         self._sessions = self._spared = 0
         """How many the server had at the last look, and how many renewals have done without one since."""
         self._rests_until = 0.0
@@ -271,13 +273,16 @@ class SessionFence:
         told: list[Told] = []
         now = time.monotonic()
         for member in sorted({whose(row.application_name)[0] for row in rows}):
+            ended = sum(1 for row in rows if row.ended and whose(row.application_name)[0] == member)
             if wait_s is None and now - self._told_at.get(member, -TELL_AGAIN_S) < TELL_AGAIN_S:
+                self._silently += ended
                 continue
             self._told_at[member] = now
             own = member == leader and wait_s is None
             its = [row for row in rows if whose(row.application_name)[0] == member]
-            if ended := sum(1 for row in its if row.ended):
-                told.append(Told(f"ended {_sessions(ended)} of {member}, {_PAST[own]}"))
+            if ended:
+                counted, self._silently = ended + self._silently, 0
+                told.append(Told(f"ended {_sessions(ended)} of {member}, {_PAST[own]}", sessions=counted))
             if others := sorted({str(row.usename) for row in its if row.ended is None}):
                 count = sum(1 for row in its if row.ended is None)
                 why = f"this role may not end those of role {', '.join(others)}"
