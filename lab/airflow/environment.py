@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,8 +66,7 @@ def ensure(
         )
     folder = _place(name)
     environment = AirflowEnvironment(folder, VERSIONS[name])
-    # What is installed beside it as sources also says which entry points there are.
-    pinned = hashlib.sha256(lock.read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes()).hexdigest()
+    pinned = hashlib.sha256(lock.read_bytes() + _entry_points().encode()).hexdigest()
     wanted = f"{pinned} {sys.version_info[:2]} {CHECKOUT}"
     with _alone(lock, progress):
         ready = folder / ".ready"
@@ -76,6 +76,12 @@ def ensure(
         _make(folder, name, lock, python, progress)
         ready.write_text(wanted)
     return environment
+
+
+def _entry_points() -> str:
+    """By what others find HeirFlow there: written down when it is installed, and not by its sources."""
+    text = (CHECKOUT / "pyproject.toml").read_text("utf-8")
+    return "".join(re.findall(r"(?ms)^\[project\.(?:scripts|entry-points[^]]*)\]$.*?(?=^\[)", text))
 
 
 def _place(name: str) -> Path:

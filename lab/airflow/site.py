@@ -251,7 +251,8 @@ class Site:
             password = json.loads((self.home / "passwords.json").read_text("utf-8"))["admin"]
         except (OSError, ValueError, KeyError):
             password = f"in {self.home / 'passwords.json'}"
-        return f"Airflow's user interface: http://127.0.0.1:{self.ui_port}   user admin   password {password}"
+        where = f"http://127.0.0.1:{self.ui_port}"
+        return f"Airflow's user interface: {where}   user admin   password {password}   the lines: Browse › HeirFlow"
 
 
 def _connect(url: str) -> tuple[Any, Any]:
