@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := .venv-docs
 ARGS ?=
 
 # Byte code is always written: without it every start of a member pays for compiling it again.
@@ -16,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format reference unit test sim proof airflow demo cluster lock faults faults-process faults-forgetful faults-fence bench clean
+.PHONY: help setup system check format reference unit test sim proof airflow demo cluster docs lock faults faults-process faults-forgetful faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -93,6 +94,18 @@ faults-fence: $(READY) ## Freeze a whole host past its lease and thaw it, 100 ti
 bench: $(READY) ## How long a failover takes (ARGS='--runs 20') and what an heir costs; bench/ has more
 	@$(BIN)/python bench/failover.py $(ARGS)
 	@$(BIN)/python bench/load.py
+
+$(DOCS)/.ready: $(VENV)/.uv locks/docs.txt
+	@echo "Making $(DOCS) from locks/docs.txt"
+	@rm -rf $(DOCS)
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv venv --quiet --python $(BIN)/python $(DOCS)
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(DOCS)/bin/python --compile-bytecode --require-hashes -r locks/docs.txt
+	@touch $@
+
+# Not --quiet: with it, --strict does not see warnings.
+docs: $(DOCS)/.ready ## Build the site from docs/ into build/site; a link or anchor that leads nowhere is an error; ARGS=serve shows it
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs $(if $(ARGS),$(ARGS),build) --strict
+	@$(if $(ARGS),,echo "The site: build/site/index.html")
 
 lock: $(VENV)/.uv ## Write locks/*.txt anew; ARGS=--upgrade takes newer versions
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(ARGS)
