@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format reference unit test sim proof airflow demo cluster docs lock faults faults-process faults-forgetful faults-fence bench clean
+.PHONY: help setup system check format reference unit test sim proof airflow demo cluster docs picture lock faults faults-process faults-forgetful faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -106,6 +106,11 @@ $(DOCS)/.ready: $(VENV)/.uv locks/docs.txt
 docs: $(DOCS)/.ready ## Build the site from docs/ into build/site; a link or anchor that leads nowhere is an error; ARGS=serve shows it
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs $(if $(ARGS),$(ARGS),build) --strict
 	@$(if $(ARGS),,echo "The site: build/site/index.html")
+
+picture: $(READY) $(DOCS)/.ready ## Record the demonstration anew: docs/pictures/takeover.svg
+	@$(DOCS)/bin/python tools/record_demo.py docs/pictures/takeover.svg --begin "Three members join" \
+		--title "Three members in line: the leader is killed with -9, and its heir takes charge; then a switchover" \
+		-- $(BIN)/python -m lab.airflow --no-airflow --pause 2s
 
 lock: $(VENV)/.uv ## Write locks/*.txt anew; ARGS=--upgrade takes newer versions
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(ARGS)

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -82,3 +83,22 @@ def test_a_link_or_anchor_that_leads_nowhere_is_an_error(built: str, tmp_path: P
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
     assert len(told) == 4 and all("scale.md" in line and "nowhere" in line for line in told), done.stderr
+
+
+@pytest.mark.slow
+def test_a_program_is_recorded_as_a_terminal_shows_it(built: str, tmp_path: Path) -> None:
+    program = (
+        r"printf 'one\n'; sleep 0.6; printf '\033[1;32mtwo & \033[0mthree\n'; sleep 0.6; printf '\033[2J\033[Hlast <'"
+    )
+    recorder = [ROOT / ".venv-docs" / "bin" / "python", "tools/record_demo.py", tmp_path / "made.svg"]
+    done = subprocess.run(
+        [*recorder, "--rows", "4", "--columns", "20", "--begin", "two", "--", "sh", "-c", program],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ": 2 screens, " in done.stdout
+    drawn = ET.parse(tmp_path / "made.svg")
+    texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["one", "two &", "three", "last <"], "each row once, in the order in which it was seen"
+    style = next(drawn.iter("{http://www.w3.org/2000/svg}style")).text or ""
+    assert "font-weight:bold" in style and "transform:translateY(-72px)" in style
