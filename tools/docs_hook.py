@@ -119,3 +119,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.generated_by:
         return markdown
     return page_text(markdown, PurePosixPath(DOCS, page.file.src_uri), lambda _: None)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Name the search, which the theme leaves without a name for those who read by ear."""
+    search = 'data-md-component="search" role="dialog"'
+    return output.replace(search, f'{search} aria-label="Search"')

@@ -38,10 +38,14 @@ class Shell:
         termios.tcsetattr(other, termios.TCSANOW, quiet)
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HEIRFLOW_", "XDG_", "PYTHON", "VIRTUAL_ENV"))}
+        for pip in (".config/pip/pip.conf", ".pip/pip.conf"):  # this machine's index, which pip looks for in its home
+            if (Path.home() / pip).exists():
+                kept.setdefault("PIP_CONFIG_FILE", str(Path.home() / pip))
+        own = {"HOME": str(home), "TERM": "dumb", "PS1": "", "VIRTUAL_ENV_DISABLE_PROMPT": "1", "COLUMNS": "200"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", TAKES_IT, "bash", "--norc", "--noprofile", "--noediting", "-i"],
             cwd=folder,
-            env={**kept, "HOME": str(home), "TERM": "dumb", "PS1": "", "VIRTUAL_ENV_DISABLE_PROMPT": "1", "COLUMNS": "200"},
+            env={**kept, **own},
             stdin=other, stdout=other, stderr=other, start_new_session=True,
         )  # fmt: skip
         os.close(other)
