@@ -47,7 +47,7 @@ format: $(READY) ## Bring the code into the house's form
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-reference: $(READY) ## Write docs/reference.md and man/ anew, after a change of a command or its options
+reference: $(READY) ## Write docs/reference.md, docs/api.md and man/ anew, after a change of a command or a public docstring
 	@$(BIN)/python tools/reference.py
 
 check: $(READY) ## Lint, form, types, and the house's own rules (which room may import which, …)
