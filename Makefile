@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := .venv-docs
 ARGS ?=
 
 # Byte code is always written: without it every start of a member pays for compiling it again.
@@ -16,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format reference mixin unit test sim proof airflow demo cluster lock faults faults-process faults-forgetful faults-fence bench clean
+.PHONY: help setup system check format reference mixin unit test sim proof airflow demo cluster docs picture lock faults faults-process faults-forgetful faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -46,7 +47,7 @@ format: $(READY) ## Bring the code into the house's form
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-reference: $(READY) ## Write docs/reference.md and man/ anew, after a change of a command or its options
+reference: $(READY) ## Write docs/reference.md, docs/api.md and man/ anew, after a change of a command or a public docstring
 	@$(BIN)/python tools/reference.py
 
 mixin: $(READY) ## Write the alerts and the Grafana board anew, after a change in deploy/mixin
@@ -96,6 +97,23 @@ faults-fence: $(READY) ## Freeze a whole host past its lease and thaw it, 100 ti
 bench: $(READY) ## How long a failover takes (ARGS='--runs 20') and what an heir costs; bench/ has more
 	@$(BIN)/python bench/failover.py $(ARGS)
 	@$(BIN)/python bench/load.py
+
+$(DOCS)/.ready: $(VENV)/.uv locks/docs.txt
+	@echo "Making $(DOCS) from locks/docs.txt"
+	@rm -rf $(DOCS)
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv venv --quiet --python $(BIN)/python $(DOCS)
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(DOCS)/bin/python --compile-bytecode --require-hashes -r locks/docs.txt
+	@touch $@
+
+# Not --quiet: with it, --strict does not see warnings.
+docs: $(DOCS)/.ready ## Build the site from docs/ into build/site; a link or anchor that leads nowhere is an error; ARGS=serve shows it
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs $(if $(ARGS),$(ARGS),build) --strict
+	@$(if $(ARGS),,echo "The site: build/site/index.html")
+
+picture: $(READY) $(DOCS)/.ready ## Record the demonstration anew: docs/pictures/takeover.svg
+	@$(DOCS)/bin/python tools/record_demo.py docs/pictures/takeover.svg --begin "Three members join" \
+		--title "Three members in line: the leader is killed with -9, and its heir takes charge; then a switchover" \
+		-- $(BIN)/python -m lab.airflow --no-airflow --pause 2s
 
 lock: $(VENV)/.uv ## Write locks/*.txt anew; ARGS=--upgrade takes newer versions
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(ARGS)

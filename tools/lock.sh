@@ -17,6 +17,7 @@ lock() { # lock OUTPUT PYTHON-VERSION INPUT...
 upgrade=("$@")
 lock uv.txt 3.10 --group uv
 lock dev.txt 3.10 pyproject.toml --all-extras --group dev
+lock docs.txt 3.10 --group docs
 lock runtime.txt 3.10 pyproject.toml --all-extras --group build --constraint locks/dev.txt # what was tested
 lock airflow-3.3.txt 3.10 pyproject.toml --extra postgres --extra zookeeper --extra etcd --group airflow-3
 lock airflow-2.11.txt 3.11 pyproject.toml --group airflow-2

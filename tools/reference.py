@@ -1,4 +1,6 @@
-"""Writes docs/reference.md and the man pages in man/ from Click's commands, so that they say what `--help` says; and docs/json.md.
+"""Writes docs/reference.md and the man pages in man/ from Click's commands, so that they say what `--help` says.
+
+It also writes docs/api.md from docstrings, and the tables of docs/json.md from the schemas.
 
 `make reference` runs it; tests/unit/test_reference.py fails where a file is not what it would write. The man pages lie in the
 repository, so that neither a packager nor the wheel needs anything to make them: a wheel puts them into share/man/man1.
@@ -26,7 +28,7 @@ if __name__ == "__main__":
 from heirflow import __version__  # noqa: E402  in a checkout where nothing is installed, too
 from heirflow.cli import COMMANDS, MANNERS, group  # noqa: E402
 from heirflow.config.options import BY_NAME  # noqa: E402
-from tools import json_page  # noqa: E402
+from tools import api_page, json_page  # noqa: E402
 
 WIDTH = 118
 SENTENCE_ENDS = re.compile(r"(?<=[\w%`)\]\"'*_][.!?])\s+(?=[(\"'*_\[`]*[A-Z`])")
@@ -275,7 +277,12 @@ def written() -> dict[str, str]:
     """Each file that this writes, by its path below the repository."""
     start = root()
     pages = {f"man/{page.words.replace(' ', '-')}.1": man(page) for page in [start, *start.below]}
-    return {"docs/reference.md": markdown(), "docs/json.md": json_page.page(), **pages}
+    return {
+        "docs/reference.md": markdown(),
+        "docs/api.md": api_page.page(in_sentences),
+        "docs/json.md": json_page.page(),
+        **pages,
+    }
 
 
 def main() -> None:

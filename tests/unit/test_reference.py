@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 import pytest
 
+import heirflow
 from heirflow.cli import COMMANDS, orders
 from tools import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = reference.written()
+API = WRITTEN["docs/api.md"]
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -40,6 +42,12 @@ def test_each_option_of_each_command_is_in_both() -> None:
             for flag in parameter.opts if isinstance(parameter, click.Option) else []:
                 assert flag in section, f"{page.words} {flag}"
                 assert f"\\fB{flag}\\fR" in text, f"{page.words} {flag}"
+
+
+def test_each_public_name_of_python_is_on_its_page() -> None:
+    missing = [name for name in heirflow.__all__ if f"## heirflow.{name}\n" not in API and f"| `{name}` |" not in API]
+    assert not missing
+    assert "## heirflow.aio.Election\n" in API and "<factory>" not in API and " at 0x" not in API
 
 
 def test_a_changed_help_makes_both_stale(monkeypatch: pytest.MonkeyPatch) -> None:

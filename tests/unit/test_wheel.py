@@ -116,18 +116,20 @@ README = """See [why](docs/why.md#two), [us](https://us.example/x) and [`that`](
 code[0](docs/a.md)
 ```
 [below](#below) [end](LICENSE).
+![a picture](docs/a.svg)
 """
 
 
 def test_links_of_the_readme_lead_somewhere_from_the_package_page() -> None:
     assert package_page.page(README, "") == (
         "See why (`docs/why.md`), [us](https://us.example/x) and `that` (`docs/a.md`).\n"
-        "```\ncode[0](docs/a.md)\n```\n[below](#below) end (`LICENSE`).\n"
+        "```\ncode[0](docs/a.md)\n```\n[below](#below) end (`LICENSE`).\n\n"
     )
     assert package_page.page(README, "https://here.example/1/") == (
         "See [why](https://here.example/1/docs/why.md#two), [us](https://us.example/x) and "
         "[`that`](https://here.example/1/docs/a.md).\n"
         "```\ncode[0](docs/a.md)\n```\n[below](#below) [end](https://here.example/1/LICENSE).\n"
+        "![a picture](https://here.example/1/docs/a.svg)\n"
     )
 
 
