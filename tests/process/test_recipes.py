@@ -29,7 +29,8 @@ def section(title: str) -> str:
 
 
 def block(title: str, language: str) -> str:
-    return re.findall(rf"^```{language}\n(.*?)^```", section(title), re.DOTALL | re.MULTILINE)[0]
+    text: str = re.findall(rf"^```{language}\n(.*?)^```", section(title), re.DOTALL | re.MULTILINE)[0]
+    return text.replace("\\\n", " ")
 
 
 class Hosts:
