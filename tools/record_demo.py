@@ -27,7 +27,7 @@ import pyte
 
 CELL_W, CELL_H, BASE, EDGE = 8.4, 18, 13, 12
 """A character's width and height, how far below its top its letters stand, and the edge around all; in pixels."""
-FRAME_S = 0.4
+FRAME_S = 0.25
 """Screens that follow each other faster are one."""
 STILL_S = 3.0
 """A screen that stands longer is cut to this."""

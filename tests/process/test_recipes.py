@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,7 +29,8 @@ def section(title: str) -> str:
 
 
 def block(title: str, language: str) -> str:
-    return re.findall(rf"^```{language}\n(.*?)^```", section(title), re.DOTALL | re.MULTILINE)[0]
+    text: str = re.findall(rf"^```{language}\n(.*?)^```", section(title), re.DOTALL | re.MULTILINE)[0]
+    return text.replace("\\\n", " ")
 
 
 class Hosts:
@@ -41,6 +44,8 @@ class Hosts:
         self.programs: dict[str, str] = {}
         """Where a program is that the page names."""
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.sockets = Path(tempfile.mkdtemp(prefix="hf-line-"))
+        """The name of a socket must be short."""
 
     def start(self, host: str, words: list[str], **more: str) -> subprocess.Popen[bytes]:
         """`heirflow …`, as it stands on the page, on this host."""
@@ -55,7 +60,7 @@ class Hosts:
                     **kept,
                     "PYTHONPATH": str(SOURCE),
                     "HEIRFLOW_DB_URL_FILE": str(self.folder / "db-url"),
-                    "HEIRFLOW_RUN_DIR": str(self.folder / f"run-{host}"),
+                    "HEIRFLOW_RUN_DIR": str(self.sockets / host),
                     "HEIRFLOW_HOST": host,
                     **more,
                 },
@@ -76,6 +81,7 @@ class Hosts:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        shutil.rmtree(self.sockets)
 
     def wait_until_joined(self, number: int) -> None:
         def joined() -> int:
