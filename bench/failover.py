@@ -31,6 +31,8 @@ from lab.rig.rig import STORES, Member, Rig, now_s, store_url
 from lab.rig.written import starts_in
 
 STOOD_S = 5.0
+UNSEEN_S = 0.1
+"""So long nobody looks after a fault: to read all lines again and again would take a processor from those who are measured."""
 FAULTS: dict[str, tuple[str, Callable[[Member], None]]] = {
     "command": ("command killed with -9", lambda member: member.kill("command")),
     "member": ("member killed with -9", lambda member: member.kill("member")),
@@ -78,6 +80,7 @@ def measure(rig: Rig, fault: str, runs: int, timelines: list[dict[str, float]]) 
         wall_ahead_s = time.time() - now_s()
         at_s = now_s()
         FAULTS[fault][1](leader)
+        time.sleep(UNSEEN_S)
         start = rig.wait_for_start(at_s, 40, other_than=me)
         if fault == "stop":
             at_s = max(old.to_s for old in starts_in(rig.ticks) if old.member == me)
