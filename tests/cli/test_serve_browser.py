@@ -17,7 +17,7 @@ from playwright.sync_api import Page as Tab
 from heirflow.stores import Store
 from lab.stage import Stage
 from tests.cli.conftest import until
-from tests.cli.test_serve import SLEEPS, TOKEN, Page, _look, serve  # noqa: F401  a fixture
+from tests.cli.test_serve import SLEEPS, TOKEN, Page, _look, far, serve  # noqa: F401  fixtures
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -198,6 +198,22 @@ def test_a_page_whose_server_is_gone_says_so_and_finds_it_again(stage, serve, ta
     expect(page.locator("#live")).to_contain_text("what it shows is old")
     serve(port=server.port)
     expect(page.locator("#live")).to_have_attribute("data-state", "live", timeout=20_000)
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("desk", "dark"), ("phone", "light")])
+def test_a_store_that_is_away_is_seen_and_heard(far, serve, tab, size, scheme):  # noqa: F811
+    url, between = far
+    page = tab(_address(serve(HEIRFLOW_DB_URL=url), "election?name=airflow"), size, scheme)
+    expect(page.locator("h1")).to_have_text("airflow")
+    between.refuses = True
+    between.cut()
+    notice = page.get_by_role("alert").filter(has_text="has not answered for")
+    expect(notice).to_be_visible(timeout=20_000)
+    expect(notice).to_contain_text("what is shown was read")
+    expect(page.locator("tr.place-heir, tr.place-silent")).to_have_count(1)
+    fits(page)
+    between.refuses = False
+    expect(notice).to_be_hidden(timeout=20_000)
 
 
 def test_a_page_can_be_read_without_scripts(stage, serve, browser):  # noqa: F811

@@ -27,7 +27,9 @@ from heirflow.stores import Store, StoreUnavailable
 from heirflow.text import brief
 
 EVENTS_EVERY_S = 15.0
-"""How often the events are read of elections that are not chosen."""
+"""How often the events are read at least, of elections that nobody has chosen."""
+FOCUSED_EVERY_S = 3.0
+"""The same of one that somebody has chosen."""
 NAMES_EVERY_S = 5.0
 """How often it is asked which elections there are."""
 FOLLOWED_S = 120.0
@@ -91,6 +93,15 @@ class _Followed:
     began: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """The newest events of an election, and what was so when they were read."""
+
+    at: float
+    told: object
+    events: tuple[Event, ...]
+
+
 class Reader:
     """Reads in a thread of its own. `wake` is called there whenever there is something new.
 
@@ -112,7 +123,7 @@ class Reader:
         self._wishes: queue.SimpleQueue[tuple[Wish, Answer] | None] = queue.SimpleQueue()
         self._over = threading.Event()
         self._focus: frozenset[Key] = frozenset()
-        self._events: dict[Key, tuple[float, tuple[Event, ...]]] = {}
+        self._events: dict[Key, _Events] = {}
         self._followed: list[_Followed] = []
         self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
         self.seen: Seen | None = None
@@ -155,7 +166,7 @@ class Reader:
             self._wishes.put(None)
 
     def focus(self, *keys: Key) -> None:
-        """Which elections' events are read each time."""
+        """Which elections' events are read more often."""
         new = frozenset(keys) - self._focus
         self._focus = frozenset(keys)
         if any(key not in self._events for key in new):
@@ -222,7 +233,7 @@ class Reader:
         found = []
         for name in source.elections():
             snapshot = Snapshot.of(name, store.exchange(name, Exchange()))
-            events = self._events_of(store, (number, name), snapshot.seats)
+            events = self._events_of(store, (number, name), snapshot)
             if not snapshot.succession and snapshot.last_leader is None:
                 source.named_at = -NAMES_EVERY_S  # it may be gone
             verdict = judged(snapshot, events)
@@ -230,13 +241,15 @@ class Reader:
             self._follow(store, found[-1])
         return tuple(found)
 
-    def _events_of(self, store: Store, key: Key, seats: int) -> tuple[Event, ...]:
-        at, events = self._events.get(key, (0.0, ()))
-        now = time.monotonic()
-        if key in self._focus or key not in self._events or now - at > EVENTS_EVERY_S:
-            events = store.events(key[1], EVENTS * seats)
-            self._events[key] = now, events
-        return events
+    def _events_of(self, store: Store, key: Key, snapshot: Snapshot) -> tuple[Event, ...]:
+        """Read anew where what they tell of has changed, and otherwise now and then: not all that happens changes the line."""
+        told, now = _told(snapshot), time.monotonic()
+        known = self._events.get(key)
+        limit_s = FOCUSED_EVERY_S if key in self._focus else EVENTS_EVERY_S
+        if known is None or known.told != told or now - known.at > limit_s:
+            known = _Events(now, told, store.events(key[1], EVENTS * snapshot.seats))
+            self._events[key] = known
+        return known.events
 
     def _tell(self, said: Said) -> None:
         self._said.put(said)
@@ -303,3 +316,11 @@ def _came_of(store: Store, snapshot: Snapshot, followed: _Followed) -> Said | No
         why = why_refused(store, snapshot.election, seat.seat)
         return Said(why or f"{seat.leader} did not carry out the order: {seat.because}", well=False)
     return None
+
+
+def _told(snapshot: Snapshot) -> object:
+    """What of an election does not change without an event."""
+    return (
+        tuple((seat.term, seat.leader, seat.because, seat.paused, seat.switchover_to) for seat in snapshot.by_seat),
+        tuple((row.member, row.runs, row.because, row.drained) for row in snapshot.succession),
+    )
