@@ -34,6 +34,8 @@ class Screen:
         self.modes: dict[str, bool] = {"25": True, "1049": False}
         """By number: 25 the cursor is seen, 1049 the other screen is shown."""
         self.entered = 0
+        self.looks: set[int] = set()
+        """Every number by which a look was asked for; 30 to 49 and from 90 on are colours."""
         """How often the other screen was asked for."""
         self._normal: list[list[str]] = []
         self._cells: list[list[str]] = self._empty()
@@ -92,6 +94,7 @@ class Screen:
     def _obey(self, numbers: str, letter: str) -> None:
         row, column = self._at
         if letter == "m":
+            self.looks |= {int(each) for each in numbers.split(";") if each}
             return
         if letter in "hl" and numbers.startswith("?"):
             number, on = numbers[1:], letter == "h"

@@ -379,15 +379,26 @@ def test_a_fault_of_our_own_ends_the_page_with_its_name(
     reader.stop()
 
 
-@pytest.mark.parametrize("how", ["no terminal", "NO_COLOR", "TERM=dumb", "keys from a file"])
+@pytest.mark.parametrize("colours", [True, False])
+def test_colours_are_for_those_who_want_them(line: Callable, home: Path, colours: bool) -> None:
+    line("beat", "a", leads=False)
+    with Terminal(*WATCH, NO_COLOR="" if colours else "1") as terminal:
+        terminal.until("nobody leads")
+        asked = any(30 <= number < 50 or number >= 90 for number in terminal.screen.looks)
+        assert asked is colours, terminal.screen.looks
+        terminal.type("q")
+        assert terminal.ended() == 0
+
+
+@pytest.mark.parametrize("how", ["no terminal", "TERM=dumb", "keys from a file"])
 def test_where_it_cannot_be_drawn_it_says_what_can(line: Callable, home: Path, how: str) -> None:
     line("beat", "a")
-    sentence = "heirflow: this page needs a terminal with colours; use `heirflow status --watch` here (see `heirflow watch --help`)"
+    sentence = "heirflow: this page needs a terminal; use `heirflow status --watch` here (see `heirflow watch --help`)"
     if how == "no terminal":
         answer = subprocess.run(WATCH, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert (answer.returncode, answer.stdout, answer.stderr) == (2, "", f"{sentence}\n")
         return
-    env = {"NO_COLOR": {"NO_COLOR": "1"}, "TERM=dumb": {"TERM": "dumb"}}.get(how, {})
+    env = {"TERM": "dumb"} if how == "TERM=dumb" else {}
     words = ["sh", "-c", f"{shlex.join(WATCH)} </dev/null"] if how == "keys from a file" else WATCH
     with Terminal(*words, columns=200, **env) as terminal:
         assert terminal.ended() == 2

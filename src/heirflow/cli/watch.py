@@ -48,8 +48,8 @@ def watch(name: str | None, *, every_s: float, **flags: Any) -> int:
     heirflow watch airflow-scheduler
     heirflow watch --every 500ms
     """
-    if not (sys.stdin.isatty() and tables.on_terminal()) or os.environ.get("NO_COLOR") or not os.environ.get("TERM"):
-        raise click.UsageError("this page needs a terminal with colours; use `heirflow status --watch` here")
+    if not (sys.stdin.isatty() and tables.on_terminal()) or not os.environ.get("TERM"):
+        raise click.UsageError("this page needs a terminal; use `heirflow status --watch` here")
     if every_s < LEAST_EVERY_S:
         raise click.UsageError(f"--every must be at least {LEAST_EVERY_S:g}s, for the store's sake")
     config = settled({"name": name, **flags})
