@@ -352,6 +352,33 @@ def test_a_store_that_is_not_there_yet_is_waited_for(serve, home):
     assert page.ask("/election?name=airflow")[0] == 200, "it may be there: nobody knows"
 
 
+@pytest.mark.parametrize("kind", ["etcd", "zookeeper", "consul"])
+def test_a_line_in_a_coordinator_is_shown_and_read_again_after_a_pause(serve, new_folder_url, monkeypatch, kind):
+    url = new_folder_url(kind)
+    store = open_store(url, call_limit_s=5)
+    store.open()
+    store.exchange("airflow", Exchange(check_in=CheckIn("a", "host-a", 1, ready=True), join=True))
+    page = serve(HEIRFLOW_DB_URL=url)
+    status, text, _ = page.ask("/election?name=airflow")
+    assert (status, "host-a" in text) == (200, True)
+    assert 'heirflow_leader_up{election="airflow",seat="1"} 0.0' in page.ask("/metrics")[1]
+
+    monkeypatch.setenv("HEIRFLOW_DB_URL", url)
+    desk = Desk([settled({"name": None})], every_s=0.1, idle_s=0.3)
+    desk.start()
+    try:
+        assert desk.seen((0, "airflow")) is not None
+        time.sleep(3)
+        store.exchange("airflow", Exchange(check_in=CheckIn("late", "host-late", 2, ready=True), join=True))
+        again = desk.seen((0, "airflow"))
+        assert again is not None
+        assert again.away == ()
+        assert {row.host for row in again.elections[0].snapshot.succession} == {"host-a", "host-late"}
+    finally:
+        desk.stop()
+        store.close()
+
+
 def test_where_nobody_looks_nothing_is_read(far, monkeypatch):
     url, between = far
     monkeypatch.setenv("HEIRFLOW_DB_URL", url)
