@@ -13,6 +13,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 SCHEMAS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text("utf-8")) for path in FOLDER.glob("*.json")}
 BY_COMMAND = {command: name for name, schema in SCHEMAS.items() for command in schema["x-commands"]}
 """`heirflow status --check --json` -> ``status-check``."""
+ADDRESSES = {command for command in BY_COMMAND if command.startswith("heirflow serve: ")}
+"""What is no command but an address of the page; tests/cli/test_serve.py asks these."""
 
 
 def closed(schema: Any) -> Any:

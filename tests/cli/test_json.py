@@ -22,7 +22,7 @@ from heirflow.errors import HeirflowError
 from heirflow.member.door import ask
 from heirflow.stores import Store
 from tests.cli.conftest import Answer, Started, until
-from tests.schemas import BY_COMMAND, conforms
+from tests.schemas import ADDRESSES, BY_COMMAND, conforms
 from tests.unit.test_schemas import JOURNAL
 
 Heirflow = Callable[..., Answer]
@@ -79,7 +79,7 @@ def test_no_command_is_left_out() -> None:
         plain = ["heirflow", *words[: 2 if words[0] == "fence" else 1]]
         marks = [word for word in words if word in {"--check", "--list"}]
         given.add(" ".join([*plain, *marks, "--json"]))
-    assert given | WATCHED | JOURNAL == set(BY_COMMAND)
+    assert given | WATCHED | JOURNAL | ADDRESSES == set(BY_COMMAND)
 
 
 # ---- members ----------------------------------------------------------------------------------------------------------
