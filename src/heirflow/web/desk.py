@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from heirflow.config.resolve import Config
@@ -67,14 +66,11 @@ class Desk:
     """See above. Safe for threads. `start` in the process that serves, so after a fork."""
 
     def __init__(self, configs: Sequence[Config], *, every_s: float = EVERY_S, idle_s: float = IDLE_S) -> None:
-        self.every_s = every_s
-        self.named: bool = any(config["name"] is not None for config in configs)
-        """Whether one election was named, and no other is shown."""
+        self._every_s = every_s
         self._reader = Reader(configs, every_s, self._woken, name="web", idle_s=idle_s)
         self._shelves = [_Shelf(store_for_people(config, "web")) for config in configs]
         self._changed = threading.Condition()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
-        self._focus: Counter[Key] = Counter()
         self._looked: dict[Key, float] = {}
 
     def start(self) -> None:
@@ -97,7 +93,7 @@ class Desk:
 
     def seen(self, key: Key | None = None) -> Seen | None:
         """The newest reading, for somebody who waits here; None: there is none in time. `key`: the election that is looked at."""
-        self._look(key)
+        self.look(key)
         ends_at = time.monotonic() + WAIT_S
         with self._changed:
             while not self._is_fresh() and self.broken is None and time.monotonic() < ends_at:
@@ -106,7 +102,7 @@ class Desk:
 
     async def seen_soon(self, key: Key | None = None) -> Seen | None:
         """The same for an event loop."""
-        self._look(key)
+        self.look(key)
         ends_at = time.monotonic() + WAIT_S
         while not self._is_fresh() and self.broken is None and time.monotonic() < ends_at:
             await self.wait(ends_at - time.monotonic())
@@ -124,38 +120,20 @@ class Desk:
             with self._changed:
                 self._waiting.discard(mine)
 
-    @contextmanager
-    def looking(self, key: Key | None) -> Iterator[None]:
-        """As long as a viewer has a page open that lives."""
-        if key is not None:
-            with self._changed:
-                self._focus[key] += 1
-        try:
-            self._look(key)
-            yield
-        finally:
-            if key is not None:
-                with self._changed:
-                    self._focus[key] -= 1
-
-    def keep_reading(self, key: Key | None) -> None:
-        """Somebody still looks."""
-        self._look(key)
-
-    def _look(self, key: Key | None) -> None:
+    def look(self, key: Key | None) -> None:
+        """Somebody looks at this election, or at all of them, and the reading goes on for a while."""
         now = time.monotonic()
         with self._changed:
             if key is not None:
                 self._looked[key] = now
-            recent = [each for each, at in self._looked.items() if now - at < IDLE_S]
-            self._looked = {each: self._looked[each] for each in recent}
-            focus = {each for each, count in self._focus.items() if count > 0} | set(recent)
+            self._looked = {each: at for each, at in self._looked.items() if now - at < IDLE_S}
+            focus = tuple(self._looked)
         self._reader.want()
         self._reader.focus(*focus)
 
     def _is_fresh(self) -> bool:
         seen = self._reader.seen
-        return seen is not None and time.time() - seen.at < max(FRESH_S, 2 * self.every_s)
+        return seen is not None and time.time() - seen.at < max(FRESH_S, 2 * self._every_s)
 
     def _woken(self) -> None:
         with self._changed:

@@ -169,21 +169,20 @@ class Pages:
         self._streams += 1
         last, told_at = "", time.monotonic()
         try:
-            with self._desk.looking(asked.key):
-                while not self._ending:
-                    self._desk.keep_reading(asked.key)
-                    try:
-                        part = await self._part(asked, may_order=may_order)
-                    except NotThere as error:
-                        part = pages.gone(str(error))
-                    now = time.monotonic()
-                    if part != last:
-                        yield "event: main\n" + "".join(f"data: {line}\n" for line in part.splitlines()) + "\n"
-                        last, told_at = part, now
-                    elif now - told_at > SAME_S:
-                        yield "event: same\ndata:\n\n"
-                        told_at = now
-                    await self._desk.wait(TICK_S)
+            while not self._ending:
+                self._desk.look(asked.key)
+                try:
+                    part = await self._part(asked, may_order=may_order)
+                except NotThere as error:
+                    part = pages.gone(str(error))
+                now = time.monotonic()
+                if part != last:
+                    yield "event: main\n" + "".join(f"data: {line}\n" for line in part.splitlines()) + "\n"
+                    last, told_at = part, now
+                elif now - told_at > SAME_S:
+                    yield "event: same\ndata:\n\n"
+                    told_at = now
+                await self._desk.wait(TICK_S)
         finally:
             self._streams -= 1
 

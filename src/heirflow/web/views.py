@@ -75,8 +75,6 @@ def view_of(
         "begin": begin,
         "unused": False,
         "notices": notices_of(seen, now),
-        "state": "",
-        "several_stores": seen is not None and len(seen.stores) > 1,
     }
     if seen is None:
         return {
@@ -146,7 +144,6 @@ def card_of(shown: Shown, seen: Seen) -> dict[str, Any]:
         "name": line.election,
         "href": href("election", shown.key),
         "level": shown.level,
-        "state": shown.state,
         "word": word_of(shown.state),
         "away": seen.is_away(shown.store),
         "store": seen.stores[shown.store] if len(seen.stores) > 1 else "",
@@ -195,15 +192,12 @@ def _election(shown: Shown, stretch: str, history: Sequence[Event], trouble: str
         "line": line,
         "key": shown.key,
         "level": shown.level,
-        "state": shown.state,
         "word": word_of(shown.state),
         "verdict": shown.sentence,
         "promise": line.promise,
         "remarks": (*line.odd, *line.differences),
         "rows": [_row(standing, line, shown.key) for standing in line_of(line)],
         "several": line.several,
-        "seats": line.seats,
-        "paused": line.paused,
         "orders": _orders(line),
         "stretch": stretch,
         "stretches": [(name, href("election", shown.key, stretch=name)) for name in STRETCHES],
