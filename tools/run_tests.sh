@@ -12,7 +12,7 @@ python=$1
 shift
 forgiven_at_most=4
 # They also have what disturbs nobody, so that all three take about as long.
-airflow=(tests/airflow tests/demo tests/upgrades tests/packages)
+airflow=(tests/airflow tests/demo tests/upgrades tests/packages tests/faults)
 outages=(tests/coordinators tests/lab tests/fencing tests/planted tests/simulation)
 folder=$(mktemp -d)
 beside=()

@@ -76,28 +76,6 @@ def test_news_causes_a_few_exchanges_at_once_and_then_one_in_a_fifth_of_a_second
     assert b.state.ask is not None, "when it is quiet again, news is heeded at once"
 
 
-def test_who_stands_behind_the_heir_heeds_news_a_little_later() -> None:
-    """Most news is that nobody leads, and then the first in line has the processors and the rows to itself."""
-    for name, seniority, waits in (("c", 0, True), ("z", 9, False)):
-        b = election_heir()
-        b.other(name, seniority, stamp=2.0)
-        b.check_in(2.01)
-        b.at(3.0, News())
-        assert (b.state.ask is None) is waits, name
-        b.at(3.099)
-        assert (b.state.ask is None) is waits, name
-        b.at(3.1)
-        assert b.state.ask is not None, name
-
-
-def test_who_leads_heeds_news_at_once() -> None:
-    b = leader()
-    b.other("c", 0, stamp=2.0)
-    b.check_in(2.01)
-    b.at(3.0, News())
-    assert b.state.ask is not None
-
-
 def test_news_never_makes_a_check_in_late() -> None:
     b = election_heir()
     for tick in range(101, 201):

@@ -72,7 +72,7 @@ def answered(state: State, event: Answered, now: float, timings: Timings) -> Ste
         unwritten=tuple(each for each in state.unwritten if each not in written),
     )
     if state.news:
-        learned = news.heeded(learned, now, timings)
+        learned = news.heeded(learned, now)
     outcome = _outcome(learned, ask, reading, now, timings)
     return Step(outcome.state, outcome.acts, _said(state, ask, reading, now, timings) + outcome.said)
 

@@ -132,7 +132,7 @@ def _learn(state: State, event: StateEvent, now: float, timings: Timings) -> Ste
                 return Step(state)
             return answers.not_answered(state, event.because, event.fatal_code, now, timings)
         case News():
-            return Step(news.heeded(state, now, timings) if state.ask is None else replace(state, news=True))
+            return Step(news.heeded(state, now) if state.ask is None else replace(state, news=True))
         case CommandStarted():
             return Step(_started(state, now))
         case CommandEnding():
