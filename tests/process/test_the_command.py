@@ -18,13 +18,14 @@ import pytest
 from heirflow.clock import boottime
 from heirflow.election.timings import Timings
 from heirflow.errors import CommandNotFound, CommandNotRunnable
-from heirflow.guard.processes import stat_of
+from heirflow.guard.processes import children, stat_of
 from heirflow.guard.why import Why
 from heirflow.member import shell
 from heirflow.member.environment import command_environment
 from heirflow.member.guard_events import Gone, GuardEvent, Lost, Started
 from heirflow.member.guard_link import GuardLink
 from heirflow.programs.runnable import check_runnable
+from tests.process.own_guard import own_guard
 from tests.process.stage import Stage, wait_until
 
 SECRET = {
@@ -220,14 +221,24 @@ def until(guard: GuardLink, kind: type[GuardEvent], limit_s: float = 15.0) -> li
 
 @pytest.fixture
 def guard(tmp_path: Path):
-    guard = GuardLink(
+    before = set(children(os.getpid()))
+    guard = own_guard(
         argv=[sys.executable, "-S", "-c", "import time; time.sleep(30)"], cwd=str(tmp_path), guard_limit_s=1.0
     )
     guard.spawn()
     yield guard
     guard.close()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert set(children(os.getpid())) == before, "its own are gone and collected, and others are as they were"
+
+
+def test_what_ran_here_before_outlives_a_guard_that_is_closed(tmp_path: Path) -> None:
+    """The shared etcd and ZooKeeper were killed here, for those who came later to find."""
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(30)"]) as server:
+        guard = own_guard(argv=["true"], cwd=str(tmp_path), guard_limit_s=1.0)
+        guard.spawn()
+        guard.close()
+        assert server.poll() is None
+        server.kill()
 
 
 def test_one_guard_runs_one_command_after_another(guard: GuardLink) -> None:
@@ -243,7 +254,7 @@ def test_a_frozen_guards_command_is_struck_when_the_timings_say(tmp_path: Path) 
     """Time is told, not waited for: the deadline itself is far away."""
     timings = Timings.of(1.0)
     sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(30)"]
-    guard = GuardLink(argv=sleeper, cwd=str(tmp_path), guard_limit_s=60, strike_after_s=timings.strike_after_s)
+    guard = own_guard(argv=sleeper, cwd=str(tmp_path), guard_limit_s=60, strike_after_s=timings.strike_after_s)
     guard.spawn()
     try:
         kill_at = boottime() + 30

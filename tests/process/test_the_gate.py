@@ -21,8 +21,8 @@ from heirflow.guard.processes import lives
 from heirflow.guard.why import Why
 from heirflow.member.door import ask
 from heirflow.member.guard_events import AtGate, Gone, GuardEvent, StandbyGone
-from heirflow.member.guard_link import GuardLink
 from heirflow.programs.preload import preloaded, watched
+from tests.process.own_guard import own_guard
 from tests.process.stage import SOURCE, wait_until
 from tests.schemas import check_output
 
@@ -365,7 +365,7 @@ def test_cold_starts_only_when_taking_charge(line: Line) -> None:
 def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path) -> None:
     (folder / "slow_import.py").write_text("import time; time.sleep(600)\n")
     argv = preloaded(["python", "-m", "program"], "slow_import")
-    guard = GuardLink(argv=argv, cwd=str(folder), guard_limit_s=2.0)
+    guard = own_guard(argv=argv, cwd=str(folder), guard_limit_s=2.0)
     guard.gate_limit_s = 1.0
     guard.spawn()
     try:
@@ -386,7 +386,7 @@ def test_a_standby_that_hangs_on_its_way_to_the_gate_is_given_up(folder: Path) -
 def test_a_gate_is_not_opened_for_a_lease_that_is_over(folder: Path) -> None:
     """A guard that was frozen while its member took charge reads the order when somebody else may lead already."""
     argv = preloaded([sys.executable, "-m", "program"], "slow_import")
-    guard = GuardLink(argv=argv, cwd=str(folder), guard_limit_s=5.0)
+    guard = own_guard(argv=argv, cwd=str(folder), guard_limit_s=5.0)
     guard.spawn()
     seen: list[GuardEvent] = []
 
