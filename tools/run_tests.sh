@@ -13,7 +13,7 @@ shift
 forgiven_at_most=4
 # They also have what disturbs nobody, so that all three take about as long.
 airflow=(tests/airflow tests/demo tests/upgrades tests/packages tests/faults)
-outages=(tests/coordinators tests/lab tests/fencing tests/planted tests/simulation)
+outages=(tests/coordinators tests/lab tests/fencing tests/planted tests/simulation tests/unit)
 folder=$(mktemp -d)
 beside=()
 finish() {
