@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
@@ -133,6 +134,23 @@ def test_names_and_words_of_others_are_text_and_nothing_else(serve, store):
         status, text, _ = page.ask(path)
         assert status == 200
         assert "<script>alert" not in text and "<b>" not in text and "\u202e" not in text and "secret" not in text
+
+
+def test_a_page_whose_member_is_gone_says_so(serve, line):
+    line("airflow", "a", "b")
+    page = serve()
+    status, text, headers = page.ask("/member?name=airflow&id=zz", X_Heirflow_Part="main")
+    assert (status, headers["x-heirflow-part"]) == (200, "main")
+    assert "Not there any more" in text
+
+
+def test_names_that_are_alike_are_two_elections(serve, line):
+    for name in ("etl_daily", "etl-daily", "данные", "заказы"):
+        line(name, "a")
+    text = serve().ask("/")[1]
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len([each for each in ids if each.startswith("card-")]) == 4
+    assert len(set(ids)) == len(ids)
 
 
 def test_a_page_that_lives_is_told_what_changes(serve, line, store):
@@ -379,6 +397,13 @@ def test_a_line_in_a_coordinator_is_shown_and_read_again_after_a_pause(serve, ne
         store.close()
 
 
+def sessions(url: str) -> list[tuple[int]]:
+    """How many there are in this database."""
+    asked = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(asked) as conn:
+        return conn.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()").fetchall()
+
+
 def test_where_nobody_looks_nothing_is_read(far, monkeypatch):
     url, between = far
     monkeypatch.setenv("HEIRFLOW_DB_URL", url)
@@ -388,7 +413,10 @@ def test_where_nobody_looks_nothing_is_read(far, monkeypatch):
         seen = desk.seen((0, "airflow"))
         assert seen is not None
         assert [shown.snapshot.election for shown in seen.elections] == ["airflow"]
+        desk.history(seen.elections[0])
         time.sleep(1.5)
+        assert sum(row[0] for row in sessions(url)) == 1, "no connection stays but the one that counts them"
+        time.sleep(0.2)
         before = len(between.asked)
         time.sleep(1.5)
         assert len(between.asked) == before, "nobody has looked for long"
@@ -396,6 +424,28 @@ def test_where_nobody_looks_nothing_is_read(far, monkeypatch):
         assert again is not None
         assert len(between.asked) > before
         assert time.time() - again.at < 5
+    finally:
+        desk.stop()
+
+
+def test_whoever_asks_for_what_is_not_there_causes_no_readings(far, monkeypatch):
+    url, between = far
+    monkeypatch.setenv("HEIRFLOW_DB_URL", url)
+    desk = Desk([settled({"name": None})], every_s=1.0)
+    desk.start()
+    try:
+        desk.seen((0, "airflow"))
+        time.sleep(1.5)
+        taken = []
+        for strangers in (0, 2000):
+            before, ends_at = len(between.asked), time.monotonic() + 4
+            for number in range(strangers):
+                desk.look((0, f"stranger-{number}"))
+            while time.monotonic() < ends_at:
+                desk.look((0, "airflow"))
+                time.sleep(0.1)
+            taken.append(len(between.asked) - before)
+        assert taken[1] < 2 * taken[0], taken
     finally:
         desk.stop()
 

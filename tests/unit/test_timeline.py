@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -141,6 +143,44 @@ def test_only_the_hosts_that_led_last_have_bands():
     found = timeline(events, events[-1].member, 20)
     assert [band.host for band in found.bands] == [f"host{term:02}" for term in range(9, 21)]
     assert (len(found.bands), found.hidden) == (ROWS, 8)
+
+
+def test_hosts_that_change_often_led_as_long_as_they_did():
+    """For the eye their short leaderships are one, and in sum each led half of the time."""
+    events = [took(term, f"{'ab'[term % 2]}-{term:06x}", 600.0 * (31 - term), gap_s=None) for term in range(1, 31)]
+    found = timeline(events, events[-1].member, 30, 7 * 86400.0)
+    assert [len(band.spells) for band in found.bands] == [1, 1]
+    assert [band.led_s for band in found.bands] == [9000, 9000]
+    assert found.led_s[events[0].member] == 600
+
+
+def test_between_two_calls_of_once_nobody_is_missing():
+    done = {"once": {"due": 1.0, "done_at": NOW - 30}}
+    members = (MemberRow("a-000001", 1, "a", 1, ready=True, note=json.dumps(done)),)
+    record = Record(9, 2, "a-000001", 10.0, "why", note=json.dumps(done))
+    line = Snapshot.of("nightly", Reading(record, members, written_at=NOW - 1, since=NOW - 60, db_now=NOW))
+    found = timeline_of(line, [took(1, "a-000001", 600, gap_s=None), took(2, "a-000001", 60, gap_s=500.0)], HOUR)
+    assert (found.gaps, found.gap_s) == ((), 0)
+
+
+def test_a_seat_that_was_never_led_is_a_gap_and_hides_nothing():
+    found = timeline([took(1, "a-000001", 3000, gap_s=None)], "a-000001", 1, others=(Place(None),))
+    assert found.known_since == found.since
+    (gap,) = found.gaps
+    assert (gap.seat, gap.goes_on, gap.because) == (2, True, "nobody has led it yet")
+    assert spells(found) == {"a": [(1, 3000, 0)]}
+
+
+def test_the_longest_history_is_told_in_no_time():
+    events = []
+    for term in range(1, 2501):
+        events += [
+            took(term, f"a-{term:06x}", 80.0 * (2501 - term), gap_s=1.0),
+            event(What.RELEASED, term, f"a-{term:06x}", 80.0 * (2501 - term) - 40),
+        ]
+    began = time.process_time()
+    timeline(events, None, 2500)
+    assert time.process_time() - began < 0.5
 
 
 changes = st.lists(

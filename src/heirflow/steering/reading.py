@@ -42,6 +42,8 @@ class Said:
 
     sentence: str
     well: bool
+    given: bool | None = True
+    """Whether it was given; None: nobody knows, as the store did not answer."""
 
 
 Answer = Callable[[Said], None]
@@ -105,7 +107,8 @@ class _Events:
 class Reader:
     """Reads in a thread of its own. `wake` is called there whenever there is something new.
 
-    `idle_s`: it stops to read when nobody has called `want` for so long, until somebody does. None: it never stops.
+    `idle_s`: it stops to read when nobody has called `want` for so long, until somebody does, and calls `asleep` there then.
+    None: it never stops.
     """
 
     def __init__(
@@ -116,10 +119,12 @@ class Reader:
         *,
         name: str,
         idle_s: float | None = None,
+        asleep: Callable[[], None] = lambda: None,
     ) -> None:
         self._sources = [_Source(config, store_for_people(config, name)) for config in configs]
         self._every_s, self._wake = every_s, wake
-        self._idle_s, self._wanted_at = idle_s, time.monotonic()
+        self._idle_s, self._wanted_at, self._asleep = idle_s, time.monotonic(), asleep
+        self._nudged = threading.Event()
         self._wishes: queue.SimpleQueue[tuple[Wish, Answer] | None] = queue.SimpleQueue()
         self._over = threading.Event()
         self._focus: frozenset[Key] = frozenset()
@@ -163,13 +168,19 @@ class Reader:
         """Somebody looks: it reads, and goes on for `idle_s`."""
         slept, self._wanted_at = self._sleeps(), time.monotonic()
         if slept:
-            self._wishes.put(None)
+            self._nudge()
 
     def focus(self, *keys: Key) -> None:
         """Which elections' events are read more often."""
         new = frozenset(keys) - self._focus
         self._focus = frozenset(keys)
         if any(key not in self._events for key in new):
+            self._nudge()
+
+    def _nudge(self) -> None:
+        """Read at once; however often it is asked for, once."""
+        if not self._nudged.is_set():
+            self._nudged.set()
             self._wishes.put(None)
 
     def _sleeps(self) -> bool:
@@ -188,7 +199,9 @@ class Reader:
                         wait_s = None
                         for source in self._sources:
                             source.close()
+                        self._asleep()
                     asked = self._wishes.get(timeout=wait_s)
+                    self._nudged.clear()
                     if asked is not None:
                         wish, answer = asked
                         answer(self._given(wish))
@@ -260,14 +273,16 @@ class Reader:
     def _given(self, wish: Wish) -> Said:
         number, election = wish.key
         if number >= len(self._sources):
-            return Said(f"there is no store {number}", well=False)
+            return Said(f"there is no store {number}", well=False, given=False)
         source = self._sources[number]
         warnings: list[str] = []
         try:
             source.open()
             sentence = self._carried_out(source.store, election, wish, warnings)
+        except StoreUnavailable as error:
+            return Said(_sentence(error), well=False, given=None)
         except HeirflowError as error:
-            return Said(_sentence(error), well=False)
+            return Said(_sentence(error), well=False, given=False)
         return Said("; ".join((sentence, *warnings)), well=not warnings)
 
     def _carried_out(self, store: Store, election: str, wish: Wish, warnings: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from heirflow import __version__
@@ -18,6 +19,9 @@ from heirflow.text import masked
 from heirflow.web.desk import Desk
 from heirflow.web.timeline import timeline_of
 from heirflow.web.views import STRETCHES, Asked
+
+STATUS = {True: HTTPStatus.OK, False: HTTPStatus.CONFLICT, None: HTTPStatus.SERVICE_UNAVAILABLE}
+"""Of the answer to an order, by whether it was given; None: nobody knows."""
 
 
 class Unclear(ValueError):

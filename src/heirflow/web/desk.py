@@ -62,12 +62,19 @@ class _Shelf:
     kept: dict[str, _Kept] = field(default_factory=dict)
 
 
+def _is_new(kept: _Kept, newest: Event | None) -> bool:
+    """Whether it need not be read again. One that could not be read is tried again soon."""
+    age_s = time.monotonic() - kept.read_at
+    limit_s = HISTORY_LASTS_S if newest == kept.newest and not kept.trouble else HISTORY_EVERY_S
+    return age_s < limit_s
+
+
 class Desk:
     """See above. Safe for threads. `start` in the process that serves, so after a fork."""
 
     def __init__(self, configs: Sequence[Config], *, every_s: float = EVERY_S, idle_s: float = IDLE_S) -> None:
         self._every_s = every_s
-        self._reader = Reader(configs, every_s, self._woken, name="web", idle_s=idle_s)
+        self._reader = Reader(configs, every_s, self._woken, name="web", idle_s=idle_s, asleep=self._rest)
         self._shelves = [_Shelf(store_for_people(config, "web")) for config in configs]
         self._changed = threading.Condition()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
@@ -122,9 +129,9 @@ class Desk:
 
     def look(self, key: Key | None) -> None:
         """Somebody looks at this election, or at all of them, and the reading goes on for a while."""
-        now = time.monotonic()
+        now, seen = time.monotonic(), self._reader.seen
         with self._changed:
-            if key is not None:
+            if key is not None and seen is not None and seen.of(key) is not None:
                 self._looked[key] = now
             self._looked = {each: at for each, at in self._looked.items() if now - at < IDLE_S}
             focus = tuple(self._looked)
@@ -144,6 +151,14 @@ class Desk:
         while self._reader.said() is not None:
             pass  # what comes of orders is seen on the page
 
+    def _rest(self) -> None:
+        """Nobody looks any more: no connection stays."""
+        for shelf in self._shelves:
+            if shelf.lock.acquire(blocking=False):
+                shelf.is_open = False
+                shelf.store.close()
+                shelf.lock.release()
+
     # The history
 
     def history(self, shown: Shown) -> tuple[tuple[Event, ...], str]:
@@ -153,8 +168,8 @@ class Desk:
         """
         shelf, election = self._shelves[shown.store], shown.snapshot.election
         kept = shelf.kept.setdefault(election, _Kept())
-        age_s, newest = time.monotonic() - kept.read_at, shown.events[-1] if shown.events else None
-        if age_s < HISTORY_EVERY_S or (age_s < HISTORY_LASTS_S and newest == kept.newest):
+        newest = shown.events[-1] if shown.events else None
+        if _is_new(kept, newest):
             return kept.events, kept.trouble
         seen = self._reader.seen
         if seen is None or seen.is_away(shown.store) or not self._is_fresh():
@@ -162,6 +177,9 @@ class Desk:
         if not shelf.lock.acquire(timeout=0.0 if kept.events else WAIT_S):
             return kept.events, kept.trouble
         try:
+            kept = shelf.kept[election]
+            if _is_new(kept, newest):  # somebody else has read it in the meantime
+                return kept.events, kept.trouble
             events, trouble = self._read(shelf, election, kept.events)
             shelf.kept[election] = _Kept(events, newest, trouble, time.monotonic())
         finally:

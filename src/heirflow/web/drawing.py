@@ -27,8 +27,8 @@ def drawn(timeline: Timeline, *, several: bool) -> dict[str, Any]:
     for place, band in enumerate(timeline.bands):
         spells = [(*stretch(spell), sentence_of(spell, several=several)) for spell in band.spells]
         marks = [(x(mark.at), mark.kind, _said(mark)) for mark in band.marks]
-        led_s = sum(spell.until - spell.since for spell in band.spells)
-        rows.append({"host": band.host, "tone": place % 6, "spells": spells, "marks": marks, "led": duration(led_s)})
+        row = {"host": band.host, "tone": place % 6, "spells": spells, "marks": marks, "led": duration(band.led_s)}
+        rows.append(row)
     unknown = x(timeline.known_since)
     return {
         "rows": rows,

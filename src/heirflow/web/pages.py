@@ -16,6 +16,8 @@ from heirflow.status import duration
 from heirflow.text import masked, printable
 
 HERE = Path(__file__).parent
+LONGEST = 10_000
+"""Characters of one value. An address has nine for a letter that is not ASCII."""
 STATIC = HERE / "static"
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 HEADERS = {
@@ -74,6 +76,7 @@ def _templates() -> Environment:
         "iso": lambda at: _moment(at).isoformat().replace("+00:00", "Z"),
         "utc": lambda at: _moment(at).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "seconds": lambda seconds: f"{seconds:.1f} s" if seconds < 100 else duration(seconds),
+        "id": lambda text: re.sub(r"[^A-Za-z0-9.-]", lambda found: f"_{ord(found[0]):x}_", str(text)),
         "word": lambda text: re.sub(r"[^A-Za-z0-9]+", "-", str(text)),
         "sentence": lambda text: f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}",
     }
@@ -89,4 +92,4 @@ def _moment(at: float) -> datetime:
 
 def _shown(value: Any) -> Any:
     """Whatever stands in the tables, no password and nothing that turns text around gets into the page."""
-    return printable(masked(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable(masked(value), LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -82,7 +83,8 @@ class Pages:
         begin: str = BEGIN,
     ) -> None:
         self._desk, self._orders, self._live, self._beside, self._begin = desk, orders, live, beside, begin
-        self._drawn: dict[tuple[Asked, bool], tuple[object, int, str]] = {}
+        self._drawn: dict[tuple[Asked, bool], tuple[object, float, str]] = {}
+        self._drawing: dict[tuple[Asked, bool], asyncio.Future[str]] = {}
         self._streams = 0
         self._ending = False
 
@@ -140,30 +142,48 @@ class Pages:
                 return _html(await self._part(asked, may_order=may_order), {"X-Heirflow-Part": "main"})
             values = await self._values(asked, may_order=may_order)
         except NotThere as error:
+            if "x-heirflow-part" in request.headers:
+                return _html(pages.gone(str(error)), {"X-Heirflow-Part": "main"})
             return self._lost(HTTPStatus.NOT_FOUND, "Not there", str(error))
-        return _html(pages.whole(values, live=self._live, wants_token=self._orders.wants_token))
+        whole = partial(pages.whole, live=self._live, wants_token=self._orders.wants_token)
+        return _html(await run_in_threadpool(whole, values))
 
     async def _values(self, asked: Asked, *, may_order: bool) -> dict[str, Any]:
         seen = await self._desk.seen_soon(asked.key)
         if self._desk.broken is not None:
             raise RuntimeError("the stores are not read any more") from self._desk.broken
+        return await run_in_threadpool(self._viewed, asked, seen, may_order)
+
+    def _viewed(self, asked: Asked, seen: Seen | None, may_order: bool) -> dict[str, Any]:
+        """In a thread: a long history takes its time. Raises `NotThere`."""
         shown = seen.of(asked.key) if seen is not None else None
-        events, trouble = await run_in_threadpool(self._desk.history, shown) if shown is not None else ((), "")
-        beside = (
-            await run_in_threadpool(self._beside, shown) if shown is not None and self._beside is not None else None
-        )
+        events, trouble = self._desk.history(shown) if shown is not None else ((), "")
+        beside = self._beside(shown) if shown is not None and self._beside is not None else None
         return view_of(asked, seen, events, trouble, may_order=may_order, beside=beside, begin=self._begin)
 
     async def _part(self, asked: Asked, *, may_order: bool) -> str:
         """Drawn once for each reading and second, for all who look at it. Raises `NotThere`."""
-        seen, now = await self._desk.seen_soon(asked.key), int(time.time())
-        before = self._drawn.get((asked, may_order))
+        seen, now, which = await self._desk.seen_soon(asked.key), time.monotonic(), (asked, may_order)
+        before = self._drawn.get(which)
         if before is not None and before[0] is seen and now - before[1] < TICK_S:
             return before[2]
-        part = pages.main_part(await self._values(asked, may_order=may_order))
-        self._drawn = {key: drawn for key, drawn in self._drawn.items() if now - drawn[1] < TICK_S}
+        drawing = self._drawing.get(which)
+        if drawing is None:
+            drawing = self._drawing[which] = asyncio.ensure_future(self._draw(asked, seen, may_order=may_order))
+            drawing.add_done_callback(lambda done: self._finished(which, done))
+        return await asyncio.shield(drawing)
+
+    async def _draw(self, asked: Asked, seen: Seen | None, *, may_order: bool) -> str:
+        part = await run_in_threadpool(pages.main_part, await self._values(asked, may_order=may_order))
+        now = time.monotonic()
+        self._drawn = {which: drawn for which, drawn in self._drawn.items() if now - drawn[1] < TICK_S}
         self._drawn[asked, may_order] = seen, now, part
         return part
+
+    def _finished(self, which: tuple[Asked, bool], done: asyncio.Future[str]) -> None:
+        self._drawing.pop(which, None)
+        if not done.cancelled():
+            done.exception()  # whoever waits has it; where nobody does any more, it is no secret of the loop's
 
     async def _stream(self, asked: Asked, *, may_order: bool) -> AsyncIterator[str]:
         self._streams += 1
@@ -241,7 +261,7 @@ class Pages:
         events, trouble = await run_in_threadpool(self._desk.history, shown)
         if trouble:
             return _json({"sentence": trouble}, HTTPStatus.SERVICE_UNAVAILABLE)
-        return _json(answer(shown, events, asked))
+        return _json(await run_in_threadpool(answer, shown, events, asked))
 
     # Orders
 
@@ -265,7 +285,7 @@ class Pages:
             said = await run_in_threadpool(self._desk.give, wish)
         except NoAnswer as error:
             return _json({"sentence": str(error)}, HTTPStatus.GATEWAY_TIMEOUT)
-        return _json({"sentence": said.sentence}, HTTPStatus.OK if said.well else HTTPStatus.CONFLICT)
+        return _json({"sentence": said.sentence}, answers.STATUS[said.given])
 
     def _lost(self, status: int, title: str, said: str) -> Response:
         return Response(pages.lost(title, said), status, media_type="text/html; charset=utf-8", headers=pages.HEADERS)

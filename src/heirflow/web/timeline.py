@@ -6,12 +6,13 @@ where on it tells all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from heirflow.election.record import Event, What
+from heirflow.election.record import Event, What, said_in
 from heirflow.status import Snapshot, duration
 
 SLOTS = 600
@@ -77,6 +78,8 @@ class Band:
     host: str
     spells: tuple[Spell, ...]
     marks: tuple[Mark, ...]
+    led_s: float
+    """For how long a member on it led, in seconds; of several seats, together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class Timeline:
     """Hosts that led in it and have no band here."""
     gap_s: float = 0.0
     """For how long nobody led, of all seats together, in seconds."""
+    led_s: Mapping[str, float] = field(default_factory=dict)
+    """Member -> for how long it led, in seconds."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values only."""
@@ -149,16 +154,20 @@ def timeline_of(line: Snapshot, events: Sequence[Event], stretch_s: float) -> Ti
     hosts = {row.member: row.host for row in line.succession if row.host}
     spells: list[Spell] = []
     gaps: list[Gap] = []
-    known_since = since
+    known_since, once = since, _is_once(line)
     for seat in sorted({event.seat for event in events} | {seat.seat for seat in line.by_seat}):
         told = _told_whole([event for event in events if event.seat == seat])
-        if not told:
+        never = next((each for each in line.by_seat if each.seat == seat and each.term == 0), None)
+        if never is not None:
+            if not (never.over or once):
+                gaps.append(Gap(seat, since, until, "nobody has led it yet", goes_on=True))
+        elif not told:
             known_since = until
         elif not (told[0].what is What.TOOK_CHARGE and told[0].term == 1):
             known_since = max(known_since, told[0].at)
         _tell_seat(line, told, seat, spells, gaps)
     spells = [cut for spell in spells if (cut := _within(spell, since, until)) is not None]
-    gaps = [cut for gap in gaps if (cut := _within(gap, since, until)) is not None]
+    gaps = [cut for gap in gaps if not once and (cut := _within(gap, since, until)) is not None]
     slot = stretch_s / SLOTS
     marks = [
         Mark(event.at, MARKS[event.what], event.seat, event.member, event.because, event.times)
@@ -175,7 +184,20 @@ def timeline_of(line: Snapshot, events: Sequence[Event], stretch_s: float) -> Ti
         _joined(gaps, slot),
         hidden,
         sum(gap.until - gap.since for gap in gaps),
+        _led(spells),
     )
+
+
+def _is_once(line: Snapshot) -> bool:
+    """Whether it is a line of `heirflow once`, which nobody leads between two calls, as is right."""
+    return line.done_at is not None or any("once" in said_in(row.note) for row in line.succession)
+
+
+def _led(spells: Iterable[Spell]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for spell in spells:
+        found[spell.member] = found.get(spell.member, 0.0) + spell.until - spell.since
+    return found
 
 
 def _told_whole(events: Sequence[Event]) -> Sequence[Event]:
@@ -195,11 +217,15 @@ def _told_whole(events: Sequence[Event]) -> Sequence[Event]:
 def _tell_seat(line: Snapshot, events: Sequence[Event], number: int, spells: list[Spell], gaps: list[Gap]) -> None:
     """The leaderships of one seat, and what is between them."""
     taken = [event for event in events if event.what is What.TOOK_CHARGE]
+    ends = [event for event in events if event.what in {What.RELEASED, What.LOST} and event.because]
+    moments = [event.at for event in ends]
     for event, later in pairwise(taken):
         ended = max(event.at, later.at - (later.took_s or 0.0))
         spells.append(Spell(number, event.term, event.member, event.at, ended, event.because))
         if later.took_s:
-            gaps.append(Gap(number, ended, later.at, _why(events, event, later)))
+            place = bisect_right(moments, later.at)
+            said = ends[place - 1].because if place and moments[place - 1] >= event.at else later.because
+            gaps.append(Gap(number, ended, later.at, said))
     if taken:
         _tell_last(line, events, taken[-1], spells, gaps)
 
@@ -223,16 +249,6 @@ def _tell_last(line: Snapshot, events: Sequence[Event], event: Event, spells: li
     spells.append(Spell(event.seat, event.term, event.member, event.at, ended, event.because))
     if seat is not None and seat.leader is None and not seat.over and line.done_at is None:
         gaps.append(Gap(event.seat, ended, line.at, why, goes_on=True))
-
-
-def _why(events: Sequence[Event], before: Event, later: Event) -> str:
-    """Why nobody led between these two."""
-    said = [
-        each.because
-        for each in events
-        if each.what in {What.RELEASED, What.LOST} and before.at <= each.at <= later.at and each.because
-    ]
-    return said[-1] if said else later.because
 
 
 def _within(each: Any, since: float, until: float) -> Any:
@@ -259,7 +275,12 @@ def _bands(
             host = next((host for host in own if any(_holds(spell, mark) for spell in own[host])), host)
         found.setdefault(host, []).append(mark)
     return tuple(
-        Band(host, _joined(own[host], slot), tuple(_joined_marks(found.get(host, ()), slot)))
+        Band(
+            host,
+            _joined(own[host], slot),
+            tuple(_joined_marks(found.get(host, ()), slot)),
+            sum(_led(own[host]).values()),
+        )
         for host in sorted(sorted(newest, key=lambda host: -newest[host])[:ROWS])
     ), max(0, len(newest) - ROWS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +14,7 @@ from heirflow.status.history import Row as EventRow
 from heirflow.status.history import rows_of
 from heirflow.status.seen import Away, Key, Seen, Shown, Standing, lease_left_s, line_of
 from heirflow.web.drawing import drawn
-from heirflow.web.timeline import Spell, timeline_of
+from heirflow.web.timeline import timeline_of
 
 STRETCHES = {"hour": 3600.0, "day": 86400.0, "week": 7 * 86400.0}
 """What a timeline can show, in seconds."""
@@ -149,6 +149,7 @@ def card_of(shown: Shown, seen: Seen) -> dict[str, Any]:
         "store": seen.stores[shown.store] if len(seen.stores) > 1 else "",
         "leaders": [_holder(seat, line, shown.key) for seat in seats],
         "several": line.several,
+        "at": line.at,
         "heir": _named(line.heir, line, shown.key),
         "heirs": sum(row.rank is not None and row.rank > 1 for row in line.succession),
         "term": line.term,
@@ -234,6 +235,7 @@ def _row(standing: Standing, line: Snapshot, key: Key) -> dict[str, Any]:
     row, seat = standing.row, standing.seat
     member = standing.member
     return {
+        "key": member if row is not None else f"seat {seat.seat}" if seat is not None else "",
         "seat": seat.seat if seat is not None else None,
         "term": seat.term if seat is not None else None,
         "place": _place(standing),
@@ -291,7 +293,7 @@ def _orders_to(standing: Standing, line: Snapshot) -> list[dict[str, str]]:
         found.append(_order("switchover", "Switch over", ask, leaving=me))
     if row.rank is not None and row.rank > 1 and line.leader is not None and not line.several and not line.paused:
         ask = f"Let {me} take over {election} from {line.leader}, which stops its command in order first?"
-        found.append(_order("switchover", "Switch to it", ask, member=me))
+        found.append(_order("switchover", "Switch to it", ask, member=me, leaving=line.leader))
     if row.drained:
         found.append(_order("undrain", "Let it lead", f"Let {me} lead again?", member=me))
     elif not row.silent:
@@ -328,12 +330,7 @@ def _member(shown: Shown, member: str, history: Sequence[Event]) -> dict[str, An
     events = [event for event in _newer(history, shown.events) if event.member == member]
     if row is None and not events:
         raise NotThere(f"There is no member {member} in {line.election}, and the history does not know it.")
-    spells = [
-        replace(spell)
-        for band in timeline_of(line, _newer(history, shown.events), STRETCHES["week"]).bands
-        for spell in band.spells
-        if spell.member == member
-    ]
+    led_s = timeline_of(line, _newer(history, shown.events), STRETCHES["week"]).led_s.get(member, 0.0)
     standing = next((each for each in line_of(line) if each.member == member), None)
     return {
         "title": member,
@@ -344,15 +341,15 @@ def _member(shown: Shown, member: str, history: Sequence[Event]) -> dict[str, An
         "standing": _row(standing, line, shown.key) if standing is not None else None,
         "level": 0 if row is not None and not _ill(standing or Standing(None, row)) else 1,
         "word": row.place if row is not None else "has left the line",
-        "verdict": _verdict(row, spells),
+        "verdict": _verdict(row, led_s),
         "facts": _facts(row) if row is not None else [],
         "several": line.several,
         "events": [_event(each, shown.key) for each in reversed(rows_of(events)[-SHOWN_EVENTS:])],
     }
 
 
-def _verdict(row: Row | None, spells: Sequence[Spell]) -> str:
-    led = f"It led {duration(sum(spell.until - spell.since for spell in spells))} of the past week." if spells else ""
+def _verdict(row: Row | None, led_s: float) -> str:
+    led = f"It led {duration(led_s)} of the past week." if led_s else ""
     if row is None:
         return f"It is not in the line any more. {led}"
     said = row.unheard or row.because

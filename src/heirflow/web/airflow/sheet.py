@@ -79,7 +79,7 @@ class Sheet:
             said = self._desk.give(wish)
         except NoAnswer as error:
             return self.json({"sentence": str(error)}, HTTPStatus.GATEWAY_TIMEOUT)
-        return self.json({"sentence": said.sentence}, HTTPStatus.OK if said.well else HTTPStatus.CONFLICT)
+        return self.json({"sentence": said.sentence}, answers.STATUS[said.given])
 
     @staticmethod
     def json(result: dict[str, Any], status: int) -> Response:

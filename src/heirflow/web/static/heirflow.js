@@ -27,6 +27,7 @@
     let place = old.firstChild;
     for (const each of [...fresh.childNodes]) {
       const own = each.id ? known.get(each.id) : undefined;
+      if (own) known.delete(each.id); // each once, whatever stands there twice
       if (own && own !== place) old.insertBefore(own, place);
       const standing = own ?? place;
       if (!standing || (!own && standing.id && known.has(standing.id))) {
@@ -73,7 +74,7 @@
     for (const each of root.querySelectorAll("time")) {
       const at = new Date(each.dateTime);
       if ("ago" in each.dataset) {
-        each.textContent = ago((Date.now() - at) / 1000);
+        each.textContent = ago(Number(each.dataset.ago) + (Date.now() - heardAt) / 1000); // by the store's clock
         each.title = WHOLE.format(at);
       } else {
         each.textContent = (each.dataset.form === "clock" ? CLOCK : each.dataset.form === "day" ? DAY : WHOLE).format(at);
@@ -81,22 +82,35 @@
     }
   }
 
+  const WORDS = {
+    live: "live", still: "not live", out: "log in again: what this page shows is old",
+    lost: "this page has lost its server: what it shows is old",
+  };
+  let out = false;
   function tell() {
-    const still = Date.now() - heardAt > QUIET_MS;
-    const state = mode === "no" ? "still" : still ? "lost" : "live";
+    const still = Date.now() - heardAt > QUIET_MS && !document.hidden;
+    const state = mode === "no" ? "still" : out ? "out" : still ? "lost" : "live";
     if (sign.dataset.state === state) return;
     sign.dataset.state = state;
-    sign.querySelector(".words").textContent =
-      state === "live" ? "live" : state === "still" ? "not live" : "this page has lost its server: what it shows is old";
-    if (state === "lost") spoken.textContent = "This page has lost its server.";
+    sign.querySelector(".words").textContent = WORDS[state];
+    if (state === "lost" || state === "out") spoken.textContent = WORDS[state];
   }
 
-  async function poll() {
+  async function fetchMain() {
     try {
       const answer = await fetch(location.href, { headers: { "X-Heirflow-Part": "main" }, cache: "no-store" });
-      if (answer.ok && answer.headers.get("X-Heirflow-Part")) took(await answer.text());
+      out = answer.status === 401 || answer.status === 403 || answer.redirected;
+      if (answer.headers.get("X-Heirflow-Part")) took(await answer.text());
     } catch { /* the sign tells */ }
-    setTimeout(poll, document.hidden ? 5 * POLL_MS : POLL_MS);
+    tell();
+  }
+
+  let timer;
+  async function poll() {
+    clearTimeout(timer);
+    await fetchMain();
+    clearTimeout(timer);
+    timer = setTimeout(poll, document.hidden ? 5 * POLL_MS : POLL_MS);
   }
 
   let stream;
@@ -106,21 +120,22 @@
     stream.addEventListener("main", (event) => took(event.data));
     stream.addEventListener("same", () => { heardAt = Date.now(); tell(); });
     stream.addEventListener("error", () => {
-      if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+      if (stream.readyState !== EventSource.CLOSED) return;
+      fetchMain(); // too many streams: this page asks by itself
+      setTimeout(listen, 5000);
     });
   }
 
-  // A page that nobody sees asks for nothing.
+  // A page that nobody sees asks for nothing, or seldom.
   function wake() {
-    if (mode === "stream") {
-      if (document.hidden) stream?.close();
-      else listen();
-    }
+    if (mode === "stream" && document.hidden) stream?.close();
+    else if (mode === "stream") listen();
+    else if (mode === "poll" && !document.hidden) poll();
   }
   document.addEventListener("visibilitychange", wake);
   times(document);
   if (mode === "stream") wake();
-  else if (mode === "poll") setTimeout(poll, POLL_MS);
+  else if (mode === "poll") timer = setTimeout(poll, POLL_MS);
   setInterval(() => { times(main); tell(); }, 1000);
   tell();
 
@@ -149,12 +164,12 @@
     const body = JSON.stringify({ what, election, store: Number(store), member: member ?? null, leaving: leaving ?? null });
     try {
       const answer = await fetch("api/order", { method: "POST", headers, body });
-      const result = await answer.json();
+      const result = await answer.json().catch(() => ({}));
       if (answer.ok) {
         if (token) sessionStorage.setItem("heirflow-token", token.value);
         ask.close();
         spoken.textContent = result.sentence;
-      } else said.textContent = result.sentence;
+      } else said.textContent = result.sentence ?? result.detail ?? `The server refused: ${answer.status}`;
     } catch {
       said.textContent = "The server did not answer. The order may still have been given: look at the page.";
     }
