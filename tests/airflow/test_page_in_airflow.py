@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, expect, sync_playwright
+from playwright.sync_api import Browser, FrameLocator, expect
 from playwright.sync_api import Page as Tab
 
 from heirflow.demo.stage import Process, Stage
@@ -19,9 +18,8 @@ from lab.airflow.environment import VERSIONS, ensure, fits
 from lab.servers.servers import Server
 from tests.airflow.page import Served
 from tests.airflow.rig import Rig, kill
+from tests.browser import browser, needs_chromium  # noqa: F401  a fixture
 
-CHROMIUM = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 pytestmark = pytest.mark.timeout(600)
 LIVE_MS = 40_000
 """So long a page may take to show what has changed, on a busy machine."""
@@ -60,16 +58,8 @@ def house(request, server: Server, tmp_path_factory) -> Iterator[House]:
         yield House(rig, served, below, empty, {"host-a": first, "host-b": second})
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as found:
-        browser = found.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def tab(browser: Browser) -> Iterator[Callable[..., Tab]]:
+def tab(browser: Browser) -> Iterator[Callable[..., Tab]]:  # noqa: F811
     """A browser's page of somebody who has logged in."""
     with ExitStack() as undo:
 

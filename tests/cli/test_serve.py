@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -241,6 +242,7 @@ def test_orders_need_the_token_and_a_header_that_no_form_can_send(serve, start, 
     ):
         assert page.order(**bad)[0] == 400, bad
     assert page.ask("/api/order", method="POST", body="{", **ORDER)[0] == 400
+    assert page.ask("/api/order", method="POST", body="[" * 4000, **ORDER)[0] == 400, "nested without end"
     assert page.ask("/api/order", method="POST", body=json.dumps({"what": "x" * 5000}), **ORDER)[0] == 400
     assert page.order(what="pause", election="beat", store=9)[0] == 409
     assert page.order(what="pause", election="none")[0] == 409
@@ -370,6 +372,18 @@ def test_a_store_that_is_not_there_yet_is_waited_for(serve, home):
     assert page.ask("/election?name=airflow")[0] == 200, "it may be there: nobody knows"
 
 
+@contextmanager
+def reading(url: str, monkeypatch: pytest.MonkeyPatch, **pace: float) -> Iterator[Desk]:
+    """A desk of this process's own."""
+    monkeypatch.setenv("HEIRFLOW_DB_URL", url)
+    desk = Desk([settled({"name": None})], **pace)
+    desk.start()
+    try:
+        yield desk
+    finally:
+        desk.stop()
+
+
 @pytest.mark.parametrize("kind", ["etcd", "zookeeper", "consul"])
 def test_a_line_in_a_coordinator_is_shown_and_read_again_after_a_pause(serve, new_folder_url, monkeypatch, kind):
     url = new_folder_url(kind)
@@ -381,10 +395,7 @@ def test_a_line_in_a_coordinator_is_shown_and_read_again_after_a_pause(serve, ne
     assert (status, "host-a" in text) == (200, True)
     assert 'heirflow_leader_up{election="airflow",seat="1"} 0.0' in page.ask("/metrics")[1]
 
-    monkeypatch.setenv("HEIRFLOW_DB_URL", url)
-    desk = Desk([settled({"name": None})], every_s=0.1, idle_s=0.3)
-    desk.start()
-    try:
+    with reading(url, monkeypatch, every_s=0.1, idle_s=0.3) as desk:
         assert desk.seen((0, "airflow")) is not None
         time.sleep(3)
         store.exchange("airflow", Exchange(check_in=CheckIn("late", "host-late", 2, ready=True), join=True))
@@ -392,9 +403,7 @@ def test_a_line_in_a_coordinator_is_shown_and_read_again_after_a_pause(serve, ne
         assert again is not None
         assert again.away == ()
         assert {row.host for row in again.elections[0].snapshot.succession} == {"host-a", "host-late"}
-    finally:
-        desk.stop()
-        store.close()
+    store.close()
 
 
 def sessions(url: str) -> list[tuple[int]]:
@@ -406,10 +415,7 @@ def sessions(url: str) -> list[tuple[int]]:
 
 def test_where_nobody_looks_nothing_is_read(far, monkeypatch):
     url, between = far
-    monkeypatch.setenv("HEIRFLOW_DB_URL", url)
-    desk = Desk([settled({"name": None})], every_s=0.1, idle_s=0.5)
-    desk.start()
-    try:
+    with reading(url, monkeypatch, every_s=0.1, idle_s=0.5) as desk:
         seen = desk.seen((0, "airflow"))
         assert seen is not None
         assert [shown.snapshot.election for shown in seen.elections] == ["airflow"]
@@ -424,16 +430,11 @@ def test_where_nobody_looks_nothing_is_read(far, monkeypatch):
         assert again is not None
         assert len(between.asked) > before
         assert time.time() - again.at < 5
-    finally:
-        desk.stop()
 
 
 def test_whoever_asks_for_what_is_not_there_causes_no_readings(far, monkeypatch):
     url, between = far
-    monkeypatch.setenv("HEIRFLOW_DB_URL", url)
-    desk = Desk([settled({"name": None})], every_s=1.0)
-    desk.start()
-    try:
+    with reading(url, monkeypatch, every_s=1.0) as desk:
         desk.seen((0, "airflow"))
         time.sleep(1.5)
         taken = []
@@ -446,16 +447,11 @@ def test_whoever_asks_for_what_is_not_there_causes_no_readings(far, monkeypatch)
                 time.sleep(0.1)
             taken.append(len(between.asked) - before)
         assert taken[1] < 2 * taken[0], taken
-    finally:
-        desk.stop()
 
 
 def test_all_viewers_share_one_reading(far, monkeypatch):
     url, between = far
-    monkeypatch.setenv("HEIRFLOW_DB_URL", url)
-    desk = Desk([settled({"name": None})], every_s=0.5)
-    desk.start()
-    try:
+    with reading(url, monkeypatch, every_s=0.5) as desk:
         desk.seen((0, "airflow"))
         taken = {}
         for viewers in (1, 50):
@@ -467,8 +463,6 @@ def test_all_viewers_share_one_reading(far, monkeypatch):
                 thread.join()
             taken[viewers] = len(between.asked) - before
         assert taken[50] < 2 * taken[1], taken
-    finally:
-        desk.stop()
 
 
 def _look_often(desk: Desk, ends_at: float) -> None:

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, expect
 from playwright.sync_api import Page as Tab
 
 from heirflow.stores import Store
 from lab.stage import Stage
+from tests.browser import browser, needs_chromium  # noqa: F401  a fixture
 from tests.cli.conftest import until
 from tests.cli.test_serve import SLEEPS, TOKEN, Page, _look, far, serve  # noqa: F401  fixtures
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = needs_chromium
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 800}}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as found:
-        browser = found.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def tab(browser: Browser) -> Iterator[Callable[..., Tab]]:
+def tab(browser: Browser) -> Iterator[Callable[..., Tab]]:  # noqa: F811
     """Open a page; whatever its scripts complain of fails the test."""
     contexts, complaints = [], []
 

@@ -17,7 +17,7 @@ from heirflow.config.options import BY_NAME
 from heirflow.config.readers import read_duration
 from heirflow.config.resolve import Config, resolve
 from heirflow.errors import ConfigError, HeirflowError
-from heirflow.steering.places import _default_is_used, check_place, store_for_people, store_of
+from heirflow.steering.places import check_place, default_is_used, store_for_people, store_of
 from heirflow.text import brief, printable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _located(config: Config) -> Config:
 
     name: str | None = config["name"]
     if name is None:
-        return config if _default_is_used(config) else located(config, os.environ)
+        return config if default_is_used(config) else located(config, os.environ)
     if is_known(name):
         return located(config, os.environ)
     # `heirflow run --name` gives an election of Airflow's any name.

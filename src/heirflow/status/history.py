@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heirflow.election.record import Event, What
+from heirflow.status.words import duration
 
 
 def oddities(events: Sequence[Event]) -> str | None:
@@ -91,6 +92,16 @@ def facts_of(row: Row) -> dict[str, Any]:
         "took_s": event.took_s,
         "because": event.because,
     }
+
+
+def because_of(event: Event, began: str = "") -> str:
+    """Why it happened, how often in a row, and how late that was written. `began`: words for since when, behind the number."""
+    said = [event.because]
+    if event.times > 1:
+        said.append(f"{event.times} times in a row{began}")
+    if event.ago_s >= 1:
+        said.append(f"written {duration(event.ago_s)} later")
+    return "; ".join(said)
 
 
 def has_seats(rows: Sequence[Row]) -> bool:

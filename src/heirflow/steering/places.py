@@ -28,7 +28,8 @@ def _default_file(config: Config) -> Path:
     return Path(config.db_url.removeprefix("sqlite:///"))
 
 
-def _default_is_used(config: Config) -> bool:
+def default_is_used(config: Config) -> bool:
+    """Whether the default database is there. Raises `ConfigError` where that cannot be seen."""
     file = _default_file(config)
     try:
         return file.exists()
@@ -41,7 +42,7 @@ def check_place(config: Config) -> None:
 
     It does not say how to make that file: whoever made it would from then on look into it, and never again where the record is.
     """
-    if config.db_url_is_default and not _default_is_used(config):
+    if config.db_url_is_default and not default_is_used(config):
         raise ConfigError(
             f"no database was given, and the default one, SQLite at {_default_file(config)}, does not exist: name the members' "
             "database with --db-url-file or HEIRFLOW_DB_URL; to use Airflow's, put `airflow` on the PATH, with its environment"

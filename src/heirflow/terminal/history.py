@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from heirflow.status import duration
-from heirflow.status.history import Row, has_seats
+from heirflow.status.history import Row, because_of, has_seats
 
 HEAD = ("when", "term", "what", "member", "took", "because")
 SEAT_AT = 1
@@ -30,19 +30,13 @@ def with_seat(cells: list[str], seat: str) -> list[str]:
 def cells_of(row: Row) -> list[str]:
     """The cells of the table."""
     event = row.event
-    because = [event.because]
-    if event.times > 1:
-        began = f" since {_clock(row.since, '%H:%M:%S')}" if row.since else ""
-        because.append(f"{event.times} times in a row{began}")
-    if event.ago_s >= 1:
-        because.append(f"written {duration(event.ago_s)} later")
     return [
         _clock(event.at, "%Y-%m-%d %H:%M:%S") if event.at else "not known",
         str(event.term),
         event.word,
         event.member,
         "" if event.took_s is None else duration(event.took_s),
-        "; ".join(because),
+        because_of(event, f" since {_clock(row.since, '%H:%M:%S')}" if row.since else ""),
     ]
 
 

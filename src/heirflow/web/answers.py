@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -46,8 +47,12 @@ def asked_by(kind: str, parameters: Mapping[str, str]) -> Asked:
     return Asked(kind, (int(store), name), member if kind == "member" else "", stretch)
 
 
-def wish_of(said: Any, who: str) -> Wish:
+def wish_of(body: bytes, who: str) -> Wish:
     """An order from its JSON. Raises `Unclear`."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError) as error:  # the second: brackets within brackets without end
+        raise Unclear(f"it is no JSON: {error}") from None
     if not isinstance(said, dict):
         raise Unclear("it must be a JSON object")
     what, election, store = said.get("what"), said.get("election"), said.get("store", 0)

@@ -33,8 +33,9 @@ ORDER_S = 30.0
 EVENTS = 5000
 """So many of an election's newest events are read for its timeline and its metrics."""
 HISTORY_EVERY_S = 2.0
-"""The history is read again at most so often, and only where something has happened."""
+"""The history is read again at most so often."""
 HISTORY_LASTS_S = 60.0
+"""And so seldom where nothing has happened that is known."""
 
 
 class NoAnswer(HeirflowError):

@@ -7,7 +7,6 @@ Each address can be had in three ways: as a page, as its main part (header ``X-H
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -273,7 +272,7 @@ class Pages:
                     HTTPStatus.FORBIDDEN, "an order needs the header X-Heirflow-Order, which no other site can send"
                 )
             who = await self._orders.who(request)
-            wish = answers.wish_of(json.loads(await _body(request)), who)
+            wish = answers.wish_of(await _body(request), who)
         except Denied as error:
             return _json({"sentence": str(error)}, error.status)
         except ValueError as error:

@@ -247,7 +247,7 @@ def _tell_last(line: Snapshot, events: Sequence[Event], event: Event, spells: li
         return
     ended = min(max(event.at, ended), line.at)
     spells.append(Spell(event.seat, event.term, event.member, event.at, ended, event.because))
-    if seat is not None and seat.leader is None and not seat.over and line.done_at is None:
+    if seat is not None and seat.leader is None and not seat.over:
         gaps.append(Gap(event.seat, ended, line.at, why, goes_on=True))
 
 

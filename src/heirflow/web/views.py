@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from heirflow.election.record import Event
 from heirflow.status import Row, Seat, Snapshot, duration
 from heirflow.status.history import Row as EventRow
-from heirflow.status.history import rows_of
+from heirflow.status.history import because_of, rows_of
 from heirflow.status.seen import Away, Key, Seen, Shown, Standing, lease_left_s, line_of
 from heirflow.web.drawing import drawn
 from heirflow.web.timeline import timeline_of
@@ -22,7 +22,6 @@ BEGIN = "heirflow run -- COMMAND"
 SHOWN_EVENTS = 50
 OLD_S = 5.0
 """A reading that is older is told to be so."""
-LEVELS = ("well", "warning", "critical", "not known")
 WORDS = {
     "led": "healthy",
     "done": "waits for its next call",
@@ -147,10 +146,10 @@ def card_of(shown: Shown, seen: Seen) -> dict[str, Any]:
         "word": word_of(shown.state),
         "away": seen.is_away(shown.store),
         "store": seen.stores[shown.store] if len(seen.stores) > 1 else "",
-        "leaders": [_holder(seat, line, shown.key) for seat in seats],
+        "leaders": [_holder(seat, shown.key) for seat in seats],
         "several": line.several,
         "at": line.at,
-        "heir": _named(line.heir, line, shown.key),
+        "heir": _named(line.heir, shown.key),
         "heirs": sum(row.rank is not None and row.rank > 1 for row in line.succession),
         "term": line.term,
         "since": max((seat.since for seat in seats if seat.since is not None), default=None),
@@ -170,15 +169,14 @@ def href(page: str, key: Key, **more: str) -> str:
     return f"{page}?{urlencode(asked)}"
 
 
-def _named(member: str | None, line: Snapshot, key: Key) -> dict[str, str] | None:
+def _named(member: str | None, key: Key) -> dict[str, str] | None:
     if member is None:
         return None
-    row = next((row for row in line.succession if row.member == member), None)
-    return {"id": member, "host": row.host if row is not None else "", "href": href("member", key, id=member)}
+    return {"id": member, "href": href("member", key, id=member)}
 
 
-def _holder(seat: Seat, line: Snapshot, key: Key) -> dict[str, Any]:
-    return {"seat": seat.seat, "term": seat.term, "leader": _named(seat.leader, line, key), "last": seat.last_leader}
+def _holder(seat: Seat, key: Key) -> dict[str, Any]:
+    return {"seat": seat.seat, "leader": _named(seat.leader, key), "last": seat.last_leader}
 
 
 # One election
@@ -304,11 +302,6 @@ def _orders_to(standing: Standing, line: Snapshot) -> list[dict[str, str]]:
 
 def _event(row: EventRow, key: Key) -> dict[str, Any]:
     event = row.event
-    because = [event.because]
-    if event.times > 1:
-        because.append(f"{event.times} times in a row")
-    if event.ago_s >= 1:
-        because.append(f"written {duration(event.ago_s)} later")
     return {
         "at": event.at or None,
         "seat": event.seat,
@@ -317,7 +310,7 @@ def _event(row: EventRow, key: Key) -> dict[str, Any]:
         "member": event.member,
         "href": href("member", key, id=event.member),
         "took_s": event.took_s,
-        "because": "; ".join(because),
+        "because": because_of(event),
     }
 
 
@@ -327,17 +320,17 @@ def _event(row: EventRow, key: Key) -> dict[str, Any]:
 def _member(shown: Shown, member: str, history: Sequence[Event]) -> dict[str, Any]:
     line = shown.snapshot
     row = next((row for row in line.succession if row.member == member), None)
-    events = [event for event in _newer(history, shown.events) if event.member == member]
+    whole = _newer(history, shown.events)
+    events = [event for event in whole if event.member == member]
     if row is None and not events:
         raise NotThere(f"There is no member {member} in {line.election}, and the history does not know it.")
-    led_s = timeline_of(line, _newer(history, shown.events), STRETCHES["week"]).led_s.get(member, 0.0)
+    led_s = timeline_of(line, whole, STRETCHES["week"]).led_s.get(member, 0.0)
     standing = next((each for each in line_of(line) if each.member == member), None)
     return {
         "title": member,
         "line": line,
         "key": shown.key,
         "up": href("election", shown.key),
-        "row": row,
         "standing": _row(standing, line, shown.key) if standing is not None else None,
         "level": 0 if row is not None and not _ill(standing or Standing(None, row)) else 1,
         "word": row.place if row is not None else "has left the line",

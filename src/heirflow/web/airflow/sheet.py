@@ -72,7 +72,7 @@ class Sheet:
     def order(self, body: bytes, who: str) -> Response:
         """Give one."""
         try:
-            wish = answers.wish_of(json.loads(body), who)
+            wish = answers.wish_of(body, who)
         except ValueError as error:
             return self.json({"sentence": f"the order was not understood: {error}"}, HTTPStatus.BAD_REQUEST)
         try:
