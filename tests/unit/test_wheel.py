@@ -28,7 +28,7 @@ else:
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
-TESTING = {"__init__.py", "seats_contract.py", "store_contract.py", "store_tools.py"}
+TESTING = {"__init__.py", "people_contract.py", "seats_contract.py", "store_contract.py", "store_tools.py"}
 NOT_LIBRARIES = {"heirflow.__main__"}
 """Importing it would run it."""
 AIRFLOWS = {f"heirflow.web.airflow.{name}" for name in ("behind", "flask_view", "plugin", "sheet")}

@@ -38,6 +38,8 @@ class Shown:
     store: int = 0
     sentence: str = ""
     """The same in words, without the name of the election."""
+    newest: int | None = None
+    """The number of its newest event, where the store says it."""
 
     @property
     def key(self) -> Key:

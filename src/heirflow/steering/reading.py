@@ -9,12 +9,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from heirflow.config.resolve import Config
-from heirflow.election.record import Event, Exchange
+from heirflow.election.record import Event
 from heirflow.errors import HeirflowError
 from heirflow.status import Snapshot
 from heirflow.status.check import EVENTS, judged
@@ -23,15 +23,16 @@ from heirflow.steering.orders import set_drained, set_paused
 from heirflow.steering.places import check_place, chosen_election, place, store_for_people
 from heirflow.steering.switchover import LeadsAlready, order_switchover, ordered, why_refused
 from heirflow.steering.wishes import Kind, Wish
-from heirflow.stores import Store, StoreUnavailable
+from heirflow.stores import Glance, Store, StoreUnavailable
 from heirflow.text import brief
 
 EVENTS_EVERY_S = 15.0
-"""How often the events are read at least, of elections that nobody has chosen."""
+"""How often the events are read at least, of elections that nobody has chosen, where the store does not say what is new."""
 FOCUSED_EVERY_S = 3.0
 """The same of one that somebody has chosen."""
-NAMES_EVERY_S = 5.0
-"""How often it is asked which elections there are."""
+ANEW_EVERY_S = 15.0
+"""Where the store says it, so often the events of one election are read all the same, in turn: of two events that are written
+at the same time, the one with the lower number may be seen last."""
 FOLLOWED_S = 120.0
 """For so long a switchover is followed, as `heirflow switchover` waits."""
 
@@ -60,28 +61,28 @@ class _Source:
     seen_at: float | None = None
     away: Away | None = None
     is_open: bool = False
-    names: tuple[str, ...] = ()
-    named_at: float = -NAMES_EVERY_S
+    anew_at: float = 0.0
+    """When events were last read that the store did not call new."""
 
     def open(self) -> None:
         """Raises `HeirflowError`."""
         if not self.is_open:
             check_place(self.config)
             self.store.open(create=False)
-            self.is_open, self.named_at = True, -NAMES_EVERY_S
+            self.is_open = True
 
     def close(self) -> None:
         """Until it is opened again."""
         self.is_open = False
         self.store.close()
 
-    def elections(self) -> tuple[str, ...]:
-        """Those to show."""
-        if time.monotonic() - self.named_at >= NAMES_EVERY_S:
-            chosen = self.config["name"]
-            self.names = (chosen_election(self.store, self.config),) if chosen else self.store.elections()
-            self.named_at = time.monotonic()
-        return self.names
+    def glance(self) -> Mapping[str, Glance]:
+        """Those to show. Raises `HeirflowError`."""
+        chosen: str | None = self.config["name"]
+        found = self.store.glance(chosen)
+        if chosen is not None and chosen not in found:
+            chosen_election(self.store, self.config)  # which says that there is none, and what it may be called
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class _Followed:
 
 @dataclass(frozen=True, slots=True)
 class _Events:
-    """The newest events of an election, and what was so when they were read."""
+    """The newest events of an election, and what was so when they were read: the newest one's number, or what `_told` tells."""
 
     at: float
     told: object
@@ -241,28 +242,39 @@ class Reader:
 
     def _shown(self, number: int, source: _Source) -> tuple[Shown, ...]:
         """One reading of each election, and its events: of the chosen one always, of the others now and then."""
-        store = source.store
         source.open()
         found = []
-        for name in source.elections():
-            snapshot = Snapshot.of(name, store.exchange(name, Exchange()))
-            events = self._events_of(store, (number, name), snapshot)
-            if not snapshot.succession and snapshot.last_leader is None:
-                source.named_at = -NAMES_EVERY_S  # it may be gone
+        glances = source.glance()
+        for name, glance in glances.items():
+            snapshot = Snapshot.of(name, glance.reading)
+            events = self._events_of(source, (number, name), snapshot, glance.newest)
             verdict = judged(snapshot, events)
-            found.append(Shown(snapshot, int(verdict.level), verdict.state, events, number, verdict.said))
-            self._follow(store, found[-1])
+            found.append(
+                Shown(snapshot, int(verdict.level), verdict.state, events, number, verdict.said, newest=glance.newest)
+            )
+            self._follow(source.store, found[-1])
+        self._events = {key: read for key, read in self._events.items() if key[0] != number or key[1] in glances}
         return tuple(found)
 
-    def _events_of(self, store: Store, key: Key, snapshot: Snapshot) -> tuple[Event, ...]:
-        """Read anew where what they tell of has changed, and otherwise now and then: not all that happens changes the line."""
-        told, now = _told(snapshot), time.monotonic()
+    def _events_of(self, source: _Source, key: Key, snapshot: Snapshot, newest: int | None) -> tuple[Event, ...]:
+        """Read anew where there are new ones, as far as the store or the line tells, and otherwise now and then."""
+        told, now = _told(snapshot) if newest is None else newest, time.monotonic()
         known = self._events.get(key)
-        limit_s = FOCUSED_EVERY_S if key in self._focus else EVENTS_EVERY_S
-        if known is None or known.told != told or now - known.at > limit_s:
-            known = _Events(now, told, store.events(key[1], EVENTS * snapshot.seats))
-            self._events[key] = known
-        return known.events
+        if known is not None and known.told == told and not self._is_due(source, key, known, now, newest):
+            return known.events
+        self._events[key] = _Events(now, told, source.store.events(key[1], EVENTS * snapshot.seats))
+        return self._events[key].events
+
+    def _is_due(self, source: _Source, key: Key, known: _Events, now: float, newest: int | None) -> bool:
+        """Whether they are read although nothing tells that there are new ones."""
+        if newest is None:
+            return now - known.at > (FOCUSED_EVERY_S if key in self._focus else EVENTS_EVERY_S)
+        if now - source.anew_at < ANEW_EVERY_S or known.at > min(
+            (read.at for other, read in self._events.items() if other[0] == key[0]), default=0.0
+        ):
+            return False
+        source.anew_at = now
+        return True
 
     def _tell(self, said: Said) -> None:
         self._said.put(said)

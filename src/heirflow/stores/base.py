@@ -118,6 +118,15 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """One election as a page reads it every second."""
+
+    reading: Reading
+    newest: int | None = None
+    """The number of the newest event in its history: another one once more was told. None: this store does not say."""
+
+
 class Beside(Protocol):
     """The database in which a command works, where its record is elsewhere. Nothing that fails here undoes a swap."""
 
@@ -191,6 +200,9 @@ class Store(Register, Protocol):
 
     def elections(self) -> tuple[str, ...]:
         """The names of all elections that have a record or a member."""
+
+    def glance(self, only: str | None = None) -> Mapping[str, Glance]:
+        """Every election by its name, or this one alone, in as few requests as the store can: of a database, one statement."""
 
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
         """The newest events, oldest first."""

@@ -151,6 +151,10 @@ def further_seats_are_no_elections(factory: Factory) -> None:
     with members(factory, 1) as [store]:
         made(store, election, 2)
         assert [name for name in store.elections() if name.startswith(election)] == [election]
+        sits(store, election, 2, "b", 1, 2)
+        shown = {name: each.reading for name, each in store.glance().items() if name.startswith(election)}
+        assert [*shown] == [election]
+        assert (shown[election].seats, led_by(shown[election])) == (2, [("a", 1), ("b", 1)])
 
 
 def an_election_is_forgotten_with_its_seats(factory: Factory) -> None:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from heirflow.election.record import CheckIn, Event, Exchange, Reading, Record, Swap, What
 from heirflow.errors import ConfigError
 from heirflow.stores.base import Store, StoreUnavailable
+from heirflow.testing.people_contract import a_glance_shows_every_election_as_it_is_read, it_can_be_examined
 from heirflow.testing.store_tools import (
     HOSTILE,
     WAIT_LIMIT_S,
@@ -363,16 +364,6 @@ def a_severed_store_connects_again(factory: Factory) -> None:
         assert ids(store.exchange(election, Exchange())) == ["a"], "a closed store opens again when it is asked"
 
 
-def it_can_be_examined(factory: Factory) -> None:
-    with members(factory, 1) as [store]:
-        for finding in store.examine():
-            assert finding.level in {"ok", "note", "warning", "problem"}, finding
-            assert finding.topic
-            assert finding.sentence
-        assert store.examine()
-        assert store.exchange(new_election(), Exchange()).record is None
-
-
 CHECKS: tuple[Check, ...] = (
     an_empty_election_reads_as_empty,
     a_record_comes_back_as_it_was_written,
@@ -387,6 +378,7 @@ CHECKS: tuple[Check, ...] = (
     who_was_forgotten_is_not_put_back_by_a_check_in,
     who_leaves_is_gone_and_may_release_in_the_same_exchange,
     elections_do_not_touch_each_other,
+    a_glance_shows_every_election_as_it_is_read,
     names_and_texts_may_hold_anything,
     names_differ_by_case,
     impossible_names_are_refused,

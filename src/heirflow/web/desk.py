@@ -34,7 +34,7 @@ EVENTS = 5000
 """So many of an election's newest events are read for its timeline and its metrics."""
 HISTORY_EVERY_S = 2.0
 """The history is read again at most so often."""
-HISTORY_LASTS_S = 60.0
+HISTORY_LASTS_S = 600.0
 """And so seldom where nothing has happened that is known."""
 
 
@@ -47,7 +47,8 @@ class _Kept:
     """The history of one election as it was read."""
 
     events: tuple[Event, ...] = ()
-    newest: Event | None = None
+    newest: object = None
+    """What was the newest event then."""
     trouble: str = ""
     """Why it could not be read again."""
     read_at: float = float("-inf")
@@ -63,7 +64,7 @@ class _Shelf:
     kept: dict[str, _Kept] = field(default_factory=dict)
 
 
-def _is_new(kept: _Kept, newest: Event | None) -> bool:
+def _is_new(kept: _Kept, newest: object) -> bool:
     """Whether it need not be read again. One that could not be read is tried again soon."""
     age_s = time.monotonic() - kept.read_at
     limit_s = HISTORY_LASTS_S if newest == kept.newest and not kept.trouble else HISTORY_EVERY_S
@@ -169,7 +170,7 @@ class Desk:
         """
         shelf, election = self._shelves[shown.store], shown.snapshot.election
         kept = shelf.kept.setdefault(election, _Kept())
-        newest = shown.events[-1] if shown.events else None
+        newest = shown.newest, shown.events[-1:]
         if _is_new(kept, newest):
             return kept.events, kept.trouble
         seen = self._reader.seen

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from heirflow.election.record import Event, Exchange, Keep, Reading, Told, What
-from heirflow.stores.base import Beside, Finding, KeptOut, KeyedWill, StoreUnavailable
+from heirflow.stores.base import Beside, Finding, Glance, KeptOut, KeyedWill, StoreUnavailable
 from heirflow.stores.keyed.documents import (
     A_MEMBER,
     ELECTIONS,
@@ -40,6 +40,8 @@ from heirflow.stores.values import check
 BITE = 50
 """So many events are deleted at once."""
 TRIES_APART_S = 0.005
+NAMES_EVERY_S = 5.0
+"""How often a glance asks which elections there are."""
 MOST_LED = 1000
 """So many changes of leader back a session is still known by."""
 LED_SHARE = 0.25
@@ -60,6 +62,8 @@ class KeyedStore:
         self._beside = beside
         self._seen: dict[str, Seen] = {}
         self._seats: dict[str, int] = {}
+        self._named: tuple[float, tuple[str, ...]] = (-NAMES_EVERY_S, ())
+        """Which elections there are, and when that was asked."""
         self._bell: Bell | None = None
         self._adopted: set[str] | None = None if beside is None else set()
         """Notes of leaders before whose work was taken over: the next write of the record leaves them out."""
@@ -70,6 +74,7 @@ class KeyedStore:
 
     def open(self, *, create: bool = True) -> None:
         self._seen.clear()
+        self._named = (-NAMES_EVERY_S, ())
         self._keys.connect()
 
     def exchange(self, election: str, request: Exchange) -> Reading:
@@ -134,6 +139,20 @@ class KeyedStore:
             if what == "record" or what.startswith(A_MEMBER):
                 found.add(unquote(name))
         return tuple(sorted(found))
+
+    def glance(self, only: str | None = None) -> dict[str, Glance]:
+        """One request for each election: no coordinator shows several folders at once."""
+        now = time.monotonic()
+        if only is None and now - self._named[0] > NAMES_EVERY_S:
+            self._named = now, self.elections()
+        found = {}
+        for name in self._named[1] if only is None else (only,):
+            reading = self.exchange(name, Exchange())
+            if reading.record is not None or reading.members:
+                found[name] = Glance(reading)
+            else:
+                self._named = (-NAMES_EVERY_S, self._named[1])
+        return found
 
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
         names = self._keys.names(history_of(election))[-limit:]

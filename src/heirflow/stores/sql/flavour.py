@@ -81,8 +81,8 @@ class Flavour(Protocol):
     def set_up(self, conn: sa.engine.Connection) -> None:
         """Right after connecting: make the session such that a frozen member cannot hold a lock."""
 
-    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
-        """First thing in every transaction."""
+    def begin(self, conn: sa.engine.Connection, *, writes: bool, lone: bool = False) -> None:
+        """First thing in every transaction. `lone`: of statements that only read, each of which may be one by itself."""
 
     def at_once(
         self,

@@ -105,7 +105,7 @@ class Mysql:
         self.history = _history(conn)
         conn.commit()
 
-    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
+    def begin(self, conn: sa.engine.Connection, *, writes: bool, lone: bool = False) -> None:
         pass  # the driver begins with the first statement
 
     def at_once(self, *_: object) -> None:

@@ -208,14 +208,14 @@ class Postgres:
         calls = ", ".join(f"set_config('{key}', '{value}', {local})" for key, value in settings.items())
         conn.exec_driver_sql(f"SELECT {calls}")
 
-    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
+    def begin(self, conn: sa.engine.Connection, *, writes: bool, lone: bool = False) -> None:
         if not self.direct:
             self._set(conn, self._settings, local=True)
             return
         # `at_once` leaves the connection without transactions, which spares an heir the change to and fro.
         driver: Any = conn.connection.dbapi_connection
-        if driver.autocommit:
-            driver.autocommit = False
+        if driver.autocommit is not lone:
+            driver.autocommit = lone
 
     def at_once(
         self,

@@ -134,7 +134,7 @@ class Sqlite:
                     raise
                 time.sleep(random.uniform(0.002, 0.008))  # noqa: S311
 
-    def begin(self, conn: sa.engine.Connection, *, writes: bool) -> None:
+    def begin(self, conn: sa.engine.Connection, *, writes: bool, lone: bool = False) -> None:
         driver: Any = conn.connection.dbapi_connection
         if not writes:
             driver.execute("BEGIN")

@@ -92,7 +92,8 @@ class Statements:
             .order_by(v.id.desc())
             .limit(bindparam("p_limit", type_=sa.Integer()))
         )
-        self.elections = sa.union(sa.select(e.name), sa.select(m.election))
+        every = sa.union(sa.select(e.name), sa.select(m.election))
+        self.elections = every
 
         # One statement sees the record and the line at one instant, and answers with one row even when there is neither.
         self.one = sa.select(sa.literal_column("1").label("one")).subquery("one")
@@ -104,6 +105,16 @@ class Statements:
         self.source = self.stands.outerjoin(member, m.election == bindparam("p_election"))
         """Where an answer comes from."""
         self.read = self.answer(e, m).select_from(self.source).order_by(m.seniority)
+        known = every.subquery("known")
+        newest = sa.select(sa.func.max(v.id)).where(v.election == known.c.name).scalar_subquery()
+        self.glance = (
+            self.answer(e, m, known.c.name, newest.label("newest"))
+            .select_from(
+                known.outerjoin(election, e.name == known.c.name).outerjoin(member, m.election == known.c.name)
+            )
+            .order_by(known.c.name, m.seniority)
+        )
+        """The same of every election and further seat, each with the number of its newest event."""
         self.further = sa.select(e.name, *self._labelled(e)).where(e.name.in_(bindparam("p_names", expanding=True)))
         """The records of further seats."""
         self.seats = election.update().where(e.name == bindparam("p_name")).values(seats=bindparam("p_seats"))

@@ -29,7 +29,7 @@ from heirflow.election.record import (
     record_name,
     record_names,
 )  # fmt: skip
-from heirflow.stores.base import Finding, OnTaken, StoreMisfit, StoreUnavailable, Will
+from heirflow.stores.base import Finding, Glance, OnTaken, StoreMisfit, StoreUnavailable, Will
 from heirflow.stores.rows import Answer, event_of, fenced
 from heirflow.stores.sql import schema as schemas
 from heirflow.stores.sql.bound import Bound, check_letters, is_rare, noted_of, said_by, told_of, wanted_by
@@ -37,6 +37,7 @@ from heirflow.stores.sql.fitting import fit, fit_later
 from heirflow.stores.sql.flavour import Flavour
 from heirflow.stores.sql.forgetting import SHARE, forget, prune
 from heirflow.stores.sql.further import first, is_further, make, names, set_seats
+from heirflow.stores.sql.glance import glances
 from heirflow.stores.sql.link import Link, Source
 from heirflow.stores.sql.one_statement import kind_of
 from heirflow.stores.sql.statements import Statements, plain
@@ -126,8 +127,13 @@ class SqlStore:
                 raise StoreMisfit(told)
             return tuple(sorted(name for name in found if not is_further(name, found)))
 
+    def glance(self, only: str | None = None) -> dict[str, Glance]:
+        with self._transaction(writes=False, lone=True) as conn:
+            rows = conn.execute(self._sql.glance).all()
+            return glances(rows, lambda: self._hidden(conn), self._several, only)
+
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
-        with self._transaction(writes=False) as conn:
+        with self._transaction(writes=False, lone=True) as conn:
             rows = conn.execute(self._sql.events, {"p_election": election, "p_limit": limit}).all()
         return tuple(event_of(row) for row in reversed(rows))
 
@@ -239,10 +245,10 @@ class SqlStore:
         return conn
 
     @contextmanager
-    def _transaction(self, *, writes: bool) -> Iterator[sa.engine.Connection]:
+    def _transaction(self, *, writes: bool, lone: bool = False) -> Iterator[sa.engine.Connection]:
         with self._link.asking():
             conn = self._connected()
-            self._flavour.begin(conn, writes=writes)
+            self._flavour.begin(conn, writes=writes, lone=lone)
             yield conn
             self._confirmed(self._flavour.commit(conn))
 
