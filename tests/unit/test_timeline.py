@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from heirflow.election.record import Event, MemberRow, Place, Reading, Record, What
 from heirflow.status import Snapshot
+from heirflow.web.bands import HOSTS, MEMBERS
 from heirflow.web.drawing import WIDTH, drawn
-from heirflow.web.timeline import ROWS, SLOTS, Timeline, timeline_of
+from heirflow.web.timeline import SLOTS, Timeline, timeline_of
 
 NOW = 1_000_000.0
 HOUR = 3600.0
@@ -52,10 +53,11 @@ def timeline(
 
 
 def spells(found: Timeline) -> dict[str, list[tuple[int, float, float]]]:
-    """Term, and how long ago it began and ended."""
-    return {
-        band.host: [(each.term, NOW - each.since, NOW - each.until) for each in band.spells] for band in found.bands
-    }
+    """By host: term, and how long ago it began and ended."""
+    hosts: dict[str, list[tuple[int, float, float]]] = {}
+    for band in found.bands:
+        hosts.setdefault(band.host, []).extend((each.term, NOW - each.since, NOW - each.until) for each in band.spells)
+    return hosts
 
 
 def test_a_takeover_has_two_leaderships_and_the_gap_between():
@@ -127,30 +129,68 @@ def test_an_order_of_a_person_stands_at_whom_it_concerns():
     assert [(band.host, [mark.kind for mark in band.marks]) for band in found.bands] == [("a", ["ordered"])]
 
 
+def test_each_member_has_a_band_and_those_of_one_host_stand_together():
+    """A restart is a new member on the same host."""
+    events = [
+        took(1, "b-000007", 3000, gap_s=None),
+        took(2, "a-000005", 2000),
+        took(3, "b-000008", 1000),
+        took(4, "b-000002", 500),
+    ]
+    found = timeline(events, "b-000002", 4)
+    assert [(band.host, band.member) for band in found.bands] == [
+        ("a", "a-000005"),
+        ("b", "b-000002"),
+        ("b", "b-000008"),
+        ("b", "b-000007"),
+    ]
+    assert [len(band.spells) for band in found.bands] == [1, 1, 1, 1] and found.bands[1].spells[0].goes_on
+    rows = drawn(found, several=False)["rows"]
+    assert [(row["name"], row["end"], row["tone"]) for row in rows][1:3] == [("b", "-000002", 1), ("b", "-000008", 1)]
+
+
 def test_a_week_of_flapping_is_no_longer_than_the_eye_sees():
     events = [took(term, f"{'ab'[term % 2]}-{term:06x}", 7 * 86400 - 30 * term, gap_s=1.0) for term in range(1, 5001)]
     found = timeline(events, events[-1].member, 5000, 7 * 86400.0)
     parts = sum(len(band.spells) for band in found.bands)
-    assert len(found.bands) == 2
+    assert [band.members for band in found.bands] == [*[1] * (MEMBERS // 2), 2500 - MEMBERS // 2] * 2
+    assert found.bands[0].spells[-1].goes_on and found.bands[0].member == events[-1].member
     assert parts + len(found.gaps) <= 4 * SLOTS
     assert sum(spell.times for band in found.bands for spell in band.spells) == 5000, "each is counted"
     assert sum(gap.times for gap in found.gaps) == 4999
     assert found.gap_s == pytest.approx(4999)
+    picture = drawn(found, several=False)
+    assert (picture["together"], picture["bands_together"]) == (5000 - MEMBERS, 2)
+    assert picture["rows"][MEMBERS // 2]["title"] == f"{2500 - MEMBERS // 2} earlier members on a"
+
+
+def test_a_host_that_crashes_again_and_again_takes_no_band_from_another():
+    often = [took(term, f"a-{term:06x}", 3000 - 10 * term) for term in range(3, 203)]
+    found = timeline([took(1, "b-000001", 3500, gap_s=None), took(2, "c-000001", 3200), *often], often[-1].member, 202)
+    own = [band.member for band in found.bands if band.member]
+    assert len(own) == MEMBERS and {"b-000001", "c-000001"} < {*own}
+    assert [(band.host, band.members) for band in found.bands if not band.member] == [("a", 202 - MEMBERS)]
+
+
+def test_one_member_too_many_is_not_hidden():
+    events = [took(term, f"a-{term:06x}", 3000 - 10 * term) for term in range(1, MEMBERS + 2)]
+    found = timeline(events, events[-1].member, len(events))
+    assert [band.members for band in found.bands] == [1] * (MEMBERS + 1)
 
 
 def test_only_the_hosts_that_led_last_have_bands():
     events = [took(term, f"host{term:02}-{term:06x}", 3000 - 100 * term) for term in range(1, 21)]
     found = timeline(events, events[-1].member, 20)
     assert [band.host for band in found.bands] == [f"host{term:02}" for term in range(9, 21)]
-    assert (len(found.bands), found.hidden) == (ROWS, 8)
+    assert (len(found.bands), found.hidden) == (HOSTS, 8)
 
 
 def test_hosts_that_change_often_led_as_long_as_they_did():
     """For the eye their short leaderships are one, and in sum each led half of the time."""
     events = [took(term, f"{'ab'[term % 2]}-{term:06x}", 600.0 * (31 - term), gap_s=None) for term in range(1, 31)]
     found = timeline(events, events[-1].member, 30, 7 * 86400.0)
-    assert [len(band.spells) for band in found.bands] == [1, 1]
-    assert [band.led_s for band in found.bands] == [9000, 9000]
+    assert [(band.members, len(band.spells)) for band in found.bands] == [*[(1, 1)] * 12, (3, 1)] * 2
+    assert [sum(band.led_s for band in found.bands if band.host == host) for host in "ab"] == [9000, 9000]
     assert found.led_s[events[0].member] == 600
 
 
@@ -181,6 +221,20 @@ def test_the_longest_history_is_told_in_no_time():
     began = time.process_time()
     timeline(events, None, 2500)
     assert time.process_time() - began < 0.5
+
+
+def test_a_week_of_orders_by_people_is_told_in_no_time():
+    events = []
+    for term in range(1, 2501):
+        ago_s = 80.0 * (2501 - term)
+        events += [
+            took(term, f"a-{term:06x}", ago_s, gap_s=1.0),
+            Event(What.ORDERED, term, "root@desk", "why", at=NOW - ago_s + 9),
+        ]
+    began = time.process_time()
+    found = timeline(events, None, 2500, 7 * 86400.0)
+    assert time.process_time() - began < 0.5
+    assert sum(mark.times for band in found.bands for mark in band.marks) == 2500
 
 
 changes = st.lists(

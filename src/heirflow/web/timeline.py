@@ -7,18 +7,17 @@ where on it tells all.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 from heirflow.election.record import Event, What, said_in
 from heirflow.status import Snapshot, duration
+from heirflow.web.bands import Band, Gap, Mark, Spell, bands_of, joined, led_by
 
 SLOTS = 600
 """So many places a stretch has for the eye: spells that are shorter and close together become one."""
-ROWS = 12
-"""So many bands are drawn at most: of the hosts that led last."""
 MARKS = {
     What.RESTARTED: "restarted",
     What.LOST: "lost",
@@ -29,62 +28,8 @@ MARKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Spell:
-    """One leadership, or several short ones that the eye could not tell apart."""
-
-    seat: int
-    term: int
-    member: str
-    since: float
-    until: float
-    because: str
-    """Why it began."""
-    goes_on: bool = False
-    times: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A stretch in which nobody led a seat."""
-
-    seat: int
-    since: float
-    until: float
-    because: str
-    goes_on: bool = False
-    times: int = 1
-
-
-Part = TypeVar("Part", Spell, Gap)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What happened to a leader at one moment."""
-
-    at: float
-    kind: str
-    """A word of `MARKS`."""
-    seat: int
-    member: str
-    because: str
-    times: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """One row: all that concerns one host."""
-
-    host: str
-    spells: tuple[Spell, ...]
-    marks: tuple[Mark, ...]
-    led_s: float
-    """For how long a member on it led, in seconds; of several seats, together."""
-
-
-@dataclass(frozen=True, slots=True)
 class Timeline:
-    """A stretch of time, by host."""
+    """A stretch of time, by member."""
 
     election: str
     since: float
@@ -174,30 +119,23 @@ def timeline_of(line: Snapshot, events: Sequence[Event], stretch_s: float) -> Ti
         for event in events
         if isinstance(event.what, What) and event.what in MARKS and event.at >= since
     ]
-    bands, hidden = _bands(spells, marks, hosts, slot)
+    bands, hidden = bands_of(spells, marks, hosts, slot)
     return Timeline(
         line.election,
         since,
         until,
         known_since,
         bands,
-        _joined(gaps, slot),
+        joined(gaps, slot),
         hidden,
         sum(gap.until - gap.since for gap in gaps),
-        _led(spells),
+        led_by(spells),
     )
 
 
 def _is_once(line: Snapshot) -> bool:
     """Whether it is a line of `heirflow once`, which nobody leads between two calls, as is right."""
     return line.done_at is not None or any("once" in said_in(row.note) for row in line.succession)
-
-
-def _led(spells: Iterable[Spell]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for spell in spells:
-        found[spell.member] = found.get(spell.member, 0.0) + spell.until - spell.since
-    return found
 
 
 def _told_whole(events: Sequence[Event]) -> Sequence[Event]:
@@ -255,76 +193,9 @@ def _within(each: Any, since: float, until: float) -> Any:
     """The part of a spell or a gap that is in the stretch; None: nothing is."""
     if each.until < since or each.since > until:
         return None
+    if since <= each.since and each.until <= until:
+        return each
     return replace(each, since=max(each.since, since), until=min(each.until, until))
-
-
-def _bands(
-    spells: Sequence[Spell], marks: Sequence[Mark], hosts: dict[str, str], slot: float
-) -> tuple[tuple[Band, ...], int]:
-    """One for each host, those that led last where there are too many, by name: a row keeps its place when the leader changes."""
-    newest: dict[str, float] = {}
-    own: dict[str, list[Spell]] = {}
-    for spell in spells:
-        host = hosts.get(spell.member) or _host_in(spell.member)
-        newest[host] = max(newest.get(host, 0.0), spell.until)
-        own.setdefault(host, []).append(spell)
-    found: dict[str, list[Mark]] = {}
-    for mark in marks:
-        host = hosts.get(mark.member) or _host_in(mark.member)
-        if host not in own:  # a person's order: it is shown at whom it concerns
-            host = next((host for host in own if any(_holds(spell, mark) for spell in own[host])), host)
-        found.setdefault(host, []).append(mark)
-    return tuple(
-        Band(
-            host,
-            _joined(own[host], slot),
-            tuple(_joined_marks(found.get(host, ()), slot)),
-            sum(_led(own[host]).values()),
-        )
-        for host in sorted(sorted(newest, key=lambda host: -newest[host])[:ROWS])
-    ), max(0, len(newest) - ROWS)
-
-
-def _holds(spell: Spell, mark: Mark) -> bool:
-    return spell.seat == mark.seat and spell.since <= mark.at <= spell.until
-
-
-def _host_in(member: str) -> str:
-    """The host in a member's id, which ends in a random word; whoever is not in the line any more says it nowhere else."""
-    return member.rpartition("-")[0] or member
-
-
-def _joined(parts: Iterable[Part], slot: float) -> tuple[Part, ...]:
-    """The same, but those of one seat as one that are too short and too close together for the eye."""
-    found: list[Part] = []
-    last: dict[int, int] = {}
-    for part in sorted(parts, key=lambda each: (each.since, each.until)):
-        place = last.get(part.seat)
-        before = found[place] if place is not None else None
-        if before is not None and part.since - before.until < slot and _short(before, slot) and _short(part, slot):
-            found[last[part.seat]] = replace(part, since=before.since, times=before.times + part.times)
-        else:
-            last[part.seat] = len(found)
-            found.append(part)
-    return tuple(found)
-
-
-def _joined_marks(marks: Iterable[Mark], slot: float) -> Iterator[Mark]:
-    before: Mark | None = None
-    for mark in marks:
-        if before is not None and before.kind == mark.kind and before.seat == mark.seat and mark.at - before.at < slot:
-            before = replace(mark, at=before.at, times=max(before.times + 1, mark.times))
-        else:
-            if before is not None:
-                yield before
-            before = mark
-    if before is not None:
-        yield before
-
-
-def _short(each: Spell | Gap, slot: float) -> bool:
-    """Whether the eye cannot see how long it is, alone or with those it has been joined with."""
-    return each.until - each.since < slot or each.times > 1
 
 
 def sentence_of(spell: Spell, *, several: bool) -> str:
