@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -471,3 +472,43 @@ def _look_often(desk: Desk, ends_at: float) -> None:
         assert seen is not None
         desk.history(seen.elections[0])
         time.sleep(0.05)
+
+
+def test_it_answers_by_addresses_and_by_its_own_names_only(serve, line):
+    """A site whose name is made to lead here must not read the page as its own."""
+    line("airflow", "a")
+    page = serve("--allow-host", "page.example.org", "--allow-host", "Other.Example.")
+    own = socket.gethostname()
+    for host in (
+        "127.0.0.1",
+        "127.0.0.1:8470",
+        "10.2.3.4",
+        "[::1]:8470",
+        "[fe80::1]",
+        "localhost",
+        "LOCALHOST.:1",
+        own,
+    ):
+        for path in ("/", "/healthz", "/metrics"):
+            assert page.ask(path, Host=host)[0] == 200, (host, path)
+    for host in ("page.example.org", "PAGE.example.org:443", "other.example"):
+        assert page.ask("/", Host=host)[0] == 200, host
+    for host in (
+        "evil.example",
+        "evil.example:8470",
+        "page.example.org.evil.example",
+        "127.0.0.1.evil.example",
+        "a<b>",
+        "1",
+    ):
+        for path in ("/", "/healthz", "/metrics", "/api/elections"):
+            status, text, headers = page.ask(path, Host=host)
+            assert status == 421 and "--allow-host" in text and text.count("\n") == 1, (host, path)
+            assert headers["content-type"].startswith("text/plain")
+    assert page.ask("/api/order", method="POST", body="{}", Host="evil.example", **ORDER)[0] == 421
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:80", "http://a", "-a", "a..b", "*", "x" * 254])
+def test_what_is_no_name_of_a_host_is_refused_at_once(heirflow, name):
+    answer = heirflow("serve", "--allow-host", name)
+    assert answer.code == 2 and "not the name of a host" in answer.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from heirflow.errors import ConfigError
 from heirflow.listening import listener
 from heirflow.web import pages
 from heirflow.web.desk import Desk
+from heirflow.web.hosts import NamedOnly
 from heirflow.web.routes import READ_ONLY, Denied, Orders, Pages
 
 LEAST_TOKEN = 16
@@ -99,11 +100,18 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    configs: Sequence[Config], place: str, token_file: Path | None, every_s: float, tell: Callable[[str], None]
+    configs: Sequence[Config],
+    place: str,
+    token_file: Path | None,
+    every_s: float,
+    tell: Callable[[str], None],
+    *,
+    names: Iterable[str] = (),
 ) -> None:
     """Serve at ``HOST:PORT`` until a signal. Raises `ConfigError` where nobody can listen there; and what broke the reading.
 
-    `tell` is given the address of the page as soon as it can be opened.
+    `tell` is given the address of the page as soon as it can be opened. `names`: by which it may be asked for, beside the host in
+    `place` and this machine's own names.
     """
     if token_file is not None:
         token_in(token_file)
@@ -111,7 +119,7 @@ def serve(
     desk = Desk(configs, every_s=every_s)
     shown = Pages(desk, READ_ONLY if token_file is None else by_token(token_file))
     config = uvicorn.Config(
-        app_of(shown),
+        NamedOnly(app_of(shown), [place.rpartition(":")[0], *names]),
         log_level="warning",
         access_log=False,
         server_header=False,
