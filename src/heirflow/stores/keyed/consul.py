@@ -95,6 +95,14 @@ class Consul:
         listed = self._agent.listed(answer.json())
         return [name for key in listed if (name := key.removeprefix(f"{folder}/"))]
 
+    def tree(self, folder: str) -> Seen:
+        with self._agent.one_call():
+            answer = self._agent.get(f"{folder}/", recurse="")
+            if answer.status == 404:
+                self._see_rights(folder)
+                return Seen({})
+            return Seen(self._agent.entries(answer.json()))
+
     def values(self, keys: Iterable[str]) -> dict[str, bytes]:
         wanted = list(keys)
         with self._agent.one_call():

@@ -88,6 +88,10 @@ class Etcd:
         found = self._gateway.ask(RANGE, {**below(full), "keys_only": True})
         return [key.removeprefix(f"{full}/") for key, _ in self._pairs(found)]
 
+    def tree(self, folder: str) -> Seen:
+        found = self._gateway.ask(RANGE, below(self._full(folder)))
+        return Seen({key.removeprefix(f"{self._folder}/"): entry for key, entry in self._pairs(found)})
+
     def values(self, keys: Iterable[str]) -> dict[str, bytes]:
         wanted, found = list(keys), dict[str, bytes]()
         for start in range(0, len(wanted), MOST):

@@ -128,6 +128,9 @@ class Keys(Protocol):
     def names(self, folder: str) -> list[str]:
         """The keys anywhere below a folder, without its name, in order."""
 
+    def tree(self, folder: str) -> Seen | None:
+        """All keys anywhere below a folder, in one request. None: this coordinator shows one folder at a time."""
+
     def values(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of these keys, of any number of them; those that are gone are left out."""
 

@@ -32,7 +32,7 @@ from heirflow.stores.keyed.documents import (
     member_key,
     read,
 )
-from heirflow.stores.keyed.keys import Bell, Keys, Seen, Write
+from heirflow.stores.keyed.keys import Bell, Entry, Keys, Seen, Write
 from heirflow.stores.keyed.plan import Plan, plan_of, set_seats
 from heirflow.stores.rows import event_of, fenced
 from heirflow.stores.values import check
@@ -133,25 +133,35 @@ class KeyedStore:
         """Every call ends within its limit already."""
 
     def elections(self) -> tuple[str, ...]:
-        found = set[str]()
-        for key in self._keys.names(ELECTIONS):
-            name, _, what = key.partition("/")
-            if what == "record" or what.startswith(A_MEMBER):
-                found.add(unquote(name))
-        return tuple(sorted(found))
+        names = {_election_at(f"{ELECTIONS}/{key}") for key in self._keys.names(ELECTIONS)}
+        return tuple(sorted(name for name in names if name is not None))
 
     def glance(self, only: str | None = None) -> dict[str, Glance]:
-        """One request for each election: no coordinator shows several folders at once."""
+        whole = self._keys.tree(ELECTIONS) if only is None else None
+        if whole is None:
+            return self._glanced_one_by_one(only)
+        folders: dict[str, dict[str, Entry]] = {}
+        for key, entry in whole.entries.items():
+            folders.setdefault(key.rpartition("/")[0], {})[key] = entry
+        here = {_election_at(key) for key in whole.entries}
+        return {
+            name: Glance(self._reading(name, Seen(entries)))
+            for folder, entries in folders.items()
+            if (name := _name_of(folder)) in here
+        }
+
+    def _glanced_one_by_one(self, only: str | None) -> dict[str, Glance]:
         now = time.monotonic()
         if only is None and now - self._named[0] > NAMES_EVERY_S:
             self._named = now, self.elections()
         found = {}
         for name in self._named[1] if only is None else (only,):
             reading = self.exchange(name, Exchange())
-            if reading.record is not None or reading.members:
-                found[name] = Glance(reading)
-            else:
-                self._named = (-NAMES_EVERY_S, self._named[1])
+            if reading.record is None and not reading.members:
+                self._named = now, self.elections()  # it may be gone
+                if name not in self._named[1]:
+                    continue
+            found[name] = Glance(reading)
         return found
 
     def events(self, election: str, limit: int) -> tuple[Event, ...]:
@@ -316,8 +326,19 @@ class KeyedStore:
         return {member: member == leader or member not in leads for member in found}
 
     def _reading(self, election: str, seen: Seen) -> Reading:
-        found = answer(election, seen, self._keys.now(), self._keys.history, None, (), self._keys.title)
+        where = f"its key in {self._keys.title}"
+        found = answer(election, seen, self._keys.now(), self._keys.history, None, (), where)
         return found.reading(election, (), self._seats.get(election, 1))[0]
+
+
+def _name_of(folder: str) -> str:
+    return unquote(folder.removeprefix(f"{ELECTIONS}/"))
+
+
+def _election_at(key: str) -> str | None:
+    """Which election is there, by a key that every election has; None: this key says nothing of that."""
+    folder, _, what = key.rpartition("/")
+    return _name_of(folder) if what == "record" or what.startswith(A_MEMBER) else None
 
 
 @contextmanager

@@ -118,6 +118,9 @@ class ZooKeeper:
 
         return self._call(found)
 
+    def tree(self, folder: str) -> None:
+        return None
+
     def values(self, keys: Iterable[str]) -> dict[str, bytes]:
         several = list(keys)
 
