@@ -10,10 +10,15 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+
+from tests.browser import browser, needs_chromium  # noqa: F401  a fixture
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "site"
@@ -102,3 +107,21 @@ def test_a_program_is_recorded_as_a_terminal_shows_it(built: str, tmp_path: Path
     assert texts == ["one", "two &", "three", "last <"], "each row once, in the order in which it was seen"
     style = next(drawn.iter("{http://www.w3.org/2000/svg}style")).text or ""
     assert "font-weight:bold" in style and "transform:translateY(-72px)" in style
+
+
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("page", ["airflow.html", "stores.html", "first-steps.html"])
+def test_everybody_can_use_it(built: str, browser: Browser, page: str, width: int) -> None:  # noqa: F811
+    """Wide tables and blocks of code, too: whoever has only keys can move them."""
+    for scheme in ("light", "dark"):
+        with closing(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)) as context:  # type: ignore[arg-type]
+            tab = context.new_page()
+            tab.goto((SITE / page).as_uri())
+            tab.wait_for_function(
+                "document.querySelector('.md-typeset__scrollwrap') || !document.querySelector('article table')"
+            )
+            tab.wait_for_timeout(300)
+            found = Axe().run(tab).response["violations"]
+            assert [each["id"] for each in found if each["impact"] in {"serious", "critical"}] == [], scheme
