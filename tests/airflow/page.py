@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -135,3 +136,14 @@ class Served:
         cookies = self.cookies_of(name) if name else {}
         given = {"Cookie": "; ".join(f"{key}={value}" for key, value in cookies.items())} if cookies else {}
         return self.request(more.pop("method", "GET"), place, {**given, **more.pop("headers", {})}, **more)
+
+    @contextmanager
+    def stream(self, name: str, place: str) -> Iterator[http.client.HTTPResponse]:
+        """What a page that lives hears."""
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        cookies = "; ".join(f"{key}={value}" for key, value in (self.cookies_of(name) if name else {}).items())
+        try:
+            link.request("GET", self.path + place, headers={"Accept": "text/event-stream", "Cookie": cookies})
+            yield link.getresponse()
+        finally:
+            link.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -168,6 +171,46 @@ def test_it_is_there_below_the_path_of_the_base_url(house, tab):
     if served.new:  # its address bar follows the frame
         page.reload()
         expect(framed(page).locator("tr.place-leader")).to_contain_text("host-")
+
+
+def heard(answer: http.client.HTTPResponse, wanted: bytes) -> None:
+    """Until a stream has said this."""
+    text = b""
+    while wanted not in text:
+        piece = answer.read1(65536)
+        assert piece, text
+        text += piece
+
+
+def test_a_stream_is_for_who_may_look_and_ends_before_long(house):
+    served = house.served
+    if not served.new:  # with threads a page asks again and again
+        with served.stream("viewer", served.page) as answer:
+            assert answer.getheader("content-type", "").startswith("text/html")
+        return
+    for name, status in (("", 401), ("nobody", 403)):
+        with served.stream(name, served.page) as answer:
+            assert answer.status == status, name
+    with served.stream("viewer", served.page) as answer:
+        assert answer.getheader("content-type", "").startswith("text/event-stream")
+        began = time.monotonic()
+        heard(answer, b"airflow-scheduler")
+        while answer.read1(65536):
+            assert time.monotonic() - began < 70
+        assert time.monotonic() - began > 55
+
+
+def test_streams_do_not_hold_up_the_end_of_the_server(house):
+    """The last of these tests that asks it anything."""
+    served = house.below
+    if not served.new:
+        return
+    with ExitStack() as undo:
+        answers = [undo.enter_context(served.stream("viewer", served.page)) for _ in range(5)]
+        for answer in answers:
+            heard(answer, b"airflow-scheduler")
+        house.rig.stage.signal(served.process, signal.SIGTERM)
+        assert house.rig.stage.wait(served.process, 15) is not None, served.process.log_end(30)
 
 
 # What no server is needed for

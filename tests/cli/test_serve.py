@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -22,12 +23,14 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
+from starlette.requests import Request
 
 from heirflow.cli.common import settled
 from heirflow.election.record import CheckIn, Exchange
 from heirflow.status import Snapshot
 from heirflow.stores import Store, open_store
 from heirflow.web.desk import Desk
+from heirflow.web.routes import Pages
 from lab.servers.relay import Relay, relay
 from lab.servers.servers import free_port
 from tests.cli.conftest import Answer, until
@@ -512,3 +515,30 @@ def test_it_answers_by_addresses_and_by_its_own_names_only(serve, line):
 def test_what_is_no_name_of_a_host_is_refused_at_once(heirflow, name):
     answer = heirflow("serve", "--allow-host", name)
     assert answer.code == 2 and "not the name of a host" in answer.err
+
+
+@pytest.mark.parametrize(("lasts_s", "stops"), [(1.0, False), (60.0, True)])
+def test_a_stream_within_another_server_ends_in_time_and_when_that_wants_to(line, lasts_s, stops):
+    line("airflow", "a")
+    desk = Desk([settled({"name": None})])
+    desk.start()
+    wants_to_end = threading.Event()
+    shown = Pages(desk, lasts_s=lasts_s, stopping=wants_to_end.is_set)
+    scope = {"type": "http", "headers": [(b"accept", b"text/event-stream")], "query_string": b"", "path": "/"}
+
+    async def look() -> list[str]:
+        answer = await shown.all_page(Request(scope))
+        found = []
+        async for piece in answer.body_iterator:
+            found.append(piece)
+            if stops:
+                wants_to_end.set()
+        return found
+
+    began = time.monotonic()
+    try:
+        found = asyncio.run(look())
+    finally:
+        desk.stop()
+    assert found[0].startswith("retry: ") and time.monotonic() - began < 5
+    assert ("event: main" in "".join(found)) is not stops

@@ -30,6 +30,9 @@ TICK_S = 2.0
 """A page whose store stands still is drawn anew so often, for its age."""
 SAME_S = 4.0
 """A page that has not changed is told so after this, in seconds: it knows then that its server is there."""
+FOR_GOOD_S = float("inf")
+AGAIN_MS = 1000
+"""So long a browser waits before it asks for another stream where each ends by itself, in milliseconds."""
 ORDER_LIMIT = 4096
 """Bytes of an order."""
 BODY_LIMIT_S = 5.0
@@ -69,7 +72,8 @@ class Pages:
     """The endpoints. One object for all who look.
 
     `live`: how a page stays so, as `pages.whole` has it. `beside`: what another source tells of an election; called in a thread.
-    `begin`: as `view_of` has it.
+    `begin`: as `view_of` has it. `lasts_s`: a stream ends after so long, and the browser asks for another one: whoever may not look
+    any more is found out then. `stopping`: whether the server wants to end, which waits for every open answer.
     """
 
     def __init__(
@@ -80,7 +84,10 @@ class Pages:
         live: str = "stream",
         beside: Callable[[Shown], Beside | None] | None = None,
         begin: str = BEGIN,
+        lasts_s: float = FOR_GOOD_S,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._lasts_s, self._stopping = lasts_s, stopping
         self._desk, self._orders, self._live, self._beside, self._begin = desk, orders, live, beside, begin
         self._drawn: dict[tuple[Asked, bool], tuple[object, float, str]] = {}
         self._drawing: dict[tuple[Asked, bool], asyncio.Future[str]] = {}
@@ -187,8 +194,11 @@ class Pages:
     async def _stream(self, asked: Asked, *, may_order: bool) -> AsyncIterator[str]:
         self._streams += 1
         last, told_at = "", time.monotonic()
+        ends_at = told_at + self._lasts_s
         try:
-            while not self._ending:
+            if self._lasts_s < FOR_GOOD_S:
+                yield f"retry: {AGAIN_MS}\n\n"
+            while not (self._ending or self._stopping() or time.monotonic() > ends_at):
                 self._desk.look(asked.key)
                 try:
                     part = await self._part(asked, may_order=may_order)

@@ -10,6 +10,7 @@ it is built when somebody opens the page, in the process that serves it.
     behind     what stands behind both: which database, and the desk of this process
     jobs       which row of Airflow's `job` table belongs to which member
 
-A page asks again every few seconds and is never a stream. A stream would hold up the stop of Airflow's server for as long as that
-waits for open answers (120 s), and would go on for somebody who has logged out.
+In the API server a page is a stream of at most a minute, so that who has logged out sees no more than that. Where it cannot be
+known that the server wants to end, and in the webserver with its threads, a page asks again every few seconds: a stream would hold
+up the end for as long as the server waits for open answers (120 s), and a thread for as long as somebody looks.
 """

@@ -7,6 +7,8 @@ depends on Airflow's own check. That is done for routes and not for what is moun
 from __future__ import annotations
 
 import logging
+import signal
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +21,8 @@ from heirflow.errors import HeirflowError
 from heirflow.web.airflow.rights import ORDERS_NEED, may_order, name_of
 
 log = logging.getLogger(__name__)
+STREAM_S = 60.0
+"""After so long a stream ends, and the browser's next one passes Airflow's check anew."""
 
 GUARDS: list[Any]
 """What every request must pass."""
@@ -70,11 +74,31 @@ def _page() -> FastAPI:
             raise Denied(HTTPStatus.FORBIDDEN, ORDERS_NEED)
         return name_of(request.state.heirflow_user)
 
+    stopping = _stopping()
     app = _guarded(Depends(started))
-    shown = Pages(behind.desk, Orders(offered, who), live="poll", beside=behind.jobs, begin=BEGIN)
+    shown = Pages(
+        behind.desk,
+        Orders(offered, who),
+        live="poll" if stopping is None else "stream",
+        beside=behind.jobs,
+        begin=BEGIN,
+        lasts_s=STREAM_S,
+        stopping=stopping or (lambda: False),
+    )
     for method, path, endpoint in shown.table():
         app.add_api_route(path, endpoint, methods=[method], include_in_schema=False, response_model=None)
     return app
+
+
+def _stopping() -> Callable[[], bool] | None:
+    """Tells whether this server has been asked to end; None: that cannot be known here, and a stream would hold it up.
+
+    uvicorn waits for open answers before it tells its applications, so they must look at what its own signal handler sets.
+    """
+    server: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if not isinstance(getattr(server, "should_exit", None), bool):
+        return None
+    return lambda: bool(server.should_exit)
 
 
 def _excuse(why: str) -> FastAPI:

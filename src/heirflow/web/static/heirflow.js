@@ -3,8 +3,8 @@
 (() => {
   const main = document.getElementById("main"), spoken = document.getElementById("spoken"), sign = document.getElementById("live");
   const mode = document.body.dataset.live;
-  const QUIET_MS = 12000, POLL_MS = 3000;
-  let heardAt = Date.now(), lastSpoken = main.querySelector("#body")?.dataset.spoken;
+  const QUIET_MS = 12000, POLL_MS = 3000, STREAM_MS = 8000;
+  let heardAt = Date.now(), askedAt = heardAt, lastSpoken = main.querySelector("#body")?.dataset.spoken;
 
   // What stands there becomes what has come, part by part: the focus, what is selected and what is open stay.
   function become(old, fresh) {
@@ -46,6 +46,7 @@
 
   function took(html) {
     heardAt = Date.now();
+    out = false;
     const fresh = document.createElement("main");
     fresh.innerHTML = html;
     times(fresh);
@@ -97,6 +98,7 @@
   }
 
   async function fetchMain() {
+    askedAt = Date.now();
     try {
       const answer = await fetch(location.href, { headers: { "X-Heirflow-Part": "main" }, cache: "no-store" });
       out = answer.status === 401 || answer.status === 403 || answer.redirected;
@@ -136,7 +138,12 @@
   times(document);
   if (mode === "stream") wake();
   else if (mode === "poll") timer = setTimeout(poll, POLL_MS);
-  setInterval(() => { times(main); tell(); }, 1000);
+  setInterval(() => {
+    times(main);
+    // Something between here and the server may keep a stream to itself.
+    if (mode === "stream" && !document.hidden && Date.now() - Math.max(heardAt, askedAt) > STREAM_MS) fetchMain();
+    tell();
+  }, 1000);
   tell();
 
   // Orders: each after a question, with a header that no form of another page can send.
