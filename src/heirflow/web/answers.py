@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,10 +17,13 @@ from heirflow.status.history import facts_of, rows_of
 from heirflow.status.seen import Seen, Shown
 from heirflow.steering.wishes import Kind, Wish
 from heirflow.text import masked
-from heirflow.web.desk import Desk
+from heirflow.web.desk import Desk, NoAnswer
 from heirflow.web.timeline import timeline_of
-from heirflow.web.views import STRETCHES, Asked
+from heirflow.web.views import STRETCHES, Asked, Beside, view_of
 
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+"""The kind of text that Prometheus reads."""
+Besides = Callable[[Shown], Beside | None]
 STATUS = {True: HTTPStatus.OK, False: HTTPStatus.CONFLICT, None: HTTPStatus.SERVICE_UNAVAILABLE}
 """Of the answer to an order, by whether it was given; None: nobody knows."""
 
@@ -71,6 +74,27 @@ def wish_of(body: bytes, who: str) -> Wish:
     if kind in {Kind.DRAIN, Kind.UNDRAIN} and not names["member"]:
         raise Unclear(f"{what} needs a member")
     return Wish(kind, (store, election), names["member"] or None, names["leaving"] or None, who)
+
+
+def given(desk: Desk, wish: Wish) -> tuple[dict[str, Any], int]:
+    """Give an order: what is answered, and with which status. For threads that may wait."""
+    try:
+        said = desk.give(wish)
+    except NoAnswer as error:
+        return {"sentence": str(error)}, HTTPStatus.GATEWAY_TIMEOUT
+    return {"sentence": said.sentence}, STATUS[said.given]
+
+
+def view_by(
+    desk: Desk, asked: Asked, seen: Seen | None, *, may_order: bool, beside: Besides | None, begin: str
+) -> dict[str, Any]:
+    """The view of a page, with its history. For threads: a long one takes its time. Raises `NotThere`."""
+    if desk.broken is not None:
+        raise RuntimeError("the stores are not read any more") from desk.broken
+    shown = seen.of(asked.key) if seen is not None else None
+    events, trouble = desk.history(shown) if shown is not None else ((), "")
+    more = beside(shown) if shown is not None and beside is not None else None
+    return view_of(asked, seen, events, trouble, may_order=may_order, beside=more, begin=begin)
 
 
 def trouble_of(seen: Seen | None) -> str | None:

@@ -31,6 +31,10 @@ HEADERS = {
 }
 """Of every answer but the static files: nothing comes from another host, and no other site shows the page in a frame."""
 
+FILE_HEADERS = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
+"""Of these."""
+HTML = "text/html; charset=utf-8"
+
 
 def whole(values: dict[str, Any], *, live: str, wants_token: bool) -> str:
     """The page. `live`: how it stays so: ``stream``, ``poll`` or ``no``."""

@@ -19,10 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from heirflow.status.seen import Seen, Shown
-from heirflow.steering.wishes import Wish
 from heirflow.web import answers, pages
-from heirflow.web.desk import Desk, NoAnswer
-from heirflow.web.views import BEGIN, Asked, Beside, NotThere, view_of
+from heirflow.web.desk import Desk
+from heirflow.web.views import BEGIN, Asked, NotThere
 
 STREAMS = 200
 """So many pages are kept live at once; others ask again and again by themselves."""
@@ -82,7 +81,7 @@ class Pages:
         orders: Orders = READ_ONLY,
         *,
         live: str = "stream",
-        beside: Callable[[Shown], Beside | None] | None = None,
+        beside: answers.Besides | None = None,
         begin: str = BEGIN,
         lasts_s: float = FOR_GOOD_S,
         stopping: Callable[[], bool] = lambda: False,
@@ -155,17 +154,10 @@ class Pages:
         return _html(await run_in_threadpool(whole, values))
 
     async def _values(self, asked: Asked, *, may_order: bool) -> dict[str, Any]:
+        """Raises `NotThere`."""
         seen = await self._desk.seen_soon(asked.key)
-        if self._desk.broken is not None:
-            raise RuntimeError("the stores are not read any more") from self._desk.broken
-        return await run_in_threadpool(self._viewed, asked, seen, may_order)
-
-    def _viewed(self, asked: Asked, seen: Seen | None, may_order: bool) -> dict[str, Any]:
-        """In a thread: a long history takes its time. Raises `NotThere`."""
-        shown = seen.of(asked.key) if seen is not None else None
-        events, trouble = self._desk.history(shown) if shown is not None else ((), "")
-        beside = self._beside(shown) if shown is not None and self._beside is not None else None
-        return view_of(asked, seen, events, trouble, may_order=may_order, beside=beside, begin=self._begin)
+        view = partial(answers.view_by, may_order=may_order, beside=self._beside, begin=self._begin)
+        return await run_in_threadpool(view, self._desk, asked, seen)
 
     async def _part(self, asked: Asked, *, may_order: bool) -> str:
         """Drawn once for each reading and second, for all who look at it. Raises `NotThere`."""
@@ -220,8 +212,7 @@ class Pages:
         found = pages.static_file(request.path_params["name"])
         if found is None:
             return self._lost(HTTPStatus.NOT_FOUND, "Not there", "There is no such file.")
-        headers = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
-        return Response(found[0], media_type=found[1], headers=headers)
+        return Response(found[0], media_type=found[1], headers=pages.FILE_HEADERS)
 
     # For programs
 
@@ -237,7 +228,7 @@ class Pages:
         text = await run_in_threadpool(answers.metrics_of, self._desk, seen)
         if text is None:
             return _text(HTTPStatus.NOT_IMPLEMENTED, "this server has no prometheus-client\n")
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8", headers=pages.HEADERS)
+        return Response(text, media_type=answers.METRICS, headers=pages.HEADERS)
 
     async def elections(self, _request: Request) -> Response:
         """As `heirflow status --json`."""
@@ -287,17 +278,10 @@ class Pages:
             return _json({"sentence": str(error)}, error.status)
         except ValueError as error:
             return _json({"sentence": f"the order was not understood: {error}"}, HTTPStatus.BAD_REQUEST)
-        return await self._given(wish)
-
-    async def _given(self, wish: Wish) -> Response:
-        try:
-            said = await run_in_threadpool(self._desk.give, wish)
-        except NoAnswer as error:
-            return _json({"sentence": str(error)}, HTTPStatus.GATEWAY_TIMEOUT)
-        return _json({"sentence": said.sentence}, answers.STATUS[said.given])
+        return _json(*await run_in_threadpool(answers.given, self._desk, wish))
 
     def _lost(self, status: int, title: str, said: str) -> Response:
-        return Response(pages.lost(title, said), status, media_type="text/html; charset=utf-8", headers=pages.HEADERS)
+        return Response(pages.lost(title, said), status, media_type=pages.HTML, headers=pages.HEADERS)
 
 
 def _missing(asked: Asked, seen: Seen | None) -> tuple[dict[str, Any], int]:
@@ -324,9 +308,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _html(text: str, more: dict[str, str] | None = None) -> Response:
-    return Response(
-        text, media_type="text/html; charset=utf-8", headers={**pages.HEADERS, "Vary": "Accept", **(more or {})}
-    )
+    return Response(text, media_type=pages.HTML, headers={**pages.HEADERS, "Vary": "Accept", **(more or {})})
 
 
 def _json(result: dict[str, Any], status: int = HTTPStatus.OK) -> Response:

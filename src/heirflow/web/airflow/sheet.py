@@ -10,10 +10,7 @@ from flask import Response, request
 
 from heirflow.web import answers, pages
 from heirflow.web.airflow.behind import BEGIN, Behind
-from heirflow.web.desk import NoAnswer
-from heirflow.web.views import Asked, NotThere, view_of
-
-HTML = "text/html; charset=utf-8"
+from heirflow.web.views import NotThere
 
 
 class Sheet:
@@ -32,7 +29,10 @@ class Sheet:
             return _lost(HTTPStatus.BAD_REQUEST, "Not understood", str(error))
         part = "X-Heirflow-Part" in request.headers
         try:
-            values = self._values(asked, may_order=may_order)
+            seen = self._desk.seen(asked.key)
+            values = answers.view_by(
+                self._desk, asked, seen, may_order=may_order, beside=self._behind.jobs, begin=BEGIN
+            )
         except NotThere as error:
             if part:
                 return _html(pages.gone(str(error)), part=True)
@@ -40,29 +40,19 @@ class Sheet:
         text = pages.main_part(values) if part else pages.whole(values, live="poll", wants_token=False)
         return _html(text, part=part)
 
-    def _values(self, asked: Asked, *, may_order: bool) -> dict[str, Any]:
-        seen = self._desk.seen(asked.key)
-        if self._desk.broken is not None:
-            raise RuntimeError("the stores are not read any more") from self._desk.broken
-        shown = seen.of(asked.key) if seen is not None else None
-        events, trouble = self._desk.history(shown) if shown is not None else ((), "")
-        beside = self._behind.jobs(shown) if shown is not None else None
-        return view_of(asked, seen, events, trouble, may_order=may_order, beside=beside, begin=BEGIN)
-
     def file(self, name: str) -> Response:
         """A file of the page."""
         found = pages.static_file(name)
         if found is None:
             return _lost(HTTPStatus.NOT_FOUND, "Not there", "There is no such file.")
-        headers = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
-        return Response(found[0], content_type=found[1], headers=headers)
+        return Response(found[0], content_type=found[1], headers=pages.FILE_HEADERS)
 
     def metrics(self) -> Response:
         """In the text format of Prometheus."""
         text = answers.metrics_of(self._desk, self._desk.seen())
         if text is None:
             return Response("this server has no prometheus-client\n", HTTPStatus.NOT_IMPLEMENTED, pages.HEADERS)
-        return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8", headers=pages.HEADERS)
+        return Response(text, content_type=answers.METRICS, headers=pages.HEADERS)
 
     def elections(self) -> Response:
         """As `heirflow status --json`."""
@@ -75,11 +65,7 @@ class Sheet:
             wish = answers.wish_of(body, who)
         except ValueError as error:
             return self.json({"sentence": f"the order was not understood: {error}"}, HTTPStatus.BAD_REQUEST)
-        try:
-            said = self._desk.give(wish)
-        except NoAnswer as error:
-            return self.json({"sentence": str(error)}, HTTPStatus.GATEWAY_TIMEOUT)
-        return self.json({"sentence": said.sentence}, answers.STATUS[said.given])
+        return self.json(*answers.given(self._desk, wish))
 
     @staticmethod
     def json(result: dict[str, Any], status: int) -> Response:
@@ -90,8 +76,8 @@ class Sheet:
 
 def _html(text: str, *, part: bool) -> Response:
     headers = {**pages.HEADERS, "Vary": "X-Heirflow-Part", **({"X-Heirflow-Part": "main"} if part else {})}
-    return Response(text, content_type=HTML, headers=headers)
+    return Response(text, content_type=pages.HTML, headers=headers)
 
 
 def _lost(status: int, title: str, said: str) -> Response:
-    return Response(pages.lost(title, said), status, content_type=HTML, headers=pages.HEADERS)
+    return Response(pages.lost(title, said), status, content_type=pages.HTML, headers=pages.HEADERS)
