@@ -238,6 +238,7 @@ COMMANDS = {
     "history --follow": STORE,
     "init": STORE,
     "switchover x": STORE,
+    "drill x --yes": STORE,
     "pause x": STORE,
     "resume x": STORE,
     "drain x": STORE,

@@ -29,7 +29,8 @@ Heirflow = Callable[..., Answer]
 GIVEN: list[tuple[str, int]] = [
     ("init", 0), ("status", 0), ("status beat", 0), ("status --check", 2), ("status --check nobody", 3), ("history beat", 0),
     ("doctor", 0), ("config", 0), ("config --ttl 3s --check-in 2s", 78), ("fence status", 1),
-    ("switchover beat --to a", 0), ("switchover beat --no-wait", 0), ("pause beat", 0), ("pause beat", 0), ("resume beat", 0),
+    ("switchover beat --to a", 0), ("switchover beat --no-wait", 0), ("drill beat --yes", 1),
+    ("pause beat", 0), ("pause beat", 0), ("resume beat", 0),
     ("drain b --name beat", 0), ("drain b --name beat --undo", 0), ("seats beat", 0),
     ("forget old", 0), ("release", 0), ("probe live", 1),
     ("probe leader", 1), ("probe --list", 1), ("preload -- {python} -m this", 0),

@@ -36,6 +36,7 @@ COMMANDS = {
     "doctor": PROBLEM,
     "init": CONFIG,
     "switchover x": CONFIG,
+    "drill x --yes": CONFIG,
     "pause x": CONFIG,
     "resume x": CONFIG,
     "drain x": CONFIG,

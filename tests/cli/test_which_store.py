@@ -62,7 +62,17 @@ def hold(file: Path, *elections: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["status"], ["status", "beat"], ["history"], ["pause"], ["switchover"], ["drain"], ["fence", "status"]]
+    "args",
+    [
+        ["status"],
+        ["status", "beat"],
+        ["history"],
+        ["pause"],
+        ["switchover"],
+        ["drill", "--yes"],
+        ["drain"],
+        ["fence", "status"],
+    ],
 )
 def test_a_default_place_that_nobody_used_is_not_offered(
     heirflow: Callable, default_file: Path, args: list[str]

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("history", "Show every change of leadership, with its cause and duration."),
     "metrics": ("metrics", "Write metrics for Prometheus, of one election or all."),
     "switchover": ("switchover", "Let another member take charge."),
+    "drill": ("drill", "Lose the leader on purpose, in order, and report."),
     "pause": ("orders", "Stop all changes of leadership until `resume`."),
     "resume": ("orders", "End a `pause`."),
     "drain": ("orders", "Keep one member from leading, or undo that."),

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from shlex import quote
 from typing import Any
 
 import click
 
 from heirflow.cli.common import WHERE, duration_option, json_option, name_argument, opened, output, settings, settled
 from heirflow.cli.orders import LOOK_EVERY_S
-from heirflow.election.record import ANYONE, Exchange, Record
+from heirflow.election.record import Exchange, Record
 from heirflow.status import duration
-from heirflow.steering.orders import NotInTime, Order, Refused
+from heirflow.steering.orders import NotInTime, Order
 from heirflow.steering.places import chosen_election
-from heirflow.steering.switchover import LeadsAlready, named, order_switchover, ordered, why_refused
+from heirflow.steering.switchover import LeadsAlready, handed_over, named, not_yet, order_switchover, ordered
 from heirflow.stores import Store
 from heirflow.text import printable
 
@@ -80,22 +79,12 @@ def switchover(
 
 
 def _await_switchover(store: Store, election: str, given: Order, to: str, ends_at: float) -> Record:
-    before, released = given.before, False
+    released = False
     while time.monotonic() < ends_at:
         record = store.exchange(election, Exchange()).record_of(given.seat)
         if record is not None:
-            if record.leader not in (None, before.leader):
-                if to not in (ANYONE, record.leader):
-                    raise NotInTime(f"{record.leader} took charge instead of {to}: {record.because}")
+            if handed_over(store, election, given, to, record):
                 return record
-            if record.leader == before.leader and record.term > before.term:
-                raise NotInTime(f"{record.leader} leads again: {record.because}")
-            if record.leader == before.leader and record.switchover_to is None:
-                raise Refused(
-                    why_refused(store, election, given.seat)
-                    or f"{record.leader} did not carry out the order: {record.because}"
-                )
             released = released or record.leader is None
         time.sleep(LOOK_EVERY_S)
-    where = "nobody leads yet" if released else f"{before.leader} has not handed over yet"
-    raise NotInTime(f"{where}; the order remains in force, see `heirflow status {quote(election)}`")
+    raise NotInTime(not_yet(election, given, released=released))

@@ -7,7 +7,7 @@ from shlex import quote
 
 from heirflow.election.record import ANYONE, MemberRow, Reading, Record, What
 from heirflow.status import Seat, Snapshot, counted, held
-from heirflow.steering.orders import Order, Refused, find_member, order, record_of
+from heirflow.steering.orders import NotInTime, Order, Refused, find_member, order, record_of
 from heirflow.stores import Store
 
 
@@ -108,6 +108,28 @@ def _checked_target(
     if shown.rank is None:
         raise Refused(f"{row.id} cannot take charge: it is {shown.place}")
     return row.id
+
+
+def handed_over(store: Store, election: str, given: Order, to: str, record: Record) -> bool:
+    """Whether another member leads by this order now. Raises `NotInTime` or `Refused` where that will not come."""
+    before = given.before
+    if record.leader not in (None, before.leader):
+        if to not in (ANYONE, record.leader):
+            raise NotInTime(f"{record.leader} took charge instead of {to}: {record.because}")
+        return True
+    if record.leader == before.leader and record.term > before.term:
+        raise NotInTime(f"{record.leader} leads again: {record.because}")
+    if record.leader == before.leader and record.switchover_to is None:
+        raise Refused(
+            why_refused(store, election, given.seat) or f"{record.leader} did not carry out the order: {record.because}"
+        )
+    return False
+
+
+def not_yet(election: str, given: Order, *, released: bool) -> str:
+    """What is so when nobody wants to wait any longer."""
+    where = "nobody leads yet" if released else f"{given.before.leader} has not handed over yet"
+    return f"{where}; the order remains in force, see `heirflow status {quote(election)}`"
 
 
 def why_refused(store: Store, election: str, seat: int) -> str | None:
