@@ -125,6 +125,35 @@ def test_the_heir_of_a_killed_scheduler_and_of_a_frozen_host_adopts_and_ends_its
         assert rig.stage.wait(member, 60.0) == 0, member.log_end()
 
 
+@pytest.mark.timeout(300)
+def test_a_database_that_is_away_costs_no_warm_heir(server: Server, stage: Stage, etcd: str) -> None:
+    """A command waits for it, and a standby gets warm without it: else all would have to begin when it is there again."""
+    rig = Rig(ensure("3.3"), server, stage, "away_in_etcd", SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1")
+    line = Line(rig, etcd)
+    both = [*line.members.values()]
+    rig.at_work("scheduler", *both)
+    leader, heir = line.leader_with_a_warm_heir()
+    standby = line.wait_for(lambda: line.facts(heir).get("standby_pid"), "no standby")
+    server.crash()
+    try:
+        kill(int(line.facts(leader)["command_pid"]))
+        line.wait_for(lambda: line.facts(heir).get("leader"), "nobody took charge")
+        line.wait_for(lambda: line.facts(leader).get("ready"), "no standby became warm without the database")
+        time.sleep(2.0)
+        assert line.facts(heir)["command_pid"] == standby
+    finally:
+        server.start()
+    back_at = time.time()
+    line.wait_for(lambda: len(rig.jobs("scheduler")) == 2, "the command did not go on")
+    assert time.time() - back_at < 8.0
+    rig.at_work("scheduler", *both)
+    assert line.facts(heir)["command_pid"] == standby
+    for member in both:
+        rig.stage.signal(member, signal.SIGTERM)
+    for member in both:
+        assert rig.stage.wait(member, 60.0) == 0, member.log_end()
+
+
 # ---- what doctor tells, with an Airflow that only says where its database is ----
 
 

@@ -19,11 +19,15 @@ import importlib
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+DATABASE_LIMIT_S = 60.0
+"""How long a command waits for Airflow's database. Less than the time that `--health-start` gives it."""
+AGAIN_S = 0.2
 NO_AIRFLOW = 78
 """Exit code of a standby whose Python has no Airflow: the configuration is wrong, and another try will not help."""
 
@@ -47,8 +51,33 @@ def main() -> None:
         sys.exit(NO_AIRFLOW)
 
     sys.argv[:] = [str(its_file) if program == "-m" else program, *words]
+    _begin_without_database()
     _Listener(gate, component=words[0]).attach()
     sys.exit(airflow())
+
+
+def _begin_without_database() -> None:
+    """See that a database which is away for a moment does not end a standby that has only just begun.
+
+    Airflow looks at its tables before it does anything. Heirs are wanted most when the database comes back: by then they are to
+    be warm, and not to begin. Whoever leads has looked already.
+    """
+    from airflow.utils import db
+    from sqlalchemy.exc import OperationalError
+
+    def patient(look: Callable[..., Any]) -> Callable[..., Any]:
+        def looked(*args: Any, **options: Any) -> Any:
+            try:
+                return look(*args, **options)
+            except OperationalError as error:
+                sys.stderr.write(f"heirflow: Airflow's database is away, and the standby begins without it: {error.orig}\n")
+                return None
+
+        return looked
+
+    for name in ("check_and_run_migrations", "synchronize_log_template"):
+        if hasattr(db, name):  # as Airflow 2.11 and 3 call them
+            setattr(db, name, patient(getattr(db, name)))
 
 
 LOGS = ("airflow.utils.serve_logs", "airflow.utils.serve_logs.log_server", "multiprocessing.popen_fork")
@@ -133,6 +162,7 @@ class _Listener:
         try:
             _warm_up(self._component)
             self._gate.stand()
+            _await_database()
             self._let_begin()
             # Both were set when the job was built, which may be days ago.
             job.start_date = job.latest_heartbeat = datetime.now(timezone.utc)
@@ -156,6 +186,32 @@ def _warm_up(component: str) -> None:
     # No connection while it waits, and those of later get the name that the gate brings (PGAPPNAME).
     settings.Session.remove()
     settings.engine.dispose()
+
+
+def _await_database() -> None:
+    """Wait until Airflow's database takes writes: what began before would end at once, and the next would have to begin cold.
+
+    After `DATABASE_LIMIT_S` it begins all the same, and tells by its own error what is wrong.
+    """
+    from airflow import settings
+    from sqlalchemy import text
+    from sqlalchemy.exc import OperationalError
+
+    postgres = settings.engine.dialect.name == "postgresql"
+    ask = text("SELECT NOT pg_is_in_recovery()" if postgres else "SELECT 1")
+    limit, told = time.monotonic() + DATABASE_LIMIT_S, False
+    while time.monotonic() < limit:
+        try:
+            with settings.engine.connect() as connection:
+                if connection.execute(ask).scalar():
+                    return
+            why = "it does not take writes yet"
+        except OperationalError as error:
+            why = str(error.orig).strip()
+        if not told:
+            sys.stderr.write(f"heirflow: Airflow's database is away, and the command waits for it: {why}\n")
+            told = True
+        time.sleep(AGAIN_S)
 
 
 def _nothing() -> None:
