@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,16 @@ def test_the_warden_says_what_cannot_be_started_and_how_things_end(place: Path) 
         killed = stage.start("killed", [sys.executable, "-c", "import time; time.sleep(600)"], clean_environment())
         stage.signal(killed, signal.SIGKILL)
         assert stage.wait(killed, 20) == -signal.SIGKILL
+
+
+def test_a_stage_serves_many_threads_at_once(tmp_path: Path) -> None:
+    """Each thread gets the answer to its own request; one that got another's would wait for ever."""
+    with Stage(tmp_path / "stage") as stage, ThreadPoolExecutor(8) as pool:
+
+        def play(number: int) -> tuple[int, str]:
+            process = stage.start(f"p{number}", ["sh", "-c", f"echo {number}"], dict(os.environ))
+            assert stage.wait(process, 20.0) == 0
+            return number, process.log.read_text().strip()
+
+        for number, said in pool.map(play, range(80)):
+            assert said == str(number)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Stage:
         self._ended: dict[int, int] = {}
         self._answers: list[dict[str, object]] = []
         self._heard = b""
+        self._lock = threading.RLock()
+        """Held by the thread that speaks with the warden: else one could take another's answer."""
         self._channel, other = socket.socketpair()
         removed = "" if self.stays else str(self.folder)
         try:
@@ -89,16 +92,16 @@ class Stage:
         log.parent.mkdir(exist_ok=True)
         request = {"start": name, "argv": list(argv), "env": dict(env), "cwd": str(cwd or self.folder), "log": str(log)}
         try:
-            self._channel.sendall(json.dumps(request).encode() + b"\n")
-            while True:
-                self._hear(None)
-                while self._answers:
-                    answer = self._answers.pop(0)
-                    if "failed" in answer:
-                        raise Trouble(f"{name} cannot be started: {answer['because']}")
-                    return Process(name, int(str(answer["pid"])), log)
+            with self._lock:
+                self._channel.sendall(json.dumps(request).encode() + b"\n")
+                while not self._answers:
+                    self._hear(None)
+                answer = self._answers.pop(0)
         except OSError as error:
             raise Trouble(f"the demonstration's warden is gone ({error.strerror})") from error
+        if "failed" in answer:
+            raise Trouble(f"{name} cannot be started: {answer['because']}")
+        return Process(name, int(str(answer["pid"])), log)
 
     def status(self, process: Process) -> int | None:
         """Its exit code, or minus the signal; None while it runs."""
@@ -136,6 +139,10 @@ class Stage:
 
     def _hear(self, wait_s: float | None) -> None:
         """Take in what the warden says. Raises `OSError` when it is gone and an answer is waited for."""
+        with self._lock:
+            self._listen(wait_s)
+
+    def _listen(self, wait_s: float | None) -> None:
         if self._channel.fileno() < 0:
             return
         self._channel.settimeout(wait_s)

@@ -58,8 +58,7 @@ class Cast:
 
 def perform(wishes: Wishes, console: Console, cast: Cast) -> int:
     """From nothing to the summary. Leaves nothing behind, however it ends. Raises `Trouble`."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    listen()
     os.umask(0o077)  # the password of the user interface is in a file
     with ExitStack() as undo:
         screen = undo.enter_context(Screen(console))
@@ -79,18 +78,24 @@ def perform(wishes: Wishes, console: Console, cast: Cast) -> int:
             stage.keep()
             raise
         finally:
-            _deaf()
+            deaf()
             stage.close()
             if stage.stays:
                 screen.say(f"Logs are in {stage.folder / 'logs'}")
     return 0
 
 
+def listen() -> None:
+    """From here on a TERM or a closed terminal is a Ctrl-C: all of it ends, and nothing is left behind."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+
+
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _deaf() -> None:
+def deaf() -> None:
     """From here on everything is ended at once; to be interrupted there would leave something behind."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
