@@ -2,8 +2,9 @@
 
 Three members on three hosts against a real database, in two worlds beside each other (PostgreSQL with a standby and the fence;
 MariaDB), struck by a seeded plan of faults. Other worlds are played where they are asked for: ``--world seats`` has four members
-of which two lead, on PostgreSQL; ``--world etcd`` and ``--world zookeeper`` have an ensemble of three servers. Needs root and
-Linux's network namespaces; says what is missing where it cannot.
+of which two lead, on PostgreSQL; ``--world etcd`` and ``--world zookeeper`` have an ensemble of three servers; ``--world patroni``
+and ``--world patroni-async`` have a Patroni pair on three etcd servers, synchronous or not, reached by one URL of several hosts.
+Needs root and Linux's network namespaces; says what is missing where it cannot.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lab.campaign import coordinators, ground, report
+from lab.campaign import coordinators, ground, pair, report
 from lab.campaign.judging import Red, Verdict
 from lab.campaign.machine import Machine
 from lab.campaign.picture import draw
-from lab.campaign.plan import COORDINATORS, Fault, kinds_of, plan
+from lab.campaign.plan import COORDINATORS, PAIRS, Fault, kinds_of, plan
 from lab.campaign.runner import Runner
 from lab.servers.servers import mariadb_missing
 
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _show(plans, all_of_them=given.faults is not None or given.times is not None)
     missing = ground.missing()
     missing += [absent for world in plans if world in COORDINATORS and (absent := coordinators.missing(world))]
+    if any(world in PAIRS for world in plans) and (absent := pair.missing()) is not None:
+        missing.append(absent)
     if "mariadb" in plans and (absent := mariadb_missing()) is not None:
         if len(plans) == 1 or given.world:
             missing.append(absent)

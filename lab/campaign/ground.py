@@ -274,6 +274,14 @@ class Ground:
             with suppress(GroundTrouble):
                 _run("ip", "netns", "del", self.space(host).name)
 
+    def join(self) -> None:
+        """Lay a cable from this machine's own network to the switch: people's way in, which no fault touches."""
+        mine, switch = f"{PREFIX}{os.getpid()}"[:15], self.space("sw").name
+        _run("ip", "link", "add", mine, "type", "veth", "peer", "name", "people", "netns", switch)
+        _run("ip", "-n", switch, "link", "set", "people", "master", "sw", "up")
+        _run("ip", "addr", "add", f"10.77.{self.number}.1/24", "dev", mine)
+        _run("ip", "link", "set", mine, "up")
+
     def enter(self, host: str) -> list[str]:
         """The words that carry a command to a host; they replace themselves by it, so its pid is that of the first."""
         words = ["nsenter", f"--net={self.space(host)}", "--"]
@@ -322,18 +330,26 @@ class Ground:
                 words = ["tbf", "rate", "64kbit", "burst", "3000", "latency", f"{max(50, 2 * delay_ms)}ms"]
                 _run("tc", "-n", where, "qdisc", "replace", "dev", link, "root", *words)
 
+    def drop_floating(self, host: str) -> None:
+        """Take it from a host that may have it."""
+        with suppress(GroundTrouble):
+            _run("ip", "-n", self.space(host).name, "addr", "del", f"{self.floating}/24", "dev", "eth0")
+
+    def has_floating(self, host: str) -> bool:
+        """Whether that host has it."""
+        return f" {self.floating}/" in _run("ip", "-n", self.space(host).name, "addr", "show", "dev", "eth0")
+
     def carry_floating(self, host: str, *, away_from: str | None = None) -> None:
         """Give the floating address to a host, and let everybody forget where it was."""
         if away_from is not None:
-            with suppress(GroundTrouble):
-                _run("ip", "-n", self.space(away_from).name, "addr", "del", f"{self.floating}/24", "dev", "eth0")
+            self.drop_floating(away_from)
         _run("ip", "-n", self.space(host).name, "addr", "add", f"{self.floating}/24", "dev", "eth0")
         for other in self.hosts:
             if other != host:
                 _run("ip", "-n", self.space(other).name, "neigh", "flush", "to", self.floating)
 
 
-def _run(*words: str, inside: Path | None = None, text: str | None = None) -> None:
+def _run(*words: str, inside: Path | None = None, text: str | None = None) -> str:
     enter = ["nsenter", f"--net={inside}", "--"] if inside else []
     done = subprocess.run(
         [*enter, *words], input=text, capture_output=True, text=True, check=False, timeout=30, start_new_session=True,
@@ -341,3 +357,4 @@ def _run(*words: str, inside: Path | None = None, text: str | None = None) -> No
     )  # fmt: skip
     if done.returncode != 0:
         raise GroundTrouble(f"`{' '.join(words)}` failed: {done.stderr.strip()}")
+    return done.stdout

@@ -12,7 +12,9 @@
   stays unjudged. What the machine itself took away
   meanwhile (`machine`) is counted, and no promise of ours. An ensemble that may just have lost its leader is given the time to
   elect another (`ELECTION_S`).
-- *Dead in time:* while most servers of an ensemble are away nobody renews, so a ttl after that every command is dead.
+- *Dead in time:* while most servers of an ensemble are away, or a Patroni pair has no primary, nobody renews, so a ttl after that
+  every command is dead.
+- *Taken over:* a Patroni pair that lost its primary takes writes again within `TAKEOVER_S`; *back* is judged from then on.
 - *Lost event:* a command ran in a term of which the history says nothing. What an asynchronous fail-over has itself forgotten of
   the history, or of the rows, is no fault of ours (`_forgotten`).
 """
@@ -29,7 +31,8 @@ from typing import Any
 from heirflow.election.timings import Timings
 from lab.campaign.ledger import PAUSE_S, Run
 from lab.campaign.machine import Machine
-from lab.campaign.plan import ENSEMBLE, FORGETS, SILENT, TTL_S, WHOLE_HOST
+from lab.campaign.plan import ENSEMBLE, FORGETS, MAY_FORGET, PAIRS, SILENT, TTL_S, WHOLE_HOST
+from lab.campaign.taking_over import TAKEOVER_S, Takeover, takeovers
 from lab.campaign.world import Mark
 from lab.rig.spans import Gap, Overlap, overlaps
 
@@ -50,6 +53,8 @@ IN_FLIGHT = 3
 """So many rows of one start, and no more, can be on their way when it is dead."""
 THAWING_S = 0.3
 """How long letting it go may take."""
+LAG_S = 0.5
+"""So much of what an asynchronous replica had not been sent yet may be forgotten, although it was confirmed before the strike."""
 STRIKES = {"begin", "struck", "end"}  # not "healing": nothing is healed yet
 
 
@@ -104,7 +109,8 @@ class Verdict:
     terms: int = 0
     backs: list[Back] = field(default_factory=list)
     silences: int = 0
-    """Times that an ensemble was without most of its servers for longer than a ttl."""
+    """Times that an ensemble was without most of its servers for longer than a ttl, or a pair without a primary."""
+    takeovers: list[Takeover] = field(default_factory=list)
     unjudged: int = 0
     """Faults after which nothing could be said, because another came at once."""
     gaps: list[tuple[Gap, str]] = field(default_factory=list)
@@ -133,7 +139,7 @@ def judge(
     out = Verdict(world, marks[0].at_s if marks else 0, marks[-1].at_s if marks else 0, runs=list(runs), marks=strikes)
     out.faults.update(mark.kind for mark in strikes if mark.phase == "begin")
     out.skipped.update(mark.note for mark in marks if mark.phase == "skipped")
-    forgotten = _forgotten(strikes)
+    forgotten = _forgotten(world, strikes)
     begun_anew = [(begin_s, end_s + TTL_S) for begin_s, end_s in forgotten]
 
     for overlap in (one for seat in range(1, seats + 1) for one in overlaps(run for run in runs if run.seat == seat)):
@@ -182,6 +188,12 @@ def judge(
                 sentence = f"the history does not say that {run.member} took charge for term {run.term}"
                 out.red.append(_red(strikes, "lost event", sentence, run.from_s))
     _judge_silence(out, marks, machine)
+    for takeover in (found := takeovers(strikes)):
+        mark, lasted_s = takeover.mark, takeover.lasted_s
+        if lasted_s - (machine.lost_s(mark.at_s, mark.at_s + lasted_s) if machine else 0.0) > TAKEOVER_S:
+            sentence = f"the pair took writes {lasted_s:.1f} s after {mark.kind}"
+            out.red.append(Red("taken over in time", sentence, mark.number, mark.at_s))
+    out.takeovers += found
     _judge_backs(out, strikes, machine, seats)
     return out
 
@@ -276,14 +288,14 @@ def _allowed_s(world: str, strikes: Sequence[Mark]) -> float:
 
 def _judge_silence(out: Verdict, marks: Sequence[Mark], machine: Machine | None) -> None:
     """Where nobody can renew, every command is dead a ttl later, until the healing begins."""
-    for mark in out.marks:
-        if mark.kind not in SILENT or mark.phase != "struck":
+    for mark in marks:
+        if mark.phase != "lost" and not (mark.kind in SILENT and mark.phase == "struck" and mark in out.marks):
             continue
         over_s = next(
             (
                 one.at_s
                 for one in marks
-                if one.number == mark.number and one.phase == "healing" and one.at_s > mark.at_s
+                if one.number == mark.number and one.phase in {"struck", "healing"} and one.at_s > mark.at_s
             ),
             out.to_s,
         )
@@ -316,13 +328,14 @@ def _carried_out(marks: Sequence[Mark]) -> list[Mark]:
     return found
 
 
-def _forgotten(strikes: Sequence[Mark]) -> list[tuple[float, float]]:
+def _forgotten(world: str, strikes: Sequence[Mark]) -> list[tuple[float, float]]:
     """The times of which the database has forgotten what was written: from when its standby heard nothing, to the fail-over."""
     found, begun_s = [], 0.0
+    forgets, lag_s = (FORGETS, 0.0) if PAIRS.get(world, True) else (MAY_FORGET, LAG_S)
     for mark in strikes:
-        if mark.kind in FORGETS and mark.phase == "begin":
-            begun_s = mark.at_s
-        elif mark.kind in FORGETS and mark.phase == "struck":
+        if mark.kind in forgets and mark.phase == "begin":
+            begun_s = mark.at_s - lag_s
+        elif mark.kind in forgets and mark.phase == "struck":
             found.append((begun_s, mark.at_s))
     return found
 

@@ -16,6 +16,10 @@ SEATS = {"seats": 2}
 SQL = ("postgres", "mariadb")
 COORDINATORS = ("etcd", "zookeeper")
 """Worlds whose record is in an ensemble of three servers."""
+PAIRS = {"patroni": True, "patroni-async": False}
+"""Worlds whose database is a Patroni pair, and whether its replica is synchronous."""
+PAIR_TTL_S = 20
+"""The lease that Patroni's primary has in etcd: the shortest that Patroni takes."""
 LONG_S = (TTL_S + 0.5, TTL_S + 1.8)
 SHORT_S = (0.2, 2.4)
 
@@ -26,14 +30,15 @@ class Kind:
 
     name: str
     weight: int
+    """0: only where its very name is asked for, as it is known to make two leaders."""
     takes: str
     """What is not able while it lasts: ``member`` (the one it strikes), ``database``, or ``nothing``; ``command``: nobody need
-    run it meanwhile."""
+    run it meanwhile; ``takeover``: the database, until the strike is over, which lasts until the pair takes writes again."""
     holds: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
     """How long it lasts: one of these ranges, in seconds."""
     at: tuple[str, ...] = ("leader", "leader", "leader", "heir", "last")
     """Whom it strikes, by standing."""
-    worlds: tuple[str, ...] = (*SQL, *COORDINATORS)
+    worlds: tuple[str, ...] = (*SQL, *COORDINATORS, *PAIRS)
     beside: bool = True
     """Whether it may strike beside another fault, second."""
 
@@ -44,6 +49,8 @@ ONE_IN_REACH = "one server in reach"
 BOTH = (LONG_S, SHORT_S)
 AWAY = (LONG_S, LONG_S, SHORT_S)
 DATABASE = ("database",)
+PATRONI = tuple(PAIRS)
+SQL_AND_PAIRS = (*SQL, *PAIRS)
 KINDS = (
     # Processes killed with -9.
     Kind("kill command", 10, "member", at=("leader",)),
@@ -68,18 +75,18 @@ KINDS = (
     Kind("unplug", 3, "member", BOTH),
     Kind("lossy", 4, "member", ((1.5, 4.0),)),
     Kind("slow link", 4, "member", ((1.5, 4.0),)),
-    Kind("cut database", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=SQL, beside=False),
+    Kind("cut database", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=SQL_AND_PAIRS, beside=False),
     # The database.
-    Kind("restart", 4, "database", at=DATABASE, worlds=SQL, beside=False),
+    Kind("restart", 4, "database", at=DATABASE, worlds=SQL_AND_PAIRS, beside=False),
     Kind("immediate", 3, "database", at=DATABASE, worlds=("postgres",), beside=False),
-    Kind("crash", 4, "database", at=DATABASE, worlds=SQL, beside=False),
-    Kind("stand still", 4, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=SQL, beside=False),
+    Kind("crash", 4, "database", at=DATABASE, worlds=SQL_AND_PAIRS, beside=False),
+    Kind("stand still", 4, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=SQL_AND_PAIRS, beside=False),
     Kind("very slow", 4, "database", ((2.0, 4.0),), DATABASE, worlds=SQL, beside=False),
-    Kind("read-only", 4, "database", ((0.5, 2.0), (3.0, 4.5)), DATABASE, worlds=SQL, beside=False),
+    Kind("read-only", 4, "database", ((0.5, 2.0), (3.0, 4.5)), DATABASE, worlds=SQL_AND_PAIRS, beside=False),
     Kind("connections full", 3, "database", ((1.0, 3.5),), DATABASE, worlds=SQL, beside=False),
     Kind("disk full", 3, "database", ((0.5, 3.0),), DATABASE, worlds=SQL, beside=False),
-    Kind("record locked", 3, "database", ((0.5, 3.5),), DATABASE, worlds=SQL, beside=False),
-    Kind("sessions ended", 3, "nothing", at=DATABASE, worlds=SQL),
+    Kind("record locked", 3, "database", ((0.5, 3.5),), DATABASE, worlds=SQL_AND_PAIRS, beside=False),
+    Kind("sessions ended", 3, "nothing", at=DATABASE, worlds=SQL_AND_PAIRS),
     Kind("promote synchronous", 3, "database", at=DATABASE, worlds=("postgres",), beside=False),
     Kind("promote cut off", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
     Kind("cut standby", 3, "database", ((0.5, 2.0), (3.5, 4.5)), DATABASE, worlds=("postgres",), beside=False),
@@ -109,6 +116,31 @@ KINDS = (
     Kind("slow disk of the first", 3, "database", ((1.5, 4.0),), DATABASE, COORDINATORS, beside=False),
     Kind("slow disks", 3, "database", ((1.5, 4.0),), DATABASE, COORDINATORS, beside=False),
     Kind(ONE_IN_REACH, 4, "nothing", BOTH, worlds=COORDINATORS, beside=False),
+    # A Patroni pair: its primary, its replica, its etcd.
+    Kind("primary killed", 4, "takeover", ((0.5, 4.0),), DATABASE, PATRONI),
+    Kind("primary frozen", 4, "takeover", ((0.5, 4.0),), DATABASE, PATRONI),
+    Kind("primary stopped", 3, "takeover", ((0.5, 4.0),), DATABASE, PATRONI),
+    Kind("primary cut off", 3, "takeover", ((0.5, 4.0),), DATABASE, PATRONI),
+    Kind("primary deaf", 2, "takeover", ((0.5, 4.0),), DATABASE, PATRONI),
+    Kind("primary mute", 2, "takeover", ((0.5, 4.0),), DATABASE, PATRONI),
+    Kind("primary without etcd", 3, "takeover", ((0.5, 4.0),), DATABASE, PATRONI),
+    Kind("primary parted", 4, "takeover", ((0.5, 4.0),), DATABASE, PATRONI),
+    Kind("primary handed over", 4, "takeover", at=DATABASE, worlds=PATRONI),
+    Kind("postgres killed", 4, "takeover", at=DATABASE, worlds=PATRONI),
+    Kind("patroni killed", 3, "nothing", BOTH, DATABASE, PATRONI),
+    Kind("patroni gone", 2, "takeover", (LONG_S,), DATABASE, ("patroni",), beside=False),
+    Kind("patroni gone", 0, "takeover", ((6.0, 8.0),), DATABASE, ("patroni-async",), beside=False),
+    Kind("replica killed", 3, "takeover", BOTH, DATABASE, PATRONI),
+    Kind("replica frozen", 3, "takeover", BOTH, DATABASE, PATRONI),
+    Kind("replica cut off", 3, "takeover", BOTH, DATABASE, PATRONI),
+    Kind("etcd killed", 2, "nothing", BOTH, DATABASE, PATRONI),
+    Kind("etcd frozen", 2, "nothing", BOTH, DATABASE, PATRONI),
+    Kind("first etcd killed", 3, "nothing", BOTH, DATABASE, PATRONI),
+    Kind("first etcd frozen", 3, "nothing", BOTH, DATABASE, PATRONI),
+    Kind("first etcd cut off", 3, "nothing", BOTH, DATABASE, PATRONI),
+    Kind("two etcd killed", 2, "database", (LONG_S,), DATABASE, PATRONI, beside=False),
+    Kind("two etcd frozen", 2, "database", (LONG_S,), DATABASE, PATRONI, beside=False),
+    Kind("two etcd cut off", 2, "database", (LONG_S,), DATABASE, PATRONI, beside=False),
     # Wall clocks.
     Kind("clock of host", 4, "nothing", ((0.5, 1.5),)),
     Kind("clock of database", 4, "nothing", ((0.5, 1.5),), DATABASE, worlds=SQL),
@@ -120,10 +152,14 @@ KINDS = (
 )  # fmt: skip
 ENSEMBLE = {kind for kind in KINDS if kind.at == DATABASE and set(kind.worlds) <= set(COORDINATORS)}
 """Kinds that touch servers of an ensemble, which then may have to elect a leader of its own."""
+OF_PAIR = {kind for kind in KINDS if kind.at == DATABASE and set(kind.worlds) <= set(PAIRS)}
+"""Kinds that touch a Patroni pair or its etcd."""
 SILENT = {"two servers killed", "two servers frozen", "two servers cut off", "all servers killed"}
 """Kinds that leave nobody who could confirm a renewal."""
 FORGETS = {kind.name for kind in KINDS if kind.name.startswith("forgetful")} | {"promote asynchronous"}
 """Kinds that make the database forget what it had confirmed."""
+MAY_FORGET = {kind.name for kind in KINDS if kind.takes in {"takeover", "database"} and set(kind.worlds) & set(PAIRS)}
+"""Kinds after which an asynchronous pair may have another primary, which forgets what it was not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +195,7 @@ def kinds_of(world: str, only: str | None) -> list[Kind]:
     known = [kind for kind in KINDS if database_of(world) in kind.worlds]
     if SEATS.get(world, 1) > 1:
         known = [kind for kind in known if not kind.name.startswith("forgetful")]
+    known = [kind for kind in known if kind.weight or kind.name == only]
     return [kind for kind in known if (only is None or kind.name.startswith(only))]
 
 
@@ -177,12 +214,12 @@ def plan(seed: int, world: str, *, only: str | None = None, times: int | None = 
     number = 0
     while first or times is None:
         number += 1
-        kind = first.pop() if first else dice.choices(kinds, [kind.weight for kind in kinds])[0]
+        kind = first.pop() if first else dice.choices(kinds, [kind.weight or 1 for kind in kinds])[0]
         fault = _draw(dice, number, kind)
         if besides and dice.random() < 0.3:
             number += 1
             # A pause whose answer is lost could not be taken back by who gave it.
-            lost = kind.takes == "database" or kind in ENSEMBLE
+            lost = kind.takes == "database" or kind in ENSEMBLE | OF_PAIR
             seconds = [one for one in besides if not (lost and one.takes == "command")] or besides
             if kind.name == ONE_IN_REACH:  # that one must stay
                 seconds = [one for one in seconds if one not in ENSEMBLE]

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.campaign.judging import BACK_LIMIT_S, ELECTION_S, Verdict, spread
-from lab.campaign.plan import COORDINATORS
+from lab.campaign.plan import COORDINATORS, PAIRS
+from lab.campaign.taking_over import TAKEOVER_S
 
-FENCED = {"postgres": True, "mariadb": False, "seats": True, "etcd": False, "zookeeper": False}
+FENCED = {
+    "postgres": True, "mariadb": False, "seats": True, "etcd": False, "zookeeper": False, "patroni": True, "patroni-async": True,
+}  # fmt: skip
 
 
 def summary(
@@ -44,6 +47,11 @@ def summary(
             "late": sum(back.late for back in backs),
             "late_with_the_machine": sum(back.late and not back.broken for back in backs),
             "max_s": round(max((back.after_s for back in backs), default=0), 3),
+        },
+        "takeovers": {
+            "limit_s": TAKEOVER_S,
+            "count": sum(len(verdict.takeovers) for verdict in verdicts),
+            "max_s": round(max((one.lasted_s for verdict in verdicts for one in verdict.takeovers), default=0), 3),
         },
         "without_a_majority": {
             "longer_than_a_ttl": sum(verdict.silences for verdict in verdicts),
@@ -134,8 +142,11 @@ def text(facts: dict[str, Any]) -> str:
             lines.append(f"{facts[name]['count']} {words}, at most {facts[name]['max_ms']:.0f} ms")
     if silences := facts["without_a_majority"]["longer_than_a_ttl"]:
         alive = facts["without_a_majority"]["alive_after_it"]
+        lines.append(f"{_which(facts)} for longer than a ttl {silences} times; commands alive then: {alive}")
+    if (taken := facts["takeovers"])["count"]:
         lines.append(
-            f"an ensemble was without most of its servers for longer than a ttl {silences} times; commands alive then: {alive}"
+            f"a Patroni pair took writes again {taken['count']} times, at the latest {taken['max_s']:.2f} s after the strike "
+            f"(of {taken['limit_s']:g} s)"
         )
     if most := facts["a_member_at_most"]:
         lines.append(
@@ -160,6 +171,12 @@ def _more(facts: dict[str, Any]) -> str:
     """What ensembles are given on top."""
     more = [f"{ELECTION_S[world]:g} s for an election in {world}" for world in facts["worlds"] if world in ELECTION_S]
     return f" (and {' or '.join(more)})" if more else ""
+
+
+def _which(facts: dict[str, Any]) -> str:
+    """Who can be without those that confirm."""
+    away = ["an ensemble was without most of its servers"] if set(facts["worlds"]) - set(PAIRS) else []
+    return " or ".join([*away, *(["a pair was without a primary"] if set(facts["worlds"]) & set(PAIRS) else [])])
 
 
 def _rows(world: str, its: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from lab.campaign.clocks import Clocks
 from lab.campaign.coordinators import Coordinator
 from lab.campaign.databases import Database
 from lab.campaign.ground import Ground
+from lab.campaign.pair import Pair
 from lab.campaign.plan import Fault
 from lab.rig.rig import Member
 
@@ -33,7 +34,11 @@ class Stage(Protocol):
 
     @property
     def coordinator(self) -> Coordinator:
-        """The store, in a world that has an ensemble."""
+        """The ensemble that is the store, or that the store's Patroni pair agrees by."""
+
+    @property
+    def pair(self) -> Pair:
+        """The store, in a world that has a Patroni pair."""
 
     def member(self, host: str) -> Member:
         """The member of a host; raises `NotNow` when there is none."""
@@ -46,6 +51,9 @@ class Stage(Protocol):
 
     def tell(self, sentence: str) -> None:
         """Write into the record of the run."""
+
+    def phase(self, phase: str, fault: Fault, host: str) -> None:
+        """Write that a strike has come so far."""
 
 
 Strike = Callable[[Stage, Fault, str], AbstractContextManager[None]]

@@ -20,6 +20,7 @@ from lab.campaign.failovers import FAILOVERS
 from lab.campaign.ground import kill_all, signal_all
 from lab.campaign.plan import Fault
 from lab.campaign.stage import NotNow, Stage, Strike
+from lab.campaign.takeovers import TAKEOVERS
 from lab.servers import outages
 
 ORDER_LIMIT_S = 20.0
@@ -281,6 +282,7 @@ _OTHERS: dict[str, Strike] = {
     "sessions ended": _sessions_ended,
     **FAILOVERS,
     **ENSEMBLES,
+    **TAKEOVERS,
     "clock of host": _jump,
     "clock of database": _jump,
     "stop in order": _stop_in_order,

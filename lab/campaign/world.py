@@ -32,7 +32,8 @@ from lab.campaign.databases import Database, database
 from lab.campaign.disks import Disks
 from lab.campaign.ground import Ground, GroundTrouble, processes_in
 from lab.campaign.ledger import Ledger
-from lab.campaign.plan import COORDINATORS, ENSEMBLE, SEATS, TTL_S, WHOLE_HOST, Fault, database_of
+from lab.campaign.pair import Pair, pair
+from lab.campaign.plan import COORDINATORS, ENSEMBLE, OF_PAIR, PAIRS, SEATS, TTL_S, WHOLE_HOST, Fault, database_of
 from lab.campaign.stage import NotNow
 from lab.campaign.strikes import strike
 from lab.rig import ticker, written
@@ -59,7 +60,7 @@ class Mark:
     at_s: float
     phase: str
     """``begin``, ``struck`` (some strikes take a while), ``healing`` (begins), ``end``; ``standing``: the line stood;
-    ``skipped``; ``orphan``; ``told``."""
+    ``skipped``; ``orphan``; ``told``; ``lost``: nobody can renew from then until the strike is over."""
     number: int
     kind: str
     at: str
@@ -84,7 +85,9 @@ class World:
         self.ticks.mkdir()
         self.seats = SEATS.get(kind, 1)
         self.hosts = HOSTS if self.seats == 1 else (*HOSTS, *MORE_HOSTS)
-        stands = (*SERVERS, DESK) if kind in COORDINATORS else DATABASES
+        stands: tuple[str, ...] = (*SERVERS, DESK) if kind in COORDINATORS else DATABASES
+        if kind in PAIRS:
+            stands = (*DATABASES, *SERVERS, DESK)
         self.ground = Ground(kind, number, (*self.hosts, *stands))
         self.clocks = Clocks(folder / "clocks")
         self.ledger = Ledger(self.ticks)
@@ -96,6 +99,8 @@ class World:
         """Called when the line stands again after a fault."""
         self._record = (folder / "marks.jsonl").open("a", buffering=1)
         self._holding: dict[int, tuple[Fault, str]] = {}
+        self._entered: set[int] = set()
+        """Of these what is held, whose strikes are over."""
         self._seen: set[str] = set()
         self._places: dict[str, int] = {}
         self._seen_at: dict[str, float] = {}
@@ -131,6 +136,8 @@ class World:
     def _stored(self) -> contextlib.AbstractContextManager[Database | Coordinator]:
         if self.kind in COORDINATORS:
             return coordinator(self.kind, self.ground, self.clocks, Disks(self.folder / "disks"))
+        if self.kind in PAIRS:
+            return pair(self.ground, self.clocks, Disks(self.folder / "disks"), synchronous=PAIRS[self.kind])
         return database(database_of(self.kind), self.ground, self.clocks)
 
     def _try_clocks(self) -> None:
@@ -157,7 +164,14 @@ class World:
         return self.store
 
     @property
+    def pair(self) -> Pair:
+        assert isinstance(self.store, Pair)
+        return self.store
+
+    @property
     def coordinator(self) -> Coordinator:
+        if isinstance(self.store, Pair):
+            return self.store.etcd
         assert isinstance(self.store, Coordinator)
         return self.store
 
@@ -175,6 +189,9 @@ class World:
 
     def tell(self, sentence: str) -> None:
         self._mark("told", None, "", note=sentence)
+
+    def phase(self, phase: str, fault: Fault, host: str) -> None:
+        self._mark(phase, fault, host)
 
     # the plan
 
@@ -208,7 +225,7 @@ class World:
 
     @contextlib.contextmanager
     def _struck(self, fault: Fault) -> Iterator[None]:
-        if not any(one.kind.takes == "database" for one, _ in self._holding.values()):
+        if not self._away():
             self._look()  # without their database members cannot say where they stand: then the last look counts
         host = self._host(fault.at, fault.number)
         with ExitStack() as stack:
@@ -221,6 +238,7 @@ class World:
                 self._mark("skipped", fault, host, note=str(reason))
                 raise
             self.faults += 1
+            self._entered.add(fault.number)
             self._mark("struck", fault, host)
             try:
                 yield
@@ -232,8 +250,9 @@ class World:
                     stack.close()
 
     def _ended(self, fault: Fault, host: str) -> None:
-        if fault.kind.takes == "database" or fault.kind in ENSEMBLE:
+        if fault.kind.takes == "database" or fault.kind in ENSEMBLE | OF_PAIR:
             self.store.whole()
+        self._entered.discard(fault.number)
         del self._holding[fault.number]
         if fault.kind.takes == "member":
             self._seen.discard(host)  # it is able again when it has been seen in the line again
@@ -360,13 +379,20 @@ class World:
 
     # what is written down
 
+    def _away(self) -> bool:
+        """Whether a fault keeps the database away now."""
+        return any(
+            one.kind.takes == "database" or (one.kind.takes == "takeover" and one.number not in self._entered)
+            for one, _ in self._holding.values()
+        )
+
     def _mark(self, phase: str, fault: Fault | None, host: str, *, note: str = "") -> None:
         held = self._holding.values()
         taken = {where for one, where in held if one.kind.takes == "member"}
         excused = "; ".join(one.kind.name for one, _ in held if one.kind.takes == "command")
         mark = Mark(
             now_s(), phase, fault.number if fault else 0, fault.kind.name if fault else "", fault.at if fault else "", host,
-            not any(one.kind.takes == "database" for one, _ in held), tuple(sorted(self._seen - taken)), excused, note,
+            not self._away(), tuple(sorted(self._seen - taken)), excused, note,
         )  # fmt: skip
         self.marks.append(mark)
         self._record.write(json.dumps(asdict(mark)) + "\n")

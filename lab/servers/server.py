@@ -124,14 +124,7 @@ class Server:
             raise ServerTrouble(f"{Path(self._command[0]).name} did not start:\n{self.log_end()}")
 
     def _enter(self) -> tuple[list[str], dict[str, object]]:
-        """The words before the command, and arguments of `subprocess`: into its place, and only then as its user."""
-        who = identity(self.user)
-        if self.place is None:
-            return [], who
-        words = ["nsenter", f"--net={self.place.netns}"]
-        if who:
-            words += ["-S", str(who["user"]), "-G", str(who["group"])]
-        return [*words, "--", *self.place.words], {"umask": 0o077}
+        return entrance(self.place, self.user)
 
     def stop(self) -> None:
         """End sessions and stop in good order; what does not stop in time is killed."""
@@ -231,3 +224,14 @@ def identity(user: str | None) -> dict[str, object]:
         return {}
     entry = pwd.getpwnam(user)
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": [], "umask": 0o077}
+
+
+def entrance(place: Place | None, user: str | None) -> tuple[list[str], dict[str, object]]:
+    """The words before a command, and arguments of `subprocess`: into its place, and only then as its user."""
+    who = identity(user)
+    if place is None:
+        return [], who
+    words = ["nsenter", f"--net={place.netns}"]
+    if who:
+        words += ["-S", str(who["user"]), "-G", str(who["group"])]
+    return [*words, "--", *place.words], {"umask": 0o077}

@@ -167,8 +167,12 @@ def mariadb_server(
     place: Place | None = None,
     env: Mapping[str, str] | None = None,
     password: str | None = None,
+    joins: bool = False,
 ) -> Iterator[Server]:
-    """The MariaDB that is installed on this system. `settings`: as in my.cnf. `password`: of its role, else a new one."""
+    """The MariaDB that is installed on this system. `settings`: as in my.cnf. `password`: of its role, else a new one.
+
+    `joins`: a cluster that has our role and its database already.
+    """
     if (missing := mariadb_missing()) is not None:
         raise ServerTrouble(missing)
     with private_folder("heirflow-mariadb-") as (folder, user):
@@ -209,6 +213,9 @@ def mariadb_server(
             env=env,
         )
         with _running(server):
+            if joins:
+                yield server
+                return
             server.sql(f"CREATE DATABASE {NAME} CHARACTER SET utf8mb4", database="mysql")
             for origin in ("%", "localhost") if place else ("127.0.0.1",):
                 server.sql(f"CREATE USER {NAME}@'{origin}' IDENTIFIED BY '{password}'", database="mysql")

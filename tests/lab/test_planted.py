@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import heirflow
-from lab.campaign import coordinators, ground
-from lab.campaign.plan import COORDINATORS
+from lab.campaign import coordinators, ground, pair
+from lab.campaign.plan import COORDINATORS, PAIRS
 from tests.planted.planting import exchange
 
 PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
@@ -38,6 +38,17 @@ PLANTED: dict[str, tuple[list[tuple[str, str, str]], list[str]]] = {
             )
         ],
         ["--world", "etcd", "--only", "two servers", "--faults", "6"],
+    ),
+    # The same where a Patroni pair has no primary.
+    "dead in time, without a primary": (
+        [
+            (
+                "election/answers.py",
+                "trusted_until = ask.asked_at + swap.record.ttl_s - timings.margin_s",
+                "trusted_until = ask.asked_at + 2 * swap.record.ttl_s - timings.margin_s",
+            )
+        ],
+        ["--world", "patroni", "--only", "primary killed", "--faults", "1"],
     ),
     # The same where two lead: of one seat.
     "overlap, of one of two seats": (
@@ -129,6 +140,8 @@ def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     changes, words = PLANTED[promise]
     if words[1] in COORDINATORS and (absent := coordinators.missing(words[1])) is not None:
         pytest.skip(absent)
+    if words[1] in PAIRS and (absent := pair.missing()) is not None:
+        pytest.skip(absent)
     copy = tmp_path / "heirflow"
     shutil.copytree(Path(heirflow.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name, right, wrong in changes:
@@ -143,3 +156,26 @@ def test_a_planted_defect_is_found(promise: str, tmp_path: Path) -> None:
     assert "replay:" in done.stderr
     kept = next(line for line in done.stderr.splitlines() if line.startswith("Journals")).rpartition(" ")[2]
     shutil.rmtree(kept)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_an_asynchronous_pair_without_a_patroni_on_its_primary_is_two_databases_as_the_docs_say() -> None:
+    """No lease can see that: docs/safety.md says what Patroni must be told. And the laboratory must find it."""
+    if missing := ground.missing() or ([absent] if (absent := pair.missing()) is not None else []):
+        pytest.skip("; ".join(missing))
+    words = [
+        sys.executable,
+        "-m",
+        "lab.campaign",
+        "--json",
+        "--only",
+        "patroni gone",
+        *["--world", "patroni-async", "--times", "1"],
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    facts = json.loads(done.stdout)
+    assert facts["takeovers"]["count"] == 1, f"{facts['troubles']}\n{done.stderr}"
+    kept = next(line for line in done.stderr.splitlines() if line.startswith("Journals")).rpartition(" ")[2]
+    shutil.rmtree(kept)
+    assert facts["overlaps"] == 1 and done.returncode == 1, facts["red"]

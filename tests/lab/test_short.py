@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.campaign import coordinators, ground
+from lab.campaign import coordinators, ground, pair
 from lab.campaign.__main__ import main
 from lab.campaign.plan import COORDINATORS
 from tests.promises import broken
@@ -116,6 +116,22 @@ def test_a_short_campaign_with_ensembles_breaks_no_promise() -> None:
     assert facts["without_a_majority"]["alive_after_it"] == 0, broken(facts["red"])
     assert done.returncode == 0, f"{facts['red']} {facts['troubles']}\n{done.stderr}"
     assert all(facts["worlds"][world]["faults"] >= 2 for world in COORDINATORS) and facts["terms"] >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_patroni_pair_that_loses_its_primary_makes_no_two_leaders() -> None:
+    """One takeover, in which the old primary is cut from etcd and its replica, and members reach it still."""
+    if (absent := pair.missing()) is not None:
+        pytest.skip(absent)
+    words = [*LAB, "--world", "patroni", "--only", "primary parted", "--times", "1", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    facts = json.loads(done.stdout)
+    for promise in ("overlaps", "orphans", "lost_events"):
+        assert facts[promise] == 0, broken(f"{promise}: {facts['red']}")
+    assert facts["worlds"]["patroni"]["rows_of_a_deposed_term"] == 0, broken(facts["red"])
+    assert done.returncode == 0, f"{facts['red']} {facts['troubles']}\n{done.stderr}"
+    assert facts["takeovers"]["count"] == 1 and facts["terms"] >= 2 and facts["worlds"]["patroni"]["rows"] > 20
 
 
 @pytest.mark.slow
