@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 # What a person has set for other projects must not reach into this environment.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help setup system check format reference mixin unit test sim proof airflow demo cluster docs picture lock faults faults-process faults-forgetful faults-fence bench clean
+.PHONY: help setup system check format reference mixin unit test sim proof airflow demo cluster havoc docs picture lock faults faults-process faults-forgetful faults-fence bench clean
 
 help: ## Show this list
 	@echo "make TARGET [ARGS='…']"
@@ -77,10 +77,14 @@ airflow: $(READY) ## Make the environments with Airflow 3.3 and 2.11 that the te
 demo: $(READY) ## Real Airflow, three schedulers in line, and the leader dies; ARGS='--no-airflow', '--keep'
 	@$(BIN)/python -m lab.airflow $(ARGS)
 
-cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; ARGS='--executor local', '--store etcd', '--keep'
+cluster: $(READY) ## Whole Airflow in line: RabbitMQ, Celery, three elections; ARGS='--executor local', '--store etcd', '--keep', '--ha'
+	@[[ " $(ARGS) " != *" --ha "* ]] || tools/system_packages.sh
 	@$(BIN)/python -m lab.airflow --cluster $(ARGS)
 
-faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7; draws build/faults.svg; ARGS='--world seats', '--world etcd', '--world zookeeper'
+havoc: $(READY) system ## Lose one part after another of the cluster of --ha, and judge (root, Debian); ARGS='--losses 30 --seed 7 --picture FILE'
+	@$(BIN)/python bench/havoc.py $(ARGS)
+
+faults: $(READY) system ## The fault laboratory (root, Linux): MINUTES=60 SEED=7; draws build/faults.svg; ARGS='--world seats', '--world etcd', '--world zookeeper', '--world patroni', '--world patroni-async'
 	@mkdir -p build
 	@$(BIN)/python -m lab.campaign --minutes $(or $(MINUTES),60) --seed $(or $(SEED),7) \
 		--picture build/faults.svg --summary build/faults.json $(ARGS)

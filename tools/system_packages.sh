@@ -20,6 +20,8 @@ compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need no-such-progr
 need rabbitmq-server rabbitmq-server "Airflow with Celery"
 [ -n "${HEIRFLOW_TEST_ZOOKEEPER:-}" ] || [ -e /usr/share/java/zookeeper.jar ] || need no-such-program zookeeper "the store's contract on ZooKeeper"
 if [ "$(uname -s)" = Linux ]; then
+    need haproxy haproxy "an Airflow of which any part may be lost"
+    need keepalived keepalived "an Airflow of which any part may be lost"
     need ip iproute2 "the fault laboratory (network namespaces)"
     need nft nftables "the fault laboratory (partitions and loss)"
     need cc gcc "the fault laboratory (wall clocks that jump)"

@@ -26,7 +26,7 @@ from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Stage
 from lab.airflow import ledger
 from lab.airflow.environment import CHECKOUT
-from lab.airflow.line import Blow, Line, NotSettled
+from lab.airflow.line import Blow, Installation, Line, NotSettled
 from lab.airflow.site import Site
 from lab.rig import ticker
 from lab.rig.spans import overlaps
@@ -127,7 +127,7 @@ def mixed(kinds: Sequence[str], count: int, seed: int) -> list[str]:
     return every
 
 
-def verdict(site: Site, line: Line, files: Files, load: Load, *, limit_s: float, tell: Tell) -> ledger.Verdict:
+def verdict(site: Installation, line: Line, files: Files, load: Load, *, limit_s: float, tell: Tell) -> ledger.Verdict:
     """Let all runs that began until now come to their end, and judge them, and when the schedulers ran."""
     until = datetime.now(timezone.utc)
     limit, told_at = time.monotonic() + limit_s, time.monotonic()
@@ -150,7 +150,7 @@ def verdict(site: Site, line: Line, files: Files, load: Load, *, limit_s: float,
     )
     by_seat: dict[int, list[Start]] = defaultdict(list)
     for start in ran:
-        by_seat[line.seat_of(start.term, start.member)].append(start)
+        by_seat[line.seat_of(start)].append(start)
     for both in itertools.chain.from_iterable(overlaps(starts) for starts in by_seat.values()):
         found.broken.append(
             f"two schedulers for {both.lasted_s:.3f} s: {both.earlier.member} in term {both.earlier.term} "
@@ -162,7 +162,7 @@ def verdict(site: Site, line: Line, files: Files, load: Load, *, limit_s: float,
     return found
 
 
-def _left(site: Site, until: datetime) -> str:
+def _left(site: Installation, until: datetime) -> str:
     past = site.ask("SELECT 1 FROM dag_run WHERE dag_id = 'many' AND logical_date > :until LIMIT 1", until=until)
     if not past:
         newest = site.ask("SELECT max(logical_date) FROM dag_run WHERE dag_id = 'many'")[0][0]

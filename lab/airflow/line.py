@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from heirflow.demo.stage import Process, Stage
 from heirflow.demo.warden import descendants
@@ -23,7 +23,7 @@ from heirflow.guard import processes
 from heirflow.member.door import ask
 from heirflow.status import Snapshot
 from heirflow.stores import Store, StoreUnavailable
-from lab.airflow.site import Site
+from lab.rig.written import Start
 
 KINDS = ("command", "member", "guard", "host", "stop", "switchover")
 BOTH = "command and member"
@@ -35,6 +35,17 @@ IN_LOOP = re.compile(r"^(\S+Z) .*Adopting or resetting orphaned tasks", re.MULTI
 SETTLE_LIMIT_S = 240.0
 ASK_TIMES = 10
 Answer = TypeVar("Answer")
+
+
+class Installation(Protocol):
+    """An Airflow that lines belong to: see `lab.airflow.site.Site`."""
+
+    env: dict[str, str]
+
+    def ask(self, statement: str, **parameters: Any) -> Sequence[Any]: ...
+    def open_store(self) -> Store: ...
+    def order(self, *words: str) -> str: ...
+    def start_member(self, host: str, component: str, *flags: str, **own: str) -> Process: ...
 
 
 class NotSettled(RuntimeError):
@@ -59,7 +70,9 @@ class Line:
     seats = 1
     """How many of them work at once."""
 
-    def __init__(self, site: Site, stage: Stage, component: str, hosts: Sequence[str], *flags: str, **env: str) -> None:
+    def __init__(
+        self, site: Installation, stage: Stage, component: str, hosts: Sequence[str], *flags: str, **env: str
+    ) -> None:
         self.site, self.stage, self.component, self.hosts = site, stage, component, tuple(hosts)
         self.election = f"airflow-{component}"
         self._flags, self._env = flags, env
@@ -117,8 +130,8 @@ class Line:
         """The rows of all that are to run."""
         return {job} if (job := self.job()) is not None else set()
 
-    def seat_of(self, term: int, member: str) -> int:
-        """Which seat a member led in that term."""
+    def seat_of(self, start: Start) -> int:
+        """Which seat a command worked for."""
         return 1
 
     def facts(self, host: str) -> dict[str, Any]:

@@ -10,11 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from heirflow.clock import boottime
 from heirflow.demo.stage import Stage
 from heirflow.election.record import Exchange, Reading, What
 from heirflow.status import Snapshot
-from lab.airflow.line import JOBS, SETTLE_LIMIT_S, Line
-from lab.airflow.site import Site
+from lab.airflow.line import JOBS, SETTLE_LIMIT_S, Installation, Line
+from lab.rig.written import Start
+
+CLOCKS_S = 0.2
+"""By how much a store's clock may be ahead of ours: both are on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,14 @@ class Seats(Line):
     """One component on several hosts of a site, and so many of them at once."""
 
     def __init__(
-        self, site: Site, stage: Stage, component: str, hosts: Sequence[str], seats: int, *flags: str, **env: str
+        self,
+        site: Installation,
+        stage: Stage,
+        component: str,
+        hosts: Sequence[str],
+        seats: int,
+        *flags: str,
+        **env: str,
     ) -> None:
         super().__init__(site, stage, component, hosts, "--seats", str(seats), *flags, **env)
         self.seats = seats
@@ -57,11 +68,16 @@ class Seats(Line):
     def jobs(self) -> set[int]:
         return {each.job for each in self.led(self.reading())}
 
-    def seat_of(self, term: int, member: str) -> int:
+    def seat_of(self, start: Start) -> int:
+        # A member can lead two seats one after the other, each in a term of the same number: the later event is meant
+        # that came before the start.
+        at = start.from_s + time.time() - boottime()
+        found = 1
         for event in self._events():
-            if event.what is What.TOOK_CHARGE and (event.term, event.member) == (term, member):
-                return event.seat
-        return 1
+            known = event.what is What.TOOK_CHARGE and (event.term, event.member) == (start.term, start.member)
+            if known and event.at <= at + CLOCKS_S:
+                found = event.seat
+        return found
 
     def settled(
         self, also: Callable[[int], bool] = lambda _: True, *, heirs: int | None = None, limit_s: float = SETTLE_LIMIT_S

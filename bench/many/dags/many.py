@@ -1,4 +1,6 @@
-"""Many short tasks that write down, outside Airflow, when each attempt began and ended; and one long one that is always there.
+"""Many short tasks that write down, outside Airflow, when each attempt began and ended.
+
+Beside them, where they are wanted: one long task that is always there, and runs of one slow task each.
 
 A line is one write to a file that is opened for appending, so that whatever is killed when, no two lines are mixed. The
 numbers come from the environment, which every process of the installation shares.
@@ -23,6 +25,8 @@ SLEEP_S = float(os.environ.get("MANY_SLEEP_S", "1"))
 EVERY_S = float(os.environ.get("MANY_EVERY_S", "5"))
 RUNS = int(os.environ.get("MANY_RUNS", "16"))
 LONG_S = float(os.environ.get("MANY_LONG_S", "0"))
+SLOW_S = float(os.environ.get("MANY_SLOW_S", "0"))
+SLOW_EVERY_S = float(os.environ.get("MANY_SLOW_EVERY_S", "20"))
 START = datetime.fromisoformat(os.environ.get("MANY_START", "2026-01-01T00:00:00+00:00"))
 
 
@@ -37,25 +41,35 @@ def write(what: str) -> None:
     os.close(file)
 
 
-@dag(
-    schedule=timedelta(seconds=EVERY_S),
-    start_date=START,
-    catchup=True,
-    max_active_runs=RUNS,
-    default_args={"retries": 5, "retry_delay": timedelta(seconds=1)},
-)
-def many():
-    @task
-    def work() -> None:
-        write("began")
-        time.sleep(SLEEP_S)
-        write("ended")
+def scheduled(every_s: float):
+    retried = {"retries": 5, "retry_delay": timedelta(seconds=1)}
+    return dag(
+        schedule=timedelta(seconds=every_s), start_date=START, catchup=True, max_active_runs=RUNS, default_args=retried
+    )
 
+
+@task
+def work(seconds: float) -> None:
+    write("began")
+    time.sleep(seconds)
+    write("ended")
+
+
+@scheduled(EVERY_S)
+def many():
     for number in range(TASKS):
-        work.override(task_id=f"task_{number:02}")()
+        work.override(task_id=f"task_{number:02}")(SLEEP_S)
 
 
 many()
+
+if SLOW_S:
+
+    @scheduled(SLOW_EVERY_S)
+    def slow():
+        work(SLOW_S)
+
+    slow()
 
 if LONG_S:
 
