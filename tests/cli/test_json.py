@@ -29,7 +29,7 @@ Heirflow = Callable[..., Answer]
 GIVEN: list[tuple[str, int]] = [
     ("init", 0), ("status", 0), ("status beat", 0), ("status --check", 2), ("status --check nobody", 3), ("history beat", 0),
     ("doctor", 0), ("config", 0), ("config --ttl 3s --check-in 2s", 78), ("fence status", 1),
-    ("switchover beat --to a", 0), ("switchover beat --no-wait", 0), ("drill beat --yes", 1),
+    ("switchover beat --to a", 0), ("drill beat --yes --wait 100ms", 1),
     ("pause beat", 0), ("pause beat", 0), ("resume beat", 0),
     ("drain b --name beat", 0), ("drain b --name beat --undo", 0), ("seats beat", 0),
     ("forget old", 0), ("release", 0), ("probe live", 1),
