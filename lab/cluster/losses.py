@@ -12,13 +12,15 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 from lab.cluster.cluster import HOSTS, Cluster
-from lab.cluster.parts import cut_off, power_off, power_on
+from lab.cluster.parts import ProgramPart, cut_off, power_off, power_on
 from lab.servers.server import ServerTrouble
 
 QUEUE = "default"
 """Of Airflow's tasks."""
 TTL_S = 20.0
 """Patroni's."""
+LEASE_S = 10.0
+"""Of a seat."""
 Lost = Callable[[Cluster, random.Random], AbstractContextManager[str]]
 """Gives what was lost, in half a sentence."""
 
@@ -119,13 +121,30 @@ def _entry(cluster: Cluster, _chance: random.Random) -> Iterator[str]:
         yield f"{what}, behind the address"
 
 
-@contextmanager
-def _seat(cluster: Cluster, chance: random.Random) -> Iterator[str]:
+def _leading(cluster: Cluster, chance: random.Random) -> str:
     leaders = cluster.leaders("scheduler")
     if not leaders:
         raise NotNow("no scheduler leads")
-    with _dead(cluster, "scheduler", chance.choice(leaders)) as what:
-        yield f"{what}, which leads a seat"
+    return chance.choice(leaders)
+
+
+@contextmanager
+def _seat(cluster: Cluster, chance: random.Random) -> Iterator[str]:
+    """The member of a leader dies; its guard ends the scheduler, proves that, and releases the seat."""
+    part = cluster.part("scheduler", _leading(cluster, chance))
+    assert isinstance(part, ProgramPart)
+    part.behead()
+    try:
+        yield f"{part.name}, which leads a seat"
+    finally:
+        part.up()
+
+
+@contextmanager
+def _seat_and_guard(cluster: Cluster, chance: random.Random) -> Iterator[str]:
+    """Nobody is left who could prove anything: the seat is free when its lease is over."""
+    with _dead(cluster, "scheduler", _leading(cluster, chance)) as what:
+        yield f"{what}, which leads a seat, and its guard"
 
 
 @contextmanager
@@ -174,6 +193,7 @@ def _kind(name: str, lost: Lost, limit_s: float, needs: str, takes: str, hold_s:
 
 KINDS = (
     _kind("scheduler's seat", _seat, 1.0, "", "scheduler"),
+    _kind("seat and guard", _seat_and_guard, LEASE_S + 2, "", "scheduler"),
     _kind("primary killed", _primary_killed, TTL_S + 5, "patroni", "database etcd", TTL_S + 10),
     _kind("primary frozen", _primary_frozen, TTL_S + 5, "patroni", "database etcd", TTL_S + 10),
     _kind("replica lost", _replica, 5.0, "patroni", "database"),

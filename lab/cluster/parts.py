@@ -127,6 +127,14 @@ class ProgramPart(Part):
         if self.process is not None:
             self._stage.wait(self.process, 10.0)
 
+    def behead(self) -> None:
+        """Kill its first process only, and leave it dead; what that one has started ends by itself, or does not."""
+        self.wanted = False
+        with self.lock:
+            if self.process is not None:
+                self._stage.signal(self.process, signal.SIGKILL)
+                self._stage.wait(self.process, 10.0)
+
     def stop(self) -> None:
         self.wanted = False
         with self.lock:
