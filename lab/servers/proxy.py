@@ -102,6 +102,10 @@ vrrp_instance address {{
   priority {priority}
   advert_int 0.5
   garp_master_delay 1
+  # A host that was cut off took the address where nobody heard it. When it is back, all must hear where the address is.
+  garp_master_refresh 2
+  garp_lower_prio_delay 1
+  garp_lower_prio_repeat 3
   unicast_src_ip {own}
   unicast_peer {{
 {others}

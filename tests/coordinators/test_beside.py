@@ -349,6 +349,34 @@ def test_a_database_that_fails_keeps_nobody_from_taking_charge_and_the_next_one_
         assert line.left() == []
 
 
+def test_who_took_charge_while_the_database_was_away_adopts_when_it_is_back(
+    etcd: str, struck: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the tasks that were left wait until somebody else takes charge, or for Airflow's own five minutes."""
+    struck.sql("CREATE DATABASE metadata_back OWNER heirflow")
+    metadata = Metadata(struck.url(POSTGRES[0], database="metadata_back"))
+    with line_in(etcd, metadata.url) as line:
+        line.takes("a-1", note=note_of(1))
+        line.store("b-2")
+        struck.crash()
+        try:
+            assert [each.failed for each in line.takes("b-2").told] == [True]
+            monkeypatch.setattr("heirflow.stores.keyed.store.ADOPT_AGAIN_S", 0.0)
+            line.store("b-2")._adopt_at = 0.0
+            start = time.monotonic()
+            assert line.renews("b-2", note=note_of(2)).told == (), "what fails again is not told again"
+            assert time.monotonic() - start < LIMIT_S
+        finally:
+            struck.start()
+        assert line.left() == [note_of(1)]
+        assert line.renews("b-2").told == (marked(1),)
+        assert metadata.marked == [1]
+        line.renews("b-2")
+        assert line.left() == []
+        assert line.history[-1] == ("adopted", marked(1).sentence)
+        assert line.renews("b-2").told == ()
+
+
 @pytest.mark.parametrize("driver", SERVERS)
 def test_a_row_that_somebody_has_locked_costs_no_more_than_its_time(
     driver: str, etcd: str, new_database: NewDatabase

@@ -70,7 +70,9 @@ def _begin_without_database() -> None:
             try:
                 return look(*args, **options)
             except OperationalError as error:
-                sys.stderr.write(f"heirflow: Airflow's database is away, and the standby begins without it: {error.orig}\n")
+                sys.stderr.write(
+                    f"heirflow: Airflow's database is away, and the standby begins without it: {error.orig}\n"
+                )
                 return None
 
         return looked

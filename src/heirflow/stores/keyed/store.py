@@ -40,6 +40,8 @@ from heirflow.stores.values import check
 BITE = 50
 """So many events are deleted at once."""
 TRIES_APART_S = 0.005
+ADOPT_AGAIN_S = 5.0
+"""How often a leader tries again to adopt what it could not, as the database in which that is was away."""
 NAMES_EVERY_S = 5.0
 """How often a glance asks which elections there are."""
 MOST_LED = 1000
@@ -67,6 +69,8 @@ class KeyedStore:
         self._bell: Bell | None = None
         self._adopted: set[str] | None = None if beside is None else set()
         """Notes of leaders before whose work was taken over: the next write of the record leaves them out."""
+        self._adopt_at = 0.0
+        """Not before this is what an earlier leader left looked at again."""
         self._untold: tuple[tuple[float, Event], ...] = ()
         """Of what was done in the database after a swap, and when, for the history: they go with the next exchange."""
 
@@ -291,8 +295,15 @@ class KeyedStore:
         `until`: when there is no time left for it. An exchange that its member gives up would have to be made again.
         """
         swap = request.swap
-        if self._beside is None or swap is None or swap.takes_over is None:
+        if self._beside is None or swap is None:
             return ()
+        again = swap.takes_over is None
+        if again:
+            # Who took charge while that database was away comes back to what was left, and not only whoever is next.
+            if not plan.left or swap.record.leader is None or time.monotonic() < self._adopt_at:
+                return ()
+            swap = replace(swap, takes_over="")
+        self._adopt_at = time.monotonic() + ADOPT_AGAIN_S
         if time.monotonic() > until:
             said = f"could not adopt, nor end the sessions of who led before: {self._keys.title} took too long"
             told: tuple[Told, ...] = (Told(said, failed=True),)
@@ -300,6 +311,8 @@ class KeyedStore:
         else:
             told, adopted = self._beside.taken(swap, plan.left, partial(self._led, election))
         self._adopted = {*adopted}
+        if again and not adopted:
+            return ()  # it was told when it failed first
         if told:
             event = fenced(swap, told)
             event = replace(event, what=What.ADOPTED) if plan.left and adopted >= {*plan.left} else event
