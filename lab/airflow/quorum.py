@@ -99,10 +99,7 @@ class Play:
             "C_FORCE_ROOT": "1",
             **{f"AIRFLOW__{name}": value for name, value in settings.items()},
         }
-        words = ["celery", "-A", "lab.airflow.quorum_play", "worker", "-Q", QUEUE, "--loglevel", "INFO"]
-        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        self.workers = [self._start(f"w{number}", *words, "-n", f"w{number}@home", *quiet) for number in range(WORKERS)]
-        _until(lambda: all("ready." in worker.log_end() for worker in self.workers), "workers", READY_LIMIT_S)
+        self._workers: list[Process] = []
 
     def _start(self, name: str, *words: str) -> Process:
         command = [*self._ground.enter(HOME), self._airflow.python, "-m", *words]
@@ -110,9 +107,8 @@ class Play:
 
     def round(self, strike: str, *, count: int = 300, per_s: float = 20.0, after_s: float = 4.0) -> Outcome:
         """Send so many, strike the broker that leads their queue, and see. The cluster is whole again afterwards."""
-        leader = self.cluster.leader_of(QUEUE)
-        assert leader is not None, "the workers have made the queue, and it has a leader"
-        seen, self._rounds = len(self._lines(self._starts)), self._rounds + 1
+        leader = self._gathered()
+        seen = len(self._lines(self._starts))
         sender = self._start(f"sender-{self._rounds}", "lab.airflow.quorum_play", str(count), f"{per_s:g}")
         _until(lambda: len(self._lines(self._starts)) > seen + after_s * per_s, "first tasks", READY_LIMIT_S)
         struck_at = time.monotonic()
@@ -135,6 +131,20 @@ class Play:
             strike, len(told), len(refused), len(lost), len(starts) - len({each["task"] for each in starts}),
             _longest(starts, struck_at), _longest(told, struck_at), ended,
         )  # fmt: skip
+
+    def _gathered(self) -> BrokerNode:
+        """The worst of cases: the broker that leads the queue is the one that all are connected to, the first of the list."""
+        self._rounds += 1
+        for worker in self._workers:
+            self._stage.signal(worker, signal.SIGKILL)
+        words = ["celery", "-A", "lab.airflow.quorum_play", "worker", "-Q", QUEUE, "--loglevel", "INFO"]
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        names = [f"w{self._rounds}-{number}" for number in range(WORKERS)]
+        self._workers = [self._start(name, *words, "-n", f"{name}@home", *quiet) for name in names]
+        _until(lambda: all("ready." in worker.log_end() for worker in self._workers), "workers", READY_LIMIT_S)
+        first = self.cluster.nodes[0]
+        _until(lambda: self.cluster.lead(QUEUE, first), "leader where all are connected", READY_LIMIT_S)
+        return first
 
     def _strike(self, strike: str, node: BrokerNode) -> None:
         if strike == "cut":

@@ -77,6 +77,13 @@ class BrokerCluster:
                 return next((node for node in self.nodes if node.node_name == found.leader), None)
         return None
 
+    def lead(self, queue: str, node: BrokerNode) -> bool:
+        """Let this node lead a quorum queue; returns whether it does now."""
+        if self.leader_of(queue) is not node:
+            there = f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue}">>))'
+            node.ctl("eval", f"{there}, rabbit_quorum_queue:transfer_leadership(Q, '{node.node_name}').")
+        return self.leader_of(queue) is node
+
     def mend(self) -> BrokerNode | None:
         """Restart the node with which most others are at odds, as its keeper would; else one whose start hangs. Returns it.
 
