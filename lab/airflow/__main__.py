@@ -35,7 +35,7 @@ from lab.servers.servers import postgres_server
 @click.option(
     "--store",
     type=click.Choice(["postgres", *COORDINATORS]),
-    help="Where the lines are kept: Airflow's own PostgreSQL, or three servers of etcd or ZooKeeper.  [default: postgres]",
+    help="Where the lines are kept: Airflow's own PostgreSQL, or three servers of etcd or ZooKeeper.  [default: postgres, with --ha etcd]",
 )
 @click.option(
     "--ha",
@@ -100,17 +100,21 @@ def _highly_available(
         raise click.UsageError("--parts and --for belong to --ha")
     if not cluster:
         raise click.UsageError("--ha belongs to --cluster: make cluster ARGS=--ha")
-    if executor is not None or store is not None:
-        raise click.UsageError("--executor and --store are not for --ha: name its parts by --parts")
+    if executor is not None:
+        raise click.UsageError("--executor is not for --ha: name its parts by --parts")
+    if store == "zookeeper":
+        raise click.UsageError(
+            "--ha keeps the lines in the etcd that Patroni needs, or in the database (--store postgres)"
+        )
 
     from heirflow.terminal import tables
-    from lab.cluster.cluster import PARTS
+    from lab.cluster.cluster import LINES, PARTS
     from lab.cluster.show import show
 
     chosen = PARTS if parts is None else tuple(part.strip() for part in parts.split(","))
     if unknown := [part for part in chosen if part not in PARTS]:
         raise click.UsageError(f"no part is called {unknown[0]!r}; there are {', '.join(PARTS)}")
-    return show(tables.console(), chosen, folder=folder, stay_s=stay_s)
+    return show(tables.console(), chosen, LINES[store == "postgres"], folder=folder, stay_s=stay_s)
 
 
 def _postgres(_stage: Stage, screen: Screen, undo: ExitStack) -> str:

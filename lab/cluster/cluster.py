@@ -75,8 +75,7 @@ class Cluster:
     ) -> None:
         """`parts`: those of `PARTS` that are there more than once. `lines`: one of `LINES`.
 
-        `more`: Airflow's settings, as ``SECTION__KEY``.
-        `environment`: for every program. Raises `Trouble`.
+        `more`: Airflow's settings, as ``SECTION__KEY``. `environment`: for every program. Raises `Trouble`.
         """
         if absent := missing():
             raise Trouble("a highly available cluster cannot stand here: " + "; ".join(absent))
@@ -97,7 +96,7 @@ class Cluster:
         self.password = settings.prepare(self.home)
         self.lines_url = url_of(list(self.etcd.values())) if lines == "etcd" else self.database.url("psycopg")
         """Where the lines are."""
-        # Members in the database learn its place from Airflow, so that they care for its table of jobs too.
+        # In the database, members and the page inside Airflow learn its place from Airflow.
         self._of_members = {"HEIRFLOW_DB_URL": self.lines_url} if lines == "etcd" else {}
         self.env = member_environment(
             stage,
@@ -199,7 +198,7 @@ class Cluster:
         worker = ["airflow", "celery", "worker", "--without-gossip", "--without-mingle"]
         with self._screen.working("starting Airflow's API servers, its workers and the page"):
             for host in both:
-                self._program("API server", host, ["airflow", "api-server"])
+                self._program("API server", host, ["airflow", "api-server"], **self._of_members)
             for host in workers:
                 self._program("worker", host, [*worker, "--celery-hostname", f"worker@{host}"])
             self._until(self.entry_answers, "the API server")

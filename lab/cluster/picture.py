@@ -50,7 +50,7 @@ def draw(losses: Sequence[Loss], files: Files, notes: Sequence[tuple[float, str]
 
     for number in range(count):
         top = HEAD + number * strip
-        for minute in range(int(STRIP_S // 60) + 1):
+        for minute in range(int(STRIP_S // 60)):
             mark, label = LEFT + minute * 60 * scale, int(number * STRIP_S // 60) + minute
             out.append(
                 f'<text x="{mark:.0f}" y="{top + BAND + BARS + 24}" fill="#888" font-size="9">{label} min</text>'

@@ -40,7 +40,7 @@ COSTS = {
 """What is lost with one of each kind."""
 
 
-def show(console: Console, parts: Collection[str], *, folder: Path | None, stay_s: float | None) -> int:
+def show(console: Console, parts: Collection[str], lines: str, *, folder: Path | None, stay_s: float | None) -> int:
     """From nothing until Ctrl-C, or for so long. Leaves nothing behind. Raises `Trouble`."""
     listen()
     with ExitStack() as undo:
@@ -56,7 +56,7 @@ def show(console: Console, parts: Collection[str], *, folder: Path | None, stay_
             for file in (*EXAMPLES.glob("*.py"), *FOR_THE_CLUSTER.glob("*.py")):
                 shutil.copy(file, dags)
             began = time.monotonic()
-            cluster = Cluster(stage, screen, undo, dags=dags, parts=parts)
+            cluster = Cluster(stage, screen, undo, dags=dags, parts=parts, lines=lines)
             screen.say(
                 f"It stands after {time.monotonic() - began:.0f} s and takes {memory_gb(cluster):.1f} GB of memory."
             )
