@@ -35,7 +35,7 @@ from lab.servers.servers import postgres_server
 @click.option(
     "--store",
     type=click.Choice(["postgres", *COORDINATORS]),
-    help="Where the lines are: Airflow's own PostgreSQL, or three servers of etcd or ZooKeeper.  [default: postgres; with --ha etcd]",
+    help="Where the lines are: Airflow's PostgreSQL, or three servers of etcd or ZooKeeper.  [default: postgres; --ha: etcd]",
 )
 @click.option(
     "--ha",
