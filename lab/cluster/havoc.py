@@ -35,7 +35,7 @@ PROBE_S = 0.25
 WHOLE_LIMIT_S = 240.0
 WINDOW_S = 5.0
 TELL_EVERY_S = 20.0
-QUIET_S = 6.0
+QUIET_S = 5.0
 """How long the cluster is left alone before each loss, at least."""
 SLOW_EVERY_S, SLOW_S = 20.0, 40.0
 """Of the runs whose task lasts longer than the database is away."""

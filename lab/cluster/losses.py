@@ -19,6 +19,7 @@ QUEUE = "default"
 """Of Airflow's tasks."""
 TTL_S = 20.0
 """Patroni's."""
+HOLD_S = 8.0
 LEASE_S = 10.0
 """Of a seat."""
 Lost = Callable[[Cluster, random.Random], AbstractContextManager[str]]
@@ -183,17 +184,17 @@ class Kind:
     """Of `cluster.PARTS`, what must be there more than once; empty: nothing."""
     takes: frozenset[str] = frozenset()
     """What must not be lost beside it: two of one kind."""
-    hold_s: float = 15.0
+    hold_s: float = HOLD_S
     """How long it stays lost; longer than it takes the others to notice."""
 
 
-def _kind(name: str, lost: Lost, limit_s: float, needs: str, takes: str, hold_s: float = 15.0) -> Kind:
+def _kind(name: str, lost: Lost, limit_s: float, needs: str, takes: str, hold_s: float = HOLD_S) -> Kind:
     return Kind(name, lost, limit_s, needs, frozenset(takes.split()), hold_s)
 
 
 KINDS = (
     _kind("scheduler's seat", _seat, 1.0, "", "scheduler"),
-    _kind("seat and guard", _seat_and_guard, LEASE_S + 2, "", "scheduler"),
+    _kind("seat and guard", _seat_and_guard, LEASE_S + 2, "", "scheduler", LEASE_S + 5),
     _kind("primary killed", _primary_killed, TTL_S + 5, "patroni", "database etcd", TTL_S + 10),
     _kind("primary frozen", _primary_frozen, TTL_S + 5, "patroni", "database etcd", TTL_S + 10),
     _kind("replica lost", _replica, 5.0, "patroni", "database"),
