@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs pytest, in three parts side by side when everything is wanted: what starts real Airflow mostly waits for it, the
-# laboratory and the coordinators for outages, and the rest for its leases. The reports of the first two come when they are done.
+# laboratory and the coordinators for outages, and the rest for its leases. The reports of the first two come when they are done,
+# and then the clusters.
 #
 # A few failures get one second chance, alone and told. Half of these tests race real processes against real limits, and
 # a machine that stood still for a second is not a defect of HeirFlow. A broken promise gets none, nor does what has a seed:
@@ -14,6 +15,9 @@ forgiven_at_most=4
 # They also have what disturbs nobody, so that all three take about as long.
 airflow=(tests/airflow tests/demo tests/upgrades tests/packages tests/faults)
 outages=(tests/coordinators tests/lab tests/fencing tests/planted tests/simulation tests/unit)
+# What starts whole clusters of servers takes the machine for itself, and the others race their limits: it comes last, alone.
+clusters=(tests/airflow/test_havoc.py tests/airflow/test_quorum_queues.py tests/lab/test_brokers.py
+    tests/contract/test_galera.py tests/contract/test_patroni.py)
 folder=$(mktemp -d)
 beside=()
 finish() {
@@ -39,11 +43,11 @@ if [ $# -gt 0 ]; then
     codes=(all $?)
 else
     echo "In the background: ${airflow[*]} ${outages[*]}"
-    part airflow --durations=12 "${airflow[@]}" >/dev/null &
+    part airflow --durations=12 "${airflow[@]}" "${clusters[@]/#/--ignore=}" >/dev/null &
     beside+=($!)
-    part outages --durations=12 "${outages[@]}" >/dev/null &
+    part outages --durations=12 "${outages[@]}" "${clusters[@]/#/--ignore=}" >/dev/null &
     beside+=($!)
-    part rest --durations=12 "${airflow[@]/#/--ignore=}" "${outages[@]/#/--ignore=}"
+    part rest --durations=12 "${airflow[@]/#/--ignore=}" "${outages[@]/#/--ignore=}" "${clusters[@]/#/--ignore=}"
     codes=(rest $?)
     echo
     echo "Waiting for ${airflow[*]} ${outages[*]}"
@@ -53,6 +57,8 @@ else
     codes+=(outages $?)
     beside=()
     cat "$folder/airflow" "$folder/outages"
+    part clusters --durations=12 "${clusters[@]}"
+    codes+=(clusters $?)
 fi
 
 failed=$(cat "$folder"/* | grep -cE '^(FAILED|ERROR) ')
