@@ -25,7 +25,8 @@ from lab.cluster import havoc, picture
 from lab.cluster.cluster import LINES, PARTS
 from lab.cluster.losses import KINDS, Kind, plan
 
-LOAD = Load(tasks=2, sleep_s=0.2, every_s=2.0)
+# The slow tasks last longer than a lost primary is away, and all begin when the cluster stands.
+LOAD = Load(tasks=2, sleep_s=0.2, every_s=2.0, slow_s=40.0, begun_ago_s=-60.0)
 
 
 def main() -> int:

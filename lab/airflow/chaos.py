@@ -56,8 +56,28 @@ class Load:
     """Active at once."""
     long_s: float = 0.0
     """Of one task that is always running; 0: there is none."""
+    slow_s: float = 0.0
+    """Of the one task of each run of another DAG; 0: there is none."""
+    slow_every_s: float = 20.0
     begun_ago_s: float = 0.0
-    """How far back the schedule begins: a long way makes sure that there is always more to do than can be done."""
+    """How far back the schedule begins: a long way makes sure that there is always more to do than can be done.
+
+    Less than 0: it begins later."""
+
+
+def lay_out(folder: Path, load: Load) -> tuple[Files, dict[str, str]]:
+    """Lay DAGs (``dags``) and plugins of a scene into a folder; returns what they write, and the environment that they need."""
+    files, plugins = Files(folder / "tasks.jsonl", folder / "schedulers.txt"), folder / "plugins"
+    shutil.copytree(MANY / "dags", folder / "dags")
+    shutil.copytree(MANY / "plugins", plugins)
+    shutil.copy(ticker.__file__, plugins)  # whose lines the plugin writes
+    start = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=load.begun_ago_s)
+    return files, {
+        "MANY_LEDGER": str(files.tasks), "MANY_TICKS": str(files.schedulers), "MANY_TASKS": str(load.tasks),
+        "MANY_SLEEP_S": str(load.sleep_s), "MANY_EVERY_S": str(load.every_s), "MANY_RUNS": str(load.runs),
+        "MANY_LONG_S": str(load.long_s), "MANY_SLOW_S": str(load.slow_s), "MANY_SLOW_EVERY_S": str(load.slow_every_s),
+        "MANY_START": start.isoformat(), "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins),
+    }  # fmt: skip
 
 
 @contextmanager
@@ -75,21 +95,10 @@ def scene(
     with ExitStack() as undo:
         stage = undo.enter_context(Stage(folder))
         screen = undo.enter_context(Screen(Console(file=sys.stderr)))
-        files = Files(stage.folder / "tasks.jsonl", stage.folder / "schedulers.txt")
-        dags, plugins = stage.folder / "dags", stage.folder / "plugins"
-        shutil.copytree(MANY / "dags", dags)
-        shutil.copytree(MANY / "plugins", plugins)
-        shutil.copy(ticker.__file__, plugins)  # whose lines the plugin writes
-        start = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(seconds=load.begun_ago_s)
-        environment = {
-            "MANY_LEDGER": str(files.tasks), "MANY_TICKS": str(files.schedulers), "MANY_TASKS": str(load.tasks),
-            "MANY_SLEEP_S": str(load.sleep_s), "MANY_EVERY_S": str(load.every_s), "MANY_RUNS": str(load.runs),
-            "MANY_LONG_S": str(load.long_s), "MANY_START": start.isoformat(),
-        }  # fmt: skip
+        files, environment = lay_out(stage.folder, load)
         site = Site(
-            stage, screen, undo, executor=executor, dags=dags, environment=environment, version=version,
-            store=store,
-            settings={"CORE__PLUGINS_FOLDER": str(plugins), **settings},
+            stage, screen, undo, executor=executor, dags=stage.folder / "dags", environment=environment, version=version,
+            store=store, settings=settings,
         )  # fmt: skip
         site.start_api()
         if executor == "celery":

@@ -158,9 +158,7 @@ class Site:
         """Something of a host's: its Airflow home and its ports are its own."""
         home = own_folder(self._stage, name) / "airflow"
         home.mkdir(exist_ok=True)
-        # Two that start at once must not write it at once, and a standby is started anew when it changes.
-        if not (home / "airflow.cfg").exists() and (self.home / "airflow.cfg").exists():
-            shutil.copy(self.home / "airflow.cfg", home)
+        share_config(home, self.home)
         ports = {
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
@@ -173,7 +171,7 @@ class Site:
         api = self.start("api-server", ["airflow", "api-server"])
         self.rest.append(("the API server", api))
         with self._screen.working("starting Airflow's API server"):
-            self.wait_for(api, "the API server", self._api_answers)
+            self.wait_for(api, "the API server", lambda: api_answers("127.0.0.1", self.ui_port))
 
     def start_workers(self, hosts: Iterable[str], **own: str) -> None:
         """Celery workers, one on each of these hosts."""
@@ -211,16 +209,6 @@ class Site:
                 raise Trouble(f"{what} {why}; the end of {process.log}:\n{process.log_end()}")
             time.sleep(0.2)
 
-    def _api_answers(self) -> bool:
-        link = http.client.HTTPConnection("127.0.0.1", self.ui_port, timeout=2.0)
-        try:
-            link.request("GET", "/api/v2/version")
-            return link.getresponse().status == 200
-        except (http.client.HTTPException, OSError):
-            return False
-        finally:
-            link.close()
-
     def dags_are_known(self) -> bool:
         """Whether as many DAGs are there as there are DAG files."""
         return int(self.ask("SELECT count(*) FROM dag WHERE NOT is_stale")[0][0]) >= len(list(self.dags.glob("*.py")))
@@ -253,6 +241,27 @@ class Site:
             password = f"in {self.home / 'passwords.json'}"
         where = f"http://127.0.0.1:{self.ui_port}"
         return f"Airflow's user interface: {where}   user admin   password {password}   the lines: Browse › HeirFlow"
+
+
+def api_answers(host: str, port: int, limit_s: float = 2.0) -> bool:
+    """Whether an API server of Airflow answers there."""
+    link = http.client.HTTPConnection(host, port, timeout=limit_s)
+    try:
+        link.request("GET", "/api/v2/version")
+        return link.getresponse().status == 200
+    except (http.client.HTTPException, OSError):
+        return False
+    finally:
+        link.close()
+
+
+def share_config(home: Path, first: Path) -> None:
+    """Give an Airflow home the configuration that the first one has made, where both are so far.
+
+    Two that start at once must not write it at once, and a standby is started anew when it changes.
+    """
+    if not (home / "airflow.cfg").exists() and (first / "airflow.cfg").exists():
+        shutil.copy(first / "airflow.cfg", home)
 
 
 def _connect(url: str) -> tuple[Any, Any]:

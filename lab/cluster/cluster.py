@@ -11,8 +11,6 @@ Patroni needs anyway, so that a fail-over of the database costs no leader its le
 
 from __future__ import annotations
 
-import http.client
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +26,7 @@ from heirflow.errors import HeirflowError
 from heirflow.status import Snapshot
 from heirflow.stores import Store, open_store
 from lab.airflow.environment import AirflowEnvironment, ensure
+from lab.airflow.site import api_answers, share_config
 from lab.campaign import ground as grounds
 from lab.campaign.ground import Ground, GroundTrouble
 from lab.cluster import settings
@@ -70,12 +69,11 @@ class Cluster:
         dags: Path,
         parts: Collection[str] = PARTS,
         lines: str = LINES[0],
-        more: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """`parts`: those of `PARTS` that are there more than once. `lines`: one of `LINES`.
 
-        `more`: Airflow's settings, as ``SECTION__KEY``. `environment`: for every program. Raises `Trouble`.
+        `environment`: for every program. Raises `Trouble`.
         """
         if absent := missing():
             raise Trouble("a highly available cluster cannot stand here: " + "; ".join(absent))
@@ -107,7 +105,7 @@ class Cluster:
             **{
                 **settings.airflow(
                     self.home, dags, brokers=self.brokers.urls if self.brokers else None, floating=self.ground.floating,
-                    lines=lines, more=more or {},
+                    lines=lines,
                 ),
                 **(environment or {}),
             },
@@ -226,11 +224,7 @@ class Cluster:
         folder = own_folder(self._stage, name)
         home = folder / "airflow"
         home.mkdir(exist_ok=True)
-        if (
-            not (home / "airflow.cfg").exists()
-            and (first := self._stage.folder / "hosts" / "migrate" / "airflow" / "airflow.cfg").exists()
-        ):
-            shutil.copy(first, home)
+        share_config(home, self._stage.folder / "hosts" / "migrate" / "airflow")
         # A host's own HAProxy first.
         proxies = sorted(
             (each.address for each in self.hosts.values()), key=lambda each: each != self.hosts[host].address
@@ -310,14 +304,7 @@ class Cluster:
 
     def entry_answers(self, limit_s: float = 2.0) -> bool:
         """Whether the address that people use leads to an API server."""
-        link = http.client.HTTPConnection(self.ground.floating, settings.ENTRY, timeout=limit_s)
-        try:
-            link.request("GET", "/api/v2/version")
-            return link.getresponse().status == 200
-        except (http.client.HTTPException, OSError):
-            return False
-        finally:
-            link.close()
+        return api_answers(self.ground.floating, settings.ENTRY, limit_s)
 
     def dags_are_known(self) -> bool:
         with suppress(Exception):

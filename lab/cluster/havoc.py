@@ -8,7 +8,6 @@ verdict(…)
 from __future__ import annotations
 
 import random
-import shutil
 import sys
 import threading
 import time
@@ -25,11 +24,10 @@ from rich.console import Console
 from heirflow.demo.screen import Screen
 from heirflow.demo.stage import Stage, Trouble
 from lab.airflow import chaos, ledger
-from lab.airflow.chaos import MANY, Files, Load
+from lab.airflow.chaos import Files, Load, lay_out
 from lab.airflow.seated import Seats
 from lab.cluster.cluster import HOSTS, Cluster
 from lab.cluster.losses import Kind, NotNow, inflict
-from lab.rig import ticker
 
 PROBE_S = 0.25
 WHOLE_LIMIT_S = 240.0
@@ -37,8 +35,6 @@ WINDOW_S = 5.0
 TELL_EVERY_S = 20.0
 QUIET_S = 5.0
 """How long the cluster is left alone before each loss, at least."""
-SLOW_EVERY_S, SLOW_S = 20.0, 40.0
-"""Of the runs whose task lasts longer than the database is away."""
 Tell = Callable[[str], None]
 
 
@@ -138,25 +134,12 @@ def scene(
     with ExitStack() as undo:
         stage = undo.enter_context(Stage(folder))
         screen = undo.enter_context(Screen(Console(file=sys.stderr)))
-        files = Files(stage.folder / "tasks.jsonl", stage.folder / "schedulers.txt")
-        dags, plugins = stage.folder / "dags", stage.folder / "plugins"
-        shutil.copytree(MANY / "dags", dags)
-        shutil.copytree(MANY / "plugins", plugins)
-        shutil.copy(ticker.__file__, plugins)  # whose lines the plugin writes
-        start = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(seconds=60)
-        told_to_dags = {
-            "MANY_LEDGER": str(files.tasks), "MANY_TICKS": str(files.schedulers), "MANY_TASKS": str(load.tasks),
-            "MANY_SLEEP_S": str(load.sleep_s), "MANY_EVERY_S": str(load.every_s), "MANY_RUNS": str(load.runs),
-            "MANY_SLOW_S": str(SLOW_S), "MANY_SLOW_EVERY_S": str(SLOW_EVERY_S), "MANY_START": start.isoformat(),
-        }  # fmt: skip
-        yield (
-            Cluster(
-                stage, screen, undo, dags=dags, parts=parts, lines=lines, environment={**told_to_dags, **(environment or {})},
-                more={"CORE__PLUGINS_FOLDER": str(plugins)},
-            ),
-            stage,
-            files,
+        files, told_to_dags = lay_out(stage.folder, load)
+        cluster = Cluster(
+            stage, screen, undo, dags=stage.folder / "dags", parts=parts, lines=lines,
+            environment={**told_to_dags, **(environment or {})},
         )  # fmt: skip
+        yield cluster, stage, files
 
 
 def await_starts(files: Files, limit_s: float = 180.0) -> None:
@@ -294,9 +277,9 @@ def verdict(
         short = chaos.verdict(cluster, line, files, load, limit_s=limit_s, tell=tell)
     finally:
         line.close()
-    until = datetime.now(timezone.utc) - timedelta(seconds=SLOW_S + SLOW_EVERY_S)
+    until = datetime.now(timezone.utc) - timedelta(seconds=load.slow_s + load.slow_every_s)
     limit = time.monotonic() + limit_s
     while ledger.unfinished(cluster.ask, "slow", until) and time.monotonic() < limit:
         time.sleep(1.0)
-    slow = ledger.judge(cluster.ask, files.tasks, dag="slow", until=until, every_s=SLOW_EVERY_S, tasks_per_run=1)
+    slow = ledger.judge(cluster.ask, files.tasks, dag="slow", until=until, every_s=load.slow_every_s, tasks_per_run=1)
     return short, slow

@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.airflow.environment import CHECKOUT
@@ -43,9 +43,7 @@ def prepare(home: Path) -> str:
     return password
 
 
-def airflow(
-    home: Path, dags: Path, *, brokers: str | None, floating: str, lines: str, more: Mapping[str, str]
-) -> dict[str, str]:
+def airflow(home: Path, dags: Path, *, brokers: str | None, floating: str, lines: str) -> dict[str, str]:
     """What all hosts have alike. `brokers`: their URL; None: without Celery. `lines`: where they are."""
     settings = {
         "CORE__EXECUTOR": "CeleryExecutor" if brokers else "LocalExecutor",
@@ -73,7 +71,7 @@ def airflow(
         }
     return {
         **for_people(lines_in_database=lines == "database"),
-        **{f"AIRFLOW__{name}": value for name, value in {**settings, **more}.items()},
+        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
     }
 
 

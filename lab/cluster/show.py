@@ -26,18 +26,20 @@ from lab.rig.memory import memory_mb
 LOOK_EVERY_S = 5.0
 COSTS = {
     "etcd": "nothing, while two live",
-    "PostgreSQL": "25 s for the primary",
-    "RabbitMQ": "15 s for its leader",
+    "PostgreSQL": "up to 25 s for the primary",
+    "RabbitMQ": "up to 15 s for its leader",
     "HAProxy": "a second; the address moves",
     "keepalived": "a second; the address moves",
     "API server": "a second; the other answers",
     "worker": "what it ran is tried again",
-    "scheduler": "nothing: the other seat works on",
+    "scheduler": "a second; its heir is warm",
     "dag-processor": "a second; its heir is warm",
     "triggerer": "a second; its heir is warm",
     "page": "nothing",
 }
 """What is lost with one of each kind."""
+SEATED = "nothing: the other seat works on"
+"""With a scheduler, where another one works beside it."""
 
 
 def show(console: Console, parts: Collection[str], lines: str, *, folder: Path | None, stay_s: float | None) -> int:
@@ -102,7 +104,8 @@ def table(cluster: Cluster) -> Table:
     for kind in dict.fromkeys(part.kind for part in cluster.all_parts()):
         hosts = cluster.having(kind)
         one = len(hosts) > 1
-        shown.add_row(kind, ", ".join(hosts), "one" if one else "no, the only one", COSTS[kind] if one else "")
+        cost = SEATED if kind == "scheduler" and cluster.seats > 1 else COSTS[kind]
+        shown.add_row(kind, ", ".join(hosts), "one" if one else "no, the only one", cost if one else "")
     if cluster.spare_host:
         shown.add_row("a host with all of it", ", ".join(cluster.hosts), "one", "the largest of these")
     return shown

@@ -160,15 +160,11 @@ class BrokerNode(Server):
 
     def begin(self) -> None:
         """Start without waiting: after all have crashed, none answers before the others run."""
-        ready, self._ready = self._ready, lambda _: True
-        try:
-            if self.pid is None:
-                if self._own is not None:
-                    self._own.start()
-                self._began = time.monotonic()
-                super().start()
-        finally:
-            self._ready = ready
+        if self.pid is None:
+            if self._own is not None:
+                self._own.start()
+            self._began = time.monotonic()
+            super().begin()
 
     def start(self) -> None:
         self.begin()

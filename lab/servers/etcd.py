@@ -70,14 +70,6 @@ class EtcdServer(Server):
 
     tls: Tls | None = None
 
-    def begin(self) -> None:
-        """Start without waiting: none answers before there are most of them."""
-        ready, self._ready = self._ready, lambda _: True
-        try:
-            super().start()
-        finally:
-            self._ready = ready
-
     def start(self) -> None:
         self.begin()
         if not wait(lambda: self._ready(self), START_LIMIT_S):

@@ -71,14 +71,6 @@ class PatroniNode(Server):
         """Patroni first, then what it started: PostgreSQL and whatever else is at work."""
         return sorted(_below(self.data), key=lambda pid: (pid != self.pid, pid))
 
-    def begin(self) -> None:
-        """Start without waiting: without etcd a Patroni answers nobody."""
-        ready, self._ready = self._ready, lambda _: True
-        try:
-            super().start()
-        finally:
-            self._ready = ready
-
     def crash_postgres(self) -> None:
         """Kill the PostgreSQL only, all of it; Patroni lives and may start it again."""
         signal_all(list(_below(self.data / "pg")), signal.SIGKILL)

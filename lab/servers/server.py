@@ -109,17 +109,23 @@ class Server:
         """Every process of this server, the main one first."""
         return sorted(_at_home(self.data), key=lambda pid: (pid != self.pid, pid))
 
-    def start(self) -> None:
-        """Start the server and wait until it answers. Raises `ServerTrouble`."""
+    def begin(self) -> None:
+        """Start the server without waiting: some answer only when others run too."""
         if self.pid is not None:
             return
         enter, who = self._enter()
         with self.log.open("ab") as log:
-            process = self._process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [*enter, *self._command], cwd=self.data, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=self._env, **who,
             )  # type: ignore[call-overload]  # fmt: skip
-        _wait(lambda: process.poll() is not None or self._ready(self), START_LIMIT_S)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises `ServerTrouble`."""
+        if self.pid is not None:
+            return
+        self.begin()
+        _wait(lambda: self.pid is None or self._ready(self), START_LIMIT_S)
         if not self._ready(self):
             raise ServerTrouble(f"{Path(self._command[0]).name} did not start:\n{self.log_end()}")
 

@@ -22,7 +22,7 @@ from tests.promises import broken
 ABSENT = "; ".join(missing())
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 LOST = ("scheduler's seat", "database switchover", "primary killed")
-LOAD = Load(tasks=2, sleep_s=0.2, every_s=4.0)
+LOAD = Load(tasks=2, sleep_s=0.2, every_s=4.0, slow_s=40.0, begun_ago_s=-60.0)
 
 
 @pytest.mark.timeout(900)

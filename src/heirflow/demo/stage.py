@@ -140,25 +140,22 @@ class Stage:
     def _hear(self, wait_s: float | None) -> None:
         """Take in what the warden says. Raises `OSError` when it is gone and an answer is waited for."""
         with self._lock:
-            self._listen(wait_s)
-
-    def _listen(self, wait_s: float | None) -> None:
-        if self._channel.fileno() < 0:
-            return
-        self._channel.settimeout(wait_s)
-        try:
-            data = self._channel.recv(65536)
-        except (BlockingIOError, TimeoutError):
-            return
-        if not data:
-            raise ConnectionResetError(104, "it was killed")
-        *lines, self._heard = (self._heard + data).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            if "ended" in message:
-                self._ended[message["pid"]] = message["status"]
-            else:
-                self._answers.append(message)
+            if self._channel.fileno() < 0:
+                return
+            self._channel.settimeout(wait_s)
+            try:
+                data = self._channel.recv(65536)
+            except (BlockingIOError, TimeoutError):
+                return
+            if not data:
+                raise ConnectionResetError(104, "it was killed")
+            *lines, self._heard = (self._heard + data).split(b"\n")
+            for line in lines:
+                message = json.loads(line)
+                if "ended" in message:
+                    self._ended[message["pid"]] = message["status"]
+                else:
+                    self._answers.append(message)
 
 
 def clean_environment(**own: str) -> dict[str, str]:
